@@ -1,0 +1,83 @@
+import pytest
+
+from liqe_core.prompts import ABSENT, DISTORTIONS, SCENES, VARIANTS, GridError, PromptGrid
+
+
+def test_the_papers_grid_is_quality_major_then_scene_then_distortion():
+    grid = PromptGrid()
+    prompts = grid.prompts
+    assert grid.shape == (5, 9, 11) and len(grid) == len(prompts) == len(set(prompts)) == 495
+    assert prompts[0] == "a photo of a animal with jpeg2000 compression artifacts, which is of bad quality"
+    assert prompts[1] == "a photo of a animal with jpeg compression artifacts, which is of bad quality"
+    assert (
+        prompts[11] == "a photo of a cityscape with jpeg2000 compression artifacts, which is of bad quality"
+    )
+    assert prompts[99] == "a photo of a animal with jpeg2000 compression artifacts, which is of poor quality"
+    # (q, s, d) = (3, 7, 5): fourth quality, eighth scene, sixth distortion
+    assert prompts[3 * 99 + 7 * 11 + 5] == (
+        "a photo of a still_life with contrast artifacts, which is of good quality"
+    )
+
+
+@pytest.mark.parametrize(
+    "name, shape, first",
+    [
+        ("quality", (5, 1, 1), "a photo with bad quality"),
+        ("quality+scene", (5, 9, 1), "a photo of a animal, which is of bad quality"),
+        (
+            "quality+distortion",
+            (5, 1, 11),
+            "a photo with jpeg2000 compression artifacts, which is of bad quality",
+        ),
+    ],
+)
+def test_variants_have_length_one_on_the_axes_they_lack(name, shape, first):
+    grid = PromptGrid.variant(name)
+    assert grid.shape == shape
+    assert grid.prompts[0] == first
+    assert "+".join(grid.axes) == name
+    assert len(grid.names("scene")) == shape[1] and len(grid.names("distortion")) == shape[2]
+    if "scene" not in grid.axes:
+        assert grid.names("scene") == (ABSENT,)
+
+
+def test_full_variant_is_the_default():
+    assert PromptGrid.variant(VARIANTS[-1]) == PromptGrid()
+    assert PromptGrid().names("scene") == SCENES and PromptGrid().names("distortion") == DISTORTIONS
+
+
+def test_own_words_and_template():
+    grid = PromptGrid(
+        quality=["ugly", "pretty"], scene=["shoe", "hat"], distortion=[], template="a {quality} {scene} {{x}}"
+    )
+    assert grid.prompts == ["a ugly shoe {x}", "a ugly hat {x}", "a pretty shoe {x}", "a pretty hat {x}"]
+    assert PromptGrid(**grid.to_dict()) == grid
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (dict(quality=[]), "quality is empty"),
+        (dict(quality="bad"), "one string"),
+        (dict(scene=["a", ""]), r"scene\[1\]"),
+        (dict(scene=["a", 3]), r"scene\[1\]"),
+        (dict(distortion=["blur", "blur"]), "'blur' more than once"),
+        (dict(template="a {qualty} {scene} {distortion}"), r"unknown placeholder \{qualty\}"),
+        (dict(template="a {quality.__class__} {scene} {distortion}"), "unknown placeholder"),
+        (dict(template="a {quality!r} {scene} {distortion}"), "unknown placeholder"),
+        (dict(template="a {} {scene} {distortion}"), "unknown placeholder"),
+        (dict(template="a {quality} photo with {distortion}"), r"no placeholder \{scene\}"),
+        (dict(scene=[], template="a {quality} {scene} {distortion}"), "has no words"),
+        (dict(template="a {quality"), "template"),
+    ],
+)
+def test_what_cannot_make_prompts_is_refused_by_name(arguments, says):
+    with pytest.raises(GridError, match=says):
+        PromptGrid(**arguments)
+
+
+def test_unknown_variant_and_axis():
+    with pytest.raises(GridError, match="unknown variant 'all'"):
+        PromptGrid.variant("all")
+    with pytest.raises(GridError, match="unknown axis 'mood'"):
+        PromptGrid().names("mood")
