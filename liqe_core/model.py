@@ -11,7 +11,7 @@ and quality is the expected level under its marginal: q(x) = sum over c of c * p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -186,6 +186,19 @@ class LIQE(nn.Module):
     def joint(self, logits: Tensor) -> Tensor:
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
         return logits.softmax(dim=-1).unflatten(-1, self.grid.shape)
+
+    def joint_of(self, crops: Sequence[Tensor]) -> Tensor:
+        """The joint probability of pictures that may differ in their number of crops.
+
+        Args:
+            crops: n of (U_i, 3, window, window), on any device; values as in `forward`.
+
+        Returns:
+            (n, Q, S, D) float32 on the model's device.
+        """
+        logits = self.logits(torch.cat(list(crops)).to(self.device))
+        means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
+        return self.joint(torch.stack(means))
 
     def score(
         self,

@@ -49,7 +49,7 @@ def score_pictures(
                         errors[i] = str(result)
                 good = {i: c for i, c in zip(here, crops, strict=True) if i not in errors}
                 if good:
-                    joint[list(good)] = _joint(model, list(good.values()))
+                    joint[list(good)] = model.joint_of(list(good.values())).cpu()
                 bar.update(len(here))
     finally:
         model.train(was_training)
@@ -74,13 +74,6 @@ def _read_ahead(images: Sequence[Picture], names: Sequence[str], geometry: CropG
                 yield here, [future.result() for future in reading]
         finally:  # when the caller stops at an error, what has not begun is not read
             readers.shutdown(cancel_futures=True)
-
-
-def _joint(model, crops: Sequence[Tensor]) -> Tensor:
-    """(n, Q, S, D) on the CPU, of n pictures that may differ in their number of crops."""
-    logits = model.logits(torch.cat(list(crops)).to(model.device))
-    means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
-    return model.joint(torch.stack(means)).cpu()
 
 
 def _name(image: Picture, position: int) -> str:
