@@ -12,10 +12,10 @@ from torch import Tensor
 from liqe_core import evaluate
 from liqe_core.crops import cut
 from liqe_core.datasets import LabelledPictures, targets
+from liqe_core.files import write_csv
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.profiles import Profile
-from liqe_core.runs import write_csv
 
 
 @torch.no_grad()

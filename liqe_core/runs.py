@@ -1,9 +1,9 @@
-"""A run folder says by itself what it was: settings, data, versions, machine; numbers as CSV."""
+"""A run folder says by itself what it was: settings, data, versions, machine."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,13 @@ import torch
 
 import liqe_core
 from liqe_core.datasets import LabelledPictures
-from liqe_core.files import atomic_path
 from liqe_core.profiles import Profile
+
+
+def runs_dir(*parts: str) -> Path:
+    """Where products of runs go: ``$LIQE_RUNS``, or ``runs/`` in the checkout, or a folder below it."""
+    root = Path(os.environ.get("LIQE_RUNS") or Path(__file__).resolve().parents[1] / "runs")
+    return root.joinpath(*parts)
 
 
 def describe(settings: Profile, sets: Sequence[LabelledPictures]) -> dict:
@@ -39,15 +44,3 @@ def describe(settings: Profile, sets: Sequence[LabelledPictures]) -> dict:
 def fingerprint(table: pd.DataFrame) -> str:
     """Equal for equal label tables."""
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-
-
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """A table, whole or not at all."""
-    with atomic_path(path) as part:
-        frame.to_csv(part, index=False)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """A dictionary, whole or not at all."""
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -22,13 +22,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from liqe_core.datasets import Batch, LabelledPictures, TrainingBatches
+from liqe_core.files import write_csv, write_json
 from liqe_core.losses import distortion_loss, quality_loss, scene_loss
 from liqe_core.measure import measure, test
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.profiles import Profile
 from liqe_core.prompts import PromptGrid
-from liqe_core.runs import describe, write_csv, write_json
+from liqe_core.runs import describe
 from liqe_core.weighting import WEIGHTINGS
 
 #: What each kept checkpoint was best at in validation: one measure, or the mean of all three.
