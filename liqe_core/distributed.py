@@ -8,9 +8,8 @@ single process would take with the whole batch, to rounding.
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
-from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -40,9 +39,7 @@ class Ranks:
         if self.world == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     def share(self, count: int) -> slice:
         """This process's part of `count` things: contiguous, sizes differing by one at most, maybe empty."""
@@ -116,9 +113,10 @@ class _Gather(torch.autograd.Function):
         return mine, None, None
 
 
-@contextlib.contextmanager
-def together(device: str = "auto") -> Iterator[Ranks]:
-    """The processes that torchrun started, or this one alone; a group made here ends with the block.
+def together(device: str = "auto") -> Ranks:
+    """The processes that torchrun started, or this one alone.
+
+    A group that is made here lasts as long as the process: a script may train several times.
 
     Args:
         device: ``auto`` is the GPU of this process's local rank if there is one, else the CPU.
@@ -129,18 +127,18 @@ def together(device: str = "auto") -> Iterator[Ranks]:
     local = int(os.environ.get("LOCAL_RANK", 0))
     chosen = torch_device(device, local)
     if not dist.is_initialized() and "RANK" not in os.environ:
-        yield Ranks(device=chosen)
-        return
-    ours = not dist.is_initialized()
+        return Ranks(device=chosen)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if ours:
+    if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
-    finally:
-        if ours:
-            dist.destroy_process_group()
+        atexit.register(_leave)
+    return Ranks(dist.get_rank(), dist.get_world_size(), chosen)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def torch_device(name: str, local_rank: int = 0) -> torch.device:

@@ -62,18 +62,17 @@ def fit(
         TrainingError: training diverges, or too many batches had NaN.
         Stopped: SIGTERM came; the state was saved.
     """
-    with together(settings.device) as ranks:
-        sets = preflight.chosen(settings, sets, ranks)
-        description = runs.describe(settings, sets, ranks)
-        with runs.claimed(folder, description, ranks, restart) as folder:
-            if not runs.is_finished(folder):
-                with resume.space_explained(folder):
-                    Run(settings, sets, folder, ranks, progress).train()
-                    test(folder, sets, settings, ranks)
-            ranks.wait()
-            if ranks.leads:
-                resume.remove_states(folder)
-            return runs.read_results(folder)
+    ranks = together(settings.device)
+    sets = preflight.chosen(settings, sets, ranks)
+    with runs.claimed(folder, runs.describe(settings, sets, ranks), ranks, restart) as folder:
+        if not runs.is_finished(folder):
+            with resume.space_explained(folder):
+                Run(settings, sets, folder, ranks, progress).train()
+                test(folder, sets, settings, ranks)
+        ranks.wait()
+        if ranks.leads:
+            resume.remove_states(folder)
+        return runs.read_results(folder)
 
 
 class Run:
