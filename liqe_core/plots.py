@@ -205,9 +205,11 @@ def label_counts(table: pd.DataFrame) -> Figure:
         table: ``dataset``, ``scenes`` (tuples), ``distortion_group``.
     """
     figure = _figure(11, 3.8)
-    columns = {"scene": table.explode("scenes")["scenes"], "distortion": table["distortion_group"]}
-    for ax, (title, labels) in zip(figure.subplots(1, 2), columns.items(), strict=True):
-        counts = pd.crosstab(labels, table["dataset"].loc[labels.index], dropna=True)
+    columns = {"scene": "scenes", "distortion": "distortion_group"}
+    exploded = table.explode("scenes", ignore_index=True)
+    for ax, (title, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+        of = exploded if title == "scene" else table
+        counts = pd.crosstab(of[column], of["dataset"])
         counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
         left = np.zeros(len(counts))
         for number, name in enumerate(counts.columns):
