@@ -115,9 +115,9 @@ def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, 
     source.mkdir()
     for name, code in (("00_bad", "raise ValueError('the reason')"), ("01_good", "print(1)")):
         cell = nbformat.v4.new_code_cell("x = 1  # int", metadata={"tags": ["parameters"]})
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell(code)]), source / f"{name}.ipynb"
-        )
+        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+        book = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell(code)], metadata=kernel)
+        nbformat.write(book, source / f"{name}.ipynb")
     monkeypatch.setattr(notebooks, "FOLDER", source)
     bad, good = notebooks.run(["00_bad", "01_good"], tmp_path / "out", {}, progress=False)
     assert bad.error == "ValueError: the reason" and good.error == ""
