@@ -253,7 +253,9 @@ def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
             table[name] = None
     groups = DISTORTION_GROUPS | {name: name for name in DISTORTIONS}
     table["distortion_group"] = table["distortion"].map(groups)
-    for name in COLUMNS:
-        if name not in ("mos", "scenes"):
-            table[name] = table[name].astype(_TEXT)
-    return table[list(COLUMNS)]
+    return as_text(table[list(COLUMNS)])
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The text columns as pandas' text type, also those with nothing in them."""
+    return table.astype({n: _TEXT for n in COLUMNS if n in table and n not in ("mos", "scenes")})
