@@ -7,11 +7,13 @@ cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's ca
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
 
 
@@ -48,6 +50,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_csv(path: str | os.PathLike, frame: pd.DataFrame) -> None:
+    """A table without its index, whole or not at all."""
+    with atomic_path(path) as part:
+        frame.to_csv(part, index=False)
+
+
+def write_json(path: str | os.PathLike, content: object) -> None:
+    """What JSON can hold, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""The label vocabularies, the textual template, and the grid of every label combination (paper, Sec. 3.1).
+"""The label vocabularies, the textual template, and the grid of every label combination.
 
 LIQE describes each combination of quality c, scene s and distortion d by one sentence and compares a
 picture with all of them. The grid keeps the sentences in a fixed order, quality-major, then scene, then
@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-#: From worst to best; the position, counted from 1, is the quality level c in Eq. 4.
+#: From worst to best; the position, counted from 1, is the quality level c.
 QUALITIES = ("bad", "poor", "fair", "good", "perfect")
 
 SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
@@ -94,7 +94,7 @@ class PromptGrid:
     @classmethod
     def variant(cls, name: str) -> PromptGrid:
         """One of the paper's four task sets: ``quality``, ``quality+scene``, ``quality+distortion`` or
-        ``quality+scene+distortion`` (Table 5's rows)."""
+        ``quality+scene+distortion``."""
         if name not in VARIANTS:
             raise GridError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
         axes = name.split("+")

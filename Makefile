@@ -1,0 +1,32 @@
+# make demo   run the notebooks on the built-in data, and gather them on a page
+# make test   the checks that CI runs
+# make lab    open JupyterLab on the notebooks
+# make paper  the published protocol; needs the six data sets and a GPU (see README)
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lab paper
+
+demo: $(INSTALLED)
+	$(IN_VENV) python -m liqe_core notebooks --profile mini
+
+test: $(INSTALLED)
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) python -m pytest
+
+lab: $(INSTALLED)
+	$(IN_VENV) jupyter lab notebooks
+
+paper: $(INSTALLED)
+	$(IN_VENV) python -m liqe_core notebooks --profile paper
+
+# Stamped last, so that an installation that was broken off is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,dev]'
+	touch $@

@@ -1,0 +1,112 @@
+"""``python -m liqe_core``: score pictures, run the notebooks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m liqe_core", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    score = commands.add_parser("score", help="score pictures with a checkpoint")
+    score.add_argument("images", nargs="+", help="picture files, or folders of them")
+    score.add_argument("--checkpoint", required=True, help="LIQE.pt, pyiqa's file, or one of our own")
+    score.add_argument("--csv", help="write the table here instead of printing it")
+    score.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
+    score.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
+    score.add_argument("--device", default="cpu")
+    score.set_defaults(run=_score)
+
+    notebooks = commands.add_parser("notebooks", help="run the notebooks, and gather them on an HTML page")
+    notebooks.add_argument("names", nargs="*", help="which; default: all that belong to the demo")
+    notebooks.add_argument("--profile", default="mini", help="smoke, mini, open or paper")
+    notebooks.add_argument("--out", help="default: runs/PROFILE")
+    notebooks.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter, as JSON or text",
+    )
+    notebooks.set_defaults(run=_notebooks)
+
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # ours name the thing and say what to do; a traceback would hide it
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _score(options: argparse.Namespace) -> int:
+    from PIL import Image
+
+    from liqe_core import LIQE, PromptGrid
+    from liqe_core.files import write_csv
+
+    Image.init()
+    images: list[Path] = []
+    for given in map(Path, options.images):
+        found = (
+            sorted(p for p in given.rglob("*") if p.suffix.lower() in Image.EXTENSION)
+            if given.is_dir()
+            else []
+        )
+        if given.is_dir() and not found:
+            print(f"{given}: no picture in this folder", file=sys.stderr)
+        images += found or ([] if given.is_dir() else [given])
+    model = LIQE.from_checkpoint(
+        options.checkpoint,
+        geometry=options.geometry or None,
+        grid=PromptGrid.variant(options.grid) if options.grid else None,
+        device=options.device,
+    )
+    prediction = model.score(images, on_error="skip", progress=len(images) > 8)
+    table = prediction.to_frame()
+    if options.csv:
+        write_csv(options.csv, table)
+        print(f"{len(images) - len(prediction.errors)} of {len(images)} pictures scored: {options.csv}")
+    else:
+        print(table.drop(columns="error", errors="ignore").to_string(index=False))
+    for reason in prediction.errors.values():
+        print(reason, file=sys.stderr)
+    return 1 if prediction.errors else 0
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    from liqe_core import notebooks
+    from liqe_core.runs import runs_dir
+
+    out = Path(options.out) if options.out else runs_dir(options.profile)
+    names = options.names or [name for name in notebooks.available() if not name.startswith("9")]
+    executed = notebooks.run(names, out, {"profile": options.profile} | {k: _value(v) for k, v in options.p})
+    page = notebooks.html_page(executed, out / "index.html")
+    print()
+    for one in executed:
+        print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
+    table = out / "02_multitask_training" / "summary.txt"
+    if table.exists():
+        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    print(f"\nEvery executed notebook on one page: {page}")
+    return 1 if any(one.error for one in executed) else 0
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""Reading and writing weights, so that nothing that is loaded can run code.
+
+Four kinds of file are told apart by content: the public LIQE file (a plain state dict), what its training
+script saves (``{'model_state_dict': ...}``), pyiqa's (``{'params': {'clip_model.*': ...}}``), and our own:
+safetensors with a JSON header that names the CLIP architecture, the grid, the crop geometry and the recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from liqe_core import towers
+from liqe_core.files import atomic_path
+
+#: The key of our header in a safetensors file, and the version of what is in it.
+HEADER, VERSION = "liqe_core", 1
+
+#: Entries that OpenAI's archives carry beside the weights.
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used; the message names the file, the key, and what is wrong with it."""
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        state_dict: parameter name, as in open_clip, to float32 tensor.
+        architecture: open_clip's configuration of the model.
+        kind: ``liqe_core``, ``public``, ``public training`` or ``pyiqa``.
+        grid: arguments of `PromptGrid`, where the file says.
+        geometry: arguments of `CropGeometry`, where the file says.
+        recipe: how the weights were trained, where the file says.
+    """
+
+    state_dict: dict[str, Tensor]
+    architecture: dict
+    kind: str
+    grid: dict | None = None
+    geometry: dict | None = None
+    recipe: dict = dataclasses.field(default_factory=dict)
+
+
+def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = None) -> Checkpoint:
+    """Read any of the four kinds. Half-precision weights come back as float32.
+
+    Args:
+        architecture: open_clip's name or configuration, for a file that does not say it. By default the sizes
+            are read off the shapes, with attention heads 64 wide and QuickGELU, as in all of OpenAI's models.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, one that would run code when loaded, or one without
+            the tensors that give the architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; check the path")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
+        tensors, header = _read_safetensors(path)
+    else:
+        tensors, header = _read_torch(path), {}
+    kind, tensors = _unwrapped(path, tensors)
+    if header:
+        kind = "liqe_core"
+    state_dict = {}
+    for key, value in tensors.items():
+        if key in NOT_WEIGHTS:
+            continue
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a tensor")
+        state_dict[key] = value.detach().float()
+    try:
+        if architecture is None:
+            architecture = header.get("architecture") or towers.openai_architecture(state_dict)
+        elif isinstance(architecture, str):
+            architecture = towers.architecture(architecture)
+    except towers.ArchitectureError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
+    return Checkpoint(state_dict, dict(architecture), kind, **known)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
+    if header and header.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: written in version {header.get('version')} of our format, this code reads {VERSION}; "
+            "update liqe_core"
+        )
+    return tensors, header
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        # The training script keeps its results as NumPy scalars beside the weights.
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's message has the culprit ("GLOBAL os.system") in a paragraph of advice not to be given here
+        reason = next((line.strip() for line in str(error).splitlines() if "nsupported" in line), "")
+        if "global" in str(error).lower() or reason:
+            raise CheckpointError(
+                f"{path}: refused, it holds more than tensors and could run code when loaded ({reason}); "
+                "get the weights as a plain state dict or as safetensors"
+            ) from None
+        raise CheckpointError(f"{path}: not a checkpoint that torch can read ({error})") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        advice = "copy or download it again"
+        if "TorchScript" in str(error):
+            advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise CheckpointError(
+            f"{path}: not a checkpoint that torch can read ({first[0]}); {advice}"
+        ) from None
+
+
+def _numpy_scalars() -> list:
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
+    # Files written with NumPy 1 name the same function by its old place.
+    return [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, *kinds]
+
+
+def _unwrapped(path: Path, content: object) -> tuple[str, Mapping]:
+    kind = "public"
+    if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
+        kind, content = "public training", content["model_state_dict"]
+    elif isinstance(content, Mapping) and isinstance(content.get("params"), Mapping):
+        kind, content = "pyiqa", content["params"]
+        prefix = "clip_model."
+        content = {key.removeprefix(prefix): value for key, value in content.items()}
+    if not isinstance(content, Mapping) or not content:
+        found = type(content).__name__ if content else "nothing"
+        raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
+    # A model wrapped by DistributedDataParallel puts this before every name.
+    if all(str(key).startswith("module.") for key in content):
+        content = {key.removeprefix("module."): value for key, value in content.items()}
+    return kind, content
+
+
+def load_weights(clip: nn.Module, state_dict: Mapping[str, Tensor], source: str | PathLike) -> None:
+    """Put weights into a model, all of them or none.
+
+    Raises:
+        CheckpointError: keys missing or too many, wrong shapes, NaN or infinity; lists them by kind.
+    """
+    wanted = clip.state_dict()
+    faults = {
+        "missing": [key for key in wanted if key not in state_dict],
+        "not in the model": [key for key in state_dict if key not in wanted],
+        "of another shape": [
+            f"{key} {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
+            for key, value in state_dict.items()
+            if key in wanted and value.shape != wanted[key].shape
+        ],
+        "with NaN or infinity": [key for key, value in state_dict.items() if not value.isfinite().all()],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{what}: {_some(keys)}" for what, keys in faults.items() if keys)
+        raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
+    clip.load_state_dict(state_dict)
+
+
+def _some(keys: list[str], most: int = 5) -> str:
+    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + rest
+
+
+def write_checkpoint(
+    path: str | PathLike,
+    clip: nn.Module,
+    architecture: Mapping,
+    grid: Mapping,
+    geometry: Mapping,
+    recipe: Mapping | None = None,
+) -> None:
+    """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
+
+    Args:
+        path: the file; replaced atomically.
+        architecture: open_clip's configuration.
+        grid, geometry: as `PromptGrid(**grid)` and `CropGeometry(**geometry)` take them.
+        recipe: anything JSON can hold about how the weights came to be.
+    """
+    header = {
+        "version": VERSION,
+        "architecture": dict(architecture),
+        "grid": dict(grid),
+        "geometry": dict(geometry),
+        "recipe": dict(recipe or {}),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in clip.state_dict().items()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={HEADER: json.dumps(header)})

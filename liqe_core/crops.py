@@ -1,0 +1,168 @@
+"""The geometry: from a picture to square crops, as the paper's code takes them.
+
+A picture is shrunk when both its sides are large, a grid of windows is laid over it, and some of the windows
+are looked at: 15 evenly spaced ones in testing, 3 random ones in training. Crops are uint8 until `normalize`,
+which the model calls on whatever device it is on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from liqe_core.images import PictureError
+
+#: Mean and standard deviation of CLIP's training pictures, for RGB in [0, 1] (openai/CLIP).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclasses.dataclass(frozen=True)
+class CropGeometry:
+    """Where the crops of a picture lie. Lengths are pixels.
+
+    Attributes:
+        window: side of a crop; the image tower's input size.
+        resize_to: a picture with both sides at least this long is shrunk until the shorter one is this
+            long (bilinear, antialiased); None: never.
+        stride: distance between neighbouring windows.
+        wide_stride: the same for a picture with a side of at least `wide_from` after shrinking.
+        wide_from: see `wide_stride`.
+        count: how many windows a picture is tested on; a picture with fewer gives all it has.
+        first_only: look at the top-left window alone.
+    """
+
+    window: int = 224
+    resize_to: int | None = 768
+    stride: int = 32
+    wide_stride: int = 48
+    wide_from: int = 1024
+    count: int = 15
+    first_only: bool = False
+
+    def __post_init__(self):
+        for field in ("window", "stride", "wide_stride", "wide_from", "count"):
+            if not getattr(self, field) >= 1:
+                raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
+        if self.resize_to is not None and self.resize_to < self.window:
+            raise ValueError(
+                f"CropGeometry.resize_to {self.resize_to} is under window {self.window}: "
+                "pictures would be shrunk below one window"
+            )
+
+    @classmethod
+    def named(cls, name: str, window: int = 224) -> CropGeometry:
+        """``paper``: the demo and the data loaders of the public code, which produced the published numbers.
+        ``standalone``: the public `LIQE.py`, whose 15 windows are all the top-left one (one is taken, the
+        mean is the same). ``pyiqa``: that package's port, which never shrinks and always strides 32.
+
+        Raises:
+            ValueError: another name.
+        """
+        settings = {
+            "paper": {},
+            "standalone": {"resize_to": None, "wide_stride": 32, "first_only": True},
+            "pyiqa": {"resize_to": None, "wide_stride": 32},
+        }
+        if name not in settings:
+            raise ValueError(f"unknown crop geometry {name!r}: choose one of {', '.join(settings)}")
+        return cls(window=window, **settings[name])
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) after shrinking; the longer side is rounded down, as torchvision does."""
+        if self.resize_to is None or min(width, height) < self.resize_to:
+            return width, height
+        short, long = sorted((width, height))
+        long = int(self.resize_to * long / short)
+        return (self.resize_to, long) if width <= height else (long, self.resize_to)
+
+    def windows(self, width: int, height: int) -> np.ndarray:
+        """The top-left corners of all windows, row by row, of a picture of that size (after shrinking).
+
+        Returns:
+            (n, 2) int array of (y, x); n = 0 when a side is shorter than the window.
+        """
+        stride = self.wide_stride if max(width, height) >= self.wide_from else self.stride
+        ys = np.arange(0, height - self.window + 1, stride)
+        xs = np.arange(0, width - self.window + 1, stride)
+        return np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def test_windows(self, width: int, height: int) -> np.ndarray:
+        """The (y, x) of the windows used in testing: number ``i * (n // count)`` of all n, i < count."""
+        windows = self.windows(width, height)
+        if self.first_only:
+            return windows[:1]
+        count = min(self.count, len(windows))
+        return windows[np.arange(count) * (len(windows) // max(1, count))]
+
+
+def resize(image: Image.Image, geometry: CropGeometry) -> Image.Image:
+    """The picture as the windows are laid over it: shrunk where `geometry` says so, else itself."""
+    size = geometry.resized(*image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the picture") -> Tensor:
+    """The crops on which a picture is scored.
+
+    Args:
+        image: RGB.
+        name: what to call the picture in an error.
+
+    Returns:
+        (U, 3, window, window) uint8, U <= geometry.count.
+
+    Raises:
+        PictureError: a side is shorter than one window.
+    """
+    width, height = geometry.resized(*image.size)
+    windows = geometry.test_windows(width, height)
+    if len(windows) == 0:
+        raise PictureError(
+            f"{name}: {image.width} x {image.height} pixels, but one crop is {geometry.window} x "
+            f"{geometry.window}; enlarge the picture to at least that (its score is then that of the "
+            "enlarged picture)"
+        )
+    return cut(np.asarray(resize(image, geometry)), windows, geometry.window)
+
+
+def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False) -> Tensor:
+    """Copy windows out of a picture.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        windows: (U, 2) of (y, x).
+        flip: as if the picture had been mirrored left to right before the windows were laid over it.
+
+    Returns:
+        (U, 3, window, window) uint8.
+    """
+    width = pixels.shape[1]
+    crops = torch.empty(len(windows), 3, window, window, dtype=torch.uint8)
+    for crop, (y, x) in zip(crops.numpy(), windows, strict=True):
+        if flip:
+            piece = pixels[y : y + window, width - window - x : width - x][:, ::-1]
+        else:
+            piece = pixels[y : y + window, x : x + window]
+        crop[...] = piece.transpose(2, 0, 1)
+    return crops
+
+
+def normalize(crops: Tensor) -> Tensor:
+    """uint8 crops as the image tower takes them: scaled to [0, 1], less CLIP's mean, over its deviation.
+
+    Args:
+        crops: (..., 3, H, W) uint8.
+
+    Returns:
+        (..., 3, H, W) float32 on the same device.
+    """
+    if crops.dtype != torch.uint8:
+        raise TypeError(f"normalize takes uint8 crops, got {crops.dtype}; floats are taken as normalised")
+    mean = torch.tensor(CLIP_MEAN, device=crops.device).view(3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=crops.device).view(3, 1, 1)
+    return crops.float().div_(255).sub_(mean).div_(std)

@@ -1,0 +1,166 @@
+"""How well predictions agree with people, a session at a time and over sessions.
+
+Correlations that are not defined (fewer than two pictures, a constant) are NaN; `reason` says which it was.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+Array = np.ndarray | Sequence[float]
+
+
+def srcc(prediction: Array, mos: Array) -> float:
+    """Spearman's rank correlation; ties get their mean rank."""
+    return _correlation(lambda x, y: stats.spearmanr(x, y).statistic, prediction, mos)
+
+
+def krcc(prediction: Array, mos: Array) -> float:
+    """Kendall's tau-b."""
+    return _correlation(lambda x, y: stats.kendalltau(x, y).statistic, prediction, mos)
+
+
+def plcc(prediction: Array, mos: Array) -> float:
+    """Pearson's correlation of the human scores with the predictions mapped by a fitted logistic."""
+    return _correlation(
+        lambda x, y: stats.pearsonr(logistic4(x, *fit_logistic(x, y)), y).statistic, prediction, mos
+    )
+
+
+def rmse(prediction: Array, mos: Array) -> float:
+    """Root mean square error, in units of the human scores, after the same mapping."""
+    x, y = _pair(prediction, mos)
+    if reason(x, y):
+        return float("nan")
+    return float(np.sqrt(np.mean((logistic4(x, *fit_logistic(x, y)) - y) ** 2)))
+
+
+def reason(prediction: Array, mos: Array) -> str:
+    """Why a correlation is not defined; empty where it is."""
+    x, y = _pair(prediction, mos)
+    if len(x) < 2:
+        return f"{len(x)} pictures"
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return "NaN or infinity among the " + ("predictions" if not np.isfinite(x).all() else "scores")
+    if np.ptp(x) == 0:
+        return "constant predictions"
+    if np.ptp(y) == 0:
+        return "constant scores"
+    return ""
+
+
+def logistic4(x: Array, top: float, bottom: float, middle: float, width: float) -> np.ndarray:
+    """The monotone map of the video quality experts group, as in the public benchmark script:
+    ``bottom + (top - bottom) / (1 + exp(-(x - middle) / |width|))``."""
+    with np.errstate(over="ignore"):  # exp of a large number: the curve's flat end, which is right
+        return bottom + (top - bottom) / (1 + np.exp(-(np.asarray(x, float) - middle) / np.abs(width)))
+
+
+def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
+    """Least-squares fit of `logistic4` from predictions to scores, started as in the public script.
+
+    Where there are fewer pictures than parameters, or the fit does not converge, the start is returned: it is
+    a monotone curve too.
+
+    Returns:
+        (4,) top, bottom, middle, width.
+    """
+    x, y = _pair(prediction, mos)
+    start = np.array([y.max(), y.min(), x.mean(), max(x.std(), 1e-12)])
+    if len(x) < len(start):
+        return start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that we do not use
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            found, _ = optimize.curve_fit(logistic4, x, y, p0=start, maxfev=20_000)
+        except RuntimeError:
+            return start
+    return found if np.isfinite(found).all() else start
+
+
+def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
+    """As the training script counts: of a picture with k scene labels the k likeliest scenes are looked at,
+    and each label found among them is a hit; hits over labels, over all pictures that have any.
+
+    Args:
+        p_scene: (N, S) probabilities.
+        multi_hot: (N, S) of 0 and 1.
+    """
+    p, target = _tables(p_scene, multi_hot)
+    labels = target.sum(axis=1)
+    ranks = np.argsort(np.argsort(-p, axis=1, kind="stable"), axis=1)
+    hits = (target & (ranks < labels[:, None])).sum()
+    return float(hits / labels.sum()) if labels.sum() else float("nan")
+
+
+def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
+    """As the public `BIQA_benchmark.py` counts: a picture with one label is left out of the denominator
+    when it was wrong, which inflates the figure. For comparison with numbers made by that script."""
+    p, target = _tables(p_scene, multi_hot)
+    single = target.sum(axis=1) == 1
+    right = target[np.arange(len(p)), p.argmax(axis=1)]
+    keep = ~single | right
+    return scene_accuracy(p[keep], target[keep])
+
+
+def distortion_accuracy(p_distortion: Array, one_hot: Array) -> float:
+    """How often the likeliest distortion is the labelled one, over the pictures that have a label.
+
+    Args:
+        p_distortion: (N, D) probabilities.
+        one_hot: (N, D), one 1 in the row of a labelled picture.
+    """
+    p, target = _tables(p_distortion, one_hot)
+    labelled = target.any(axis=1)
+    right = target[np.arange(len(p)), p.argmax(axis=1)][labelled]
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def agreement(prediction: Array, mos: Array) -> dict[str, float]:
+    """SRCC, KRCC, PLCC and RMSE in one go."""
+    measures = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "rmse": rmse}
+    return {name: measure(prediction, mos) for name, measure in measures.items()}
+
+
+def over_sessions(results: pd.DataFrame, by: Sequence[str] = ("dataset",)) -> pd.DataFrame:
+    """Mean, median and standard deviation of every measure over the sessions (or seeds).
+
+    Args:
+        results: a row a session and data set; numeric columns besides `by` and ``session`` are measures.
+
+    Returns:
+        A row for each combination of `by`; columns (measure, ``mean``, ``median``, ``std`` or ``count``).
+        NaN is left out of all four.
+    """
+    measures = [c for c in results.select_dtypes("number").columns if c not in (*by, "session", "seed")]
+    return results.groupby(list(by), sort=False)[measures].agg(["mean", "median", "std", "count"])
+
+
+def _correlation(measure: Callable, prediction: Array, mos: Array) -> float:
+    x, y = _pair(prediction, mos)
+    if reason(x, y):
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)  # a fitted curve may come out flat
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        return float(measure(x, y))
+
+
+def _pair(prediction: Array, mos: Array) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(prediction, dtype=float), np.asarray(mos, dtype=float)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"expected two vectors of one length, got shapes {x.shape} and {y.shape}")
+    return x, y
+
+
+def _tables(p: Array, target: Array) -> tuple[np.ndarray, np.ndarray]:
+    p, target = np.asarray(p, dtype=float), np.asarray(target) > 0
+    if p.ndim != 2 or p.shape != target.shape:
+        raise ValueError(f"expected two matrices of one shape, got {p.shape} and {target.shape}")
+    return p, target

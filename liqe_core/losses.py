@@ -1,0 +1,99 @@
+"""The three fidelity losses. Each takes probabilities and labels, and returns a scalar.
+
+The fidelity between two Bernoulli distributions with p and g is sqrt(p g) + sqrt((1-p)(1-g)); the loss is one
+minus it, with 1e-8 under each root, as in the public code, so that the gradient at zero stays finite.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-8
+
+
+def quality_loss(quality: Tensor, mos: Tensor, dataset: Tensor, spread: float = 1.0) -> Tensor:
+    """Do pairs of pictures rank as people ranked them? Pairs within one data set only.
+
+    For each pair i < j the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)``, the
+    predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a data set,
+    then mean over the data sets that have a pair.
+
+    Args:
+        quality: (B,) float, the predictions.
+        mos: (B,) float, human scores, higher is better; scales may differ from set to set.
+        dataset: (B,) integer, which data set each picture is of.
+        spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
+            computes; the paper's Thurstone model has sqrt(2).
+
+    Returns:
+        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two pictures.
+    """
+    _same_length(quality=quality, mos=mos, dataset=dataset)
+    i, j = torch.triu_indices(len(quality), len(quality), offset=1, device=quality.device)
+    same = dataset[i] == dataset[j]
+    i, j = i[same], j[same]
+    if len(i) == 0:
+        return quality.sum() * 0.0
+    g = 0.5 * (torch.sign(mos[i] - mos[j]).to(quality.dtype) + 1)
+    p = 0.5 * (1 + torch.erf((quality[i] - quality[j]) / (math.sqrt(2) * spread)))
+    loss = _binary_fidelity_loss(p, g)
+
+    # The mean over sets of the mean over pairs: each pair weighs one over its set's number of pairs.
+    _, which, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)
+    return (loss / pairs[which]).sum() / len(pairs)
+
+
+def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:
+    """Binary fidelity a scene, since a picture may show several; mean over scenes, then pictures.
+
+    Args:
+        p_scene: (B, S) probabilities.
+        multi_hot: (B, S) of 0 and 1; a row of zeros is a picture without a scene label, which adds nothing.
+
+    Returns:
+        Scalar in [0, 1]; zero where no picture has a label.
+    """
+    _same_shape("p_scene", p_scene, "multi_hot", multi_hot)
+    loss = _binary_fidelity_loss(p_scene, multi_hot.to(p_scene.dtype)).mean(dim=1)
+    return _mean_over_labelled(loss, multi_hot)
+
+
+def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
+    """Fidelity of two distributions over distortions, ``1 - sum_d sqrt(p_d g_d + 1e-8)``.
+
+    Args:
+        p_distortion: (B, D) probabilities.
+        one_hot: (B, D), one 1 a row; a row of zeros is a picture without a label, which adds nothing.
+
+    Returns:
+        Scalar, below 1; mean over the labelled pictures, zero where there is none.
+    """
+    _same_shape("p_distortion", p_distortion, "one_hot", one_hot)
+    fidelity = torch.sqrt(p_distortion * one_hot.to(p_distortion.dtype) + EPSILON).sum(dim=1)
+    return _mean_over_labelled(1 - fidelity, one_hot)
+
+
+def _binary_fidelity_loss(p: Tensor, g: Tensor) -> Tensor:
+    return 1 - torch.sqrt(p * g + EPSILON) - torch.sqrt((1 - p) * (1 - g) + EPSILON)
+
+
+def _mean_over_labelled(loss: Tensor, target: Tensor) -> Tensor:
+    labelled = target.sum(dim=1) > 0
+    # where, not a product: an unlabelled picture's gradient must be zero even if its loss is not finite
+    return torch.where(labelled, loss, 0).sum() / labelled.sum().clamp(min=1)
+
+
+def _same_length(**tensors: Tensor) -> None:
+    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise ValueError(f"expected vectors of one length, got {shapes}")
+
+
+def _same_shape(name: str, a: Tensor, other: str, b: Tensor) -> None:
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(
+            f"expected two matrices of one shape, got {name} {tuple(a.shape)} and {other} {tuple(b.shape)}"
+        )

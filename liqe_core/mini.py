@@ -1,0 +1,211 @@
+"""The embedded ``mini`` data set: photographs that are on every machine, distorted.
+
+    >>> root, labels = build()      # a minute on two cores the first time, a second after that
+
+It stands in for the real data sets, so that everything runs on a fresh machine without a download. The
+photographs come inside scikit-image, scikit-learn and matplotlib; each gets KADID-10k's 25 distortions at
+5 levels; the score is the mean opinion that KADID-10k's 81 references got for that distortion and level.
+Nobody has looked at these pictures and scored them: results on ``mini`` say that the code works and what
+it can learn, and are never to be compared with published numbers. See ``data_manifests/mini.yaml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+from tqdm.auto import tqdm
+
+from . import distortions
+from .files import atomic_path, cache_dir
+
+MANIFEST = Path(__file__).resolve().parents[1] / "data_manifests" / "mini.yaml"
+SESSIONS = tuple(f"session_{i}" for i in range(1, 11))
+SEED = 2023
+
+
+def build(
+    root: str | os.PathLike | None = None,
+    photographs: Iterable[str] | None = None,
+    levels: Iterable[int] = distortions.LEVELS,
+    kinds: Iterable[int | str] = range(1, 26),
+    size: tuple[int, int] = (512, 384),
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[Path, pd.DataFrame]:
+    """Make the data set, or what of it is missing, and return where it is and its labels.
+
+    The pictures go to a folder named after everything that decides their content (photographs' bytes,
+    selection, size, seed, the code of the distortions, versions of the libraries), so a folder is never
+    stale. Every file appears whole or not at all and ``labels.csv`` comes last: a build that was killed
+    goes on where it stopped, and two builds at once do no harm.
+
+    Parameters
+    ----------
+    root: the folder that holds the builds; by default ``mini`` in the cache folder.
+    photographs: names from the manifest, at least three; by default all.
+    levels, kinds: a selection of 1..5 and of 1..25 (or KADID-10k's names).
+    size: width and height; a photograph is cut to that shape around its centre and resized.
+    workers: threads, by default one a core. The work is in libraries that let go of the interpreter:
+        measured, two threads are as fast as two processes, without the traps of forking a notebook.
+
+    Returns
+    -------
+    The folder and a table with a row an image: ``dataset`` ("mini"), ``image`` (relative to the folder),
+    ``mos`` (1..5), ``distortion`` (the label files' word), ``distortion_group`` (one of the eleven),
+    ``scenes`` (a tuple), ``reference`` (the photograph), ``session_1`` .. ``session_10`` ("train", "val" or
+    "test"; all pictures of a photograph are on one side).
+
+    A grey photograph does not get the four distortions that only show in color.
+
+    Raises
+    ------
+    ValueError for an unknown name, kind, level, or too few photographs; FileNotFoundError when a
+    package no longer carries a photograph.
+    """
+    manifest = read_manifest()
+    names = list(manifest["photographs"] if photographs is None else dict.fromkeys(photographs))
+    if unknown := [n for n in names if n not in manifest["photographs"]]:
+        raise ValueError(f"no photograph {unknown}; the manifest has {', '.join(manifest['photographs'])}")
+    if len(names) < 3:
+        raise ValueError(f"train, val and test need a photograph each: at least three, got {names}")
+    kinds = [distortions.find(k) for k in kinds]
+    levels = list(levels)
+    if wrong := [level for level in levels if level not in distortions.LEVELS]:
+        raise ValueError(f"no level {wrong}; choose from {distortions.LEVELS}")
+
+    files = {name: photograph_bytes(name, **manifest["photographs"][name]) for name in names}
+    opinions = manifest["opinions"]["mean"]
+    scenes = {name: tuple(manifest["photographs"][name]["scenes"]) for name in names}
+    selection = [files, scenes, opinions, [k.number for k in kinds], levels, size, SEED, _code_version()]
+    folder = (Path(root) if root else cache_dir("mini")) / _digest(selection)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+
+    pictures = {name: prepare(file, size) for name, file in files.items()}
+    rows, todo = [], []
+    splits = split(names)
+    for name in names:
+        grey = not np.ptp(pictures[name], axis=2).any()
+        for kind in kinds:
+            if grey and kind.needs_color:
+                continue
+            for level in levels:
+                image = f"images/{name}_{kind.number:02d}_{level:02d}.png"
+                rows.append(
+                    {
+                        "dataset": "mini",
+                        "image": image,
+                        "mos": float(opinions[kind.number][level - 1]),
+                        "distortion": kind.label,
+                        "distortion_group": kind.group,
+                        "scenes": scenes[name],
+                        "reference": name,
+                        **splits.loc[name],
+                    }
+                )
+                if not (folder / image).exists():
+                    todo.append((folder / image, name, kind.number, level))
+
+    def make(job: tuple[Path, str, int, int]) -> None:
+        path, name, number, level = job
+        seed = zlib.crc32(f"{SEED} {name}".encode())
+        distorted = distortions.distort(pictures[name], number, level, seed)
+        with atomic_path(path) as part:
+            Image.fromarray(distorted).save(part, "PNG", compress_level=1)
+
+    if todo:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            done = pool.map(make, todo)
+            for _ in tqdm(done, "mini data set", len(todo), unit="image", disable=not progress):
+                pass
+    labels = pd.DataFrame(rows)
+    if todo or not (folder / "labels.csv").exists():
+        with atomic_path(folder / "labels.csv") as part:
+            labels.assign(scenes=labels.scenes.str.join(";")).to_csv(part, index=False)
+    return folder, labels
+
+
+def read_labels(folder: str | os.PathLike) -> pd.DataFrame:
+    """The table that ``build`` left in a folder, as ``build`` returns it."""
+    labels = pd.read_csv(Path(folder) / "labels.csv")
+    return labels.assign(scenes=[tuple(s.split(";")) for s in labels.scenes])
+
+
+def read_manifest() -> dict:
+    """``data_manifests/mini.yaml`` as it is; FileNotFoundError says where it was looked for."""
+    if not MANIFEST.exists():
+        raise FileNotFoundError(f"{MANIFEST} is missing; install from a checkout: pip install -e .")
+    return yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+
+
+def photograph_bytes(name: str, package: str, file: str, **_: object) -> bytes:
+    """The file of a photograph as its package ships it; the package itself is not imported."""
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / file if spec and spec.origin else None
+    if path is None or not path.is_file():
+        what = (
+            f"the installed package {package} has no file {file}" if spec else f"{package} is not installed"
+        )
+        raise FileNotFoundError(
+            f"photograph {name!r}: {what}. Install the versions of constraints.txt, or leave it out."
+        )
+    return path.read_bytes()
+
+
+def prepare(file: bytes, size: tuple[int, int]) -> np.ndarray:
+    """(height, width, 3) uint8: the largest centred part of that shape, resized with antialiasing."""
+    with Image.open(io.BytesIO(file)) as opened:
+        image = opened.convert("RGB")
+    scale = min(image.width / size[0], image.height / size[1])
+    width, height = size[0] * scale, size[1] * scale
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (left, top, left + width, top + height)
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+def split(names: Iterable[str]) -> pd.DataFrame:
+    """Ten ways to part photographs 70/10/20: a row a name, a column a session; at least one a side."""
+    names = sorted(names)
+    n_val, n_test = (max(1, round(part * len(names))) for part in (0.1, 0.2))
+    sides = np.array(["val"] * n_val + ["test"] * n_test + ["train"] * (len(names) - n_val - n_test))
+    columns = {s: np.random.default_rng((SEED, i)).permutation(sides) for i, s in enumerate(SESSIONS, 1)}
+    return pd.DataFrame(columns, index=names)
+
+
+def mean_opinions(label_file: str | os.PathLike) -> pd.DataFrame:
+    """KADID-10k's mean score of each distortion (rows 1..25) at each level (columns 1..5).
+
+    label_file: ``kadid10k_all.txt`` of the public LIQE code, or any file whose first two tab-separated
+    columns are a path ``.../I<reference>_<number>_<level>.png`` and a score.
+    """
+    table = pd.read_csv(label_file, sep="\t", header=None, usecols=[0, 1], names=["image", "mos"])
+    key = table.image.str.extract(r"I\d+_(?P<kind>\d+)_(?P<level>\d+)\.png$")
+    if key.isna().any(axis=None):
+        raise ValueError(f"{label_file}: not a KADID-10k image: {table.image[key.kind.isna()].iloc[0]}")
+    return table.mos.groupby([key.kind.astype(int), key.level.astype(int)]).mean().unstack()
+
+
+def _code_version() -> list[str]:
+    """What decides the pixels besides the input: our code and the libraries' versions."""
+    code = Path(distortions.__file__).read_bytes() + Path(__file__).read_bytes()
+    libraries = ("numpy", "scipy", "scikit-image", "pillow")
+    return [hashlib.sha256(code).hexdigest(), *(f"{x} {importlib.metadata.version(x)}" for x in libraries)]
+
+
+def _digest(content: object) -> str:
+    def plain(value: object) -> object:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+    return hashlib.sha256(json.dumps(content, default=plain, sort_keys=True).encode()).hexdigest()[:16]

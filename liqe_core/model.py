@@ -1,0 +1,227 @@
+"""LIQE: from crops and a grid of prompts to a joint probability, and from it to every answer.
+
+The joint probability of quality c, scene s and distortion d given a picture x is a softmax over the cosine
+similarities between the picture and the prompts,
+
+    p(c, s, d | x)  =  softmax( exp(logit_scale) * mean over crops of  <image(x_u), text(c, s, d)> ),
+
+and quality is the expected level under its marginal: q(x) = sum over c of c * p(c | x).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liqe_core import checkpoints, towers
+from liqe_core.crops import CropGeometry, normalize
+from liqe_core.prediction import Prediction
+from liqe_core.prompts import PromptGrid
+from liqe_core.scoring import Picture, score_pictures
+from liqe_core.text import PromptEncoder, tokenize
+
+
+class LIQE(nn.Module):
+    """The joint model over an open_clip model and a grid of prompts.
+
+    Start from weights that were trained as LIQE with `from_checkpoint`, or from CLIP with `from_clip`.
+
+    Args:
+        clip: an open_clip model; its `logit_scale` is frozen, as in the public code.
+        grid: the prompts.
+        tokenizer: the one that goes with the text tower.
+        architecture: open_clip's configuration of `clip`, kept for `save`.
+        geometry: where crops lie; default: the paper's, with the window that the image tower takes.
+
+    Raises:
+        GridError: a prompt is longer than the text tower's context.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        grid: PromptGrid,
+        tokenizer,
+        architecture: Mapping,
+        geometry: CropGeometry | None = None,
+    ):
+        super().__init__()
+        window = towers.crop_size(clip)
+        self.clip = clip
+        self.clip.logit_scale.requires_grad_(False)
+        self.geometry = geometry or CropGeometry(window=window)
+        if self.geometry.window != window:
+            raise ValueError(f"geometry.window is {self.geometry.window}, but the image tower takes {window}")
+        self.architecture = dict(architecture)
+        self.text = PromptEncoder(clip, grid, tokenizer)
+
+    @property
+    def grid(self) -> PromptGrid:
+        """The prompts and their axes."""
+        return self.text.grid
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | PathLike,
+        *,
+        grid: PromptGrid | None = None,
+        geometry: CropGeometry | str | None = None,
+        architecture: Mapping | str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> LIQE:
+        """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours.
+
+        Args:
+            grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
+                `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.
+            geometry: a `CropGeometry`, or ``paper``, ``standalone``, ``pyiqa`` (see `CropGeometry.named`);
+                default: what the file says, else the paper's.
+            architecture: see `checkpoints.read_checkpoint`.
+
+        Raises:
+            CheckpointError: the file cannot be used; says why.
+            GridError: a prompt is longer than the context.
+        """
+        file = checkpoints.read_checkpoint(path, architecture)
+        if grid is None:
+            grid = PromptGrid(**file.grid) if file.grid else PromptGrid()
+        clip = towers.build(file.architecture)
+        checkpoints.load_weights(clip, file.state_dict, path)
+        if geometry is None and file.geometry:
+            geometry = CropGeometry(**file.geometry)
+        return cls._assembled(clip, grid, file.architecture, geometry, device)
+
+    @classmethod
+    def from_clip(
+        cls,
+        name: str = "ViT-B-32-quickgelu",
+        pretrained: str | PathLike | None = "openai",
+        *,
+        grid: PromptGrid | None = None,
+        geometry: CropGeometry | str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> LIQE:
+        """A model to start training from: CLIP's towers before they learnt about quality.
+
+        Args:
+            name: any of open_clip's architectures (``open_clip.list_models()``), ours included.
+            pretrained: a tag that open_clip has for it, a file of weights, or None for random weights.
+
+        Raises:
+            ArchitectureError: an unknown name or tag, or no network to download the weights.
+            CheckpointError: the file cannot be used.
+            GridError: a prompt is longer than the context.
+        """
+        config = towers.architecture(name)
+        grid = grid or PromptGrid()
+        if pretrained is None:
+            clip = towers.build(config)
+        elif Path(pretrained).is_file():
+            clip = towers.build(config)
+            weights = checkpoints.read_checkpoint(pretrained, config).state_dict
+            checkpoints.load_weights(clip, weights, pretrained)
+        else:
+            tokenize(grid, towers.tokenizer(config), config["text_cfg"].get("context_length", 77))
+            clip = towers.pretrained(name, fspath(pretrained))
+        return cls._assembled(clip, grid, config, geometry, device)
+
+    @classmethod
+    def _assembled(cls, clip, grid, architecture, geometry, device) -> LIQE:
+        if isinstance(geometry, str):
+            geometry = CropGeometry.named(geometry, window=towers.crop_size(clip))
+        return cls(clip, grid, towers.tokenizer(architecture), architecture, geometry).to(device).eval()
+
+    def save(self, path: str | PathLike, recipe: Mapping | None = None) -> None:
+        """Write our own format, which `from_checkpoint` reads without being told anything more.
+
+        Args:
+            recipe: how the weights were trained; anything JSON can hold.
+        """
+        checkpoints.write_checkpoint(
+            path, self.clip, self.architecture, self.grid.to_dict(), dataclasses.asdict(self.geometry), recipe
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.logit_scale.device
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """The joint probability.
+
+        Args:
+            crops: (B, U, 3, window, window); float as `normalize` gives, or uint8, normalised here.
+
+        Returns:
+            (B, Q, S, D) float32, summing to 1 for each picture.
+        """
+        if crops.ndim != 5:
+            raise ValueError(f"crops have shape {tuple(crops.shape)}, expected (B, U, 3, window, window)")
+        return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
+
+    def logits(self, crops: Tensor) -> Tensor:
+        """The logits of each crop by itself, before they are averaged over a picture's crops.
+
+        Args:
+            crops: (n, 3, window, window), values as in `forward`.
+
+        Returns:
+            (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.
+        """
+        if crops.dtype == torch.uint8:
+            crops = normalize(crops)
+        image = F.normalize(self.clip.encode_image(crops).float(), dim=-1)
+        text = self.text()
+        # A similarity is multiplied by about 100: half precision would show in the answer.
+        with torch.autocast(image.device.type, enabled=False):
+            return self.clip.logit_scale.float().exp() * image @ text.T
+
+    def joint(self, logits: Tensor) -> Tensor:
+        """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
+        return logits.softmax(dim=-1).unflatten(-1, self.grid.shape)
+
+    def joint_of(self, crops: Sequence[Tensor]) -> Tensor:
+        """The joint probability of pictures that may differ in their number of crops.
+
+        Args:
+            crops: n of (U_i, 3, window, window), on any device; values as in `forward`.
+
+        Returns:
+            (n, Q, S, D) float32 on the model's device.
+        """
+        logits = self.logits(torch.cat(list(crops)).to(self.device))
+        means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
+        return self.joint(torch.stack(means))
+
+    def score(
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        on_error: str = "raise",
+        batch_size: int = 8,
+        progress: bool = False,
+    ) -> Prediction:
+        """Score pictures as the public code does: files as they are, with the crops of `geometry`.
+
+        Args:
+            images: a path or a Pillow image, or any number of them.
+            on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
+                scored, its place in the answer holds NaN, and `Prediction.errors` says why.
+            batch_size: pictures that go through the image tower together.
+            progress: show a bar.
+
+        Returns:
+            A `Prediction` with a row for each picture, in order.
+
+        Raises:
+            PictureError: a picture cannot be read or is too small (``on_error="raise"``).
+            TypeError: something that is no picture.
+        """
+        return score_pictures(self, images, on_error=on_error, batch_size=batch_size, progress=progress)

@@ -1,0 +1,93 @@
+"""Running the notebooks with papermill, and gathering what they show on one HTML page."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from liqe_core.files import atomic_path
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Executed:
+    """One notebook that was run.
+
+    Attributes:
+        name: without suffix. path: the executed copy. seconds: how long it took.
+        error: the exception's name and message where a cell failed, else empty.
+    """
+
+    name: str
+    path: Path
+    seconds: float
+    error: str = ""
+
+
+def available() -> list[str]:
+    """The names of the notebooks, in their order."""
+    return sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def run(
+    names: Sequence[str], out_dir: str | Path, parameters: Mapping[str, object], progress: bool = True
+) -> list[Executed]:
+    """Execute notebooks one after the other; one that fails does not keep the others from running.
+
+    Args:
+        names: without suffix, as `available` lists them.
+        out_dir: where the executed copies go, and the notebooks' own products (their parameter `out_dir`).
+        parameters: given to every notebook that declares a parameter of that name.
+
+    Raises:
+        ValueError: no such notebook.
+    """
+    if unknown := sorted(set(names) - set(available())):
+        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available())}")
+    out_dir = Path(out_dir).resolve()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    executed = []
+    for name in names:
+        source, target = FOLDER / f"{name}.ipynb", out_dir / f"{name}.ipynb"
+        declared = papermill.inspect_notebook(str(source))
+        given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
+        started, error = time.perf_counter(), ""
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                given,
+                kernel_name="python3",
+                progress_bar=progress,
+                cwd=str(out_dir),
+            )
+        except PapermillExecutionError as failed:
+            error = f"{failed.ename}: {failed.evalue}"
+        executed.append(Executed(name, target, time.perf_counter() - started, error))
+    return executed
+
+
+def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
+    """Every executed notebook on one page that needs no other file."""
+    page = nbformat.v4.new_notebook()
+    page.metadata["title"] = "LIQE, reproduced"
+    for one in executed:
+        book = nbformat.read(one.path, as_version=4)
+        page.metadata.setdefault("kernelspec", book.metadata.get("kernelspec", {}))
+        page.metadata.setdefault("language_info", book.metadata.get("language_info", {}))
+        page.cells.append(nbformat.v4.new_markdown_cell(f"---\n*{one.name}.ipynb, {one.seconds:.0f} s*"))
+        page.cells += book.cells
+    for number, cell in enumerate(page.cells):
+        cell["id"] = f"cell-{number}"  # two notebooks may have used the same
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(page)
+    with atomic_path(path) as part:
+        part.write_text(body, encoding="utf-8")
+    return Path(path)

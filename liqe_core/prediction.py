@@ -1,0 +1,90 @@
+"""What LIQE answers, all of it read off the joint probability."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from liqe_core.prompts import PromptGrid
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What LIQE answers about N pictures. All tensors are float32 on the CPU.
+
+    Attributes:
+        joint: (N, Q, S, D) probabilities, summing to 1 over all but N; NaN for a picture that was skipped.
+        grid: the words along the axes.
+        images: what the pictures are called: file names, or ``picture 3`` for one given as an object.
+        errors: position of each picture that was skipped, and why.
+    """
+
+    joint: Tensor
+    grid: PromptGrid
+    images: tuple[str, ...]
+    errors: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.joint)
+
+    @property
+    def quality(self) -> Tensor:
+        """(N,) expected quality, in [1, Q]: [1, 5] with the paper's words."""
+        return expected_quality(self.joint)
+
+    @property
+    def quality_distribution(self) -> Tensor:
+        """(N, Q) probability of each quality word."""
+        return marginal(self.joint, "quality")
+
+    @property
+    def scene(self) -> Tensor:
+        """(N, S) probability of each scene."""
+        return marginal(self.joint, "scene")
+
+    @property
+    def distortion(self) -> Tensor:
+        """(N, D) probability of each distortion."""
+        return marginal(self.joint, "distortion")
+
+    @property
+    def quality_names(self) -> tuple[str, ...]:
+        return self.grid.names("quality")
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        return self.grid.names("scene")
+
+    @property
+    def distortion_names(self) -> tuple[str, ...]:
+        return self.grid.names("distortion")
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a picture: its name, quality, the likeliest scene and distortion with their probabilities
+        (for the axes that the grid has), and, where any was skipped, the reason."""
+        frame = pd.DataFrame({"image": list(self.images), "quality": self.quality.numpy()})
+        good = ~frame["quality"].isna()
+        for axis in self.grid.axes[1:]:
+            top = marginal(self.joint, axis).nan_to_num(-1).max(dim=1)
+            names = self.grid.names(axis)
+            frame[axis] = pd.Series([names[i] for i in top.indices], dtype=object).where(good, None)
+            frame[f"{axis}_probability"] = pd.Series(top.values.numpy()).where(good)
+        if self.errors:
+            frame["error"] = [self.errors.get(i) for i in range(len(self))]
+        return frame
+
+
+def marginal(joint: Tensor, axis: str) -> Tensor:
+    """Sum a (B, Q, S, D) joint probability over the other two axes: (B, Q), (B, S) or (B, D)."""
+    kept = {"quality": 1, "scene": 2, "distortion": 3}[axis]
+    return joint.sum(dim=[d for d in (1, 2, 3) if d != kept])
+
+
+def expected_quality(joint: Tensor) -> Tensor:
+    """(B, Q, S, D) joint probability to (B,) expected quality in [1, Q]."""
+    p = marginal(joint, "quality")
+    return p @ torch.arange(1, p.shape[1] + 1, dtype=p.dtype, device=p.device)

@@ -1,0 +1,158 @@
+"""Exact text embeddings from the prefix tree of the prompts.
+
+The tree goes through the text tower's own blocks, unmodified, with two changes to their input: positions are
+depths, and the attention mask lets a node see its ancestors alone. Nothing is approximated: every embedding
+and every gradient is that of the padded prompt, to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liqe_core.prefix_tree import PrefixTree
+from liqe_core.prompts import GridError, PromptGrid
+
+#: Sequences that go through the tower together; bounds the memory of their attention masks.
+SEQUENCES_AT_ONCE = 64
+
+
+def tokenize(grid: PromptGrid, tokenizer, context_length: int) -> Tensor:
+    """The grid's prompts as tokens, padded to the context as CLIP pads them.
+
+    Returns:
+        (N, context_length) int64.
+
+    Raises:
+        GridError: a prompt that does not fit (it would be cut, and its quality word lost).
+    """
+    prompts = grid.prompts
+    # The tokenizer cuts without a word; with room to spare, what is too long shows.
+    tokens = tokenizer(prompts, context_length=4 * context_length)
+    lengths = tokens.argmax(dim=1) + 1  # the end-of-text token is the highest, as in CLIP's own pooling
+    longest = int(lengths.argmax())
+    if lengths[longest] > context_length:
+        raise GridError(
+            f"prompt {longest} takes {int(lengths[longest])} tokens, but the text tower's context is "
+            f"{context_length}: {prompts[longest]!r}; shorten its words or the template"
+        )
+    return tokens[:, :context_length]
+
+
+class PromptEncoder:
+    """Unit-length text embeddings of a grid's prompts, from the text tower of an open_clip model.
+
+    With gradients on and a text tower that trains, every call computes them. Otherwise they are kept until
+    the weights change. Whether they did is read off the weights themselves, since not every way of
+    changing a tensor leaves a trace in its version counter.
+
+    Towers that are not causal (SigLIP, Hugging Face text models) have no prefixes to share; they get
+    the padded prompts through their own `encode_text`.
+    """
+
+    def __init__(self, clip: nn.Module, grid: PromptGrid, tokenizer):
+        self.grid = grid
+        self._clip = clip
+        self._tokens = tokenize(grid, tokenizer, clip.context_length)
+        self.tree = PrefixTree.from_tokens(self._tokens) if shares_prefixes(clip) else None
+        self._used_tokens = self._tokens.unique()
+        self._on_device: dict[torch.device, PrefixTree] = {}
+        self._kept: tuple[object, Tensor] | None = None
+
+    def __call__(self) -> Tensor:
+        """(N, E) float32, each row of length 1, in the order of the grid."""
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self._parameters()):
+            return self._encode()
+        key = self._fingerprint()
+        if self._kept is None or self._kept[0] != key:
+            with torch.no_grad():
+                self._kept = (key, self._encode())
+        return self._kept[1]
+
+    def _encode(self) -> Tensor:
+        device = self._clip.logit_scale.device
+        if self.tree is None:
+            features = self._clip.encode_text(self._tokens.to(device))
+        else:
+            if device not in self._on_device:
+                self._on_device = {device: self.tree.to(device)}
+            features = encode_tree(self._clip, self._on_device[device])
+        return F.normalize(features.float(), dim=-1)
+
+    def _parameters(self) -> list[Tensor]:
+        return text_parameters(self._clip)
+
+    def _fingerprint(self) -> tuple:
+        """Equal for equal weights; of the token embedding only the rows that the prompts use."""
+        tower = text_tower(self._clip)
+        embedding = getattr(getattr(tower, "token_embedding", None), "weight", None)
+        sums = []
+        with torch.no_grad():
+            for parameter in self._parameters():
+                if parameter is embedding:
+                    parameter = parameter[self._used_tokens.to(parameter.device)]
+                sums.append(_bit_sum(parameter))
+        device = self._clip.logit_scale.device
+        precision = (device, torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type))
+        return (precision, tuple(torch.stack(sums).tolist()))
+
+
+def _bit_sum(values: Tensor) -> Tensor:
+    """An integer that depends on every bit and its place: the dot product of the bits with odd numbers."""
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = values.detach().contiguous().view(-1).view(integers[values.element_size()]).to(torch.int32)
+    odd = torch.arange(1, 2 * bits.numel(), 2, dtype=torch.int32, device=bits.device)
+    return (bits * odd).sum(dtype=torch.int64)  # products wrap around: a hash, not arithmetic
+
+
+def text_tower(clip: nn.Module) -> nn.Module:
+    """Where an open_clip model keeps its text tower: on itself (CLIP) or in `.text` (CustomTextCLIP)."""
+    return getattr(clip, "text", clip)
+
+
+def text_parameters(clip: nn.Module) -> list[nn.Parameter]:
+    """Every parameter of the text tower, in a fixed order."""
+    apart = ("visual.", "logit_scale", "logit_bias")
+    return [p for name, p in clip.named_parameters() if not name.startswith(apart)]
+
+
+def shares_prefixes(clip: nn.Module) -> bool:
+    """Whether the text tower is causal and reads a prompt at its highest token, as CLIP's does."""
+    tower = text_tower(clip)
+    pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    return (
+        isinstance(getattr(tower, "attn_mask", None), Tensor)
+        and pooling == "argmax"
+        and getattr(tower, "cls_emb", None) is None
+        and hasattr(tower, "transformer")
+    )
+
+
+def encode_tree(clip: nn.Module, tree: PrefixTree) -> Tensor:
+    """What `clip.encode_text` returns for the prompts of the tree, differentiable.
+
+    Args:
+        clip: an open_clip model for which `shares_prefixes` holds.
+        tree: on the same device.
+
+    Returns:
+        (N, E), not normalised.
+    """
+    tower = text_tower(clip)
+    transformer = tower.transformer
+    dtype = transformer.get_cast_dtype()
+    heads = transformer.resblocks[0].attn.num_heads
+    states = []
+    for start in range(0, len(tree.tokens), SEQUENCES_AT_ONCE):
+        rows = slice(start, start + SEQUENCES_AT_ONCE)
+        x = tower.token_embedding(tree.tokens[rows]).to(dtype)
+        x = x + tower.positional_embedding[tree.depth[rows]].to(dtype)
+        mask = tree.attention_mask(rows, dtype).repeat_interleave(heads, dim=0)
+        states.append(transformer(x, attn_mask=mask).flatten(0, 1))
+    x = torch.cat(states)[tree.ends]  # only where prompts end: the rest of the tower acts on each token alone
+    x = tower.ln_final(x)
+    projection = tower.text_projection
+    if projection is None:
+        return x
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection

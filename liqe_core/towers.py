@@ -1,0 +1,149 @@
+"""CLIP's two towers, from open_clip: by name, by configuration, or by the shapes of a state dict.
+
+An architecture is described as open_clip describes it, by a dictionary of `embed_dim`, `vision_cfg`,
+`text_cfg` and so on. The small ones of our own lie as JSON files in `architectures/` and are known to
+open_clip by their file names.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import open_clip
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from torch import Tensor, nn
+
+open_clip.add_model_config(Path(__file__).parent / "architectures")
+
+
+class ArchitectureError(ValueError):
+    """An architecture that open_clip does not know, or weights that do not say theirs."""
+
+
+def architecture(name: str) -> dict:
+    """open_clip's configuration of that name.
+
+    OpenAI's weights, and so LIQE's, need the QuickGELU architectures: ``ViT-B-32-quickgelu``.
+
+    Raises:
+        ArchitectureError: open_clip has no such model.
+    """
+    config = open_clip.get_model_config(name.replace("/", "-"))
+    if config is None:
+        near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()]
+        hint = f"; names like it: {', '.join(near[:6])}" if near else ""
+        raise ArchitectureError(f"open_clip knows no architecture {name!r}{hint}")
+    return config
+
+
+def build(config: Mapping) -> nn.Module:
+    """The model of a configuration in evaluation mode, its weights random from torch's global generator."""
+    config = copy.deepcopy(dict(config))
+    for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
+        if f"{source}_name" in config[tower]:
+            config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
+    custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
+    if "multimodal_cfg" in config:
+        return open_clip.CoCa(**config).eval()
+    return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config).eval()
+
+
+def pretrained(name: str, tag: str, cache_dir: str | None = None) -> nn.Module:
+    """An open_clip model with downloaded weights, in float32 and evaluation mode.
+
+    Raises:
+        ArchitectureError: no such architecture, no such weights for it, or no way to download them.
+    """
+    known = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
+    architecture(name)
+    if tag not in known:
+        raise ArchitectureError(
+            f"{tag!r} is neither a file nor weights that open_clip has for {name}; "
+            f"it has: {', '.join(known) or 'none'}"
+        )
+    try:
+        return open_clip.create_model(name, pretrained=tag, precision="fp32", cache_dir=cache_dir).eval()
+    except (RuntimeError, OSError) as error:
+        raise ArchitectureError(
+            f"the weights {tag!r} of {name} could not be downloaded ({error}); check the network, or "
+            "download them elsewhere and give the file's path"
+        ) from error
+
+
+def tokenizer(config: Mapping):
+    """The tokenizer that goes with a configuration: CLIP's own, or one from Hugging Face by name."""
+    text = config["text_cfg"]
+    context, options = text.get("context_length", 77), text.get("tokenizer_kwargs", {})
+    if "hf_tokenizer_name" in text:
+        return HFTokenizer(text["hf_tokenizer_name"], context_length=context, **options)
+    return SimpleTokenizer(context_length=context, **options)
+
+
+def crop_size(clip: nn.Module) -> int:
+    """The side of the pictures that the image tower takes, in pixels.
+
+    Raises:
+        ArchitectureError: the tower takes pictures that are not square.
+    """
+    size = clip.visual.image_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    if height != width:
+        raise ArchitectureError(f"the image tower takes {height} x {width} pictures; LIQE's crops are square")
+    return int(height)
+
+
+def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict:
+    """The configuration of a model in openai/CLIP's layout, read off its shapes.
+
+    Attention heads are 64 wide, as in all of OpenAI's models; activations are QuickGELU.
+
+    Raises:
+        ArchitectureError: a tensor that gives a size is missing or has the wrong number of dimensions.
+    """
+
+    def shape(key: str, dimensions: int) -> tuple[int, ...]:
+        if key not in state_dict:
+            raise ArchitectureError(f"no {key!r}: not the weights of a CLIP model, or some are missing")
+        found = tuple(state_dict[key].shape)
+        if len(found) != dimensions:
+            raise ArchitectureError(f"{key!r} has shape {found}, expected {dimensions} dimensions")
+        return found
+
+    def blocks(prefix: str) -> int:
+        pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+        return 1 + max((int(m[1]) for key in state_dict if (m := pattern.match(key))), default=-1)
+
+    text_width = shape("ln_final.weight", 1)[0]
+    text = {
+        "context_length": shape("positional_embedding", 2)[0],
+        "vocab_size": shape("token_embedding.weight", 2)[0],
+        "width": text_width,
+        "heads": max(1, text_width // 64),
+        "layers": blocks("transformer.resblocks."),
+    }
+    if "visual.layer1.0.conv1.weight" in state_dict:
+        side = round((shape("visual.attnpool.positional_embedding", 2)[0] - 1) ** 0.5)
+        vision = {
+            "layers": [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+            "width": shape("visual.layer1.0.conv1.weight", 4)[0],
+            "image_size": 32 * side,
+        }
+    else:
+        width, _, patch, _ = shape("visual.conv1.weight", 4)
+        side = round((shape("visual.positional_embedding", 2)[0] - 1) ** 0.5)
+        vision = {
+            "layers": blocks("visual.transformer.resblocks."),
+            "width": width,
+            "head_width": min(64, width),
+            "patch_size": patch,
+            "image_size": patch * side,
+        }
+    return {
+        "embed_dim": shape("text_projection", 2)[1],
+        "quick_gelu": True,
+        "vision_cfg": vision,
+        "text_cfg": text,
+    }

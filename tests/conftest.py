@@ -1,0 +1,47 @@
+"""What the tests share: small random models, and real pictures that come with installed packages."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads():
+    """Small tensors on many threads are slower, and CI has two cores."""
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002, for libraries that draw from the global generator
+
+
+@pytest.fixture(scope="session")
+def photograph() -> np.ndarray:
+    """A real photograph, (427, 640, 3) uint8, that comes with scikit-learn."""
+    from sklearn.datasets import load_sample_image
+
+    return np.asarray(load_sample_image("china.jpg"))
+
+
+@pytest.fixture
+def small_liqe():
+    """A LIQE of a few hundred thousand random weights that takes 32x32 crops."""
+    from liqe_core import LIQE
+
+    torch.manual_seed(1)
+    return LIQE.from_clip("LIQE-smoke", pretrained=None)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of samples and label files beside the checkout, where there is one."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the samples and label files of ../shared, which is not here")
+    return SHARED

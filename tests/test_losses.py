@@ -1,0 +1,99 @@
+"""Expected values are worked out by hand from the formulas, with math.erf where a normal cdf is needed."""
+
+import math
+
+import pytest
+import torch
+
+from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+
+
+def phi(z):
+    return 0.5 * (1 + math.erf(z / math.sqrt(2)))
+
+
+def fidelity_loss(p, g, e=1e-8):
+    return 1 - math.sqrt(p * g + e) - math.sqrt((1 - p) * (1 - g) + e)
+
+
+def test_quality_loss_of_two_pictures():
+    loss = quality_loss(torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([0, 0]))
+    # The first was rated lower, g = 0; the model says it is better by 1, p = Phi(1).
+    assert float(loss) == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6)
+
+
+def test_the_papers_spread_is_an_option():
+    arguments = (torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([0, 0]))
+    loss = quality_loss(*arguments, spread=math.sqrt(2))
+    assert float(loss) == pytest.approx(fidelity_loss(phi(1 / math.sqrt(2)), 0.0), abs=1e-6)
+
+
+def test_quality_loss_is_the_mean_over_pairs_then_over_data_sets():
+    quality = torch.tensor([1.0, 2.0, 4.0, 3.0, 3.5])
+    mos = torch.tensor([0.1, 0.1, 0.9, 60.0, 20.0])  # the first two are tied: g = 1/2
+    dataset = torch.tensor([7, 7, 7, 2, 2])
+    first = (fidelity_loss(phi(-1), 0.5) + fidelity_loss(phi(-3), 0.0) + fidelity_loss(phi(-2), 0.0)) / 3
+    second = fidelity_loss(phi(-0.5), 1.0)
+    assert float(quality_loss(quality, mos, dataset)) == pytest.approx((first + second) / 2, abs=1e-6)
+    # the order in which pictures stand in the batch does not matter, nor that sets are interleaved
+    shuffle = torch.tensor([3, 0, 4, 2, 1])
+    assert float(quality_loss(quality[shuffle], mos[shuffle], dataset[shuffle])) == pytest.approx(
+        (first + second) / 2, abs=1e-6
+    )
+
+
+def test_a_data_set_with_one_picture_adds_nothing():
+    quality = torch.tensor([3.0, 2.0, 5.0], requires_grad=True)
+    loss = quality_loss(quality, torch.tensor([10.0, 20.0, 1.0]), torch.tensor([0, 0, 1]))
+    assert loss.item() == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6)
+    loss.backward()
+    assert quality.grad[2] == 0 and quality.grad[:2].abs().min() > 0
+
+    alone = torch.tensor([3.0, 2.0], requires_grad=True)
+    loss = quality_loss(alone, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
+    loss.backward()
+    assert loss == 0 and alone.grad.tolist() == [0, 0]
+
+
+def test_gradient_stays_finite_where_the_model_is_sure():
+    quality = torch.tensor([5.0, 1.0, 1.0], requires_grad=True)
+    quality_loss(quality * 100, torch.tensor([1.0, 2.0, 2.0]), torch.zeros(3, dtype=torch.long)).backward()
+    assert quality.grad.isfinite().all()
+
+
+def test_scene_loss_by_hand():
+    p = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    g = torch.tensor([[1, 1, 0], [0, 0, 1]])
+    rows = [
+        sum(fidelity_loss(*pair) for pair in ((0.5, 1), (0.3, 1), (0.2, 0))) / 3,
+        sum(fidelity_loss(*pair) for pair in ((0.1, 0), (0.1, 0), (0.8, 1))) / 3,
+    ]
+    assert float(scene_loss(p, g)) == pytest.approx(sum(rows) / 2, abs=1e-6)
+
+
+def test_distortion_loss_by_hand():
+    p = torch.tensor([[0.25, 0.75], [0.64, 0.36]])
+    g = torch.tensor([[1, 0], [0, 1]])
+    by_hand = [1 - math.sqrt(0.25 + 1e-8) - math.sqrt(1e-8), 1 - math.sqrt(1e-8) - math.sqrt(0.36 + 1e-8)]
+    assert float(distortion_loss(p, g)) == pytest.approx(sum(by_hand) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [scene_loss, distortion_loss])
+def test_a_picture_without_a_label_adds_nothing(loss):
+    p = torch.tensor([[0.25, 0.75], [0.64, 0.36]], requires_grad=True)
+    g = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    with_and_without = loss(p, g)
+    assert with_and_without.item() == pytest.approx(loss(p[:1], g[:1]).item())
+    with_and_without.backward()
+    assert p.grad[1].tolist() == [0, 0] and p.grad[0, 0] != 0
+
+    nothing = loss(p, torch.zeros(2, 2))
+    assert nothing == 0 and nothing.isfinite()
+    nothing.backward()
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="vectors of one length"):
+        quality_loss(torch.zeros(3, 1), torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match="p_scene"):
+        scene_loss(torch.zeros(2, 3), torch.zeros(3, 3))

@@ -1,0 +1,207 @@
+"""The embedded data set: whole, reproducible, and no photograph on two sides."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from liqe_core import distortions, mini
+
+SMALL = {"photographs": ["coffee", "camera", "china"], "kinds": [1, 7, 10], "levels": [2, 5]}
+SMALL |= {"size": (96, 72), "progress": False}
+COLUMNS = ["dataset", "image", "mos", "distortion", "distortion_group", "scenes", "reference", *mini.SESSIONS]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    root = tmp_path_factory.mktemp("mini")
+    return root, *mini.build(root, **SMALL)
+
+
+def test_table(small):
+    _, folder, labels = small
+    assert list(labels.columns) == COLUMNS
+    # Three photographs by three distortions by two levels, less saturation of the grey one.
+    assert len(labels) == 3 * 3 * 2 - 2 and labels.image.is_unique
+    assert not ((labels.reference == "camera") & (labels.distortion_group == "color")).any()
+    row = labels.set_index("image").loc["images/china_10_05.png"]
+    assert row.distortion == row.distortion_group == "jpeg compression"
+    assert row.mos == pytest.approx(1.35, abs=0.01) and row.scenes == ("cityscape", "landscape")
+    assert set(labels.dataset) == {"mini"} and labels.mos.between(1, 5).all()
+    pd.testing.assert_frame_equal(mini.read_labels(folder), labels)
+
+
+def test_pictures_are_the_distorted_photographs(small):
+    _, folder, labels = small
+    for name in labels.image:
+        with Image.open(folder / name) as image:
+            assert image.size == (96, 72) and image.mode == "RGB"
+    entry = mini.read_manifest()["photographs"]["china"]
+    clean = mini.prepare(mini.photograph_bytes("china", **entry), (96, 72))
+    blurred = distortions.distort(clean, "gaussian blur", 5)
+    assert np.array_equal(np.asarray(Image.open(folder / "images/china_01_05.png")), blurred)
+
+
+def test_built_once(small):
+    root, folder, labels = small
+    stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")}
+    again, table = mini.build(root, **SMALL)
+    assert again == folder and {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")} == stamps
+    pd.testing.assert_frame_equal(table, labels)
+
+
+def test_a_lost_picture_is_made_again(small):
+    root, folder, labels = small
+    path = folder / labels.image[0]
+    before = path.read_bytes()
+    path.unlink()
+    mini.build(root, **SMALL)
+    assert path.read_bytes() == before
+
+
+def test_content_decides_the_folder(small, tmp_path, monkeypatch):
+    _, folder, _ = small
+    same, _ = mini.build(tmp_path, **SMALL)
+    assert same.name == folder.name
+    assert [p.read_bytes() for p in sorted(same.rglob("*.*"))] == [
+        p.read_bytes() for p in sorted(folder.rglob("*.*"))
+    ]
+    assert mini.build(tmp_path, **SMALL | {"levels": [2]})[0].name != folder.name
+    monkeypatch.setattr(mini, "SEED", 1)
+    assert mini.build(tmp_path, **SMALL)[0].name != folder.name
+
+
+def test_the_cache_folder_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path))
+    folder, _ = mini.build(**SMALL)
+    assert folder.parent == tmp_path / "mini"
+
+
+def test_killed_build_goes_on(tmp_path):
+    what = {"photographs": SMALL["photographs"], "levels": [5], "progress": False}
+    code = f"from liqe_core import mini; mini.build({str(tmp_path)!r}, **{what!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(mini.__file__).parents[1])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*/images/[a-z]*.png"))) < 5:
+        assert process.poll() is None and time.monotonic() < deadline, "the build did not get going"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    (folder,) = tmp_path.iterdir()
+    made = {p: p.stat().st_mtime_ns for p in folder.glob("images/[a-z]*.png")}
+    assert not (folder / "labels.csv").exists() and 5 <= len(made) < 71
+    again, labels = mini.build(tmp_path, **what)
+    assert again == folder and len(labels) == 25 * 3 - 4
+    for path in made:  # kept, and whole
+        assert path.stat().st_mtime_ns == made[path]
+    for name in labels.image:
+        with Image.open(folder / name) as image:
+            image.load()
+
+
+def test_two_builds_at_once(tmp_path):
+    code = f"from liqe_core import mini; mini.build({str(tmp_path)!r}, **{SMALL!r})"
+    here = Path(mini.__file__).parents[1]
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=here) for _ in range(2)]
+    assert [p.wait(60) for p in both] == [0, 0]
+    (folder,) = tmp_path.iterdir()
+    assert len(list(folder.glob("images/*.png"))) == 16 == len(mini.read_labels(folder))
+    assert not list(folder.rglob(".*"))
+
+
+def test_split_by_photograph():
+    names = list(mini.read_manifest()["photographs"])
+    table = mini.split(names)
+    assert list(table.columns) == list(mini.SESSIONS) and set(table.index) == set(names)
+    for session in mini.SESSIONS:
+        sides = table[session].value_counts()
+        assert sides["train"] + sides["val"] + sides["test"] == len(names)
+        assert (sides / len(names)).to_dict() == pytest.approx(
+            {"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.04
+        )
+    assert len({tuple(table[s]) for s in mini.SESSIONS}) == 10
+    pd.testing.assert_frame_equal(table, mini.split(reversed(names)))
+
+
+def test_no_photograph_on_both_sides(small):
+    _, _, labels = small
+    for session in mini.SESSIONS:
+        assert (labels.groupby("reference")[session].nunique() == 1).all()
+        assert set(labels[session]) == {"train", "val", "test"}
+
+
+def test_prepare_crops_the_middle():
+    # Red, green, blue side by side; a square cut from the middle of a wide strip sees the green only.
+    strip = np.zeros((100, 240, 3), np.uint8)
+    strip[:, :60, 0] = strip[:, 60:180, 1] = strip[:, 180:, 2] = 255
+    Image.fromarray(strip).save(file := io.BytesIO(), "PNG")
+    assert np.array_equal(
+        mini.prepare(file.getvalue(), (50, 50)), np.tile(np.uint8([0, 255, 0]), (50, 50, 1))
+    )
+    assert mini.prepare(file.getvalue(), (120, 50)).shape == (50, 120, 3)
+
+
+def test_bad_requests_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no photograph \['lena'\].*astronaut"):
+        mini.build(tmp_path, photographs=["lena", "coffee", "china"])
+    with pytest.raises(ValueError, match="at least three"):
+        mini.build(tmp_path, photographs=["coffee", "china"])
+    with pytest.raises(ValueError, match="no distortion 26"):
+        mini.build(tmp_path, kinds=[26])
+    with pytest.raises(ValueError, match=r"no level \[0\]"):
+        mini.build(tmp_path, levels=[0, 1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_photograph_is_named():
+    with pytest.raises(
+        FileNotFoundError, match=r"'cat': the installed package skimage has no file data/cat.png"
+    ):
+        mini.photograph_bytes("cat", package="skimage", file="data/cat.png")
+    with pytest.raises(FileNotFoundError, match=r"'cat': nopackage is not installed"):
+        mini.photograph_bytes("cat", package="nopackage", file="cat.png")
+
+
+def test_manifest_agrees_with_the_distortions():
+    manifest = mini.read_manifest()
+    scenes = {"animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"}
+    assert list(manifest["opinions"]["mean"]) == list(distortions.DISTORTIONS)
+    for entry in manifest["photographs"].values():
+        assert entry["scenes"] and set(entry["scenes"]) <= scenes
+
+
+KADID = Path(__file__).parents[2] / "shared/upstream/LIQE/IQA_Database/kadid10k/splits2/kadid10k_all.txt"
+
+
+@pytest.mark.skipif(not KADID.exists(), reason="KADID-10k's label file is not in ../shared/upstream")
+def test_opinions_recompute():
+    opinions = mini.mean_opinions(KADID)
+    assert opinions.shape == (25, 5)
+    np.testing.assert_allclose(opinions, list(mini.read_manifest()["opinions"]["mean"].values()), atol=5.1e-5)
+
+
+@pytest.mark.skipif(not KADID.exists(), reason="KADID-10k's label file is not in ../shared/upstream")
+def test_labels_are_upstreams_words():
+    table = pd.read_csv(KADID.parent / "1/kadid10k_train_clip.txt", sep="\t", header=None)
+    number = table[0].str.extract(r"_(\d+)_\d+\.png$")[0].astype(int)
+    words = table[2].groupby(number).unique().map(list).to_dict()
+    assert words == {n: [d.label] for n, d in distortions.DISTORTIONS.items()}
+
+
+def test_mean_opinions_by_hand(tmp_path):
+    file = tmp_path / "all.txt"
+    file.write_text(
+        "images/I01_03_02.png\t4.0\t0.1\nimages/I02_03_02.png\t3.0\t0.1\nimages/I02_03_01.png\t5\t0\n"
+    )
+    assert mini.mean_opinions(file).loc[3].to_dict() == {1: 5.0, 2: 3.5}
+    file.write_text("images/1600.AWGN.1.png\t0.9\n")
+    with pytest.raises(ValueError, match="1600"):
+        mini.mean_opinions(file)

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from liqe_core.weighting import DynamicWeightAverage, EqualWeights
+
+
+def run_epoch(weighting, *steps):
+    for quality, scene in steps:
+        weighting.record({"quality": quality, "scene": scene})
+    weighting.end_epoch()
+
+
+def test_weights_are_one_for_two_epochs_then_follow_the_pace():
+    weighting = DynamicWeightAverage(["quality", "scene"])
+    assert weighting.weights() == {"quality": 1.0, "scene": 1.0}
+    run_epoch(weighting, (0.9, 0.5), (0.7, 0.3))  # means 0.8, 0.4
+    assert weighting.weights() == {"quality": 1.0, "scene": 1.0}
+    run_epoch(weighting, (0.4, 0.4))  # paces 0.5, 1.0
+    a, b = math.exp(0.5 / 2), math.exp(1.0 / 2)
+    weights = weighting.weights()
+    assert weights["quality"] == pytest.approx(2 * a / (a + b))
+    assert weights["scene"] == pytest.approx(2 * b / (a + b))
+    assert sum(weights.values()) == pytest.approx(2)
+
+
+def test_what_is_recorded_in_an_epoch_does_not_change_its_weights():
+    weighting = DynamicWeightAverage(["quality", "scene"])
+    for _ in range(2):
+        run_epoch(weighting, (1.0, 1.0))
+    before = weighting.weights()
+    weighting.record({"quality": 9.0, "scene": 0.1})
+    assert weighting.weights() == before
+
+
+def test_temperature_levels_the_weights():
+    sharp, flat = (DynamicWeightAverage(["quality", "scene"], temperature=t) for t in (0.5, 50))
+    for weighting in (sharp, flat):
+        run_epoch(weighting, (1.0, 1.0))
+        run_epoch(weighting, (0.2, 1.0))
+    assert sharp.weights()["scene"] > flat.weights()["scene"] > 1
+    assert flat.weights()["scene"] == pytest.approx(1, abs=0.01)
+
+
+def test_state_goes_on_in_the_middle_of_an_epoch():
+    one, other = (DynamicWeightAverage(["quality", "scene"]) for _ in range(2))
+    run_epoch(one, (1.0, 2.0))
+    one.record({"quality": 0.5, "scene": 1.0})
+    other.load_state_dict(one.state_dict())
+    for weighting in (one, other):
+        run_epoch(weighting, (0.7, 1.2))
+    assert one.weights() == other.weights() != {"quality": 1.0, "scene": 1.0}
+
+
+def test_a_loss_of_zero_or_an_empty_epoch_makes_no_nan():
+    weighting = DynamicWeightAverage(["quality", "scene"])
+    run_epoch(weighting, (0.0, 1.0))
+    run_epoch(weighting, (0.0, 0.5))
+    run_epoch(weighting)
+    assert all(math.isfinite(w) for w in weighting.weights().values())
+
+
+def test_equal_weights_never_move():
+    weighting = EqualWeights(["quality", "scene"])
+    run_epoch(weighting, (1.0, 1.0))
+    run_epoch(weighting, (0.1, 1.0))
+    assert weighting.weights() == {"quality": 1.0, "scene": 1.0}
+
+
+def test_bad_settings():
+    with pytest.raises(ValueError, match="no tasks"):
+        DynamicWeightAverage([])
+    with pytest.raises(ValueError, match="temperature is 0"):
+        DynamicWeightAverage(["quality"], temperature=0)
