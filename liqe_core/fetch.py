@@ -64,7 +64,7 @@ def download(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.download")
-    with only_one(path, doing="fetching"), _disk_full(path):
+    with only_one(path, doing="fetching"), disk_full_said_plainly(path):
         for attempt in range(retries + 1):
             try:
                 _transfer(url, part, path.name, timeout, progress)
@@ -134,7 +134,7 @@ def _transfer(url: str, part: Path, name: str, timeout: float, progress: bool) -
             raise _GoOn("the server has fewer bytes than were kept") from None
         if error.code in (404, 410):
             raise FetchError(
-                f"{url}: not there (HTTP {error.code}); the address in the manifest is out of date"
+                f"{url}: not there (HTTP {error.code}); the address is out of date, look on its page"
             ) from None
         if error.code in (401, 403):
             raise FetchError(
@@ -162,7 +162,7 @@ def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:
 
 
 @contextlib.contextmanager
-def _disk_full(path: Path) -> Iterator[None]:
+def disk_full_said_plainly(path: Path) -> Iterator[None]:
     """A full disk, said plainly."""
     try:
         yield

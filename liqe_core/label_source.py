@@ -57,6 +57,14 @@ def label_folder(mirror: str | os.PathLike | None = None) -> Path:
     return folder
 
 
+def labels_at_hand(mirror: str | os.PathLike | None = None) -> bool:
+    """Whether the label files can be read without fetching any."""
+    if mirror or os.environ.get("LIQE_LABELS"):
+        return True
+    folder = cache_dir("labels", COMMIT[:7])
+    return all((folder / name).is_file() for name in pins())
+
+
 def fetch_labels(
     folder: str | os.PathLike | None = None, base_url: str = BASE_URL, progress: bool = True
 ) -> Path:

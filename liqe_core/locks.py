@@ -13,7 +13,7 @@ import filelock
 from liqe_core.files import cache_dir
 
 
-class BusyError(RuntimeError):
+class BusyError(OSError):
     """Another process is at the same work; the message names it."""
 
 
