@@ -16,7 +16,7 @@ import pandas as pd
 from .files import atomic_path
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_STAMP = ["bytes", "modified_ns"]
+_STAMP = ["file_bytes", "modified_ns"]
 _SAVE_EVERY = 5.0  # seconds; what a killed run loses at most, besides the picture in work
 
 
@@ -66,7 +66,7 @@ def score_folder(
     try:
         for path in pictures:
             name, stat = path.relative_to(folder).as_posix(), path.stat()
-            stamp = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+            stamp = {"file_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
             row = known.get(name, {})
             if any(row.get(key) != value for key, value in stamp.items()):
                 row = {}  # another picture now has this name

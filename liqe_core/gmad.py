@@ -94,7 +94,8 @@ def gmad_pairs(
         a pair, else why there is none (then images, scores and gaps are missing).
 
     Raises:
-        KeyError: a column is not in the table. ValueError: no row has both scores, or bad levels.
+        KeyError: a column is not in the table. ValueError: no row has both scores, two rows have one name,
+        or bad levels.
     """
     attack, defend, index, dropped = _competing(scores, attacker, defender)
     attack_range = attack.max() - attack.min()
@@ -113,7 +114,10 @@ def gmad_pairs(
             row |= {"defender_better": defend[better], "defender_worse": defend[worse]}
             row |= {"gap": gap, "gap_percent": 100 * gap / attack_range}
         rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=_COLUMNS)
+    pairs = pd.DataFrame(rows).reindex(columns=_COLUMNS)
+    for side in ("better", "worse"):  # labels stay what they are in a column with gaps: 2, not 2.0
+        pairs[side] = pd.Series([row.get(side) for row in rows], dtype=object)
+    return pairs
 
 
 _COLUMNS = ["defender", "attacker", "level", "name", "low", "high", "count", "share", "better", "worse"]
@@ -137,7 +141,8 @@ def compete(
         raise ValueError(f"a competition needs at least two scorers, got {scorers}: add a column of scores")
     _check_columns(scores, scorers)
     finite = np.isfinite(scores[scorers].to_numpy(dtype=float)).all(axis=1)
-    rounds = [gmad_pairs(scores[finite], a, d, levels, **options) for d, a in permutations(scorers, 2)]
+    common = scores.loc[finite, scorers]
+    rounds = [gmad_pairs(common, a, d, levels, **options) for d, a in permutations(scorers, 2)]
     return pd.concat(rounds, ignore_index=True).assign(dropped=int((~finite).sum()))
 
 
@@ -215,6 +220,9 @@ def _thurstone(wins: pd.DataFrame) -> np.ndarray:
 def _competing(scores: pd.DataFrame, attacker: str, defender: str):
     """Attacker's and defender's finite scores, their index, and how many rows were dropped."""
     _check_columns(scores, [attacker, defender])
+    if not scores.index.is_unique:
+        twice = scores.index[scores.index.duplicated()][0]
+        raise ValueError(f"two rows are called {twice!r}: the index must name each image once")
     attack = scores[attacker].to_numpy(dtype=float)
     defend = scores[defender].to_numpy(dtype=float)
     finite = np.isfinite(attack) & np.isfinite(defend)

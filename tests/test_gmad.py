@@ -80,6 +80,10 @@ def test_levels_without_a_pair_say_why():
     pairs = gmad_pairs(scores, "a", "d", levels=2)
     assert list(pairs["reason"]) == ["no image at this level", "a single image at this level"]
     assert list(pairs["count"]) == [0, 1]
+    numbered = gmad_pairs(
+        pd.DataFrame({"d": [0.0, 3, 4, 9, 10], "a": [0.0, 1, 2, 3, 4]}), "a", "d", width=0.4
+    )
+    assert list(numbered["better"]) == [2, None] and isinstance(numbered.at[0, "better"], int), "2, not 2.0"
     constant = gmad_pairs(scores.assign(a=1.0), "a", "d", levels=1, width=1)
     assert list(constant["reason"]) == ["a gives all images of this level one score"]
 
@@ -101,6 +105,8 @@ def test_bad_settings_name_themselves():
         quality_levels(np.arange(3.0), width=1.5)
     with pytest.raises(ValueError, match="'equal-width', 'quantile'"):
         quality_levels(np.arange(3.0), spacing="log")
+    with pytest.raises(ValueError, match="two rows are called 'x'"):
+        gmad_pairs(pd.DataFrame({"a": [1, 2], "b": [2, 1]}, index=["x", "x"]), "a", "b")
     with pytest.raises(ValueError, match="two scorers"):
         compete(scores[["a"]])
 
