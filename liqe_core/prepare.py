@@ -8,10 +8,11 @@ from pathlib import Path
 
 from liqe_core import mini, towers
 from liqe_core.crops import CropGeometry
-from liqe_core.datasets import LabelledPictures, load_pictures
+from liqe_core.datasets import LabelledPictures
 from liqe_core.model import LIQE
 from liqe_core.profiles import Profile, profile
 from liqe_core.runs import runs_dir
+from liqe_core.store import PackedStore
 from liqe_core.train import fit
 
 #: What ``smoke`` makes of the mini data set: seconds instead of a minute.
@@ -68,7 +69,6 @@ def _set(name: str, settings: Profile, progress: bool) -> LabelledPictures:
     if name == "mini":
         selection = SMOKE_SELECTION if settings.name == "smoke" else {}
         root, labels = mini.build(**selection, progress=progress)
-        return LabelledPictures(
-            name, labels, load_pictures(root, labels["image"], geometry_of(settings), progress)
-        )
+        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
+        return LabelledPictures(name, labels, store)
     raise ValueError(f"no way to prepare the data set {name!r} yet")
