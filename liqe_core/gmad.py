@@ -7,7 +7,7 @@ foot. A handful of pairs out of millions of images so tells two models apart.
 
 Ma, Wu, Wang, Duanmu, Yong, Li, Zhang: "Group MAD competition: a new methodology to compare objective image
 quality models", CVPR 2016; extended in Ma et al., "Group maximum differentiation competition: model
-comparison with few samples", IEEE TPAMI 42(4), 2020. LIQE reports it in section 4.3.
+comparison with few samples", IEEE TPAMI 42(4), 2020. LIQE's authors report one.
 
 Every score column here is *higher is better*: negate one that is not (NIQE, BRISQUE) before it competes.
 """

@@ -3,8 +3,8 @@
 Every data set asks people in its own way, so a mean opinion score (MOS) of 0.6 of the range means one thing
 in LIVE and another in KonIQ-10k. A model trained on all sets at once, with losses that compare images only
 within a set, orders the images of all of them on a single scale. The curve of a set's MOS against that
-model's predictions therefore says what the set's scores mean on the common scale (LIQE, section 4.4):
-read backwards, it maps each human score there.
+model's predictions therefore says what the set's scores mean on the common scale: read backwards, it maps
+each human score there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
-from scipy.special import expit
 from scipy.stats import spearmanr
+
+from liqe_core.evaluate import fit_logistic, logistic4
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
 _FEWEST = 8  # images that a curve of four parameters is fitted to
@@ -202,21 +202,3 @@ def _inverse(human: np.ndarray, predicted: np.ndarray, beta: np.ndarray) -> np.n
     """f^-1 of human scores, held within the predictions; for any rising curve, so by interpolation."""
     grid = np.linspace(predicted.min(), predicted.max(), _GRID)
     return np.interp(human, logistic4(grid, *beta), grid)
-
-
-# Until `evaluate` has these two: then `from .evaluate import fit_logistic, logistic4` takes their place.
-def logistic4(x: np.ndarray, *beta: float) -> np.ndarray:
-    """(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2, the curve of the VQEG for score against prediction."""
-    b1, b2, b3, b4 = beta
-    return (b1 - b2) * expit((x - b3) / max(abs(b4), 1e-12)) + b2
-
-
-def fit_logistic(prediction: np.ndarray, mos: np.ndarray) -> np.ndarray:
-    """(N,), (N,) -> the four parameters of `logistic4` that fit best in least squares."""
-    falls = np.corrcoef(prediction, mos)[0, 1] < 0
-    ends = [mos.min(), mos.max()] if falls else [mos.max(), mos.min()]
-    start = np.array([*ends, np.median(prediction), prediction.std()])
-    size = np.array([np.ptp(mos), np.ptp(mos), prediction.std(), prediction.std()])  # parameters of order 1
-    fit = least_squares(lambda b: (logistic4(prediction, *(b * size)) - mos) / np.ptp(mos), start / size)
-    b1, b2, b3, b4 = fit.x * size
-    return np.array([b1, b2, b3, abs(b4)])

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.realign import curve_points, fit_logistic, logistic4, realign, same_score_pairs
+from liqe_core.evaluate import fit_logistic, logistic4
+from liqe_core.realign import curve_points, realign, same_score_pairs
 
 # Human scores as monotone warps of the true quality q in 1..5, each with its own units.
 WARPS = {
