@@ -20,7 +20,11 @@ from liqe_core.profiles import Profile
 
 @torch.no_grad()
 def predict(model: LIQE, pictures: LabelledPictures, rows: Sequence[int], batch_size: int = 16) -> Tensor:
-    """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing."""
+    """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
+
+    The model is left in evaluation mode.
+    """
+    model.eval()
     joint = []
     for start in range(0, len(rows), batch_size):
         crops = []

@@ -88,6 +88,7 @@ def fit(
     for epoch in range(settings.epochs):
         started = time.perf_counter()
         weights = weighting.weights()
+        model.train(settings.batch_norm == "learned")
         for step, batch in enumerate(_read_ahead(batches, epoch, settings.steps)):
             rate = learning_rate(settings, epoch, step)
             losses = train_step(model, optimizer, batch, weights, rate)
