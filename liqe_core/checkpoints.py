@@ -97,6 +97,20 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     return Checkpoint(state_dict, dict(architecture), kind, **known)
 
 
+def read_recipe(path: str | PathLike) -> dict:
+    """How the weights in a file of our own format were trained, without reading them.
+
+    Raises:
+        CheckpointError: no such file, or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of ours ({error})") from None
+    return header.get("recipe") or {}
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:

@@ -166,7 +166,8 @@ def encode_tree(clip: nn.Module, tree: PrefixTree) -> Tensor:
     for start in range(0, len(tree.tokens), SEQUENCES_AT_ONCE):
         rows = slice(start, start + SEQUENCES_AT_ONCE)
         x = tower.token_embedding(tree.tokens[rows]).to(dtype)
-        x = x + tower.positional_embedding[tree.depth[rows]].to(dtype)
+        # F.embedding and not an index: on a CPU the gradient of an index is summed in no fixed order.
+        x = x + F.embedding(tree.depth[rows], tower.positional_embedding).to(dtype)
         mask = tree.attention_mask(rows, dtype).repeat_interleave(heads, dim=0)
         states.append(transformer(x, attn_mask=mask).flatten(0, 1))
     x = torch.cat(states)[tree.ends]  # only where prompts end: the rest of the tower acts on each token alone
