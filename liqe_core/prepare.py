@@ -11,7 +11,7 @@ from liqe_core.crops import CropGeometry
 from liqe_core.datasets import LabelledPictures
 from liqe_core.model import LIQE
 from liqe_core.profiles import Profile, profile
-from liqe_core.runs import runs_dir
+from liqe_core.runs import is_finished, runs_dir
 from liqe_core.store import PackedStore
 from liqe_core.train import fit
 
@@ -60,7 +60,7 @@ def trained_model(
     """
     settings = profile(profile_name, session=session, seed=seed + session - 1)
     run = run_folder(settings, folder or runs_dir(profile_name))
-    if not (run / "results.csv").exists():
+    if not is_finished(run):
         fit(settings, sets_for(settings, progress), run, progress)
     return LIQE.from_checkpoint(run / "best_average.safetensors")
 
