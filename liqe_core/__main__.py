@@ -85,7 +85,7 @@ def _score(options: argparse.Namespace) -> int:
 
 def _notebooks(options: argparse.Namespace) -> int:
     from liqe_core import notebooks
-    from liqe_core.runs import runs_dir
+    from liqe_core.files import runs_dir
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
     names = options.names or [name for name in notebooks.available() if not name.startswith("9")]

@@ -9,9 +9,10 @@ from pathlib import Path
 from liqe_core import mini, towers
 from liqe_core.crops import CropGeometry
 from liqe_core.datasets import LabelledPictures
+from liqe_core.files import runs_dir
 from liqe_core.model import LIQE
 from liqe_core.profiles import Profile, profile
-from liqe_core.runs import is_finished, runs_dir
+from liqe_core.runs import is_finished
 from liqe_core.store import PackedStore
 from liqe_core.train import fit
 
