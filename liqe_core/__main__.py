@@ -95,7 +95,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
     table = out / "02_multitask_training" / "summary.txt"
-    if table.exists():
+    if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     print(f"\nEvery executed notebook on one page: {page}")
     return 1 if any(one.error for one in executed) else 0

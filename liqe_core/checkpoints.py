@@ -68,7 +68,8 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; check the path")
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}; check the path")
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
@@ -96,16 +97,34 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     return Checkpoint(state_dict, dict(architecture), kind, **known)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_recipe(path: str | PathLike) -> dict:
+    """How the weights in a file of our own format were trained, without reading them.
+
+    Raises:
+        CheckpointError: no such file, or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of ours ({error})") from None
+    return header.get("recipe") or {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
-    if header and header.get("version") != VERSION:
+    if header is None:  # safetensors written by someone else
+        return tensors, {}
+    if not isinstance(header, dict) or "version" not in header:
+        raise CheckpointError(f"{path}: its header is not one of ours; save the weights anew")
+    if header["version"] != VERSION:
         raise CheckpointError(
-            f"{path}: written in version {header.get('version')} of our format, this code reads {VERSION}; "
+            f"{path}: written in version {header['version']} of our format, this code reads {VERSION}; "
             "update liqe_core"
         )
     return tensors, header
@@ -125,7 +144,7 @@ def _read_torch(path: Path) -> object:
                 "get the weights as a plain state dict or as safetensors"
             ) from None
         raise CheckpointError(f"{path}: not a checkpoint that torch can read ({error})") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle raises whatever it runs into
         advice = "copy or download it again"
         if "TorchScript" in str(error):
             advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
@@ -148,14 +167,16 @@ def _unwrapped(path: Path, content: object) -> tuple[str, Mapping]:
         kind, content = "public training", content["model_state_dict"]
     elif isinstance(content, Mapping) and isinstance(content.get("params"), Mapping):
         kind, content = "pyiqa", content["params"]
-        prefix = "clip_model."
-        content = {key.removeprefix(prefix): value for key, value in content.items()}
     if not isinstance(content, Mapping) or not content:
-        found = type(content).__name__ if content else "nothing"
+        found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
         raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
-    # A model wrapped by DistributedDataParallel puts this before every name.
-    if all(str(key).startswith("module.") for key in content):
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise CheckpointError(f"{path}: {odd[0]!r} names an entry, expected text, the name of a parameter")
+    # A model wrapped by DataParallel or DistributedDataParallel puts `module.` before every name.
+    if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
+    if kind == "pyiqa":
+        content = {key.removeprefix("clip_model."): value for key, value in content.items()}
     return kind, content
 
 

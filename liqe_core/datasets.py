@@ -9,17 +9,14 @@ nothing has to be saved to go on where a run was stopped, and several processes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from liqe_core.crops import CropGeometry, cut, resize
-from liqe_core.images import read_picture
+from liqe_core.crops import CropGeometry, cut
 from liqe_core.prompts import PromptGrid
 
 PARTS = ("train", "val", "test")
@@ -32,7 +29,8 @@ class LabelledPictures:
     Attributes:
         name: of the data set.
         table: the label table, index 0..n-1.
-        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; in memory or mapped.
+        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
+            `PackedStore`, which maps them from disk.
     """
 
     name: str
@@ -59,18 +57,6 @@ class LabelledPictures:
         if len(rows) == 0:
             raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
         return rows
-
-
-def load_pictures(
-    root: Path, images: Sequence[str], geometry: CropGeometry, progress: bool = False
-) -> list[np.ndarray]:
-    """Read pictures into memory, shrunk as the geometry says: fit for small sets.
-
-    Raises:
-        PictureError: a file is missing or damaged; names it.
-    """
-    bar = tqdm(images, "reading pictures", unit="picture", disable=not progress)
-    return [np.asarray(resize(read_picture(Path(root) / image), geometry)) for image in bar]
 
 
 def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
@@ -112,7 +98,8 @@ class Batch:
     """One step's pictures. B is the sum over data sets.
 
     Attributes:
-        crops: (B, U, 3, window, window) uint8.
+        crops: (B, U, 3, window, window) uint8; where several processes share the batch, those of this one's
+            share only, or of one picture beside it where the share is empty.
         mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
         images: what each picture is called, ``data set/file``.
     """
@@ -123,6 +110,22 @@ class Batch:
     scene: Tensor
     distortion: Tensor
     images: tuple[str, ...]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU can copy from by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def used_on(self, stream: torch.cuda.Stream) -> None:
+        """Tell the allocator that work on `stream` reads these tensors, so it does not give them away."""
+        self._each(lambda tensor: tensor.record_stream(stream))
+
+    def _each(self, change: Callable) -> Batch:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
 
 
 class TrainingBatches:
@@ -167,25 +170,40 @@ class TrainingBatches:
             drawn.append(order[batch * size : (batch + 1) * size])
         return drawn
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Everything for one step."""
-        rng = np.random.default_rng((self.seed, 1, epoch, step))
-        crops, parts, images = [], {"mos": [], "scene": [], "distortion": [], "dataset": []}, []
-        for number, rows in enumerate(self.rows(epoch, step)):
+    def batch(self, epoch: int, step: int, share: Callable[[int], slice] | None = None) -> Batch:
+        """Everything for one step.
+
+        Args:
+            share: given how many pictures the batch has, which of them to cut crops for; by default all.
+
+        Raises:
+            ValueError: a picture is smaller than a crop; names it.
+        """
+        drawn = self.rows(epoch, step)
+        places = [(number, row) for number, rows in enumerate(drawn) for row in rows]
+        mine = range(len(places))[share(len(places))] if share else range(len(places))
+        crops = [self._crops(epoch, step, place, *places[place]) for place in mine or (0,)]
+        parts = {
+            name: torch.cat([of[name][rows] for of, rows in zip(self._targets, drawn, strict=True)])
+            for name in ("mos", "scene", "distortion")
+        }
+        return Batch(
+            torch.stack(crops),
+            dataset=torch.tensor([number for number, _ in places]),
+            images=tuple(f"{self.sets[n].name}/{self.sets[n].table['image'].iloc[row]}" for n, row in places),
+            **parts,
+        )
+
+    def _crops(self, epoch: int, step: int, place: int, number: int, row: int) -> Tensor:
+        """(U, 3, window, window): the crops of the picture at a place in a batch."""
+        rng = np.random.default_rng((self.seed, 1, epoch, step, place))
+        pixels = self.sets[number].pictures[row]
+        windows = self.geometry.windows(pixels.shape[1], pixels.shape[0])
+        if len(windows) == 0:
             of = self.sets[number]
-            for row in rows:
-                pixels = of.pictures[row]
-                windows = self.geometry.windows(pixels.shape[1], pixels.shape[0])
-                if len(windows) == 0:
-                    raise ValueError(
-                        f"{of.name}/{of.table['image'].iloc[row]}: {pixels.shape[1]} x {pixels.shape[0]}, "
-                        f"smaller than a crop of {self.geometry.window}; leave it out of the table"
-                    )
-                chosen = windows[rng.integers(len(windows), size=self.crops)]
-                crops.append(cut(pixels, chosen, self.geometry.window, flip=bool(rng.integers(2))))
-            for name in ("mos", "scene", "distortion"):
-                parts[name].append(self._targets[number][name][rows])
-            parts["dataset"].append(torch.full((len(rows),), number))
-            images += [f"{of.name}/{image}" for image in of.table["image"].iloc[rows]]
-        joined = {name: torch.cat(values) for name, values in parts.items()}
-        return Batch(torch.stack(crops), images=tuple(images), **joined)
+            raise ValueError(
+                f"{of.name}/{of.table['image'].iloc[row]}: {pixels.shape[1]} x {pixels.shape[0]}, "
+                f"smaller than a crop of {self.geometry.window}; leave it out of the table"
+            )
+        chosen = windows[rng.integers(len(windows), size=self.crops)]
+        return cut(pixels, chosen, self.geometry.window, flip=bool(rng.integers(2)))

@@ -38,7 +38,7 @@ COLUMNS = (
 PARTS = ("train", "val", "test")
 
 #: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
-#: public code; Sec. 3.2 of the paper).
+#: public code).
 DISTORTION_GROUPS = {
     "jpeg2000 compression": "jpeg2000 compression",
     "jpeg compression": "jpeg compression",

@@ -164,6 +164,20 @@ def photograph_bytes(name: str, package: str, file: str, **_: object) -> bytes:
     return path.read_bytes()
 
 
+def open_photograph(name: str) -> Image.Image:
+    """One of the undistorted photographs, whole, as RGB.
+
+    Raises
+    ------
+    ValueError for a name that the manifest does not have; FileNotFoundError as `photograph_bytes`.
+    """
+    photographs = read_manifest()["photographs"]
+    if name not in photographs:
+        raise ValueError(f"no photograph {name!r}; the manifest has {', '.join(photographs)}")
+    with Image.open(io.BytesIO(photograph_bytes(name, **photographs[name]))) as opened:
+        return opened.convert("RGB")
+
+
 def prepare(file: bytes, size: tuple[int, int]) -> np.ndarray:
     """(height, width, 3) uint8: the largest centred part of that shape, resized with antialiasing."""
     with Image.open(io.BytesIO(file)) as opened:

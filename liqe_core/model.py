@@ -90,12 +90,15 @@ class LIQE(nn.Module):
             GridError: a prompt is longer than the context.
         """
         file = checkpoints.read_checkpoint(path, architecture)
-        if grid is None:
-            grid = PromptGrid(**file.grid) if file.grid else PromptGrid()
-        clip = towers.build(file.architecture)
+        try:
+            if grid is None:
+                grid = PromptGrid(**file.grid) if file.grid else PromptGrid()
+            if geometry is None and file.geometry:
+                geometry = CropGeometry(**file.geometry)
+            clip = towers.build(file.architecture)
+        except (TypeError, ValueError) as error:  # what the file says, not what the caller gave
+            raise checkpoints.CheckpointError(f"{path}: {error}") from None
         checkpoints.load_weights(clip, file.state_dict, path)
-        if geometry is None and file.geometry:
-            geometry = CropGeometry(**file.geometry)
         return cls._assembled(clip, grid, file.architecture, geometry, device)
 
     @classmethod
@@ -166,11 +169,12 @@ class LIQE(nn.Module):
             raise ValueError(f"crops have shape {tuple(crops.shape)}, expected (B, U, 3, window, window)")
         return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
 
-    def logits(self, crops: Tensor) -> Tensor:
+    def logits(self, crops: Tensor, text: Tensor | None = None) -> Tensor:
         """The logits of each crop by itself, before they are averaged over a picture's crops.
 
         Args:
             crops: (n, 3, window, window), values as in `forward`.
+            text: what `self.text()` gave, where it was called once for many crops.
 
         Returns:
             (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.
@@ -178,7 +182,7 @@ class LIQE(nn.Module):
         if crops.dtype == torch.uint8:
             crops = normalize(crops)
         image = F.normalize(self.clip.encode_image(crops).float(), dim=-1)
-        text = self.text()
+        text = self.text() if text is None else text
         # A similarity is multiplied by about 100: half precision would show in the answer.
         with torch.autocast(image.device.type, enabled=False):
             return self.clip.logit_scale.float().exp() * image @ text.T
@@ -187,16 +191,17 @@ class LIQE(nn.Module):
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
         return logits.softmax(dim=-1).unflatten(-1, self.grid.shape)
 
-    def joint_of(self, crops: Sequence[Tensor]) -> Tensor:
+    def joint_of(self, crops: Sequence[Tensor], text: Tensor | None = None) -> Tensor:
         """The joint probability of pictures that may differ in their number of crops.
 
         Args:
             crops: n of (U_i, 3, window, window), on any device; values as in `forward`.
+            text: as in `logits`.
 
         Returns:
             (n, Q, S, D) float32 on the model's device.
         """
-        logits = self.logits(torch.cat(list(crops)).to(self.device))
+        logits = self.logits(torch.cat(list(crops)).to(self.device), text)
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))
 

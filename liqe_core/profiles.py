@@ -14,6 +14,11 @@ from liqe_core.prompts import VARIANTS
 from liqe_core.weighting import WEIGHTINGS
 
 SCHEDULES = ("public", "cosine")
+PRECISIONS = ("float32", "bfloat16", "float16")
+FROZEN = ("", "text", "image")
+
+#: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
+HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +35,25 @@ class Profile:
         schedule: ``public`` is CosineAnnealingLR(T_max=5) an epoch, restarted; ``cosine`` falls to zero over
             the whole run, a step at a time, after `warmup_steps` of linear rise.
         warmup_steps: see `schedule`.
+        batch_norm: ``frozen`` keeps the statistics that the weights came with: the public code trains in
+            evaluation mode, which for CLIP's transformers is the same. ``learned`` is what a batch norm that
+            starts from random weights needs.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
+        test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
+            only the checkpoints that are kept are tested, at the end.
+        freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none.
+        precision: ``float32``, or the type that products are computed in, the weights staying float32:
+            ``bfloat16``, ``float16``. What is reported on the test parts is always computed in float32.
+        tf32: let a GPU round the factors of float32 products to 10 bits; faster, not exact.
+        compile: run both towers through torch.compile; pays where a run is long and steps are short.
+        gradient_checkpointing: keep only the input of each block and compute the rest again on the way back:
+            less memory, about a third more arithmetic, the same numbers.
+        device: ``auto`` is the GPU if there is one; or what torch calls one (``cpu``, ``cuda:1``).
+        save_seconds: how much work an interruption may cost: the state of the run is saved at the first step
+            after so many seconds, and when training ends. 0: after every step and epoch.
+        max_skipped: batches with NaN or infinity are left out; the run stops at one more than so many.
     """
 
     name: str
@@ -47,22 +68,34 @@ class Profile:
     weight_decay: float = 1e-3
     schedule: str = "public"
     warmup_steps: int = 0
+    batch_norm: str = "frozen"
     weighting: str = "dwa"
     temperature: float = 2.0
     session: int = 1
     seed: int = 20200626
     validate_every: int = 1
+    test_every: int = 0
+    freeze: str = ""
+    precision: str = "float32"
+    tf32: bool = False
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    device: str = "auto"
+    save_seconds: float = 300.0
+    max_skipped: int = 10
 
     def __post_init__(self):
         for field, choices in (
             ("variant", VARIANTS),
             ("schedule", SCHEDULES),
+            ("batch_norm", ("frozen", "learned")),
             ("weighting", tuple(WEIGHTINGS)),
+            ("precision", PRECISIONS),
+            ("freeze", FROZEN),
         ):
             if getattr(self, field) not in choices:
-                raise ValueError(
-                    f"{self.name}: {field} is {getattr(self, field)!r}; choose one of {', '.join(choices)}"
-                )
+                words = ", ".join(repr(choice) for choice in choices)
+                raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}; choose one of {words}")
         for field, least in (
             ("epochs", 1),
             ("steps", 1),
@@ -71,6 +104,9 @@ class Profile:
             ("weight_decay", 0),
             ("seed", 0),
             ("validate_every", 1),
+            ("test_every", 0),
+            ("save_seconds", 0),
+            ("max_skipped", 0),
         ):
             if not getattr(self, field) >= least:
                 raise ValueError(
@@ -82,6 +118,8 @@ class Profile:
             raise ValueError(f"{self.name}: session is {self.session!r}; choose from 1 to 10")
         if not self.batch_sizes:
             raise ValueError(f"{self.name}: batch_sizes is empty; name at least one data set")
+        if wrong := [name for name, size in self.batch_sizes.items() if not size >= 1]:
+            raise ValueError(f"{self.name}: batch_sizes of {', '.join(wrong)} is below 1; leave the set out")
 
     def override(self, **settings) -> Profile:
         """The same profile with some settings changed; None leaves one as it is.

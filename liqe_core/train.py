@@ -1,204 +1,255 @@
 """Multitask training: one loop, the settings of a profile, and a run folder that says what it was.
 
-    run = fit(profile("mini"), sets, "runs/mini/seed-1")
+    results = fit(profile("mini"), sets, "runs/mini/seed-1")
 
 The folder holds ``settings.json``, ``steps.csv`` and ``epochs.csv`` (losses, weights, learning rate,
-validation), the checkpoints that were best in validation, and ``results.csv``, what they measure on the test
-parts.
+validation), ``measures.csv`` (each measure of each data set), the checkpoints that were best in validation,
+and ``results.csv``, what they measure on the test parts. A run that was stopped goes on from its last saved
+state when it is started again, and ends with the same numbers; one that is finished is only read.
+
+On several GPUs or machines: ``torchrun --nproc-per-node 8 -m liqe_core train --profile paper --out FOLDER``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from liqe_core.datasets import Batch, LabelledPictures, TrainingBatches
-from liqe_core.files import write_csv, write_json
-from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+from liqe_core import preflight, resume, runs
+from liqe_core.datasets import LabelledPictures, TrainingBatches
+from liqe_core.distributed import Ranks, together
+from liqe_core.files import write_csv
+from liqe_core.loader import read_ahead
 from liqe_core.measure import measure, test
-from liqe_core.model import LIQE
-from liqe_core.prediction import expected_quality, marginal
+from liqe_core.precision import Precision
 from liqe_core.profiles import Profile
-from liqe_core.prompts import PromptGrid
-from liqe_core.runs import describe
+from liqe_core.schedules import learning_rate
+from liqe_core.selection import improved
+from liqe_core.training_step import build_model, build_optimizer, train_step
+from liqe_core.watch import BadBatch, TrainingError, Watch, total_loss
 from liqe_core.weighting import WEIGHTINGS
-
-#: What each kept checkpoint was best at in validation: one measure, or the mean of all three.
-CRITERIA = {
-    "quality": ("srcc",),
-    "scene": ("scene_accuracy",),
-    "distortion": ("distortion_accuracy",),
-    "average": ("srcc", "scene_accuracy", "distortion_accuracy"),
-}
 
 
 def fit(
-    settings: Profile, sets: Sequence[LabelledPictures], folder: str | Path, progress: bool = True
+    settings: Profile,
+    sets: Sequence[LabelledPictures],
+    folder: str | Path,
+    progress: bool = True,
+    restart: bool = False,
 ) -> pd.DataFrame:
     """Train, validate, and test the checkpoints that did best in validation.
 
     Args:
         settings: see `Profile`.
         sets: the data sets that `settings.batch_sizes` names.
-        folder: the run folder, created; files of an earlier run in it are replaced.
-        progress: show a bar with the loss and the time left.
+        folder: the run folder. One that holds a part of this same run is gone on with.
+        progress: show a bar with the loss, the rate and the time left.
+        restart: remove what an earlier run left in the folder.
 
     Returns:
         The test results: a row a kept checkpoint and data set, as in ``results.csv``.
 
     Raises:
-        ValueError: a data set is missing.
+        ValueError: a data set is missing, or has nothing in a part.
+        RunFolderError: the folder is in use, or of a run with other settings or data.
+        MemoryError, OSError: too little memory or disk; what was saved is safe.
+        TrainingError: training diverges, or too many batches had NaN.
+        Stopped: SIGTERM came; the state was saved.
     """
-    sets = _chosen(settings, sets)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "settings.json", describe(settings, sets))
-
-    torch.manual_seed(settings.seed)
-    model = LIQE.from_clip(
-        settings.architecture, settings.pretrained, grid=PromptGrid.variant(settings.variant)
-    )
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
-    weighting = WEIGHTINGS[settings.weighting](model.grid.axes, settings.temperature)
-    batches = TrainingBatches(
-        sets,
-        settings.batch_sizes,
-        settings.session,
-        model.grid,
-        model.geometry,
-        settings.crops,
-        settings.seed,
-    )
-    best = dict.fromkeys(CRITERIA, -math.inf)
-    step_rows, epoch_rows = [], []
-    bar = tqdm(total=settings.epochs * settings.steps, unit="step", disable=not progress)
-    for epoch in range(settings.epochs):
-        started = time.perf_counter()
-        weights = weighting.weights()
-        for step, batch in enumerate(_read_ahead(batches, epoch, settings.steps)):
-            rate = learning_rate(settings, epoch, step)
-            losses = train_step(model, optimizer, batch, weights, rate)
-            weighting.record(losses)
-            step_rows.append({"epoch": epoch, "step": step, "learning_rate": rate, **_named(losses, "loss")})
-            bar.update()
-            bar.set_postfix(epoch=epoch, loss=f"{sum(losses.values()):.3f}", refresh=False)
-        weighting.end_epoch()
-        row = {
-            "epoch": epoch,
-            "learning_rate": rate,
-            **_named(dict(zip(model.grid.axes, weighting.epoch_means[-1], strict=True)), "loss"),
-            **_named(weights, "weight"),
-            "seconds": time.perf_counter() - started,
-        }
-        if (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs:
-            validation = measure(model, sets, settings.session, "val")
-            row |= {
-                m: validation[m].mean()
-                for m in ("srcc", "scene_accuracy", "distortion_accuracy")
-                if m in validation
-            }
-            for criterion, measures in CRITERIA.items():
-                if not set(measures) & set(row):
-                    continue
-                value = np.nanmean([row[m] for m in measures if m in row])
-                if value > best[criterion]:
-                    best[criterion] = value
-                    model.save(folder / f"best_{criterion}.safetensors", recipe=settings.to_dict() | row)
-        epoch_rows.append(row)
-        write_csv(folder / "steps.csv", pd.DataFrame(step_rows))
-        write_csv(folder / "epochs.csv", pd.DataFrame(epoch_rows))
-    bar.close()
-    return test(folder, sets, settings)
+    with together(settings.device) as ranks:
+        sets = preflight.chosen(settings, sets, ranks)
+        description = runs.describe(settings, sets, ranks)
+        with runs.claimed(folder, description, ranks, restart) as folder:
+            if not runs.is_finished(folder):
+                with resume.space_explained(folder):
+                    Run(settings, sets, folder, ranks, progress).train()
+                    test(folder, sets, settings, ranks)
+            ranks.wait()
+            if ranks.leads:
+                resume.remove_states(folder)
+            return runs.read_results(folder)
 
 
-def train_step(
-    model: LIQE,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    weights: Mapping[str, float],
-    learning_rate: float,
-) -> dict[str, float]:
-    """One step: the weighted sum of the task losses, its gradient, the update.
+class Run:
+    """A run under way: what is trained, where it is, and what it has seen.
 
-    Returns:
-        The losses by task, unweighted.
+    Attributes:
+        model, optimizer, weighting, precision: what is trained, and how.
+        epoch, step: the step to take next.
+        best: the best value so far of each of `selection.CRITERIA`.
+        steps, epochs, measures: the rows of the three tables.
     """
-    device = model.device
-    joint = model(batch.crops.to(device))
-    losses = task_losses(joint, batch, model.grid.axes)
-    optimizer.zero_grad(set_to_none=True)
-    sum(weights[task] * loss for task, loss in losses.items()).backward()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    return {task: loss.item() for task, loss in losses.items()}
 
-
-def task_losses(joint: Tensor, batch: Batch, axes: Sequence[str]) -> dict[str, Tensor]:
-    """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability."""
-    device = joint.device
-    losses = {
-        "quality": quality_loss(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))
-    }
-    if "scene" in axes:
-        losses["scene"] = scene_loss(marginal(joint, "scene"), batch.scene.to(device))
-    if "distortion" in axes:
-        losses["distortion"] = distortion_loss(marginal(joint, "distortion"), batch.distortion.to(device))
-    return losses
-
-
-def learning_rate(settings: Profile, epoch: int, step: int) -> float:
-    """The rate at a step, a function of where the run is and of nothing else.
-
-    ``public``: CosineAnnealingLR(T_max=5) is stepped once an epoch, and once more where an epoch would start
-    at rate 0; so position 5, 15, 25, ... of its wave is never trained at.
-    """
-    if settings.schedule == "public":
-        position = 0
-        for _ in range(epoch):
-            position += 1
-            if position % 10 == 5:
-                position += 1
-        return settings.learning_rate * (1 + math.cos(math.pi * position / 5)) / 2
-    done, total = epoch * settings.steps + step, settings.epochs * settings.steps
-    if done < settings.warmup_steps:
-        return settings.learning_rate * (done + 1) / settings.warmup_steps
-    part = (done - settings.warmup_steps) / max(1, total - settings.warmup_steps)
-    return settings.learning_rate * (1 + math.cos(math.pi * part)) / 2
-
-
-def _chosen(settings: Profile, sets: Sequence[LabelledPictures]) -> list[LabelledPictures]:
-    by_name = {s.name: s for s in sets}
-    if missing := [name for name in settings.batch_sizes if name not in by_name]:
-        raise ValueError(
-            f"profile {settings.name} trains on {', '.join(settings.batch_sizes)}, but {', '.join(missing)} "
-            "was not given; prepare it, or leave it out of batch_sizes"
+    def __init__(
+        self,
+        settings: Profile,
+        sets: Sequence[LabelledPictures],
+        folder: Path,
+        ranks: Ranks | None = None,
+        progress: bool = False,
+    ):
+        self.settings, self.sets, self.folder, self.progress = settings, sets, Path(folder), progress
+        self.ranks = ranks or Ranks()
+        self.model = build_model(settings, self.ranks.device)
+        preflight.check(settings, self.model, self.folder, self.ranks)
+        self.optimizer = build_optimizer(settings, self.model)
+        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32)
+        how = {"parallel": self.ranks.wrap(self.model), "precision": self.precision, "ranks": self.ranks}
+        self.take_step = partial(train_step, self.model, self.optimizer, **how)
+        self.weighting = WEIGHTINGS[settings.weighting](self.model.grid.axes, settings.temperature)
+        self.watch = Watch(settings)
+        self.batches = TrainingBatches(
+            sets,
+            settings.batch_sizes,
+            settings.session,
+            self.model.grid,
+            self.model.geometry,
+            settings.crops,
+            settings.seed,
         )
-    return [by_name[name] for name in settings.batch_sizes]
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.best: dict[str, float] = {}
+        self.steps: list[dict] = []
+        self.epochs: list[dict] = []
+        self.measures: list[dict] = []
+
+    def train(self) -> None:
+        """From the last saved state, or the beginning, to the last epoch."""
+        self.restore()
+        clock = resume.Clock(self.settings.save_seconds)
+        with resume.stop_requests() as stop_asked, self.precision.of_products(), self.bar() as bar:
+            try:
+                while self.epoch < self.settings.epochs:
+                    self.train_epoch(bar, clock, stop_asked)
+                    self.end_epoch()
+                    if clock.due() or self.epoch == self.settings.epochs:
+                        self.save()
+                        clock.reset()
+            except TrainingError:
+                self.write_tables()  # they say what went wrong, and when
+                raise
+
+    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
+        """The steps of an epoch that are still to be taken."""
+        weights = self.weighting.weights()
+        self.model.train(self.settings.batch_norm == "learned")
+        started = time.perf_counter() - self.seconds
+        for batch in read_ahead(self.batches, self.epoch, self.step, self.settings.steps, self.ranks):
+            rate = learning_rate(self.settings, self.epoch, self.step)
+            row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
+            try:
+                losses, norm = self.take_step(batch, weights, rate)
+                self.weighting.record(losses)
+                row |= _named(losses, "loss") | {"gradient_norm": norm, "skipped": 0}
+            except BadBatch as bad:
+                self.watch.skip(self.epoch, self.step, bad)
+                row |= _named(bad.losses, "loss") | {"gradient_norm": math.nan, "skipped": 1}
+            self.steps.append(row)
+            self.watch.check(self.steps)
+            self.step += 1
+            self.seconds = time.perf_counter() - started
+            bar.update()
+            shown = {"epoch": self.epoch, "loss": f"{total_loss(row):.3f}", "rate": f"{rate:.1e}"}
+            bar.set_postfix(shown, refresh=False)
+
+            stop = self.ranks.any(stop_asked())
+            if stop or clock.due():
+                self.save()
+                clock.reset()
+            if stop:
+                raise resume.Stopped(
+                    f"stopped after epoch {self.epoch}, step {self.step - 1}; start the same command to go on"
+                )
+
+    def end_epoch(self) -> None:
+        """Close the epoch: its losses, validation, the checkpoints that it improves."""
+        started = time.perf_counter()
+        weights = self.weighting.weights()
+        self.weighting.end_epoch()
+        number, last = self.epoch + 1, self.epoch + 1 == self.settings.epochs
+        row = {
+            "epoch": self.epoch,
+            "learning_rate": learning_rate(self.settings, self.epoch, self.settings.steps - 1),
+            **_named(self.weighting.last_means(), "loss"),
+            **_named(weights, "weight"),
+            "skipped": sum(step["skipped"] for step in self.steps if step["epoch"] == self.epoch),
+            "seconds": self.seconds,
+        }
+        if number % self.settings.validate_every == 0 or last:
+            row |= self.measured("val")
+        if self.settings.test_every and number % self.settings.test_every == 0:
+            row |= {f"test_{name}": value for name, value in self.measured("test").items()}
+        row["evaluation_seconds"] = time.perf_counter() - started
+        for criterion in improved(self.best, row):
+            if self.ranks.leads:
+                recipe = self.settings.to_dict() | row
+                self.model.save(self.folder / f"best_{criterion}.safetensors", recipe=recipe)
+        self.epochs.append(row)
+        self.epoch, self.step, self.seconds = number, 0, 0.0
+        self.write_tables()
+
+    def measured(self, part: str) -> dict[str, float]:
+        """Measure the model as it is; returns the means over the data sets."""
+        table = measure(
+            self.model, self.sets, self.settings.session, part, self.ranks, self.precision.autocast
+        )
+        self.measures += [{"epoch": self.epoch, "part": part, **r} for r in table.to_dict("records")]
+        names = ("srcc", "scene_accuracy", "distortion_accuracy")
+        return {name: float(table[name].mean()) for name in names if name in table}
+
+    def save(self) -> None:
+        """Write the state of the run, from which `restore` goes on."""
+        if not self.ranks.leads:
+            return
+        self.write_tables()
+        content = {
+            "weighting": self.weighting.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "skipped": self.watch.skipped,
+            **{name: getattr(self, name) for name in STATE},
+        }
+        steps = self.epoch * self.settings.steps + self.step
+        resume.save_state(self.folder, steps, resume.pack(self.model.clip, self.optimizer), content)
+
+    def restore(self) -> None:
+        """Go on from the last state that is whole, if there is one."""
+        saved = resume.load_state(self.folder)
+        self.ranks.agreed(saved and (saved[1]["epoch"], saved[1]["step"]), "where the run stopped")
+        if saved is None:
+            return
+        tensors, content = saved
+        resume.unpack(tensors, self.model.clip, self.optimizer)
+        self.weighting.load_state_dict(content["weighting"])
+        if content["scaler"]:
+            self.precision.scaler.load_state_dict(content["scaler"])
+        self.watch.skipped = content["skipped"]
+        for name in STATE:
+            setattr(self, name, content[name])
+
+    def bar(self) -> tqdm:
+        """A progress bar that starts where the run does."""
+        total, done = self.settings.epochs * self.settings.steps, len(self.steps)
+        shown = self.progress and self.ranks.leads
+        return tqdm(total=total, initial=done, unit="step", disable=not shown)
+
+    def write_tables(self) -> None:
+        """The rows so far as CSV."""
+        if not self.ranks.leads:
+            return
+        tables = {"steps": self.steps, "epochs": self.epochs, "measures": self.measures}
+        for name, rows in (tables | {"skipped": self.watch.skipped}).items():
+            if rows:
+                write_csv(self.folder / f"{name}.csv", pd.DataFrame(rows))
 
 
-def _read_ahead(batches: TrainingBatches, epoch: int, steps: int):
-    """The batches of an epoch; each is cut while the model works on the one before."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(batches.batch, epoch, 0)
-        for step in range(steps):
-            batch = ahead.result()
-            if step + 1 < steps:
-                ahead = reader.submit(batches.batch, epoch, step + 1)
-            yield batch
+#: The attributes of a `Run` that are saved as they are.
+STATE = ("epoch", "step", "seconds", "best", "steps", "epochs", "measures")
 
 
 def _named(values: Mapping[str, float], kind: str) -> dict[str, float]:

@@ -54,6 +54,11 @@ class DynamicWeightAverage:
             self.epoch_means.append(self.epoch_means[-1])
         self._sums, self._steps = np.zeros(len(self.tasks)), 0
 
+    def last_means(self) -> dict[str, float]:
+        """The mean losses of the last closed epoch; NaN where no epoch had a step."""
+        means = self.epoch_means[-1] if self.epoch_means else [float("nan")] * len(self.tasks)
+        return dict(zip(self.tasks, means, strict=True))
+
     def state_dict(self) -> dict:
         """Everything that `load_state_dict` needs to go on in the middle of an epoch."""
         return {"epoch_means": self.epoch_means, "sums": self._sums.tolist(), "steps": self._steps}

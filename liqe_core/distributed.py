@@ -1,0 +1,164 @@
+"""Several processes that train one model together, started by torchrun; or one process, the usual case.
+
+Every process draws the same global batch, cuts the crops of its share, and computes its share of the joint
+probabilities. These are gathered, with their gradients, so that each process sees the ranking loss over all
+pairs of the global batch; DistributedDataParallel then averages the gradients. The step is the one that a
+single process would take with the whole batch, to rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Ranks:
+    """The processes that train together, and this one's place among them.
+
+    Attributes:
+        rank: 0..world-1; rank 0 leads: it alone writes files and shows progress.
+        world: how many processes.
+        device: where this one computes.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"):
+        self.rank, self.world, self.device = rank, world, torch.device(device)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model to call in a training step: itself, or DistributedDataParallel around it."""
+        if self.world == 1 or not any(p.requires_grad for p in model.parameters()):
+            return model
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` things: contiguous, sizes differing by one at most, maybe empty."""
+        start = sum(self._sizes(count)[: self.rank])
+        return slice(start, start + self._sizes(count)[self.rank])
+
+    def gather(self, part: Tensor, count: int) -> Tensor:
+        """All processes' parts in order, differentiable.
+
+        Args:
+            part: (n, ...), the share of this process first; rows after it are dropped.
+            count: how many rows there are over all processes.
+
+        Returns:
+            (count, ...) on every process. In the backward pass each gets the gradient of its own rows times
+            `world`, since DistributedDataParallel will divide by it.
+        """
+        if self.world == 1:
+            return part
+        return _Gather.apply(part, self._sizes(count), self.rank)
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def agreed(self, value: object, what: str) -> None:
+        """Make sure that a value is the same in every process.
+
+        Raises:
+            RuntimeError: it is not; says what, and each process's value.
+        """
+        if self.world == 1:
+            return
+        values: list[object] = [None] * self.world
+        dist.all_gather_object(values, value)
+        if any(other != values[0] for other in values):
+            raise RuntimeError(
+                f"the processes disagree about {what}: {values}; they must share one run folder"
+            )
+
+    def _sizes(self, count: int) -> list[int]:
+        least, more = divmod(count, self.world)
+        return [least + (rank < more) for rank in range(self.world)]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, part: Tensor, sizes: list[int], rank: int) -> Tensor:
+        start, size = sum(sizes[:rank]), sizes[rank]
+        ctx.mine, ctx.shape, ctx.world = slice(start, start + size), part.shape, len(sizes)
+        padded = part.new_zeros(max(sizes), *part.shape[1:])  # collectives want equal sizes
+        padded[:size] = part[:size]
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        mine = gradient.new_zeros(ctx.shape)
+        own = gradient[ctx.mine]
+        mine[: len(own)] = own * ctx.world
+        return mine, None, None
+
+
+@contextlib.contextmanager
+def together(device: str = "auto") -> Iterator[Ranks]:
+    """The processes that torchrun started, or this one alone; a group made here ends with the block.
+
+    Args:
+        device: ``auto`` is the GPU of this process's local rank if there is one, else the CPU.
+
+    Raises:
+        ValueError: no such device; says which there are.
+    """
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    chosen = torch_device(device, local)
+    if not dist.is_initialized() and "RANK" not in os.environ:
+        yield Ranks(device=chosen)
+        return
+    ours = not dist.is_initialized()
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if ours:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def torch_device(name: str, local_rank: int = 0) -> torch.device:
+    """A device by name; ``auto`` and ``cuda`` are the GPU number `local_rank` (``auto``: where there is one).
+
+    Raises:
+        ValueError: it is not there, or torch does not know the word.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if gpus else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; give auto, cpu, cuda or cuda:0") from None
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
+        if index >= gpus:
+            raise ValueError(f"device is {name!r}, but there are {gpus} GPUs here; give auto or cpu")
+        device = torch.device("cuda", index)
+    return device
