@@ -1,4 +1,4 @@
-"""Splits of our own: for sets that come without one."""
+"""Splits of our own: for sets that come without one, or with one that near-duplicates cross."""
 
 from __future__ import annotations
 
@@ -28,4 +28,18 @@ def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2
         for label, group in zip(PARTS, np.split(order, ends[:-1]), strict=True):
             part[group] = label
         table[session] = part[groups]
+    return table
+
+
+def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame, session: int = 1) -> pd.DataFrame:
+    """A copy whose test (and val) part lacks the pictures that the training part also has.
+
+    They belong to no part of that session then; the training part stays as it is, so that results on both
+    test parts can be compared.
+
+    Args:
+        pairs: from `near_duplicates`.
+    """
+    table = table.copy()
+    table.loc[table["image"].isin(pairs["image"]), f"session_{session}"] = None
     return table

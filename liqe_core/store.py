@@ -49,6 +49,7 @@ class PackedStore:
         self._packs = header["packs"]
         self._places = list(zip(*(index[c].tolist() for c in _PLACES[:4]), strict=True))
         self._maps: dict[int, np.ndarray] = {}
+        self._views: dict[int, np.ndarray] = {}
 
     @classmethod
     def build(
@@ -159,8 +160,11 @@ class PackedStore:
 
     def __getitem__(self, i: int) -> np.ndarray:
         """Picture `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
-        number, offset, height, width = self._places[i]
-        return self._map(number)[offset : offset + height * width * 3].reshape(height, width, 3)
+        if i not in self._views:
+            number, offset, height, width = self._places[i]
+            end = offset + height * width * 3
+            self._views[i] = self._map(number)[offset:end].reshape(height, width, 3)
+        return self._views[i]
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
@@ -171,12 +175,12 @@ class PackedStore:
         Raises:
             IndexError: it does not lie within the picture.
         """
-        number, offset, height, width = self._places[i]
+        picture = self[i]
+        height, width, _ = picture.shape
         if not (0 <= y <= height - window and 0 <= x <= width - window):
             raise IndexError(
                 f"{self.name}, picture {i}: window {window} at ({y}, {x}) is not within {height} x {width}"
             )
-        picture = self._map(number)[offset : offset + height * width * 3].reshape(height, width, 3)
         return picture[y : y + window, x : x + window].copy()
 
     def is_fresh(self) -> bool:
@@ -222,7 +226,7 @@ class PackedStore:
 
     def __getstate__(self):
         # A data loader's worker process maps the files itself.
-        return self.__dict__ | {"_maps": {}}
+        return self.__dict__ | {"_maps": {}, "_views": {}}
 
     def __repr__(self) -> str:
         return f"PackedStore({self.name}, {len(self)} pictures, {str(self.folder)!r})"
