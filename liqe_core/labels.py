@@ -133,6 +133,22 @@ def read_labels(
     return table
 
 
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a data set, as the paper's table of data sets: images, distortions, references, lowest and
+    highest score, and how many images have scene labels."""
+    groups = table.groupby("dataset", sort=False)
+    return pd.DataFrame(
+        {
+            "images": groups.size(),
+            "distortions": groups["distortion"].nunique(),
+            "references": groups["reference"].nunique(),
+            "lowest": groups["mos"].min(),
+            "highest": groups["mos"].max(),
+            "with_scenes": groups["scenes"].agg(lambda scenes: sum(map(bool, scenes))),
+        }
+    ).reset_index()
+
+
 def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
     """LIVE's labels with the 145 fast-fading pictures put right.
 
