@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from liqe_core.files import atomic_path, write_csv
 
@@ -138,6 +139,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
             mean = by_epoch.groupby("epoch")[column].mean()
             ax.plot(mean.index + 1, mean, color=TASK_COLORS[task], linewidth=2, label=label)
         ax.set(title=title, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(frameon=False)
         _plain(ax, "y")
     return figure
@@ -227,15 +229,15 @@ def label_counts(table: pd.DataFrame) -> Figure:
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 6) -> Figure:
-    """Small pictures in reading order, a caption under each."""
+    """Small pictures in reading order, a caption above each."""
     rows = -(-len(pictures) // columns)
-    figure = _figure(2 * columns, 1.85 * rows)
+    figure = _figure(2 * columns, 1.75 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
     for ax, picture, caption in zip(axes, pictures, captions, strict=False):
         ax.imshow(picture)
-        ax.set_title(caption, fontsize=8, y=-0.02, va="top")
+        ax.set_title(caption, fontsize=8)
     return figure
 
 
