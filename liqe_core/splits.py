@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from liqe_core.labels import PARTS, SESSION_COLUMNS
+from liqe_core.released_labels import PARTS, SESSION_COLUMNS
 
 
 def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2)) -> pd.DataFrame:
