@@ -81,6 +81,7 @@ def test_safetensors_of_someone_else(openai_state, openai_small, tmp_path):
 
 def test_half_precision_comes_back_as_float32(openai_state, tmp_path):
     torch.save({k: v.half() for k, v in openai_state.items()}, tmp_path / "half.pt")
+    assert {v.dtype for v in read_checkpoint(tmp_path / "half.pt").state_dict.values()} == {torch.float32}
     model = LIQE.from_checkpoint(tmp_path / "half.pt", grid=QUALITY)
     for key, value in model.clip.state_dict().items():
         assert value.dtype == torch.float32 and torch.equal(value, openai_state[key].half().float())
