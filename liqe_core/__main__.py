@@ -1,4 +1,4 @@
-"""``python -m liqe_core``: score pictures, run the notebooks."""
+"""``python -m liqe_core``: score pictures, run the notebooks, get and check the data sets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from liqe_core.data_cli import add_commands as add_data_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,34 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     notebooks.set_defaults(run=_notebooks)
 
+    add_data_commands(commands)
+
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # ours name the thing and say what to do; a traceback would hide it
+    except (ValueError, OSError) as error:
+        # Ours name the thing and say what to do, which a traceback would hide.
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def _score(options: argparse.Namespace) -> int:
-    from PIL import Image
-
     from liqe_core import LIQE, PromptGrid
     from liqe_core.files import write_csv
 
-    Image.init()
-    images: list[Path] = []
-    for given in map(Path, options.images):
-        found = (
-            sorted(p for p in given.rglob("*") if p.suffix.lower() in Image.EXTENSION)
-            if given.is_dir()
-            else []
-        )
-        if given.is_dir() and not found:
-            print(f"{given}: no picture in this folder", file=sys.stderr)
-        images += found or ([] if given.is_dir() else [given])
+    images = [picture for given in options.images for picture in _pictures_in(Path(given))]
     model = LIQE.from_checkpoint(
         options.checkpoint,
         geometry=options.geometry or None,
@@ -83,9 +73,22 @@ def _score(options: argparse.Namespace) -> int:
     return 1 if prediction.errors else 0
 
 
+def _pictures_in(given: Path) -> list[Path]:
+    """A file is taken as it is, so that an error can name it; of a folder, what Pillow has a reader for."""
+    if not given.is_dir():
+        return [given]
+    from PIL import Image
+
+    Image.init()
+    found = sorted(path for path in given.rglob("*") if path.suffix.lower() in Image.EXTENSION)
+    if not found:
+        raise ValueError(f"{given}: no picture in this folder")
+    return found
+
+
 def _notebooks(options: argparse.Namespace) -> int:
     from liqe_core import notebooks
-    from liqe_core.runs import runs_dir
+    from liqe_core.files import runs_dir
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
     names = options.names or [name for name in notebooks.available() if not name.startswith("9")]
@@ -95,7 +98,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
     table = out / "02_multitask_training" / "summary.txt"
-    if table.exists():
+    if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     print(f"\nEvery executed notebook on one page: {page}")
     return 1 if any(one.error for one in executed) else 0

@@ -68,7 +68,8 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; check the path")
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}; check the path")
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
@@ -90,6 +91,8 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
             architecture = header.get("architecture") or towers.openai_architecture(state_dict)
         elif isinstance(architecture, str):
             architecture = towers.architecture(architecture)
+        if not isinstance(architecture, Mapping):
+            raise towers.ArchitectureError(f"{architecture!r} is no architecture, expected a dictionary")
     except towers.ArchitectureError as error:
         raise CheckpointError(f"{path}: {error}") from None
     known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
@@ -113,13 +116,17 @@ def read_recipe(path: str | PathLike) -> dict:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
-    if header and header.get("version") != VERSION:
+    if header is None:  # safetensors written by someone else
+        return tensors, {}
+    if not isinstance(header, dict) or "version" not in header:
+        raise CheckpointError(f"{path}: its header is not one of ours; save the weights anew")
+    if header["version"] != VERSION:
         raise CheckpointError(
-            f"{path}: written in version {header.get('version')} of our format, this code reads {VERSION}; "
+            f"{path}: written in version {header['version']} of our format, this code reads {VERSION}; "
             "update liqe_core"
         )
     return tensors, header
@@ -128,8 +135,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _read_torch(path: Path) -> object:
     try:
         # The training script keeps its results as NumPy scalars beside the weights.
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # An opened file, not its path: by the path's suffix torch would guess another format.
+        with torch.serialization.safe_globals(_numpy_scalars()), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's message has the culprit ("GLOBAL os.system") in a paragraph of advice not to be given here
         reason = next((line.strip() for line in str(error).splitlines() if "nsupported" in line), "")
@@ -139,7 +147,7 @@ def _read_torch(path: Path) -> object:
                 "get the weights as a plain state dict or as safetensors"
             ) from None
         raise CheckpointError(f"{path}: not a checkpoint that torch can read ({error})") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle raises whatever it runs into
         advice = "copy or download it again"
         if "TorchScript" in str(error):
             advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
@@ -162,14 +170,16 @@ def _unwrapped(path: Path, content: object) -> tuple[str, Mapping]:
         kind, content = "public training", content["model_state_dict"]
     elif isinstance(content, Mapping) and isinstance(content.get("params"), Mapping):
         kind, content = "pyiqa", content["params"]
-        prefix = "clip_model."
-        content = {key.removeprefix(prefix): value for key, value in content.items()}
     if not isinstance(content, Mapping) or not content:
-        found = type(content).__name__ if content else "nothing"
+        found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
         raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
-    # A model wrapped by DistributedDataParallel puts this before every name.
-    if all(str(key).startswith("module.") for key in content):
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise CheckpointError(f"{path}: {odd[0]!r} names an entry, expected text, the name of a parameter")
+    # A model wrapped by DataParallel or DistributedDataParallel puts `module.` before every name.
+    if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
+    if kind == "pyiqa":
+        content = {key.removeprefix("clip_model."): value for key, value in content.items()}
     return kind, content
 
 

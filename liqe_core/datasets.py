@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from liqe_core.crops import CropGeometry, cut, resize
-from liqe_core.images import read_picture
+from liqe_core.crops import CropGeometry, cut
 from liqe_core.prompts import PromptGrid
 
 PARTS = ("train", "val", "test")
@@ -32,7 +29,8 @@ class LabelledPictures:
     Attributes:
         name: of the data set.
         table: the label table, index 0..n-1.
-        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; in memory or mapped.
+        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
+            `PackedStore`, which maps them from disk.
     """
 
     name: str
@@ -59,18 +57,6 @@ class LabelledPictures:
         if len(rows) == 0:
             raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
         return rows
-
-
-def load_pictures(
-    root: Path, images: Sequence[str], geometry: CropGeometry, progress: bool = False
-) -> list[np.ndarray]:
-    """Read pictures into memory, shrunk as the geometry says: fit for small sets.
-
-    Raises:
-        PictureError: a file is missing or damaged; names it.
-    """
-    bar = tqdm(images, "reading pictures", unit="picture", disable=not progress)
-    return [np.asarray(resize(read_picture(Path(root) / image), geometry)) for image in bar]
 
 
 def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
+from scipy.special import expit
 
 Array = np.ndarray | Sequence[float]
 
@@ -57,8 +58,8 @@ def reason(prediction: Array, mos: Array) -> str:
 def logistic4(x: Array, top: float, bottom: float, middle: float, width: float) -> np.ndarray:
     """The monotone map of the video quality experts group, as in the public benchmark script:
     ``bottom + (top - bottom) / (1 + exp(-(x - middle) / |width|))``."""
-    with np.errstate(over="ignore"):  # exp of a large number: the curve's flat end, which is right
-        return bottom + (top - bottom) / (1 + np.exp(-(np.asarray(x, float) - middle) / np.abs(width)))
+    # expit is 1 / (1 + exp(-x)) without overflow; the floor keeps a width that a fit drove to zero a step.
+    return bottom + (top - bottom) * expit((np.asarray(x, float) - middle) / max(abs(width), 1e-12))
 
 
 def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:

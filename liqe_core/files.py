@@ -1,7 +1,8 @@
 """Where things are kept, and writing that a crash cannot tear.
 
-Run products go to ``runs/`` beside the notebooks, everything that can be made or fetched again goes to a
-cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache folder.
+Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout; everything that can be made or
+fetched again goes to a cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache
+folder.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ def cache_dir(*parts: str) -> Path:
     folder = root.expanduser().joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def runs_dir(*parts: str) -> Path:
+    """Where products of runs go, or a folder below it: ``runs_dir("mini")`` is ``runs/mini``."""
+    root = os.environ.get("LIQE_RUNS") or Path(__file__).resolve().parents[1] / "runs"
+    return Path(root).expanduser().joinpath(*parts)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,12 @@
 """Reading a picture: what comes out is 8-bit RGB, and what cannot be read is refused by name.
 
-The public code accepts files that are cut short and turns 16-bit pictures white; here both are errors of the
-past, and options for those who want the very same numbers.
+The public code accepts files that are cut short and turns 16-bit pictures white. Here both are options, for
+those who want the very same numbers.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -40,7 +39,8 @@ def read_picture(
 
     Args:
         source: a path or a Pillow image.
-        max_pixels: refuse a picture with more pixels before decoding it; None: no limit.
+        max_pixels: refuse a picture with more pixels before decoding it; None: no limit. A Pillow image that
+            is in memory already passes.
         truncated: ``refuse`` a file that is cut short, or ``accept`` it with the missing part grey, as the
             public code does.
         sixteen_bit: ``scale`` 16-bit grey levels to 8 bits, or ``clip`` them at 255 as the public code does
@@ -61,50 +61,70 @@ def read_picture(
             raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "the picture given as a Pillow image"
-        return _decoded(source, str(name), max_pixels, truncated, sixteen_bit)
+        with _one_by_one:  # an image that two threads load at once comes out as a mix, or not at all
+            return _decoded(source, str(name), max_pixels, truncated, sixteen_bit)
     path = Path(source)
-    if not path.exists():
-        raise MissingPictureError(f"{path}: no such file; check the path")
-    if path.is_dir():
-        raise PictureError(f"{path}: a folder, not a picture; give the files in it")
-    if path.stat().st_size == 0:
-        raise PictureError(f"{path}: the file is empty; copy or download it again")
     try:
-        # Pillow raises at twice its own limit and warns below; ours below decides, so its warning is noise.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+        if not path.exists():
+            raise MissingPictureError(f"{path}: no such file; check the path")
+        if path.is_dir():
+            raise PictureError(f"{path}: a folder, not a picture; give the files in it")
+        if path.stat().st_size == 0:
+            raise PictureError(f"{path}: the file is empty; copy or download it again")
+    except PictureError:
+        raise
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise PictureError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    try:
+        image = _open(path)
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture that Pillow can read; check what the file holds") from None
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: {_bomb_advice(str(error))}") from None
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be read ({error})") from error
+    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
+        raise PictureError(f"{path}: cannot be read ({error}); copy or download it again") from error
     with image:
         return _decoded(image, str(path), max_pixels, truncated, sixteen_bit)
 
 
 def _decoded(image: Image.Image, name: str, max_pixels, truncated: str, sixteen_bit: str) -> Image.Image:
     width, height = image.size
-    if max_pixels is not None and width * height > max_pixels:
+    undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
+    if undecoded and max_pixels is not None and width * height > max_pixels:
         raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {max_pixels}')}")
     try:
         _load(image, accept_truncated=truncated == "accept")
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        return _as_rgb(image, sixteen_bit)
+    except Exception as error:
         raise PictureError(
-            f"{name}: damaged or cut short ({error}); copy or download it again"
-            ", or read it with truncated='accept' to score what is there"
+            f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
+            "read_picture(..., truncated='accept')"
         ) from error
+
+
+def _as_rgb(image: Image.Image, sixteen_bit: str) -> Image.Image:
     if image.mode.startswith("I") and sixteen_bit == "scale":
         levels = np.asarray(image).astype(np.int64)
         # Mode I is how Pillow holds some 16-bit files; one whose levels fit in 8 bits is left as it is.
         if image.mode != "I" or levels.max(initial=0) > 255:
             levels = (levels.clip(0, 65535) + 128) // 257
         image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colours, and Pillow does not warn on the way
     return image.convert("RGB")
 
 
 _pillow_flag = threading.Lock()
+_one_by_one = threading.Lock()
+
+
+def _open(path: Path) -> Image.Image:
+    """Read the header. Pillow's own limit of pixels is lifted for it, so that `max_pixels` decides."""
+    with _pillow_flag:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _load(image: Image.Image, accept_truncated: bool) -> None:

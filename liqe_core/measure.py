@@ -34,11 +34,12 @@ def predict(
     """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
 
     The text is embedded once; the crops of `batch_size` pictures go through the image tower together, while
-    the next ones are cut; several processes take a share each.
+    the next ones are cut; several processes take a share each. The model is left in evaluation mode.
 
     Args:
         autocast: makes the context to compute in.
     """
+    model.eval()
     ranks = ranks or Ranks(device=model.device)
     mine = rows[ranks.share(len(rows))]
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]

@@ -90,12 +90,15 @@ class LIQE(nn.Module):
             GridError: a prompt is longer than the context.
         """
         file = checkpoints.read_checkpoint(path, architecture)
-        if grid is None:
-            grid = PromptGrid(**file.grid) if file.grid else PromptGrid()
-        clip = towers.build(file.architecture)
+        try:
+            if grid is None:
+                grid = PromptGrid(**file.grid) if file.grid else PromptGrid()
+            if geometry is None and file.geometry:
+                geometry = CropGeometry(**file.geometry)
+            clip = towers.build(file.architecture)
+        except (TypeError, ValueError) as error:  # what the file says, not what the caller gave
+            raise checkpoints.CheckpointError(f"{path}: {error}") from None
         checkpoints.load_weights(clip, file.state_dict, path)
-        if geometry is None and file.geometry:
-            geometry = CropGeometry(**file.geometry)
         return cls._assembled(clip, grid, file.architecture, geometry, device)
 
     @classmethod

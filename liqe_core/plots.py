@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from liqe_core.files import atomic_path, write_csv
 
@@ -101,10 +102,12 @@ def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities:
         left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor="white", linewidth=3))
         left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor=color, linewidth=1.8))
         left.text(x + 4, y + 4, str(number), color="white", fontsize=8, va="top", backgroundcolor="#00000080")
-    right.bar(range(1, len(qualities) + 1), qualities, color=colors)
-    right.axhline(qualities.mean(), color=INK, linewidth=1.2, linestyle="--")
-    margin = max(0.05, 0.15 * (high - low))
-    right.set(xlabel="crop", ylabel="quality", ylim=(max(1, low - 2 * margin), min(5, high + margin)))
+    numbers = np.arange(1, len(qualities) + 1)
+    right.vlines(numbers, qualities.mean(), qualities, color=FAINT)
+    right.axhline(qualities.mean(), color=INK, linewidth=1.2, linestyle="--", label="mean of the crops")
+    right.scatter(numbers, qualities, color=colors, edgecolor=INK, linewidth=0.5, zorder=3)
+    right.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
+    right.legend(frameon=False)
     _plain(right, "y")
     return figure
 
@@ -136,6 +139,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
             mean = by_epoch.groupby("epoch")[column].mean()
             ax.plot(mean.index + 1, mean, color=TASK_COLORS[task], linewidth=2, label=label)
         ax.set(title=title, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(frameon=False)
         _plain(ax, "y")
     return figure
@@ -205,9 +209,11 @@ def label_counts(table: pd.DataFrame) -> Figure:
         table: ``dataset``, ``scenes`` (tuples), ``distortion_group``.
     """
     figure = _figure(11, 3.8)
-    columns = {"scene": table.explode("scenes")["scenes"], "distortion": table["distortion_group"]}
-    for ax, (title, labels) in zip(figure.subplots(1, 2), columns.items(), strict=True):
-        counts = pd.crosstab(labels, table["dataset"].loc[labels.index], dropna=True)
+    columns = {"scene": "scenes", "distortion": "distortion_group"}
+    exploded = table.explode("scenes", ignore_index=True)
+    for ax, (title, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+        of = exploded if title == "scene" else table
+        counts = pd.crosstab(of[column], of["dataset"])
         counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
         left = np.zeros(len(counts))
         for number, name in enumerate(counts.columns):
@@ -223,15 +229,15 @@ def label_counts(table: pd.DataFrame) -> Figure:
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 6) -> Figure:
-    """Small pictures in reading order, a caption under each."""
+    """Small pictures in reading order, a caption above each."""
     rows = -(-len(pictures) // columns)
-    figure = _figure(2 * columns, 1.85 * rows)
+    figure = _figure(2 * columns, 1.75 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
     for ax, picture, caption in zip(axes, pictures, captions, strict=False):
         ax.imshow(picture)
-        ax.set_title(caption, fontsize=8, y=-0.02, va="top")
+        ax.set_title(caption, fontsize=8)
     return figure
 
 

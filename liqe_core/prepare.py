@@ -1,11 +1,23 @@
-"""The data sets that a profile trains on, ready for `train.fit`."""
+"""From a profile to what it needs and makes: its data sets, its run folders, a model trained by it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 from liqe_core import mini, towers
 from liqe_core.crops import CropGeometry
-from liqe_core.datasets import LabelledPictures, load_pictures
-from liqe_core.profiles import Profile
+from liqe_core.datasets import LabelledPictures
+from liqe_core.files import runs_dir
+from liqe_core.manifests import load_manifest
+from liqe_core.model import LIQE
+from liqe_core.packed_sets import packed_set
+from liqe_core.pictures import status
+from liqe_core.profiles import Profile, profile
+from liqe_core.runs import is_finished
+from liqe_core.store import PackedStore
+from liqe_core.train import fit
 
 #: What ``smoke`` makes of the mini data set: seconds instead of a minute.
 SMOKE_SELECTION = {
@@ -30,11 +42,41 @@ def geometry_of(settings: Profile) -> CropGeometry:
     return CropGeometry(window=towers.architecture(settings.architecture)["vision_cfg"]["image_size"])
 
 
+def run_folder(settings: Profile, root: str | Path) -> Path:
+    """Where a run of these settings belongs below `root`; other settings get another folder."""
+    digest = hashlib.sha256(json.dumps(settings.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
+    return Path(root) / "train" / name
+
+
+def trained_model(
+    profile_name: str,
+    session: int = 1,
+    seed: int = 1,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> LIQE:
+    """The model that `02_multitask_training` makes of a session; trained now where it is not there yet.
+
+    Args:
+        folder: where the profile's runs are; default: ``runs/<profile>``.
+        seed: as in that notebook: session k is trained from seed + k - 1.
+    """
+    settings = profile(profile_name, session=session, seed=seed + session - 1)
+    run = run_folder(settings, folder or runs_dir(profile_name))
+    if not is_finished(run):
+        fit(settings, sets_for(settings, progress), run, progress)
+    return LIQE.from_checkpoint(run / "best_average.safetensors")
+
+
 def _set(name: str, settings: Profile, progress: bool) -> LabelledPictures:
     if name == "mini":
         selection = SMOKE_SELECTION if settings.name == "smoke" else {}
         root, labels = mini.build(**selection, progress=progress)
-        return LabelledPictures(
-            name, labels, load_pictures(root, labels["image"], geometry_of(settings), progress)
-        )
-    raise ValueError(f"no way to prepare the data set {name!r} yet")
+        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
+        return LabelledPictures(name, labels, store)
+    manifest = load_manifest(name)
+    found = status(manifest)
+    if found.found == 0:
+        raise ValueError(f"the data set {name} is not there: {found.next}")
+    return packed_set(manifest, geometry_of(settings), progress=progress)

@@ -35,6 +35,9 @@ class Profile:
         schedule: ``public`` is CosineAnnealingLR(T_max=5) an epoch, restarted; ``cosine`` falls to zero over
             the whole run, a step at a time, after `warmup_steps` of linear rise.
         warmup_steps: see `schedule`.
+        batch_norm: ``frozen`` keeps the statistics that the weights came with: the public code trains in
+            evaluation mode, which for CLIP's transformers is the same. ``learned`` is what a batch norm that
+            starts from random weights needs.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
@@ -65,6 +68,7 @@ class Profile:
     weight_decay: float = 1e-3
     schedule: str = "public"
     warmup_steps: int = 0
+    batch_norm: str = "frozen"
     weighting: str = "dwa"
     temperature: float = 2.0
     session: int = 1
@@ -84,6 +88,7 @@ class Profile:
         for field, choices in (
             ("variant", VARIANTS),
             ("schedule", SCHEDULES),
+            ("batch_norm", ("frozen", "learned")),
             ("weighting", tuple(WEIGHTINGS)),
             ("precision", PRECISIONS),
             ("freeze", FROZEN),
@@ -149,13 +154,14 @@ PROFILES = {
             name="mini",
             architecture="LIQE-mini",
             pretrained=None,
-            batch_sizes={"mini": 48},
-            epochs=8,
-            steps=60,
+            batch_sizes={"mini": 32},
+            epochs=12,
+            steps=100,
             learning_rate=1e-3,
-            weight_decay=0.05,
             schedule="cosine",
-            warmup_steps=40,
+            warmup_steps=20,
+            batch_norm="learned",
+            validate_every=3,
         ),
         Profile(
             name="open",

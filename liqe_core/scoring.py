@@ -32,12 +32,13 @@ def score_pictures(
         raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give a number from 1")
-    images = [images] if isinstance(images, Picture) else list(images)
+    several = isinstance(images, Iterable) and not isinstance(images, Picture)
+    images = list(images) if several else [images]
     names = tuple(_name(image, i) for i, image in enumerate(images))
     joint = torch.full((len(images), *model.grid.shape), torch.nan)
     errors: dict[int, str] = {}
 
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}  # a frozen batch norm stays so
     model.eval()
     try:
         with tqdm(total=len(images), disable=not progress, unit="picture") as bar:
@@ -52,7 +53,8 @@ def score_pictures(
                     joint[list(good)] = model.joint_of(list(good.values())).cpu()
                 bar.update(len(here))
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     return Prediction(joint, model.grid, names, errors)
 
 
@@ -69,7 +71,7 @@ def _read_ahead(images: Sequence[Picture], names: Sequence[str], geometry: CropG
     with ThreadPoolExecutor(2) as readers:
         ahead = [readers.submit(crops_of, i) for i in batches[0]] if batches else []
         try:
-            for here, following in zip(batches, [*batches[1:], range(0)], strict=True):
+            for here, following in zip(batches, [*batches[1:], range(0)], strict=False):
                 reading, ahead = ahead, [readers.submit(crops_of, i) for i in following]
                 yield here, [future.result() for future in reading]
         finally:  # when the caller stops at an error, what has not begun is not read

@@ -28,24 +28,27 @@ def tokenize(grid: PromptGrid, tokenizer, context_length: int) -> Tensor:
         GridError: a prompt that does not fit (it would be cut, and its quality word lost).
     """
     prompts = grid.prompts
-    # The tokenizer cuts without a word; with room to spare, what is too long shows.
-    tokens = tokenizer(prompts, context_length=4 * context_length)
-    lengths = tokens.argmax(dim=1) + 1  # the end-of-text token is the highest, as in CLIP's own pooling
-    longest = int(lengths.argmax())
-    if lengths[longest] > context_length:
+    tokens = tokenizer(prompts, context_length=context_length)
+    # The tokenizer cuts without a word; with room to spare, what was cut has more than padding there.
+    roomy = tokenizer(prompts, context_length=4 * context_length)
+    cut = (roomy[:, :context_length] != tokens).any(dim=1) | (roomy[:, context_length:] != roomy[:, -1:]).any(
+        dim=1
+    )
+    if cut.any():
+        n = int(cut.int().argmax())
         raise GridError(
-            f"prompt {longest} takes {int(lengths[longest])} tokens, but the text tower's context is "
-            f"{context_length}: {prompts[longest]!r}; shorten its words or the template"
+            f"prompt {n} does not fit the text tower's context of {context_length} tokens: {prompts[n]!r}; "
+            "shorten its words or the template"
         )
-    return tokens[:, :context_length]
+    return tokens
 
 
 class PromptEncoder:
     """Unit-length text embeddings of a grid's prompts, from the text tower of an open_clip model.
 
     With gradients on and a text tower that trains, every call computes them. Otherwise they are kept until
-    the weights change. Whether they did is read off the weights themselves, since not every way of
-    changing a tensor leaves a trace in its version counter.
+    the weights change. Whether they did is read off the weights themselves (a hash of all their bits), since
+    not every way of changing a tensor leaves a trace in its version counter.
 
     Towers that are not causal (SigLIP, Hugging Face text models) have no prefixes to share; they get
     the padded prompts through their own `encode_text`.
@@ -66,7 +69,8 @@ class PromptEncoder:
             return self._encode()
         key = self._fingerprint()
         if self._kept is None or self._kept[0] != key:
-            with torch.no_grad():
+            # Kept beyond this call, so not as an inference tensor, which no later training step could use.
+            with torch.inference_mode(False), torch.no_grad():
                 self._kept = (key, self._encode())
         return self._kept[1]
 
@@ -99,11 +103,26 @@ class PromptEncoder:
 
 
 def _bit_sum(values: Tensor) -> Tensor:
-    """An integer that depends on every bit and its place: the dot product of the bits with odd numbers."""
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    bits = values.detach().contiguous().view(-1).view(integers[values.element_size()]).to(torch.int32)
-    odd = torch.arange(1, 2 * bits.numel(), 2, dtype=torch.int32, device=bits.device)
-    return (bits * odd).sum(dtype=torch.int64)  # products wrap around: a hash, not arithmetic
+    """A hash of every bit and its place: the dot product of the bits, as integers, with random integers.
+
+    They have to be random. With a pattern (odd numbers, say) whole tensors of a power of two cancel, and a
+    LayerNorm's ones hash like twos.
+    """
+    integers = {1: torch.uint8, 2: torch.int16}.get(values.element_size(), torch.int32)
+    bits = values.detach().contiguous().view(-1).view(integers)
+    return (bits * _random_integers(bits.numel(), bits.device)).sum()  # modulo 2^64
+
+
+_integers: dict[torch.device, Tensor] = {}
+
+
+def _random_integers(n: int, device: torch.device) -> Tensor:
+    """The first n of a fixed sequence of numbers in 1..2^31; made once a device, longer when need be."""
+    if device not in _integers or len(_integers[device]) < n:
+        generator = torch.Generator().manual_seed(495)
+        with torch.inference_mode(False):
+            _integers[device] = torch.randint(1, 2**31, (n,), generator=generator).to(device)
+    return _integers[device][:n]
 
 
 def text_tower(clip: nn.Module) -> nn.Module:

@@ -40,8 +40,21 @@ def architecture(name: str) -> dict:
 
 
 def build(config: Mapping) -> nn.Module:
-    """The model of a configuration in evaluation mode, its weights random from torch's global generator."""
-    config = copy.deepcopy(dict(config))
+    """The model of a configuration in evaluation mode, its weights random from torch's global generator.
+
+    Raises:
+        ArchitectureError: open_clip makes no model of it.
+    """
+    _refuse_code(config)
+    try:
+        return _built(copy.deepcopy(dict(config)))
+    except Exception as error:  # sizes that do not go together, misspelled names: each has its own
+        raise ArchitectureError(
+            f"open_clip makes no model of this architecture ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _built(config: dict) -> nn.Module:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
@@ -75,11 +88,22 @@ def pretrained(name: str, tag: str, cache_dir: str | None = None) -> nn.Module:
 
 def tokenizer(config: Mapping):
     """The tokenizer that goes with a configuration: CLIP's own, or one from Hugging Face by name."""
+    _refuse_code(config)
     text = config["text_cfg"]
     context, options = text.get("context_length", 77), text.get("tokenizer_kwargs", {})
     if "hf_tokenizer_name" in text:
         return HFTokenizer(text["hf_tokenizer_name"], context_length=context, **options)
     return SimpleTokenizer(context_length=context, **options)
+
+
+def _refuse_code(config: Mapping) -> None:
+    """A configuration may come from a checkpoint, and nothing in a checkpoint may run code."""
+    if not isinstance(config, Mapping) or not isinstance(config.get("text_cfg"), Mapping):
+        raise ArchitectureError("not an architecture: it has no text_cfg")
+    if "trust_remote_code" in config["text_cfg"].get("tokenizer_kwargs", {}):
+        raise ArchitectureError(
+            "refused: the tokenizer asks for trust_remote_code, which runs downloaded code"
+        )
 
 
 def crop_size(clip: nn.Module) -> int:
@@ -114,7 +138,10 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict:
 
     def blocks(prefix: str) -> int:
         pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-        return 1 + max((int(m[1]) for key in state_dict if (m := pattern.match(key))), default=-1)
+        numbers = [int(m[1]) for key in state_dict if (m := pattern.match(key))]
+        if not numbers:
+            raise ArchitectureError(f"no '{prefix}0': not the weights of a CLIP model, or some are missing")
+        return 1 + max(numbers)
 
     text_width = shape("ln_final.weight", 1)[0]
     text = {

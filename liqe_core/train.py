@@ -137,6 +137,7 @@ class Run:
     def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weighting.weights()
+        self.model.train(self.settings.batch_norm == "learned")
         started = time.perf_counter() - self.seconds
         for batch in read_ahead(self.batches, self.epoch, self.step, self.settings.steps, self.ranks):
             rate = learning_rate(self.settings, self.epoch, self.step)

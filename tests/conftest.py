@@ -1,19 +1,21 @@
 """What the tests share: small random models, and real pictures that come with installed packages."""
 
-import os
+import copy
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads():
-    """Small tensors on many threads are slower, and CI has two cores."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+def _one_thread():
+    """Small tensors on two threads are slower, much slower where the machine has other work too."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +47,35 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the samples and label files of ../shared, which is not here")
     return SHARED
+
+
+#: A small model in the layout of OpenAI's weights, whose sizes can be read off its shapes.
+OPENAI_SMALL = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 32, "layers": 2},
+    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 2},
+}
+
+
+@pytest.fixture
+def openai_small() -> dict:
+    """The configuration of the small model in OpenAI's layout."""
+    return copy.deepcopy(OPENAI_SMALL)
+
+
+@pytest.fixture
+def openai_state() -> dict[str, torch.Tensor]:
+    """Random weights under the names of OpenAI's models, as in the public LIQE file."""
+    from liqe_core import towers
+
+    torch.manual_seed(2)
+    state = towers.build(OPENAI_SMALL).state_dict()
+    state["logit_scale"].fill_(math.log(100))
+    return state
+
+
+@pytest.fixture
+def picture(photograph) -> Image.Image:
+    """The same photograph as a Pillow image of 640 x 427."""
+    return Image.fromarray(photograph)

@@ -1,0 +1,244 @@
+"""The group maximum differentiation competition (gMAD): models compared by their strongest disagreements.
+
+One model *defends*: at one of its quality levels it calls a group of images equally good. Another *attacks*:
+among those images it picks the pair that it finds furthest apart. People look at that one pair. If they see
+a difference, the attacker has falsified the defender; if they see none, the attacker has shot itself in the
+foot. A handful of pairs out of millions of images so tells two models apart.
+
+Ma, Wu, Wang, Duanmu, Yong, Li, Zhang: "Group MAD competition: a new methodology to compare objective image
+quality models", CVPR 2016; extended in Ma et al., "Group maximum differentiation competition: model
+comparison with few samples", IEEE TPAMI 42(4), 2020. LIQE's authors report one.
+
+Every score column here is *higher is better*: negate one that is not (NIQE, BRISQUE) before it competes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.stats import norm
+
+SPACINGS = ("equal-width", "quantile")
+_LEVEL_NAMES = {1: ("all",), 2: ("low", "high"), 3: ("low", "middle", "high")}
+
+
+def quality_levels(
+    defender: np.ndarray, levels: int = 2, spacing: str = "equal-width", width: float | None = None
+) -> pd.DataFrame:
+    """The defender's quality levels: intervals of its own scale in which it calls all images equally good.
+
+    Level k of K is a window around (k - 1/2) / K of the scale, the way of the gMAD paper (K = 6 windows of
+    18 on a scale of 100 there).
+
+    Args:
+        defender: (N,) finite scores of the defender, N >= 1.
+        levels: how many, K >= 1. Two are the "low" and "high" of LIQE's figures.
+        spacing: "equal-width" cuts the range from the smallest score to the largest, as the paper does;
+            "quantile" cuts the images, sorted by score, so that each level has about as many of them.
+        width: of a window, as a part of the scale (of the range, or of the images), in (0, 1]. None is the
+            smaller of 0.1 and 1 / K: narrow enough that "equally good" means something. Windows wider than
+            1 / K overlap; 1 / K makes them tile the scale.
+
+    Returns:
+        K rows from low to high: `level` (1..K), `name`, `low` and `high`. Both ends belong to the level, so
+        an image on the border of two tiles is in both.
+    """
+    if levels < 1:
+        raise ValueError(f"levels={levels}: a competition needs at least 1 level (2 for low and high)")
+    width = min(0.1, 1 / levels) if width is None else width
+    if not 0 < width <= 1:
+        raise ValueError(f"width={width}: give a part of the scale, above 0 and at most 1")
+    centre = (np.arange(levels) + 0.5) / levels
+    edges = np.clip(np.stack([centre - width / 2, centre + width / 2]), 0, 1)
+    if spacing == "equal-width":
+        smallest, largest = defender.min(), defender.max()
+        low, high = smallest + edges * (largest - smallest)
+    elif spacing == "quantile":
+        low, high = np.quantile(defender, edges)
+    else:
+        raise ValueError(f"spacing={spacing!r}: choose one of {', '.join(map(repr, SPACINGS))}")
+    names = _LEVEL_NAMES.get(levels, tuple(f"{k}/{levels}" for k in range(1, levels + 1)))
+    return pd.DataFrame({"level": np.arange(1, levels + 1), "name": names, "low": low, "high": high})
+
+
+def gmad_pairs(
+    scores: pd.DataFrame,
+    attacker: str,
+    defender: str,
+    levels: int = 2,
+    spacing: str = "equal-width",
+    width: float | None = None,
+) -> pd.DataFrame:
+    """In each of the defender's levels, the pair of images that the attacker pulls furthest apart.
+
+    The pair is exact: the attacker's best and worst image of the level. Where several images tie, the one
+    that stands first in `scores` is taken, so the same table always gives the same pairs.
+
+    Args:
+        scores: a row an image, the index names it; a column a scorer, higher is better. Rows where either
+            score is missing or infinite take no part; the column `dropped` says how many.
+        attacker, defender: columns of `scores`.
+        levels, spacing, width: see `quality_levels`.
+
+    Returns:
+        A row a level: `defender`, `attacker`, `level`, `name`, `low`, `high` (the level on the defender's
+        scale), `count` (images in it), `share` (its part of the competing images), `better` and `worse`
+        (index labels, as the attacker sees them), `attacker_better`, `attacker_worse`, `defender_better`,
+        `defender_worse` (their scores), `gap` (attacker_better - attacker_worse, > 0), `gap_percent` (of
+        the attacker's range over all competing images, 0..100), `dropped`, and `reason`: "" where there is
+        a pair, else why there is none (then images, scores and gaps are missing).
+
+    Raises:
+        KeyError: a column is not in the table. ValueError: no row has both scores, two rows have one name,
+        or bad levels.
+    """
+    attack, defend, index, dropped = _competing(scores, attacker, defender)
+    attack_range = attack.max() - attack.min()
+    rows = []
+    for level in quality_levels(defend, levels, spacing, width).itertuples(index=False):
+        group = np.flatnonzero((defend >= level.low) & (defend <= level.high))
+        row = {"defender": defender, "attacker": attacker, **level._asdict()}
+        row |= {"count": len(group), "share": len(group) / len(index), "dropped": dropped}
+        row["reason"] = _no_pair(attack[group], attacker)
+        if not row["reason"]:
+            # argmax and argmin give the first of equals.
+            better, worse = group[attack[group].argmax()], group[attack[group].argmin()]
+            gap = attack[better] - attack[worse]
+            row |= {"better": index[better], "worse": index[worse]}
+            row |= {"attacker_better": attack[better], "attacker_worse": attack[worse]}
+            row |= {"defender_better": defend[better], "defender_worse": defend[worse]}
+            row |= {"gap": gap, "gap_percent": 100 * gap / attack_range}
+        rows.append(row)
+    pairs = pd.DataFrame(rows).reindex(columns=_COLUMNS)
+    for side in ("better", "worse"):  # labels stay what they are in a column with gaps: 2, not 2.0
+        pairs[side] = pd.Series([row.get(side) for row in rows], dtype=object)
+    return pairs
+
+
+_COLUMNS = ["defender", "attacker", "level", "name", "low", "high", "count", "share", "better", "worse"]
+_COLUMNS += ["attacker_better", "attacker_worse", "defender_better", "defender_worse"]
+_COLUMNS += ["gap", "gap_percent", "dropped", "reason"]
+
+
+def compete(
+    scores: pd.DataFrame, scorers: Sequence[str] | None = None, *, levels: int = 2, **options
+) -> pd.DataFrame:
+    """Every scorer attacks every other: the rows of `gmad_pairs` for all ordered pairs of `scorers`.
+
+    Args:
+        scores: as in `gmad_pairs`. Only images that every scorer could score compete, so that all meet over
+            the same images; `dropped` counts the others.
+        scorers: at least two columns; None is every numeric column.
+        levels, options: as in `quality_levels`.
+    """
+    scorers = list(scores.select_dtypes("number").columns if scorers is None else scorers)
+    if len(scorers) < 2:
+        raise ValueError(f"a competition needs at least two scorers, got {scorers}: add a column of scores")
+    _check_columns(scores, scorers)
+    finite = np.isfinite(scores[scorers].to_numpy(dtype=float)).all(axis=1)
+    common = scores.loc[finite, scorers]
+    rounds = [gmad_pairs(common, a, d, levels, **options) for d, a in permutations(scorers, 2)]
+    return pd.concat(rounds, ignore_index=True).assign(dropped=int((~finite).sum()))
+
+
+class Competition(NamedTuple):
+    """Outcome of a competition: row against column, and one number a scorer."""
+
+    attack: pd.DataFrame  # (M, M) 0..100: row attacks column
+    resistance: pd.DataFrame  # (M, M) 0..100: row resists column
+    ranking: pd.DataFrame  # a row a scorer, the strongest first: `attack`, `resistance`, both zero-mean
+
+
+def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float] | None = None) -> Competition:
+    """Aggressiveness and resistance of every scorer, pairwise and global.
+
+    With human judgements the definitions are the gMAD paper's. s is the mean preference for a pair, from
+    -100 to 100, positive where people prefer the image that the attacker prefers; p_k is the share of the
+    defender's images in level k, of those in all levels. Then
+        attack[i, j]     = sum_k p_k s_k         over the pairs in which i attacks j,
+        resistance[i, j] = sum_k p_k (100 - |s_k|)  over the pairs in which j attacks i.
+    Negative aggressiveness (people contradict the attacker) counts as 0 in the global ranking.
+
+    Without them s_k is `gap_percent`: how far the attacker itself pulls the pair apart. Such a table shows
+    where models *disagree*, and how much, not who is right; resistance is then 100 minus the attack met.
+
+    The global numbers are those of Thurstone's case V that make the matrices most likely (Tsukida and Gupta
+    2011, as in the paper): maximise sum_ij M_ij log Phi(m_i - m_j) with sum_i m_i = 0. A weak Gaussian prior
+    keeps them finite when a scorer never loses.
+
+    Args:
+        pairs: the rows of `compete`. Rows without a pair have weight 0, and the other levels share it.
+        preference: s for each pair, by its index label in `pairs`. Every row that holds a pair needs one.
+
+    Returns:
+        A `Competition`. Diagonals, and pairings in which no level held a pair, are NaN.
+    """
+    fought = pairs[pairs["reason"] == ""]
+    if preference is None:
+        judged = fought["gap_percent"]
+    else:
+        judged = fought.index.to_series().map(dict(preference))
+        if judged.isna().any():
+            missing = ", ".join(map(str, judged.index[judged.isna()]))
+            raise ValueError(f"no preference for pair {missing}: judge every row whose reason is empty")
+        if (judged.abs() > 100).any():
+            raise ValueError("a preference lies outside -100..100: rescale the judgements")
+    scorers = list(dict.fromkeys([*pairs["defender"], *pairs["attacker"]]))
+    meetings = pd.DataFrame({"s": judged, "p": fought["share"]})
+    meetings[["attacker", "defender"]] = fought[["attacker", "defender"]]
+    meetings["held"] = 100 - meetings["s"].abs()
+
+    def weighted(column: str, rows: str, columns: str) -> pd.DataFrame:
+        sums = meetings.assign(x=meetings[column] * meetings["p"]).groupby([rows, columns])[["x", "p"]].sum()
+        return (sums["x"] / sums["p"]).unstack(columns).reindex(index=scorers, columns=scorers)
+
+    attack = weighted("s", "attacker", "defender")
+    resistance = weighted("held", "defender", "attacker")
+    strengths = {"attack": _thurstone(attack), "resistance": _thurstone(resistance)}
+    ranking = pd.DataFrame(strengths, index=scorers)
+    order = ranking.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    return Competition(attack, resistance, ranking.loc[order].rename_axis("scorer"))
+
+
+def _thurstone(wins: pd.DataFrame) -> np.ndarray:
+    """(M, M) how strongly row beat column -> (M,) zero-mean strengths, most likely under case V."""
+    counts = np.nan_to_num(wins.to_numpy(dtype=float)).clip(min=0)
+
+    def loss(strength: np.ndarray) -> float:
+        log_win = norm.logcdf(strength[:, None] - strength[None, :])
+        return -(counts * log_win).sum() + 0.5 * (strength**2).sum()
+
+    strength = minimize(loss, np.zeros(len(counts)), method="L-BFGS-B").x
+    return strength - strength.mean()
+
+
+def _competing(scores: pd.DataFrame, attacker: str, defender: str):
+    """Attacker's and defender's finite scores, their index, and how many rows were dropped."""
+    _check_columns(scores, [attacker, defender])
+    if not scores.index.is_unique:
+        twice = scores.index[scores.index.duplicated()][0]
+        raise ValueError(f"two rows are called {twice!r}: the index must name each image once")
+    attack = scores[attacker].to_numpy(dtype=float)
+    defend = scores[defender].to_numpy(dtype=float)
+    finite = np.isfinite(attack) & np.isfinite(defend)
+    if not finite.any():
+        raise ValueError(f"no image has a score from both {attacker!r} and {defender!r}: nothing can compete")
+    return attack[finite], defend[finite], scores.index[finite], int((~finite).sum())
+
+
+def _check_columns(scores: pd.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in scores.columns]
+    if missing:
+        raise KeyError(f"no score column {', '.join(map(repr, missing))}: there are {list(scores.columns)}")
+
+
+def _no_pair(attack: np.ndarray, attacker: str) -> str:
+    """Why the images of a level, with these attacker's scores, hold no pair; "" when they do."""
+    if len(attack) < 2:
+        return "no image at this level" if len(attack) == 0 else "a single image at this level"
+    return f"{attacker} gives all images of this level one score" if attack.max() == attack.min() else ""

@@ -1,0 +1,166 @@
+"""Reading label tables as people save them: any encoding, any separator, and errors that name the line."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+class LabelError(ValueError):
+    """A label file that cannot be used; the message names the file, the line and what is wrong there."""
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file in UTF-8 (with or without byte-order mark), UTF-16 with one, or Windows-1252.
+
+    Raises:
+        LabelError: no such file, empty, or not text.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise LabelError(f"{path}: no such label file; check where the data set was unpacked") from None
+    if not raw.strip():
+        raise LabelError(f"{path}: the file is empty; get it again")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif b"\0" in raw:
+        raise LabelError(f"{path}: not a text file (it has zero bytes)")
+    else:
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise LabelError(f"{path}: not a text file in {' or '.join(encodings)}")
+
+
+def read_table(
+    path: str | os.PathLike,
+    columns: Sequence[str] | None = None,
+    sep: str | None = None,
+) -> pd.DataFrame:
+    r"""A table of strings whose index is the line number in the file.
+
+    Args:
+        path: a text file, or a spreadsheet (.xlsx), whose rows are then counted like lines.
+        columns: names for a file without header; None: the first line is the header.
+        sep: the separator; None: whichever of tab, semicolon and comma the first line has most of;
+            ``r"\s+"`` for runs of blanks.
+
+    Returns:
+        All columns as stripped text, "" where a row is short, without blank lines and nameless empty columns.
+
+    Raises:
+        LabelError: unreadable, or a row with too many fields.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".xlsx":
+        table = _spreadsheet(path)
+    else:
+        text = read_text(path)
+        first = text.split("\n", 1)[0]
+        sep = sep or max("\t;,", key=first.count)
+        try:
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=sep,
+                header=None if columns else 0,
+                names=columns,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+            )
+        except pd.errors.ParserWarning as warning:
+            raise LabelError(f"{path}: a row has more fields than there are columns ({warning})") from None
+        except pd.errors.ParserError as error:
+            raise LabelError(
+                f"{path}: {str(error).strip()}; check the separator ({sep!r} was assumed)"
+            ) from None
+        table.index += 1 if columns else 2
+    table.columns = [str(name).strip() for name in table.columns]
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    table = table[(table != "").any(axis=1)]
+    nameless = [n for n in table.columns if n.startswith("Unnamed:") and (table[n] == "").all()]
+    return table.drop(columns=nameless)
+
+
+def _spreadsheet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+    except FileNotFoundError:
+        raise LabelError(f"{path}: no such label file; check where the data set was unpacked") from None
+    except Exception as error:  # openpyxl raises whatever the zip or XML inside makes it raise
+        raise LabelError(f"{path}: not a spreadsheet that can be read ({error})") from error
+    table.index += 2
+    return table
+
+
+def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.Series:
+    """A column by name (case and blanks around it don't matter) or by number from 1.
+
+    Raises:
+        LabelError: no such column; the message lists those there are.
+    """
+    if isinstance(name, int):
+        if 1 <= name <= table.shape[1]:
+            return table.iloc[:, name - 1]
+    else:
+        for have in table.columns:
+            if have.lower() == name.strip().lower():
+                return table[have]
+    line = table.index[0] - 1 if len(table) else 1
+    raise LabelError(
+        f"{path}, line {max(line, 1)}: no column {name!r}; there are {', '.join(map(repr, table.columns))}. "
+        "Name the right one in the manifest"
+    )
+
+
+def numbers(values: pd.Series, path: str | os.PathLike, what: str = "score") -> pd.Series:
+    """Text as finite float64; a decimal comma is understood.
+
+    Raises:
+        LabelError: a value that is no finite number, with its line.
+    """
+    text = (
+        values.str.replace(",", ".", regex=False) if values.str.contains(",", regex=False).any() else values
+    )
+    result = pd.to_numeric(text, errors="coerce").astype(np.float64)
+    bad = ~np.isfinite(result.to_numpy())
+    if bad.any():
+        line = values.index[bad][0]
+        more = f" (and {bad.sum() - 1} more such lines)" if bad.sum() > 1 else ""
+        raise LabelError(
+            f"{path}, line {line}: {what} {values[line]!r} is not a number{more}; "
+            "correct it or remove the line"
+        )
+    return result
+
+
+def unique(values: pd.Series, path: str | os.PathLike, what: str = "image") -> pd.Series:
+    """The values as they are, none empty, none twice.
+
+    Raises:
+        LabelError: an empty one, or a repeated one with both lines.
+    """
+    empty = values.index[values == ""]
+    if len(empty):
+        raise LabelError(f"{path}, line {empty[0]}: no {what} name; correct it or remove the line")
+    twice = values.index[values.duplicated()]
+    if len(twice):
+        first = values.index[values == values[twice[0]]][0]
+        more = f" ({len(twice)} lines repeat an earlier one)" if len(twice) > 1 else ""
+        raise LabelError(
+            f"{path}, line {twice[0]}: {what} {values[twice[0]]!r} was already on line {first}{more}; "
+            "remove one of them"
+        )
+    return values

@@ -1,0 +1,154 @@
+"""The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from liqe_core import notebooks
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_written_as_a_notebook_here_is(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are stripped in git"
+    (parameters,) = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert parameters is code[0], "parameters come first"
+    for line in parameters.source.splitlines():
+        assert "  # " in line, f"a parameter without a comment: {line}"
+    assert "out_dir" in parameters.source and "profile" in parameters.source
+    title = book.cells[0]
+    assert title.cell_type == "markdown" and title.source.startswith("# ")
+    assert 2 <= len(title.source.strip().splitlines()[1:]) <= 6, (
+        "a title and three lines of what you will see"
+    )
+    assert "## Exercises" in book.cells[-1].source
+    assert max(len(cell.source.splitlines()) for cell in code) <= 30, "short code cells"
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory):
+    """The demo's notebooks, run once in `smoke`, with a cache of their own."""
+    folder = tmp_path_factory.mktemp("smoke")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LIQE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
+    patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
+    names = [name for name in notebooks.available() if not name.startswith("9")]
+    parameters = {"profile": "smoke", "sessions": [1, 2]}
+    if SHARED.is_dir():  # then the real label files and some real pictures take part
+        parameters |= {
+            "labels_mirror": str(SHARED / "upstream" / "LIQE"),
+            "data_root": str(SHARED / "samples"),
+        }
+    results = notebooks.run(names, folder, parameters, progress=False)
+    yield folder, {one.name: one for one in results}
+    patch.undo()
+
+
+def test_all_of_them_run(executed):
+    _, results = executed
+    assert {name: one.error for name, one in results.items() if one.error} == {}
+
+
+def test_quickstart_shows_a_distribution(executed):
+    folder, _ = executed
+    joint = pd.read_csv(folder / "00_quickstart" / "joint.csv")
+    assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
+    answer = pd.read_csv(folder / "00_quickstart" / "answer.csv")
+    assert answer.groupby("axis")["probability"].sum().to_numpy() == pytest.approx(np.ones(3), abs=1e-5)
+    by_scene = joint.groupby("scene")["probability"].sum()
+    told = answer[answer["axis"] == "scene"].set_index("word")["probability"]
+    assert told[by_scene.index].to_numpy() == pytest.approx(by_scene.to_numpy(), abs=1e-5)
+    crops = pd.read_csv(folder / "00_quickstart" / "crops.csv")
+    assert len(crops) == 15 and crops["quality"].between(1, 5).all()
+
+
+def test_data_preparation_leaves_the_label_table(executed):
+    folder, _ = executed
+    table = pd.read_csv(folder / "01_data_preparation" / "mini_labels.csv")
+    # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion
+    assert len(table) == 5 * 4 * 3 - 3
+    assert (table.groupby("reference")[[f"session_{k}" for k in range(1, 11)]].nunique() == 1).all(axis=None)
+
+
+def test_data_preparation_shows_what_is_here_of_the_papers_sets(executed):
+    folder, _ = executed
+    overview = pd.read_csv(folder / "01_data_preparation" / "data_sets.csv").set_index("data set")
+    assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
+    assert overview.loc["mini", "here"] == "built in" and overview.loc["tid2013", "here"] == "absent"
+    assert (folder / "01_data_preparation" / "own" / "holiday.yaml").read_text().count("\n") == 5
+
+
+@pytest.mark.usefixtures("shared")
+def test_data_preparation_tells_the_story_of_the_real_labels(executed):
+    folder, _ = executed
+    summary = pd.read_csv(folder / "01_data_preparation" / "summary.csv").set_index("dataset")["images"]
+    published = {"live": 779, "csiq": 866, "kadid10k": 10125, "bid": 586, "clive": 1162, "koniq10k": 10073}
+    assert {name: summary[name] for name in published} == published
+    live = pd.read_csv(folder / "01_data_preparation" / "live_fast_fading.csv").set_index("folder")
+    assert live.loc["fastfading", "white noise"] == 145 and live.loc["wn", "white noise"] == 145
+    audits = pd.read_csv(folder / "01_data_preparation" / "audits.csv").set_index(["dataset", "audit"])
+    assert audits["ok"].loc["live"].get("fast fading: distortion") in (False, "False")
+    assert (folder / "01_data_preparation" / "koniq10k_worst_to_best.png").exists()
+
+
+def test_training_leaves_runs_and_their_measures(executed):
+    folder, _ = executed
+    results = pd.read_csv(folder / "02_multitask_training" / "results.csv")
+    assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
+    curves = pd.read_csv(folder / "02_multitask_training" / "training_curves.csv")
+    weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
+    assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
+    assert (weights[curves["epoch"] < 2] == 1).all(axis=None) and (weights[curves["epoch"] == 2] != 1).all(
+        axis=None
+    )
+    for run in (folder / "train").iterdir():
+        assert json.loads((run / "settings.json").read_text())["settings"]["name"] == "smoke"
+        assert (run / "best_average.safetensors").exists()
+
+
+def test_every_figure_is_a_picture_with_something_on_it(executed):
+    folder, _ = executed
+    figures = sorted(folder.glob("*/*.png"))
+    assert len(figures) >= 10
+    for path in figures:
+        with Image.open(path) as image:
+            assert min(image.size) > 100 and np.asarray(image.convert("L")).std() > 5, path.name
+        assert path.with_suffix(".svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_one_page_holds_them_all(executed):
+    folder, results = executed
+    page = notebooks.html_page(list(results.values()), folder / "index.html").read_text()
+    for name in results:
+        title = (
+            nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4).cells[0].source.splitlines()[0]
+        )
+        assert title.lstrip("# ").split(":")[0] in page
+    assert page.count("data:image/png;base64") >= 10
+
+
+def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, monkeypatch):
+    source = tmp_path / "notebooks"
+    source.mkdir()
+    for name, code in (("00_bad", "raise ValueError('the reason')"), ("01_good", "print(1)")):
+        cell = nbformat.v4.new_code_cell("x = 1  # int", metadata={"tags": ["parameters"]})
+        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+        book = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell(code)], metadata=kernel)
+        nbformat.write(book, source / f"{name}.ipynb")
+    monkeypatch.setattr(notebooks, "FOLDER", source)
+    bad, good = notebooks.run(["00_bad", "01_good"], tmp_path / "out", {}, progress=False)
+    assert bad.error == "ValueError: the reason" and good.error == ""
+    assert "the reason" in Path(bad.path).read_text()
+    with pytest.raises(ValueError, match="no notebook 07_ugly"):
+        notebooks.run(["07_ugly"], tmp_path / "out", {})

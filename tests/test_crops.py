@@ -1,0 +1,145 @@
+"""Geometry by hand, and against the public code's way: torchvision transforms and `unfold`."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from liqe_core.crops import CLIP_MEAN, CLIP_STD, CropGeometry, cut, normalize, resize, scoring_crops
+from liqe_core.images import PictureError
+
+PAPER = CropGeometry()
+
+
+def unfolded(pixels: np.ndarray, window: int, stride: int) -> torch.Tensor:
+    """All windows, row by row, as the public code takes them from a tensor."""
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    x = x.unfold(1, window, stride).unfold(2, window, stride)
+    return x.permute(1, 2, 0, 3, 4).reshape(-1, 3, window, window)
+
+
+@pytest.mark.parametrize(
+    "size, after",
+    [
+        ((767, 5000), (767, 5000)),  # one side is short: left alone
+        ((768, 768), (768, 768)),
+        ((768, 1024), (768, 1024)),
+        ((1024, 769), (1022, 768)),  # 1024 * 768 / 769 = 1022.67, down
+        ((1000, 1501), (768, 1152)),  # 1152.77, down
+        ((4000, 3000), (1024, 768)),
+        ((5000, 800), (4800, 768)),
+    ],
+)
+def test_resize_rule(size, after):
+    assert PAPER.resized(*size) == after
+    assert CropGeometry.named("pyiqa").resized(*size) == size
+
+
+@pytest.mark.parametrize(
+    "size, columns, rows, stride",
+    [
+        ((224, 224), 1, 1, 32),
+        ((255, 256), 1, 2, 32),  # (256 - 224) / 32 = 1: a second row, just
+        ((640, 427), 14, 7, 32),  # 416 / 32 = 13; 203 / 32 = 6.3
+        ((1023, 300), 25, 3, 32),  # 799 / 32 = 24.97; 76 / 32 = 2.4
+        ((1024, 768), 17, 12, 48),  # 800 / 48 = 16.7; 544 / 48 = 11.3
+        ((300, 1024), 2, 17, 48),
+        ((223, 900), 0, 22, 32),
+    ],
+)
+def test_windows(size, columns, rows, stride):
+    windows = PAPER.windows(*size)
+    by_hand = [(stride * r, stride * c) for r in range(rows) for c in range(columns)]
+    assert [tuple(w) for w in windows.tolist()] == by_hand
+
+
+def test_fifteen_of_them_by_hand():
+    # 14 x 7 = 98 windows, 98 // 15 = 6: numbers 0, 6, ..., 84; number 84 is row 6, column 0
+    windows = PAPER.test_windows(640, 427)
+    assert len(windows) == 15
+    assert windows[0].tolist() == [0, 0]
+    assert windows[1].tolist() == [0, 6 * 32]
+    assert windows[3].tolist() == [32, 4 * 32]  # number 18 = 14 + 4
+    assert windows[14].tolist() == [6 * 32, 0]
+    # 14 x 2 = 28 windows, 28 // 15 = 1: the first fifteen, not fifteen spread over all
+    assert PAPER.test_windows(640, 256).tolist() == PAPER.windows(640, 256)[:15].tolist()
+
+
+@pytest.mark.parametrize("columns", [1, 2, 14])
+def test_fewer_than_fifteen_windows_are_all_used(columns):
+    width = 224 + 32 * (columns - 1)
+    windows = PAPER.test_windows(width, 230)
+    assert windows.tolist() == [[0, 32 * c] for c in range(columns)]
+    assert scoring_crops(Image.new("RGB", (width, 230)), PAPER).shape == (columns, 3, 224, 224)
+
+
+def test_named_geometries():
+    assert CropGeometry.named("paper") == CropGeometry()
+    standalone, pyiqa = CropGeometry.named("standalone"), CropGeometry.named("pyiqa", window=32)
+    assert standalone.test_windows(1600, 1200).tolist() == [[0, 0]]
+    # never shrunk, always 32: 1569 // 32 ... (1600 - 32) / 32 = 49 and (1200 - 32) / 32 = 36.5
+    assert len(pyiqa.windows(1600, 1200)) == 50 * 37
+    assert pyiqa.test_windows(1600, 1200)[1].tolist() == [(50 * 37 // 15) // 50 * 32, 50 * 37 // 15 % 50 * 32]
+    with pytest.raises(ValueError, match="unknown crop geometry 'mine': choose one of paper"):
+        CropGeometry.named("mine")
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (dict(window=0), "CropGeometry.window is 0"),
+        (dict(stride=-1), "CropGeometry.stride is -1"),
+        (dict(count=0), "CropGeometry.count is 0"),
+        (dict(resize_to=100), "resize_to 100 is under window 224"),
+    ],
+)
+def test_impossible_geometries(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        CropGeometry(**arguments)
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (1000, 900), (900, 1300), (1100, 300), (768, 768)])
+def test_crops_are_those_of_the_public_code(picture, size):
+    picture = picture.resize(size)
+    shrunk = transforms.Resize(768)(picture) if min(size) >= 768 else picture
+    pixels = np.asarray(shrunk)
+    assert np.array_equal(np.asarray(resize(picture, PAPER)), pixels)
+    every = unfolded(pixels, 224, 48 if max(pixels.shape[:2]) >= 1024 else 32)
+    expected = every[[i * (len(every) // 15) for i in range(15)]]
+    assert torch.equal(scoring_crops(picture, PAPER), expected)
+
+
+def test_flip_is_cropping_the_mirrored_picture(photograph):
+    windows = np.array([[0, 0], [3, 17], [203, 416], [100, 50]])
+    mirrored = np.ascontiguousarray(photograph[:, ::-1])
+    assert torch.equal(cut(photograph, windows, 224, flip=True), cut(mirrored, windows, 224))
+    assert not torch.equal(cut(photograph, windows, 224, flip=True), cut(photograph, windows, 224))
+
+
+def test_crops_are_copies(photograph):
+    pixels = photograph.copy()
+    crops = cut(pixels, np.array([[0, 0]]), 224)
+    before = crops.clone()
+    pixels[:] = 0
+    assert torch.equal(crops, before)
+
+
+def test_normalize_equals_torchvision_bit_for_bit(photograph):
+    every_value = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    way = transforms.Compose([transforms.ToTensor(), transforms.Normalize(CLIP_MEAN, CLIP_STD)])
+    for pixels in (every_value, photograph):
+        crops = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+        before = crops.clone()
+        assert torch.equal(normalize(crops)[0], way(Image.fromarray(pixels)))
+        assert torch.equal(crops, before), "the crops themselves stay"
+    with pytest.raises(TypeError, match=r"uint8 crops, got torch\.float32"):
+        normalize(torch.zeros(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (223, 500), (500, 223)])
+def test_a_picture_under_one_window_is_refused_by_name_and_size(size):
+    with pytest.raises(
+        PictureError, match=rf"tiny.png: {size[0]} x {size[1]} pixels, but one crop is 224 x 224"
+    ):
+        scoring_crops(Image.new("RGB", size), PAPER, "tiny.png")

@@ -1,0 +1,209 @@
+"""Pictures of every kind that must score, and files of every kind that must be refused by name."""
+
+import io
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from liqe_core.images import MAX_PIXELS, MissingPictureError, PictureError, read_picture
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that claims any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"0"))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def jpeg(picture, tmp_path):
+    picture.save(tmp_path / "whole.jpg")
+    return tmp_path / "whole.jpg"
+
+
+@pytest.fixture
+def cut_short(jpeg):
+    path = jpeg.with_name("cut.jpg")
+    path.write_bytes(jpeg.read_bytes()[: jpeg.stat().st_size // 2])
+    return path
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(MissingPictureError, match=r"none.jpg: no such file; check the path"):
+        read_picture(tmp_path / "none.jpg")
+    with pytest.raises(FileNotFoundError):
+        read_picture(str(tmp_path / "none.jpg"))
+
+
+def test_folder_empty_file_and_text(tmp_path):
+    with pytest.raises(PictureError, match=r"a folder, not a picture"):
+        read_picture(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(PictureError, match=r"empty.jpg: the file is empty"):
+        read_picture(tmp_path / "empty.jpg")
+    (tmp_path / "text.jpg").write_text("a photo of a cat")
+    with pytest.raises(PictureError, match=r"text.jpg: not a picture that Pillow can read"):
+        read_picture(tmp_path / "text.jpg")
+
+
+def test_a_name_that_no_file_can_have():
+    with pytest.raises(PictureError, match="too long"):
+        read_picture("x" * 5000)
+    with pytest.raises(PictureError):
+        read_picture("a\0b")
+
+
+def test_cut_short(cut_short, jpeg):
+    with pytest.raises(PictureError, match=r"cut.jpg: damaged or cut short .*truncated='accept'"):
+        read_picture(cut_short)
+    accepted = np.asarray(read_picture(cut_short, truncated="accept"))
+    assert np.array_equal(accepted[:100], np.asarray(read_picture(jpeg))[:100])
+    assert np.ptp(accepted[-1]) == 0, "what is missing is one colour"
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+def test_cut_short_is_refused_though_the_program_accepts_it_elsewhere(cut_short, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(PictureError):
+        read_picture(cut_short)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_a_pillow_image_cut_short(cut_short):
+    with Image.open(cut_short) as image, pytest.raises(PictureError, match=r"cut.jpg: damaged or cut short"):
+        read_picture(image)
+    with Image.open(cut_short) as image:
+        assert read_picture(image, truncated="accept").size == image.size
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"P6\n2l5 10\n255\n" + bytes(900), b"P6\n" + b"1" * 40, b"\x01\xda\x00\x01\x00\x09" + bytes(506)],
+    ids=["number with a letter", "endless number", "unknown mode"],
+)
+def test_damaged_headers_of_rare_formats(tmp_path, content):
+    (tmp_path / "odd.ppm").write_bytes(content)
+    with pytest.raises(PictureError, match=r"odd.ppm: "):
+        read_picture(tmp_path / "odd.ppm")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP", "PPM", "WEBP"])
+def test_random_damage_gives_a_picture_or_an_error_that_names_the_file(picture, tmp_path, kind):
+    whole = io.BytesIO()
+    picture.resize((64, 48)).save(whole, kind)
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged"
+    for reach in [40] * 30 + [10_000_000] * 10:
+        content = bytearray(whole.getvalue())
+        for place in rng.integers(min(reach, len(content)), size=3):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            assert read_picture(path, max_pixels=100_000).mode == "RGB"
+        except PictureError as error:
+            assert "damaged" in str(error)
+        except Warning:  # Pillow's, of odd metadata; an error in this test suite only
+            pass
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
+def test_decompression_bomb(tmp_path, size):
+    # above our limit; above twice Pillow's own; far above
+    assert size[0] * size[1] > MAX_PIXELS
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(*size))
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(
+        PictureError, match=rf"bomb.png: {size[0]} x {size[1]} pixels.* decompression bomb.*max_pix"
+    ):
+        read_picture(path)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_what_the_error_about_bombs_advises_works(picture, tmp_path):
+    path = tmp_path / "large.png"
+    picture.save(path)
+    limit = 640 * 427 - 1
+    with pytest.raises(PictureError, match="640 x 427 pixels, over"):
+        read_picture(path, max_pixels=limit)
+    with Image.open(path) as undecoded, pytest.raises(PictureError, match="over"):
+        read_picture(undecoded, max_pixels=limit)
+    trusted = read_picture(path, max_pixels=None)
+    assert read_picture(trusted, max_pixels=limit).size == (640, 427), "in memory it can do no more harm"
+
+
+def test_max_pixels_none_goes_past_pillows_own_limit(picture, tmp_path, monkeypatch):
+    picture.save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read_picture(tmp_path / "large.png", max_pixels=None).size == (640, 427)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
+def test_modes_are_converted_as_pillow_does(picture, tmp_path, mode):
+    path = tmp_path / {"CMYK": "x.jpg", "YCbCr": "x.tif"}.get(mode, "x.png")
+    (picture.quantize(64) if mode == "P" else picture.convert(mode)).save(path)
+    with Image.open(path) as image:
+        assert image.mode == mode
+        expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(np.asarray(read_picture(path)), expected)
+
+
+def test_palette_with_transparency(picture, tmp_path):
+    palette = picture.quantize(16)
+    palette.save(tmp_path / "p.png", transparency=bytes(range(0, 160, 10)))
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "p.png")), np.asarray(palette.convert("RGB")))
+
+
+def test_alpha_is_dropped(picture):
+    clear = picture.convert("RGBA")
+    clear.putalpha(0)
+    assert np.array_equal(np.asarray(read_picture(clear)), np.asarray(picture))
+
+
+def test_sixteen_bit_grey(tmp_path):
+    levels = np.array([[0, 128, 129, 257, 32768, 65406, 65407, 65535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    # divided by 257 and rounded: 128 / 257 = 0.498, 129 / 257 = 0.502, 127.50, 254.498, 254.502
+    by_hand = [0, 0, 1, 1, 128, 254, 255, 255]
+    for suffix in ("png", "tif"):
+        Image.fromarray(levels).save(tmp_path / f"deep.{suffix}")
+        assert np.asarray(read_picture(tmp_path / f"deep.{suffix}"))[0, :, 0].tolist() == by_hand
+    assert np.asarray(read_picture(Image.fromarray(levels.astype(np.int32))))[0, :, 0].tolist() == by_hand
+    clipped = np.asarray(read_picture(tmp_path / "deep.png", sixteen_bit="clip"))[0, :, 0]
+    assert clipped.tolist() == [0, 128, 129, 255, 255, 255, 255, 255]
+
+
+def test_32_bit_grey_with_8_bit_levels_is_left_alone():
+    levels = np.array([[0, 3, 255]], np.int32)
+    assert np.asarray(read_picture(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 3, 255]
+
+
+def test_one_image_read_by_many_threads(jpeg):
+    expected = np.asarray(read_picture(jpeg))
+    for _ in range(10):
+        image = Image.open(jpeg)
+        with ThreadPoolExecutor(4) as pool:
+            for result in pool.map(read_picture, [image] * 8):
+                assert np.array_equal(np.asarray(result), expected)
+    assert threading.active_count() < 10
+
+
+def test_misspelled_options(jpeg):
+    with pytest.raises(ValueError, match="truncated is 'yes': choose refuse or accept"):
+        read_picture(jpeg, truncated="yes")
+    with pytest.raises(ValueError, match="sixteen_bit is 'auto'"):
+        read_picture(jpeg, sixteen_bit="auto")

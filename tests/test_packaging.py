@@ -1,0 +1,71 @@
+"""environment.yml, pyproject.toml, constraints.txt, the Makefile and CI say the same."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+TOP = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [Requirement(r) for group in (PROJECT["dependencies"], *EXTRAS.values()) for r in group]
+
+
+@pytest.fixture(scope="module")
+def pins():
+    lines = [line for line in (TOP / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line) for line in lines), (
+        "every line is ==, nothing else"
+    )
+    return {canonicalize_name(name): Version(version) for name, version in (x.split("==") for x in lines)}
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_every_dependency_is_pinned_within_what_we_support(requirement, pins):
+    assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_everything_that_comes_along_is_pinned_too(pins):
+    wanted, seen = [*REQUIREMENTS], set()
+    while wanted:
+        requirement = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        try:
+            wanted += map(Requirement, metadata.requires(requirement.name) or [])
+        except metadata.PackageNotFoundError:
+            continue  # of another platform
+    assert seen - set(pins) == set()
+
+
+def test_conda_users_get_the_same():
+    environment = yaml.safe_load((TOP / "environment.yml").read_text())
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert "-c constraints.txt" in pip, "the pins"
+    (editable,) = [line for line in pip if line.startswith("-e ")]
+    assert set(re.search(r"\[(.*)\]", editable)[1].split(",")) == set(EXTRAS), "and every extra"
+    (python,) = [d for d in environment["dependencies"] if isinstance(d, str) and d.startswith("python=")]
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.split("=")[1])
+
+
+def test_make_installs_with_the_pins_and_every_extra():
+    makefile = (TOP / "Makefile").read_text()
+    assert f"-c constraints.txt -e '.[{','.join(EXTRAS)}]'" in makefile
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert (TOP / ".ci" / "run").read_text().rstrip().splitlines()[-1] == "exec make test"
+    assert "make test" in (TOP / "README.md").read_text()
+
+
+def test_every_module_is_in_the_package():
+    assert PROJECT["name"] == "liqe-core"
+    assert not [p for p in (TOP / "liqe_core").iterdir() if p.is_dir() and (p / "__init__.py").exists()]
