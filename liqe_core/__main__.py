@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notebooks.set_defaults(run=_notebooks)
 
     add_data_commands(commands)
+
+    train = commands.add_parser("train", help="train as a profile says; also under torchrun")
+    train.add_argument("--profile", default="mini", help="smoke, mini, open or paper")
+    train.add_argument("--out", help="the run folder; default: one of its own in runs/PROFILE")
+    train.add_argument("--restart", action="store_true", help="replace a run that is in the folder")
+    train.add_argument(
+        "-s",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SETTING", "VALUE"),
+        help="another value for a setting of the profile, as JSON or text",
+    )
+    train.set_defaults(run=_train)
 
     options = parser.parse_args(arguments)
     try:
@@ -102,6 +117,20 @@ def _notebooks(options: argparse.Namespace) -> int:
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     print(f"\nEvery executed notebook on one page: {page}")
     return 1 if any(one.error for one in executed) else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from liqe_core.files import runs_dir
+    from liqe_core.prepare import run_folder, sets_for
+    from liqe_core.profiles import profile
+    from liqe_core.train import fit
+
+    settings = profile(options.profile, **{name: _value(text) for name, text in options.s})
+    folder = Path(options.out) if options.out else run_folder(settings, runs_dir(settings.name))
+    results = fit(settings, sets_for(settings), folder, restart=options.restart)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{results.round(4).to_string(index=False)}\n\nThe run: {folder}")
+    return 0
 
 
 def _value(text: str) -> object:

@@ -44,6 +44,11 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
                     f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"
                 )
     world = ranks.world if ranks else 1
+    if world > 1 and settings.batch_norm == "learned":
+        raise ValueError(
+            f"batch_norm is 'learned', and {world} processes would each learn the statistics of their share; "
+            "start one process, or give batch_norm='frozen'"
+        )
     if sum(settings.batch_sizes.values()) < world:
         raise ValueError(
             f"{world} processes share a batch of {sum(settings.batch_sizes.values())} pictures; start fewer, "
@@ -85,9 +90,10 @@ def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
     if settings.freeze != "image" and isinstance(vision.get("patch_size"), int):
         tokens = 1 + (vision["image_size"] // vision["patch_size"]) ** 2
         towers.append((pictures * settings.crops * tokens, vision["width"], vision["layers"]))
-    if settings.freeze != "text" and model.text.tree is not None:
-        text = model.architecture["text_cfg"]
-        towers.append((model.text.tree.tokens.numel(), text["width"], text["layers"]))
+    text = model.architecture["text_cfg"]
+    if settings.freeze != "text" and "layers" in text:
+        tokens = model.text.tree.tokens if model.text.tree else model.text._tokens
+        towers.append((tokens.numel(), text["width"], text["layers"]))
     blocks = 0
     for tokens, width, layers in towers:
         values = layers + VALUES_PER_TOKEN if settings.gradient_checkpointing else layers * VALUES_PER_TOKEN

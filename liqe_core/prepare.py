@@ -14,7 +14,7 @@ from liqe_core.manifests import load_manifest
 from liqe_core.model import LIQE
 from liqe_core.packed_sets import packed_set
 from liqe_core.pictures import status
-from liqe_core.profiles import Profile, profile
+from liqe_core.profiles import HOW, Profile, profile
 from liqe_core.runs import is_finished
 from liqe_core.store import PackedStore
 from liqe_core.train import fit
@@ -44,7 +44,8 @@ def geometry_of(settings: Profile) -> CropGeometry:
 
 def run_folder(settings: Profile, root: str | Path) -> Path:
     """Where a run of these settings belongs below `root`; other settings get another folder."""
-    digest = hashlib.sha256(json.dumps(settings.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+    what = {name: value for name, value in settings.to_dict().items() if name not in HOW}
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
     return Path(root) / "train" / name
 

@@ -89,3 +89,5 @@ def test_more_processes_than_pictures_are_refused(pictures):
 
     with pytest.raises(ValueError, match="3 processes share a batch of 2 pictures"):
         chosen(settings(batch_sizes={"one": 1, "other": 1}), pictures[1], Ranks(0, 3))
+    with pytest.raises(ValueError, match="3 processes would each learn the statistics of their share"):
+        chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), pictures[1], Ranks(0, 3))
