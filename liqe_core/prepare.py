@@ -37,6 +37,13 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     return [_set(name, settings, progress) for name in settings.batch_sizes]
 
 
+def picture_folder(name: str, settings: Profile) -> Path:
+    """The folder that the names in a data set's label table are relative to."""
+    if name == "mini":
+        return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=False)[0]
+    return load_manifest(name).locate()
+
+
 def geometry_of(settings: Profile) -> CropGeometry:
     """The paper's crop geometry, with the window that the profile's architecture takes."""
     return CropGeometry(window=towers.architecture(settings.architecture)["vision_cfg"]["image_size"])
