@@ -27,11 +27,12 @@ lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab notebooks
 
 paper: $(INSTALLED)
-	$(IN_VENV) python -m liqe_core notebooks --profile paper
+	$(IN_VENV) python -m liqe_core notebooks 01_data_preparation 02_multitask_training --profile paper -p fetch_labels true -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
 
 # Stamped last, so that an installation that was broken off is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): about 6 GB, some minutes"
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,dev]'
 	touch $@

@@ -17,7 +17,7 @@ from typing import IO
 
 from tqdm.auto import tqdm
 
-from liqe_core.fetch import FetchError, disk_full_said_plainly
+from liqe_core.fetch import DamagedArchiveError, FetchError, disk_full_said_plainly
 from liqe_core.locks import only_one
 
 #: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
@@ -118,7 +118,7 @@ def _write(archive: Path, member: Member, path: Path) -> None:
                 )
             file.write(chunk)
     if left:
-        raise FetchError(f"{archive}: {member.name!r} is {left} bytes short; get the archive again")
+        raise DamagedArchiveError(f"{archive}: {member.name!r} is {left} bytes short; get the archive again")
     if member.time is not None:
         os.utime(part, (member.time, member.time))  # before the rename: the time says that it is whole
     os.replace(part, path)
@@ -191,7 +191,9 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
             with tarfile.open(archive) as opened:
                 yield _tar_members(archive, opened)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        raise FetchError(f"{archive}: no archive, or damaged or cut short ({error}); get it again") from error
+        raise DamagedArchiveError(
+            f"{archive}: no archive, or damaged or cut short ({error}); get it again"
+        ) from error
 
 
 def _zip_members(archive: Path, opened: zipfile.ZipFile, password: str | None) -> Iterator[Member]:

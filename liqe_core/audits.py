@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.duplicates import SAME_PHOTOGRAPH, near_duplicates
-from liqe_core.labels import PARTS, SESSION_COLUMNS, read_labels
+from liqe_core.labels import read_labels
 from liqe_core.manifests import Manifest
 from liqe_core.picture_files import find_pictures
+from liqe_core.released_labels import PARTS, SESSION_COLUMNS
 
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
 

@@ -91,6 +91,8 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
             architecture = header.get("architecture") or towers.openai_architecture(state_dict)
         elif isinstance(architecture, str):
             architecture = towers.architecture(architecture)
+        if not isinstance(architecture, Mapping):
+            raise towers.ArchitectureError(f"{architecture!r} is no architecture, expected a dictionary")
     except towers.ArchitectureError as error:
         raise CheckpointError(f"{path}: {error}") from None
     known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
@@ -133,8 +135,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _read_torch(path: Path) -> object:
     try:
         # The training script keeps its results as NumPy scalars beside the weights.
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # An opened file, not its path: by the path's suffix torch would guess another format.
+        with torch.serialization.safe_globals(_numpy_scalars()), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's message has the culprit ("GLOBAL os.system") in a paragraph of advice not to be given here
         reason = next((line.strip() for line in str(error).splitlines() if "nsupported" in line), "")

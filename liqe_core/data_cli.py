@@ -178,7 +178,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 def _labels(options: argparse.Namespace) -> int:
     from liqe_core.files import atomic_path
-    from liqe_core.labels import read_labels
+    from liqe_core.labels import read_labels, summary
     from liqe_core.manifests import TRAINING_SETS
 
     tables = []
@@ -191,18 +191,7 @@ def _labels(options: argparse.Namespace) -> int:
     failed = _each(options, read)
     if tables:
         table = pd.concat(tables, ignore_index=True)
-        groups = table.groupby("dataset", sort=False)
-        _print(
-            pd.DataFrame(
-                {
-                    "images": groups.size(),
-                    "distortions": groups["distortion"].nunique(),
-                    "references": groups["reference"].nunique(),
-                    "lowest": groups["mos"].min().map("{:.4g}".format),
-                    "highest": groups["mos"].max().map("{:.4g}".format),
-                }
-            ).reset_index()
-        )
+        _print(summary(table).round({"lowest": 2, "highest": 2}))
         if options.csv:
             with atomic_path(options.csv) as part:
                 table.assign(scenes=table["scenes"].map("|".join)).to_csv(part, index=False)

@@ -26,6 +26,10 @@ class FetchError(OSError):
     """Something could not be fetched or unpacked; the message names it and says what to do."""
 
 
+class DamagedArchiveError(FetchError):
+    """An archive is not whole, or not what it should be: getting it again may help."""
+
+
 def download(
     url: str,
     path: str | os.PathLike,
@@ -57,9 +61,7 @@ def download(
         BusyError: another process is fetching the same file.
     """
     path = Path(path)
-    host = urllib.parse.urlsplit(url)
-    if host.scheme != "https" and not (host.scheme == "http" and host.hostname in ("127.0.0.1", "localhost")):
-        raise FetchError(f"{url}: only https is taken")
+    _refuse_insecure(url)
     if path.is_file() and sha256 and file_sha256(path) == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,7 @@ def _transfer(url: str, part: Path, name: str, timeout: float, progress: bool) -
         headers["Range"] = f"bytes={have}-"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as reply:
+            _refuse_insecure(reply.url)  # it may have been sent elsewhere
             if reply.status == 206 and reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 mode = "ab"
             else:
@@ -147,6 +150,13 @@ def _transfer(url: str, part: Path, name: str, timeout: float, progress: bool) -
         raise _GoOn(f"the transfer was cut ({error.expected} bytes missing)") from None
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise _GoOn(f"no connection, or it broke ({getattr(error, 'reason', error)})") from None
+
+
+def _refuse_insecure(url: str) -> None:
+    address = urllib.parse.urlsplit(url)
+    local = address.scheme == "http" and address.hostname in ("127.0.0.1", "localhost")
+    if address.scheme != "https" and not local:
+        raise FetchError(f"{url}: only https is taken")
 
 
 def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:

@@ -1,26 +1,23 @@
 """Human scores, distortions, scenes and splits of every data set, as one tidy table.
 
-The six training sets' labels are the public repository's (zwx8981/LIQE, commit a64655f): scores and, added by
-the paper's authors, distortion, up to three scenes, and ten splits. The sets that are only tested on are read
-as their authors publish them (`liqe_core.label_forms`).
+The six training sets' labels are the public repository's (`liqe_core.released_labels`), those of the other
+sets are read as their authors publish them (`liqe_core.label_forms`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from liqe_core.label_forms import FORMS
 from liqe_core.label_source import label_folder
-from liqe_core.manifests import SESSIONS, TRAINING_SETS, Manifest, load_manifest
-from liqe_core.prompts import DISTORTIONS, SCENES
+from liqe_core.manifests import TRAINING_SETS, Manifest, load_manifest
+from liqe_core.prompts import DISTORTIONS
+from liqe_core.released_labels import DISTORTION_GROUPS, SESSION_COLUMNS, read_released, references_of
 from liqe_core.tables import LabelError
-
-SESSION_COLUMNS = tuple(f"session_{k}" for k in range(1, SESSIONS + 1))
 
 #: The columns of every label table. `image` is the path below the data set's folder; `mos` is higher for
 #: better pictures; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
@@ -35,50 +32,8 @@ COLUMNS = (
     *SESSION_COLUMNS,
 )
 
-PARTS = ("train", "val", "test")
-
-#: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
-#: public code).
-DISTORTION_GROUPS = {
-    "jpeg2000 compression": "jpeg2000 compression",
-    "jpeg compression": "jpeg compression",
-    "white noise": "noise",
-    "gaussian blur": "blur",
-    "fastfading": "jpeg2000 compression",
-    "fnoise": "noise",
-    "contrast": "contrast",
-    "lens": "blur",
-    "motion": "blur",
-    "diffusion": "color",
-    "shifting": "blur",
-    "color quantization": "quantization",
-    "oversaturation": "color",
-    "desaturation": "color",
-    "white with color": "noise",
-    "impulse": "noise",
-    "multiplicative": "noise",
-    "white noise with denoise": "noise",
-    "brighten": "overexposure",
-    "darken": "underexposure",
-    "shifting the mean": "other",
-    "jitter": "spatial",
-    "noneccentricity patch": "spatial",
-    "pixelate": "spatial",
-    "quantization": "quantization",
-    "color blocking": "spatial",
-    "sharpness": "contrast",
-    "realistic blur": "blur",
-    "realistic noise": "noise",
-    "underexposure": "underexposure",
-    "overexposure": "overexposure",
-    "realistic contrast change": "contrast",
-    "other realistic": "other",
-}
-
 # Before pandas 3, "str" would turn a missing value into the word None.
 _TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
-
-_FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
 
 def load_labels(
@@ -121,8 +76,8 @@ def read_labels(
         manifest = load_manifest(manifest)
     form = manifest.labels.get("form")
     if form == "liqe":
-        table = _read_liqe(manifest, label_folder(mirror))
-        table["reference"] = _references(manifest, table["image"], root)
+        table = read_released(manifest, label_folder(mirror))
+        table["reference"] = references_of(manifest, table["image"], root)
     elif form in FORMS:
         table = FORMS[form](manifest, manifest.folder(root))
     else:
@@ -131,6 +86,22 @@ def read_labels(
     if manifest.name == "live" and fastfading == "corrected":
         table = correct_fastfading(table)
     return table
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a data set, as the paper's table of data sets: images, distortions, references, lowest and
+    highest score, and how many images have scene labels."""
+    groups = table.groupby("dataset", sort=False)
+    return pd.DataFrame(
+        {
+            "images": groups.size(),
+            "distortions": groups["distortion"].nunique(),
+            "references": groups["reference"].nunique(),
+            "lowest": groups["mos"].min(),
+            "highest": groups["mos"].max(),
+            "with_scenes": groups["scenes"].agg(lambda scenes: sum(map(bool, scenes))),
+        }
+    ).reset_index()
 
 
 def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
@@ -149,96 +120,6 @@ def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
     table.loc[fading, "distortion"] = "fastfading"
     table.loc[fading, "distortion_group"] = DISTORTION_GROUPS["fastfading"]
     return table
-
-
-def _read_liqe(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """The thirty files of one set: checked against one another, then a row an image."""
-    pieces = []
-    for session in range(1, SESSIONS + 1):
-        for part in PARTS:
-            name = f"{manifest.labels['prefix']}_{part}_clip.txt"
-            path = folder / "IQA_Database" / manifest.folders[0] / "splits2" / str(session) / name
-            piece = _read_liqe_file(path)
-            pieces.append(piece.assign(line=piece.index + 1, path=str(path), session=session, part=part))
-    rows = pd.concat(pieces, ignore_index=True)
-    _refuse(rows, rows["image"] == "", "no image name")
-    rows["mos"] = pd.to_numeric(rows["mos"], errors="coerce").astype(np.float64)
-    _refuse(rows, ~np.isfinite(rows["mos"]), "the score is not a number")
-    _refuse(rows, rows.duplicated(["session", "image"]), "{image!r} is in this session a second time")
-    _refuse(rows, ~rows["distortion"].isin(DISTORTION_GROUPS), "unknown distortion {distortion!r}")
-    for scene in _FILE_COLUMNS[3:]:
-        _refuse(rows, ~rows[scene].isin([*SCENES, "invalid"]), f"unknown scene {{{scene}!r}}")
-    _refuse(rows, rows["scene_1"] == "invalid", "no scene")
-    images = rows.drop_duplicates("image")
-    differing = ~rows.duplicated(_FILE_COLUMNS) & rows.duplicated("image")
-    _refuse(rows, differing, "{image!r} has other labels here than in an earlier file")
-    parts = rows.pivot(index="image", columns="session", values="part")
-    if parts.isna().to_numpy().any():
-        image = parts.index[parts.isna().any(axis=1)][0]
-        session = parts.columns[parts.loc[image].isna()][0]
-        raise LabelError(f"{folder}: {manifest.name}: {image!r} is in no part of session {session}")
-    parts.columns = SESSION_COLUMNS
-    images = images.set_index("image").loc[parts.index]
-    scenes = images[_FILE_COLUMNS[3:]].to_numpy()
-    images["scenes"] = [tuple(name for name in row if name != "invalid") for row in scenes]
-    return pd.concat([images[["mos", "distortion", "scenes"]], parts], axis=1).reset_index(names="image")
-
-
-def _read_liqe_file(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(
-            path,
-            sep="\t",
-            header=None,
-            names=_FILE_COLUMNS,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        ).fillna("")
-    except FileNotFoundError:
-        raise LabelError(
-            f"{path}: no such label file; give a clone of zwx8981/LIQE at commit a64655f as the mirror"
-        ) from None
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise LabelError(f"{path}: not a label file of LIQE ({error})") from error
-
-
-def _refuse(rows: pd.DataFrame, bad: pd.Series, what: str) -> None:
-    if bad.any():
-        row = rows[bad].iloc[0]
-        more = f" ({bad.sum()} such lines)" if bad.sum() > 1 else ""
-        raise LabelError(
-            f"{row.path}, line {row.line}: {what.format(**row)}{more}; correct or remove the line"
-        )
-
-
-def _references(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
-    """Reference names, from the file name or, for LIVE, from the map that comes with the pictures."""
-    if "reference_map" in manifest.fields:
-        folder = manifest.locate(root)
-        path = folder and folder / manifest.fields["reference_map"]
-        if path and path.is_file():
-            return _live_references(path, images)
-        return [None] * len(images)
-    return [manifest.reference_of(image) for image in images]
-
-
-def _live_references(path: Path, images: pd.Series) -> list[str | None]:
-    """refnames_all.mat: 982 names in the order jp2k 1..227, jpeg 1..233, wn, gblur, fastfading 1..174."""
-    from scipy.io import loadmat
-
-    counts = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
-    keys = [f"{folder}/img{i}.bmp" for folder, count in counts.items() for i in range(1, count + 1)]
-    try:
-        names = [str(np.ravel(cell)[0]) for cell in np.ravel(loadmat(path)["refnames_all"])]
-    except (KeyError, ValueError, IndexError, NotImplementedError, OSError) as error:
-        raise LabelError(f"{path}: not LIVE's table of reference names ({error!r})") from error
-    if len(names) != len(keys):
-        raise LabelError(f"{path}: {len(names)} names, {len(keys)} expected; get the file again")
-    of_image = dict(zip(keys, (Path(name).stem.lower() for name in names), strict=True))
-    return [of_image.get(image) for image in images]
 
 
 def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:

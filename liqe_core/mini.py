@@ -95,7 +95,7 @@ def build(
 
     pictures = {name: prepare(file, size) for name, file in files.items()}
     rows, todo = [], []
-    splits = split(names)
+    splits = split(names, [n for n in names if manifest["photographs"][n].get("only_train")])
     for name in names:
         grey = not np.ptp(pictures[name], axis=2).any()
         for kind in kinds:
@@ -189,13 +189,18 @@ def prepare(file: bytes, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
-def split(names: Iterable[str]) -> pd.DataFrame:
-    """Ten ways to part photographs 70/10/20: a row a name, a column a session; at least one a side."""
-    names = sorted(names)
+def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
+    """Ten ways to part photographs 70/10/20: a row a name, a column a session; at least one a side.
+
+    only_train: names that are on the training side in every session: close-ups of textures, which add
+        variety to learn from but are not what a photograph's quality is asked of.
+    """
+    names, only_train = sorted(names), set(only_train)
     n_val, n_test = (max(1, round(part * len(names))) for part in (0.1, 0.2))
-    sides = np.array(["val"] * n_val + ["test"] * n_test + ["train"] * (len(names) - n_val - n_test))
+    drawn = [name for name in names if name not in only_train]
+    sides = np.array(["val"] * n_val + ["test"] * n_test + ["train"] * (len(drawn) - n_val - n_test))
     columns = {s: np.random.default_rng((SEED, i)).permutation(sides) for i, s in enumerate(SESSIONS, 1)}
-    return pd.DataFrame(columns, index=names)
+    return pd.DataFrame(columns, index=drawn).reindex(names, fill_value="train")
 
 
 def mean_opinions(label_file: str | os.PathLike) -> pd.DataFrame:

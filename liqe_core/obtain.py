@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from liqe_core.archives import member_names, unpack
-from liqe_core.fetch import FetchError, download
+from liqe_core.fetch import DamagedArchiveError, FetchError, download
 from liqe_core.files import cache_dir
 from liqe_core.locks import only_one
 from liqe_core.manifests import Manifest
@@ -26,7 +27,8 @@ def fetch_dataset(
     """Get a data set that may be had without registration.
 
     A set from a public repository is unpacked beside its place, compared with the pinned commit file by file
-    (the hash that git itself keeps of all of them), and only then put in its place.
+    (the hash that git itself keeps of all of them), and only then put in its place. Other archives stay in
+    the cache folder, so that a second call has nothing to fetch.
 
     Args:
         root: the folder that data sets are in.
@@ -54,9 +56,10 @@ def fetch_dataset(
         )
     for archive in archives:
         path = cache_dir("archives") / archive["name"]
-        if not (path.is_file() and archive.get("sha256") is None):
+        if archive.get("sha256") or not path.is_file():
             download(archive["url"], path, sha256=archive.get("sha256"), progress=progress)
-        unpack_dataset(manifest, path, root, progress=progress)
+        with _thrown_away_if_damaged(path):
+            unpack_dataset(manifest, path, root, progress=progress)
     return target
 
 
@@ -142,20 +145,36 @@ def _fetch_repository(
             archive = cache_dir("archives") / f"{manifest.name}-{commit[:12]}.zip"
             if not archive.is_file():
                 download(str(mirror or repository["archive"]), archive, progress=progress)
-        # An archive made by a web server has one folder around everything, one made by git has none.
-        tops = {name[0] for name in member_names(archive)}
-        unpack(archive, staging, strip=1 if len(tops) == 1 else 0, progress=progress)
-        if git_tree(staging) != repository["tree"]:
-            if archive.is_relative_to(cache_dir("archives")):
-                archive.unlink()
-            shutil.rmtree(staging)
-            raise FetchError(f"{archive}: not the content of commit {commit[:7]}; fetch it again")
+        with _thrown_away_if_damaged(archive):
+            # An archive made by a web server has one folder around everything, one made by git has none.
+            tops = {name[0] for name in member_names(archive)}
+            unpack(archive, staging, strip=1 if len(tops) == 1 else 0, progress=progress)
+            if git_tree(staging) != repository["tree"]:
+                shutil.rmtree(staging)
+                raise DamagedArchiveError(
+                    f"{archive}: not the content of commit {commit[:7]}; fetch it again"
+                )
         if target.is_dir():
             target.rmdir()
         os.replace(staging, target)
-        if archive.is_relative_to(cache_dir("archives")):
+        if _is_ours(archive):
             archive.unlink()  # its content is in place now
     return target
+
+
+def _is_ours(archive: Path) -> bool:
+    return archive.is_relative_to(cache_dir("archives"))
+
+
+@contextlib.contextmanager
+def _thrown_away_if_damaged(archive: Path) -> Iterator[None]:
+    """So that the next call fetches it again; an archive of the user's own stays."""
+    try:
+        yield
+    except DamagedArchiveError:
+        if _is_ours(archive):
+            archive.unlink()
+        raise
 
 
 def _git_archive(repository: Path, commit: str) -> Path:

@@ -31,7 +31,14 @@ class StoreError(ValueError):
 
 
 def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
-    """Which pictures go in which pack, and each pack's key."""
+    """Which pictures go in which pack.
+
+    Args:
+        files: paths below `source`.
+
+    Returns:
+        For each pack its ``key`` and its ``files``.
+    """
     packs = []
     for start in range(0, len(files), PER_PACK):
         names = files.iloc[start : start + PER_PACK].tolist()
@@ -47,6 +54,16 @@ def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
 def make_packs(
     packs: list[dict], source: Path, resize_to: int | None, folder: Path, workers: int | None, progress: bool
 ) -> None:
+    """Write the packs that are not there yet.
+
+    Args:
+        packs: from `plan`.
+        folder: the store's.
+        workers: threads; None: one a core.
+
+    Raises:
+        StoreError: pictures that cannot be read (the other packs are finished first), or a full disk.
+    """
     stems = [folder / f"pack-{i:05}-{pack['key']}" for i, pack in enumerate(packs)]
     to_do = [i for i, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
     done = sum(len(p["files"]) for p in packs) - sum(len(packs[i]["files"]) for i in to_do)
@@ -109,10 +126,12 @@ def _make_pack(names: list[str], source: Path, geometry: CropGeometry, stem: Pat
 
 
 def digest(pixels: np.ndarray) -> str:
+    """The checksum of a picture's bytes: BLAKE2b, 16 bytes, in hexadecimal digits."""
     return hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
 
 
 def write_index(folder: Path, header: dict, table: pd.DataFrame) -> None:
+    """Write ``index.json``: the header, and the table by columns; left alone where it says so already."""
     columns = {
         name: [None if isinstance(v, float) and np.isnan(v) else v for v in table[name].tolist()]
         for name in table.columns

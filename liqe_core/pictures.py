@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from liqe_core.files import atomic_path, cache_dir
+from liqe_core.files import atomic_path
 from liqe_core.images import PictureError, read_picture
+from liqe_core.journal import Journal
 from liqe_core.label_source import labels_at_hand
 from liqe_core.labels import read_labels
 from liqe_core.locks import only_one
@@ -81,7 +78,7 @@ def status(
         matches = find_pictures(images, folder, manifest.pictures)["match"].value_counts()
         expected, case = len(images), int(matches.get("case", 0))
         found = int(matches.get("exact", 0)) + case
-    known = _Journal(manifest, folder).current() if found else {}
+    known = Journal(manifest, folder).current() if found else {}
     corrupt = sum(entry["problem"] in _CORRUPT for entry in known.values())
     state = "absent" if found == 0 else "corrupt" if corrupt else "partly there"
     if state == "partly there" and images is not None and found == expected >= (manifest.images or 0):
@@ -128,7 +125,7 @@ def verify(
     images = read_labels(manifest, root, mirror)["image"]
     found = find_pictures(images, folder, manifest.pictures)
     there = found[found["match"] != "missing"]
-    journal = _Journal(manifest, folder)
+    journal = Journal(manifest, folder)
     with only_one(journal.path, doing="verifying"):
         known = journal.current()
         to_do = [file for file in dict.fromkeys(there["file"]) if file not in known]
@@ -155,7 +152,7 @@ def verify(
 
 def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Path:
     """Where `verify` writes its report unless told otherwise."""
-    return _Journal(manifest, manifest.folder(root)).path.with_suffix(".csv")
+    return Journal(manifest, manifest.folder(root)).path.with_suffix(".csv")
 
 
 def _labelled(manifest: Manifest, root, mirror) -> pd.Series | None:
@@ -231,40 +228,3 @@ def _report(manifest: Manifest, folder: Path, found: pd.DataFrame, known: dict[s
     table = pd.DataFrame(rows, columns=["image", "file", "problem", "detail"])
     table.insert(0, "dataset", manifest.name)
     return table.sort_values("problem", key=lambda p: p.map(PROBLEMS.index), kind="stable", ignore_index=True)
-
-
-class _Journal:
-    """What is known of the files of a data set: a line of JSON each, added to while `verify` goes on."""
-
-    def __init__(self, manifest: Manifest, folder: Path):
-        self.folder = folder
-        tag = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
-        self.path = cache_dir("verify") / f"{manifest.name}-{tag}.jsonl"
-
-    def current(self) -> dict[str, dict]:
-        """The entries whose files have not changed since."""
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return {}
-        entries = {}
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                stat = (self.folder / entry["file"]).stat()
-                if (stat.st_size, stat.st_mtime_ns) == (entry["size"], entry["time"]):
-                    entries[entry["file"]] = entry
-            except (json.JSONDecodeError, KeyError, TypeError, OSError):
-                continue  # a line that was torn by a kill, or a file that went away: looked at again
-        return entries
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Callable[[dict], None]]:
-        """Gives a function that adds an entry."""
-        with self.path.open("a", encoding="utf-8", buffering=1) as file:
-            file.write("\n")  # what a kill tore off ends here
-
-            def note(entry: dict) -> None:
-                file.write(json.dumps(entry) + "\n")
-
-            yield note

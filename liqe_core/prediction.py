@@ -74,7 +74,7 @@ class Prediction:
             frame[axis] = pd.Series([names[i] for i in top.indices], dtype=object).where(good, None)
             frame[f"{axis}_probability"] = pd.Series(top.values.numpy()).where(good)
         if self.errors:
-            frame["error"] = [self.errors.get(i) for i in range(len(self))]
+            frame["error"] = pd.Series([self.errors.get(i) for i in range(len(self))], dtype=object)
         return frame
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from liqe_core.datasets import LabelledPictures
@@ -23,7 +24,8 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
-        ValueError: a set is missing, has nothing in a part, or the batch is too small for the processes.
+        ValueError: a set is missing, has nothing in a part, or a picture without a score; or the batch is
+            too small for the processes.
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.batch_sizes if name not in by_name]:
@@ -34,7 +36,13 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
     found = [by_name[name] for name in settings.batch_sizes]
     for of in found:
         for part in ("train", "val", "test"):
-            of.part(settings.session, part)
+            rows = of.table.iloc[of.part(settings.session, part)]
+            unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
+            if unscored:  # the sign of NaN is 0: a pair with it would count as a tie
+                raise ValueError(
+                    f"{of.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
+                    f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"
+                )
     world = ranks.world if ranks else 1
     if sum(settings.batch_sizes.values()) < world:
         raise ValueError(

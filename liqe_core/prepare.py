@@ -10,9 +10,9 @@ from liqe_core import mini, towers
 from liqe_core.crops import CropGeometry
 from liqe_core.datasets import LabelledPictures
 from liqe_core.files import runs_dir
-from liqe_core.labels import read_labels
 from liqe_core.manifests import load_manifest
 from liqe_core.model import LIQE
+from liqe_core.packed_sets import packed_set
 from liqe_core.pictures import status
 from liqe_core.profiles import Profile, profile
 from liqe_core.runs import is_finished
@@ -86,6 +86,4 @@ def _set(name: str, settings: Profile, progress: bool) -> LabelledPictures:
     found = status(manifest)
     if found.found == 0:
         raise ValueError(f"the data set {name} is not there: {found.next}")
-    labels = read_labels(manifest)
-    store = PackedStore.build(manifest, labels, manifest.root(), geometry_of(settings), progress=progress)
-    return LabelledPictures(name, labels, store)
+    return packed_set(manifest, geometry_of(settings), progress=progress)

@@ -170,9 +170,7 @@ def space_explained(folder: Path) -> Iterator[None]:
         if getattr(error, "errno", None) not in full and not told:
             raise
         saved = _saved(folder)
-        kept = (
-            f"the state after {int(saved[0].stem[6:])} steps is safe" if saved else "no state was saved yet"
-        )
+        kept = f"the state after {int(saved[0].stem[6:])} steps is kept" if saved else "no state is there yet"
         raise OSError(
             errno.ENOSPC, f"no space left for {folder}: {kept}; free some and start the same command again"
         ) from error

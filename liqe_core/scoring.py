@@ -40,6 +40,7 @@ def score_pictures(
 
     modes = {module: module.training for module in model.modules()}  # a frozen batch norm stays so
     model.eval()
+    text = None
     try:
         with tqdm(total=len(images), disable=not progress, unit="picture") as bar:
             for here, crops in _read_ahead(images, names, model.geometry, batch_size):
@@ -50,7 +51,8 @@ def score_pictures(
                         errors[i] = str(result)
                 good = {i: c for i, c in zip(here, crops, strict=True) if i not in errors}
                 if good:
-                    joint[list(good)] = model.joint_of(list(good.values())).cpu()
+                    text = model.text() if text is None else text  # once: it is looked up by a hash
+                    joint[list(good)] = model.joint_of(list(good.values()), text).cpu()
                 bar.update(len(here))
     finally:
         for module, training in modes.items():

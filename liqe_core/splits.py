@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from liqe_core.labels import PARTS, SESSION_COLUMNS
+from liqe_core.released_labels import PARTS, SESSION_COLUMNS
 
 
 def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2)) -> pd.DataFrame:
@@ -28,6 +28,35 @@ def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2
         for label, group in zip(PARTS, np.split(order, ends[:-1]), strict=True):
             part[group] = label
         table[session] = part[groups]
+    return table
+
+
+def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """A copy with ten sessions made from a public split that has no val part.
+
+    The public test part is the test part of every session; of the public training part, another random share
+    is held back for validation each time. Pictures of one reference stay together.
+
+    Args:
+        fraction: share of the training part, by references.
+
+    Raises:
+        ValueError: session 1 has no training part.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}: give a number between 0 and 1")
+    training = (table["session_1"] == "train").to_numpy()
+    if not training.any():
+        raise ValueError("session_1 has no training part to hold something back from")
+    table = table.copy()
+    groups, names = pd.factorize(table["reference"].fillna(table["image"])[training])
+    public = table["session_1"].to_numpy(dtype=object)
+    for k, session in enumerate(SESSION_COLUMNS):
+        order = np.random.default_rng([seed, k]).permutation(len(names))
+        held = np.isin(groups, order[: max(1, round(fraction * len(names)))])
+        parts = public.copy()
+        parts[training] = np.where(held, "val", "train")
+        table[session] = parts
     return table
 
 

@@ -112,7 +112,7 @@ class PackedStore:
             for old in folder.glob("pack-*"):
                 if old.stem not in keep:
                     old.unlink()
-        return cls.open(folder)
+            return cls.open(folder)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> PackedStore:

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import open_clip
+import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 open_clip.add_model_config(Path(__file__).parent / "architectures")
@@ -60,8 +62,12 @@ def _built(config: dict) -> nn.Module:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     if "multimodal_cfg" in config:
-        return open_clip.CoCa(**config).eval()
-    return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config).eval()
+        clip = open_clip.CoCa(**config)
+    else:
+        clip = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+    if not isinstance(clip.visual, VisionTransformer):
+        clip.visual.to(memory_format=torch.channels_last)  # convolutions run about a quarter faster
+    return clip.eval()
 
 
 def pretrained(name: str, tag: str, cache_dir: str | None = None) -> nn.Module:

@@ -103,7 +103,7 @@ class Run:
         how = {"parallel": self.ranks.wrap(self.model), "precision": self.precision, "ranks": self.ranks}
         self.take_step = partial(train_step, self.model, self.optimizer, **how)
         self.weighting = WEIGHTINGS[settings.weighting](self.model.grid.axes, settings.temperature)
-        self.watch = Watch(settings)
+        self.watch = Watch(settings, self.model)
         self.batches = TrainingBatches(
             sets,
             settings.batch_sizes,

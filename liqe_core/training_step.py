@@ -95,7 +95,7 @@ def train_step(
     precision.scaler.update()
     if not sound:
         reason = "gradient" if math.isfinite(total) else "loss"
-        raise BadBatch(values, reason, _suspects(joint, batch), weights_lost=not _finite(model))
+        raise BadBatch(values, reason, _suspects(joint, batch))
     return values, norm
 
 
@@ -116,7 +116,3 @@ def _suspects(joint: Tensor, batch: Batch) -> list[str]:
     """The pictures whose own prediction or score is not finite; all of them where none is."""
     wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | ~batch.mos.isfinite().cpu()
     return [name for name, bad in zip(batch.images, wrong, strict=True) if bad] or list(batch.images)
-
-
-def _finite(model: nn.Module) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())

@@ -6,7 +6,8 @@ from liqe_core.labels import read_labels
 from liqe_core.store import PackedStore
 
 
-def test_store_throughput_compares_three_ways(tmp_path):
+def test_store_throughput_compares_three_ways(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     manifest = own_set(tmp_path, count=4)
     store = PackedStore.build(
         manifest, read_labels(manifest), manifest.root(), folder=tmp_path / "store", progress=False

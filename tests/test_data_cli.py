@@ -98,6 +98,14 @@ def test_the_samples_through_every_command(data):
     code, out, _ = data("pack", "koniq10k", "biq2021", "--missing", "skip", *real)
     assert code == 0 and "koniq10k: 16 pictures" in out and "biq2021: 300 pictures" in out
     code, out, _ = data("labels", *real)
-    assert code == 0 and out.splitlines()[3].split() == ["kadid10k", "10125", "25", "81", "1", "4.93"]
+    assert code == 0 and out.splitlines()[3].split() == [
+        "kadid10k",
+        "10125",
+        "25",
+        "81",
+        "1.0",
+        "4.93",
+        "10125",
+    ]
     code, out, _ = data("audit", "live", *real)
     assert "145 of 145 have the scenes of the white-noise picture" in out

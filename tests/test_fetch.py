@@ -108,6 +108,21 @@ def test_only_https(tmp_path):
             download(url, tmp_path / "file.zip")
 
 
+def test_being_sent_to_an_insecure_address_is_refused(tmp_path, monkeypatch):
+    with serving({"file.zip": BODY}) as server:
+        urlopen = fetch.urllib.request.urlopen
+
+        def redirected(*args, **kwargs):
+            reply = urlopen(*args, **kwargs)
+            reply.url = "http://example.org/file.zip"
+            return reply
+
+        monkeypatch.setattr(fetch.urllib.request, "urlopen", redirected)
+        with pytest.raises(FetchError, match=r"http://example\.org/file\.zip: only https"):
+            get(server, tmp_path / "file.zip")
+    assert not (tmp_path / "file.zip").exists()
+
+
 def test_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -12,6 +12,7 @@ from liqe_core.labels import (
     LabelError,
     load_labels,
     read_labels,
+    summary,
 )
 from liqe_core.manifests import TRAINING_SETS, load_manifest, manifest_dir
 from liqe_core.prompts import DISTORTIONS
@@ -60,6 +61,15 @@ def test_each_column_of_a_row_is_what_the_file_says(released):
     assert (sparrow.reference, sparrow.mos, sparrow.session_1) == ("sunset_sparrow", 0.958, "test")
     assert (sparrow.distortion, sparrow.distortion_group) == ("white noise", "noise")
     assert released["scenes"].map(len).between(1, 3).all()
+
+
+@needs_mirror
+def test_summary_is_the_papers_table_of_data_sets(released):
+    table = summary(released).set_index("dataset")
+    assert table["images"].sum() == 23_591
+    assert table.loc["csiq", ["images", "distortions", "references"]].tolist() == [866, 6, 30]
+    assert table.loc["kadid10k", ["lowest", "highest"]].tolist() == [1.0, 4.93]
+    assert (table["with_scenes"] == table["images"]).all()
 
 
 def test_every_distortion_counts_as_one_that_the_prompts_have():

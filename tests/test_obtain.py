@@ -170,3 +170,30 @@ def test_pictures_go_where_the_labels_expect_them(tmp_path, name, members, there
     archive = archive_of(tmp_path / "a.zip", dict.fromkeys(members, b"x"), top="")
     unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
     assert (tmp_path / "data" / there).is_file()
+
+
+def test_a_damaged_archive_is_fetched_again(tmp_path):
+    body = archive_of(tmp_path / "k.zip", {"1024x768/a.jpg": b"a" * 5000}, top="").read_bytes()
+    manifest = load_manifest("koniq10k")
+    with serving({"k.zip": body[:3000]}) as server:
+        fields = {"archives": [{"name": "k.zip", "url": server.url + "k.zip", "sha256": None}]}
+        manifest = dataclasses.replace(manifest, fields=fields)
+        with pytest.raises(FetchError, match="damaged or cut short"):
+            fetch_dataset(manifest, tmp_path / "data", progress=False)
+        server.files["/k.zip"] = body
+        fetch_dataset(manifest, tmp_path / "data", progress=False)
+        asked = len(server.asked)
+        fetch_dataset(manifest, tmp_path / "data", progress=False)
+        assert len(server.asked) == asked, "the archive is kept"
+    assert (tmp_path / "data" / "koniq-10k" / "1024x768" / "a.jpg").read_bytes() == b"a" * 5000
+
+
+@needs_git
+def test_what_a_killed_fetch_left_is_used(tmp_path, repository):
+    clone, manifest = repository
+    staging = tmp_path / "data" / ".BIQ2021.fetching" / "Images"
+    staging.mkdir(parents=True)
+    (staging / ".ss01 (1).jpg.unpack").write_bytes(b"o")
+    (staging / "ss01 (2).JPG").write_bytes(b"torn")
+    folder = fetch_dataset(manifest, tmp_path / "data", mirror=clone, progress=False)
+    assert content(folder) == CONTENT

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def pins():
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
 def test_every_dependency_is_pinned_within_what_we_support(requirement, pins):
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_everything_that_comes_along_is_pinned_too(pins):
+    wanted, seen = [*REQUIREMENTS], set()
+    while wanted:
+        requirement = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        try:
+            wanted += map(Requirement, metadata.requires(requirement.name) or [])
+        except metadata.PackageNotFoundError:
+            continue  # of another platform
+    assert seen - set(pins) == set()
 
 
 def test_conda_users_get_the_same():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from liqe_core import PromptGrid, towers
 from liqe_core.prefix_tree import PrefixTree
 
 END = 99  # the highest token, as CLIP's end of text is
@@ -99,3 +100,30 @@ def test_many_cuts_repeat_only_the_path_to_the_cut():
     assert tree.tokens.shape[1] == 10 and len(tree.tokens) > 10
     # a tree that fits is one sequence of its nodes, no more
     assert check(prompts, 1000).tokens.shape == (1, len(prefixes(prompts)))
+
+
+def repeated(tree: PrefixTree) -> list[int]:
+    """How many nodes each sequence repeats from those before; they must be the path to its first new node."""
+    found, counts = set(), []
+    for first, depth in zip(tree.first.tolist(), tree.depth.tolist(), strict=True):
+        real = [(number, d) for number, d in zip(first, depth, strict=True) if number < tree.nodes]
+        again = [number for number, _ in real if number in found]
+        counts.append(len(again))
+        assert len(again) == next(d for number, d in real if number not in found)
+        found |= {number for number, _ in real}
+    assert len(found) == tree.nodes
+    return counts
+
+
+@pytest.mark.parametrize("sequence_length", [1, 12, 40])
+def test_a_cut_repeats_the_path_to_it_and_nothing_else(sequence_length):
+    prompts = [[1, a, b, c, END] for a in range(10, 14) for b in range(20, 24) for c in range(30, 34)]
+    assert repeated(PrefixTree.from_tokens(padded(prompts), sequence_length))[0] == 0
+
+
+def test_the_papers_prompts():
+    tokens = towers.tokenizer({"text_cfg": {"context_length": 77}})(PromptGrid().prompts)
+    tree = PrefixTree.from_tokens(tokens)
+    assert tree.nodes == len(prefixes([row[: row.argmax() + 1].tolist() for row in tokens])) == 2203
+    # Cut where a scene begins: what is repeated is start, "a", "photo", "of", "a".
+    assert repeated(tree) == [0] + [5] * 8

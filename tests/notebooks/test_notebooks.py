@@ -11,6 +11,7 @@ from PIL import Image
 
 from liqe_core import notebooks
 
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
 
@@ -43,7 +44,13 @@ def executed(tmp_path_factory):
     patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
     names = [name for name in notebooks.available() if not name.startswith("9")]
-    results = notebooks.run(names, folder, {"profile": "smoke", "sessions": [1, 2]}, progress=False)
+    parameters = {"profile": "smoke", "sessions": [1, 2]}
+    if SHARED.is_dir():  # then the real label files and some real pictures take part
+        parameters |= {
+            "labels_mirror": str(SHARED / "upstream" / "LIQE"),
+            "data_root": str(SHARED / "samples"),
+        }
+    results = notebooks.run(names, folder, parameters, progress=False)
     yield folder, {one.name: one for one in results}
     patch.undo()
 
@@ -68,10 +75,31 @@ def test_quickstart_shows_a_distribution(executed):
 
 def test_data_preparation_leaves_the_label_table(executed):
     folder, _ = executed
-    table = pd.read_csv(folder / "01_data_preparation" / "labels.csv")
+    table = pd.read_csv(folder / "01_data_preparation" / "mini_labels.csv")
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion
     assert len(table) == 5 * 4 * 3 - 3
     assert (table.groupby("reference")[[f"session_{k}" for k in range(1, 11)]].nunique() == 1).all(axis=None)
+
+
+def test_data_preparation_shows_what_is_here_of_the_papers_sets(executed):
+    folder, _ = executed
+    overview = pd.read_csv(folder / "01_data_preparation" / "data_sets.csv").set_index("data set")
+    assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
+    assert overview.loc["mini", "here"] == "built in" and overview.loc["tid2013", "here"] == "absent"
+    assert (folder / "01_data_preparation" / "own" / "holiday.yaml").read_text().count("\n") == 5
+
+
+@pytest.mark.usefixtures("shared")
+def test_data_preparation_tells_the_story_of_the_real_labels(executed):
+    folder, _ = executed
+    summary = pd.read_csv(folder / "01_data_preparation" / "summary.csv").set_index("dataset")["images"]
+    published = {"live": 779, "csiq": 866, "kadid10k": 10125, "bid": 586, "clive": 1162, "koniq10k": 10073}
+    assert {name: summary[name] for name in published} == published
+    live = pd.read_csv(folder / "01_data_preparation" / "live_fast_fading.csv").set_index("folder")
+    assert live.loc["fastfading", "white noise"] == 145 and live.loc["wn", "white noise"] == 145
+    audits = pd.read_csv(folder / "01_data_preparation" / "audits.csv").set_index(["dataset", "audit"])
+    assert audits["ok"].loc["live"].get("fast fading: distortion") in (False, "False")
+    assert (folder / "01_data_preparation" / "koniq10k_worst_to_best.png").exists()
 
 
 def test_training_leaves_runs_and_their_measures(executed):

@@ -1,0 +1,350 @@
+"""Files of weights: four kinds told apart by content, and everything that must be refused."""
+
+import json
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from liqe_core import LIQE, PromptGrid, checkpoints
+from liqe_core.checkpoints import CheckpointError, load_weights, read_checkpoint
+from liqe_core.crops import CropGeometry
+
+QUALITY = PromptGrid.variant("quality")
+
+
+def training_dict(state):
+    """What the public training script saves: NumPy scalars and an optimizer beside the weights."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([parameter], lr=5e-6)
+    parameter.sum().backward()
+    optimizer.step()
+    return {
+        "epoch": 7,
+        "model_state_dict": state,
+        "optimizer_state_dict": optimizer.state_dict(),
+        "all_results": {
+            "val": {"quality": {"live": np.float64(0.97)}, "scene": {"live": np.float32(0.5)}},
+            "test": {"distortion": {"live": 0.8}, "n": np.int64(3)},
+        },
+    }
+
+
+def pyiqa_dict(state):
+    return {"params": {f"clip_model.{key}": value for key, value in state.items()}}
+
+
+def wrapped(state):
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+KINDS = {
+    "public": ("public", lambda s: s),
+    "public, DataParallel": ("public", wrapped),
+    "OpenAI's extra entries": (
+        "public",
+        lambda s: s | {"input_resolution": torch.tensor(32), "context_length": torch.tensor(40)},
+    ),
+    "training": ("public training", training_dict),
+    "training, DataParallel": ("public training", lambda s: training_dict(wrapped(s))),
+    "pyiqa": ("pyiqa", pyiqa_dict),
+    "pyiqa, DataParallel": ("pyiqa", lambda s: {"params": wrapped(pyiqa_dict(s)["params"])}),
+}
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "jpg"])
+@pytest.mark.parametrize("kind, make", KINDS.values(), ids=KINDS.keys())
+def test_kinds_are_told_apart_by_content(openai_state, openai_small, tmp_path, kind, make, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    torch.save(make(openai_state), path)
+    found = read_checkpoint(path)
+    assert found.kind == kind
+    assert found.architecture == openai_small
+    assert found.state_dict.keys() == openai_state.keys()
+    assert all(torch.equal(found.state_dict[k], v) for k, v in openai_state.items())
+
+
+def test_old_torch_format(openai_state, tmp_path):
+    torch.save(openai_state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert read_checkpoint(tmp_path / "old.pt").state_dict.keys() == openai_state.keys()
+
+
+def test_safetensors_of_someone_else(openai_state, openai_small, tmp_path):
+    save_file(openai_state, tmp_path / "theirs.pt", metadata={"format": "pt"})
+    found = read_checkpoint(tmp_path / "theirs.pt")
+    assert found.kind == "public" and found.architecture == openai_small and found.grid is None
+
+
+def test_half_precision_comes_back_as_float32(openai_state, tmp_path):
+    torch.save({k: v.half() for k, v in openai_state.items()}, tmp_path / "half.pt")
+    assert {v.dtype for v in read_checkpoint(tmp_path / "half.pt").state_dict.values()} == {torch.float32}
+    model = LIQE.from_checkpoint(tmp_path / "half.pt", grid=QUALITY)
+    for key, value in model.clip.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, openai_state[key].half().float())
+
+
+def test_scalars_written_by_numpy_1(openai_state, tmp_path):
+    """NumPy 1 wrote `numpy.core`, NumPy 2 writes `numpy._core`; both name the same function."""
+    path = tmp_path / "numpy1.pt"
+    torch.save(training_dict(openai_state), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    old, new = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    assert read_checkpoint(path).kind == "public training"
+
+
+# ---- our own format -----------------------------------------------------------------------------------
+
+
+def test_round_trip_of_our_own(picture, tmp_path):
+    grid = PromptGrid(
+        quality=["ugly", "plain", "pretty"], scene=["shop"], distortion=[], template="a {quality} {scene}"
+    )
+    geometry = CropGeometry(window=32, stride=16, count=4, resize_to=None)
+    torch.manual_seed(5)
+    model = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid, geometry=geometry)
+    recipe = {"epochs": 3, "data": ["mini"], "lr": 5e-6}
+    model.save(tmp_path / "ours.pt", recipe=recipe)  # a misleading suffix
+    again = LIQE.from_checkpoint(tmp_path / "ours.pt")
+    assert again.grid == grid and again.geometry == geometry
+    assert read_checkpoint(tmp_path / "ours.pt").recipe == recipe
+    assert read_checkpoint(tmp_path / "ours.pt").kind == "liqe_core"
+    assert torch.equal(again.score(picture).joint, model.score(picture).joint)
+    # what the caller says goes before what the file says
+    told = LIQE.from_checkpoint(tmp_path / "ours.pt", grid=QUALITY, geometry="pyiqa")
+    assert told.grid == QUALITY and told.geometry == CropGeometry.named("pyiqa", window=32)
+
+
+def test_writing_is_atomic(small_liqe, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    small_liqe.save(path)
+    before = path.read_bytes()
+
+    def torn(tensors, part, **_):
+        part.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoints, "save_file", torn)
+    with pytest.raises(OSError, match="disk full"):
+        small_liqe.save(path)
+    monkeypatch.undo()
+    with pytest.raises(TypeError):
+        small_liqe.save(path, recipe={"not": object()})
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
+
+
+def with_header(path, state, header):
+    save_file(state, path, metadata={"liqe_core": header if isinstance(header, str) else json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"version": 2}, "written in version 2 of our format, this code reads 1; update"),
+        ({"grid": {"mood": ["gay"]}}, "mood"),
+        ({"grid": {"quality": []}}, "quality is empty"),
+        ({"grid": [1]}, "mapping"),
+        ({"geometry": {"window": 0}}, "CropGeometry.window is 0"),
+        ({"geometry": {"diameter": 3}}, "diameter"),
+        ({"architecture": {"embed_dim": 3}}, "no text_cfg"),
+        ({"architecture": 3}, "architecture"),
+    ],
+    ids=str,
+)
+def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_small, tmp_path, change, says):
+    header = {"version": 1, "architecture": openai_small} | change
+    path = with_header(tmp_path / "odd.safetensors", openai_state, header)
+    with pytest.raises(CheckpointError, match=rf"odd\.safetensors: .*{says}"):
+        LIQE.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("header", ["[1]", '"text"', "{}", "3", "{not json"])
+def test_a_header_of_another_form(openai_state, tmp_path, header):
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: "):
+        read_checkpoint(with_header(tmp_path / "odd.safetensors", openai_state, header))
+
+
+def test_a_header_cannot_ask_for_code(openai_state, openai_small, tmp_path):
+    openai_small["text_cfg"] |= {
+        "hf_tokenizer_name": str(tmp_path),
+        "tokenizer_kwargs": {"trust_remote_code": True},
+    }
+    path = with_header(
+        tmp_path / "evil.safetensors", openai_state, {"version": 1, "architecture": openai_small}
+    )
+    with pytest.raises(CheckpointError, match=r"evil\.safetensors: refused: .*trust_remote_code"):
+        LIQE.from_checkpoint(path)
+
+
+# ---- refused ------------------------------------------------------------------------------------------
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+NESTS = {
+    "bare": lambda evil, state: evil,
+    "beside the weights": lambda evil, state: state | {"evil": evil},
+    "in model_state_dict": lambda evil, state: {"model_state_dict": state | {"evil": evil}},
+    "beside model_state_dict": lambda evil, state: {"model_state_dict": state, "args": evil},
+    "in params": lambda evil, state: {"params": {"clip_model.evil": evil}},
+}
+
+
+@pytest.mark.parametrize("how", ["zip", "old", "pickle"])
+@pytest.mark.parametrize("nest", NESTS.values(), ids=NESTS.keys())
+def test_code_is_refused_and_does_not_run(openai_state, tmp_path, nest, how):
+    marker, path = tmp_path / "marker", tmp_path / "evil.pt"
+    content = nest(Evil(marker), {"ln_final.weight": torch.ones(2)})
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=how == "zip")
+    for _ in range(2):  # nothing that was allowed for a moment stays allowed
+        with pytest.raises(CheckpointError, match=r"evil\.pt: refused, .*could run code"):
+            LIQE.from_checkpoint(path)
+    assert not marker.exists()
+    # the file does what the test says it does
+    if how == "pickle":
+        with path.open("rb") as file:
+            pickle.load(file)
+        assert marker.exists()
+
+
+def test_cut_short(small_liqe, openai_state, tmp_path):
+    path = tmp_path / "cut"
+    small_liqe.save(tmp_path / "ours")
+    torch.save(openai_state, tmp_path / "new")
+    torch.save(openai_state, tmp_path / "old", _use_new_zipfile_serialization=False)
+    for name in ("ours", "new", "old"):
+        content = (tmp_path / name).read_bytes()
+        for length in (0, 1, 8, 9, 30, 1000, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:length])
+            with pytest.raises(CheckpointError, match=r"cut: "):
+                read_checkpoint(path)
+
+
+def test_random_damage_is_refused_or_harmless(openai_state, tmp_path):
+    path = tmp_path / "damaged"
+    torch.save({k: openai_state[k] for k in ("ln_final.weight", "ln_final.bias")}, path)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=4):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            with pytest.raises(CheckpointError, match="damaged: "):
+                read_checkpoint(path)
+        except UserWarning:
+            pass  # torch's, of an odd pickle protocol; an error in this test suite only
+
+
+def test_no_checkpoint_at_all(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
+        read_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(CheckpointError, match=r"a folder, not a file"):
+        read_checkpoint(tmp_path)
+    for name, content in {
+        "empty.pt": b"",
+        "text.pt": b"LIQE.pt is at the other address",
+        "json.pt": b'{"params": {"x": 1}}',
+        "json2.pt": b'[[[[[[[[{"params": 1}',
+        "page.pt": b"<!DOCTYPE html><html>404</html>",
+        "huge.safetensors": struct.pack("<Q", 2**60) + b"{}",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"{name}: "):
+            read_checkpoint(tmp_path / name)
+
+
+def test_torchscript_archive(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_, **__: None)  # torch calls its own format old
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "ViT-B-32.pt")
+    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt: .*a TorchScript archive holds code; save its"):
+        read_checkpoint(tmp_path / "ViT-B-32.pt")
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (torch.ones(3), "holds Tensor, expected a dictionary"),
+        ([], "holds list"),
+        ({}, "holds an empty dict"),
+        ({"model_state_dict": {}}, "holds an empty dict"),
+        ({0: torch.ones(3)}, "0 names an entry"),
+        ({"params": {0: torch.ones(3)}}, "0 names an entry"),
+        ({"a": torch.ones(3), "b": 5}, "'b' is int, expected a tensor"),
+        ({"a": torch.ones(3)}, "no 'ln_final.weight'"),
+    ],
+    ids=str,
+)
+def test_other_content(tmp_path, content, says):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=rf"other\.pt: .*{says}"):
+        read_checkpoint(tmp_path / "other.pt")
+
+
+FAULTS = {
+    "missing": (lambda s: s.pop("text_projection"), r"missing: text_projection"),
+    "extra": (lambda s: s.update(head=torch.ones(2)), "not in the model: head"),
+    "shape": (
+        lambda s: s.update({"visual.proj": torch.ones(32, 25)}),
+        r"of another shape: visual.proj \(32, 25\) instead of \(32, 24\)",
+    ),
+    "nan": (lambda s: s["ln_final.bias"][3:].fill_(torch.nan), "with NaN or infinity: ln_final.bias"),
+    "inf": (lambda s: s["logit_scale"].fill_(torch.inf), "with NaN or infinity: logit_scale"),
+    "all": (
+        lambda s: (s.pop("text_projection"), s.update(head=torch.tensor(torch.nan))),
+        "missing: text_projection; not in the model: head; with NaN or infinity: head",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, says", FAULTS.values(), ids=FAULTS.keys())
+def test_weights_that_do_not_fit_change_nothing(openai_state, openai_small, tmp_path, change, says):
+    torch.save(openai_state, tmp_path / "good.pt")
+    model = LIQE.from_checkpoint(tmp_path / "good.pt", grid=QUALITY)
+    before = {k: v.clone() for k, v in model.clip.state_dict().items()}
+    change(openai_state)
+    with pytest.raises(CheckpointError, match=f"mine: these weights do not fit the architecture: {says}"):
+        load_weights(model.clip, {k: v + 1 for k, v in openai_state.items()}, "mine")
+    assert all(torch.equal(v, before[k]) for k, v in model.clip.state_dict().items())
+    torch.save(openai_state, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match=r"bad\.pt: "):
+        LIQE.from_checkpoint(tmp_path / "bad.pt", architecture=openai_small)
+
+
+def test_many_faults_are_summed_up(openai_state, openai_small):
+    clip = checkpoints.towers.build(openai_small)
+    with pytest.raises(CheckpointError, match=r"missing: (\S+, ){4}\S+ and \d+ more$"):
+        load_weights(clip, {"logit_scale": openai_state["logit_scale"]}, "x")
+
+
+def test_architecture_by_name_or_configuration(small_liqe, tmp_path):
+    """A model whose heads are not 64 wide: shapes cannot tell, the caller can."""
+    torch.save(small_liqe.clip.state_dict(), tmp_path / "plain.pt")
+    crops = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = small_liqe.clip.encode_image(crops)
+        for told in ("LIQE-smoke", small_liqe.architecture):
+            model = LIQE.from_checkpoint(tmp_path / "plain.pt", architecture=told)
+            torch.testing.assert_close(model.clip.encode_image(crops), expected)
+        other = LIQE.from_checkpoint(tmp_path / "plain.pt")  # one head and QuickGELU
+        assert not torch.allclose(other.clip.encode_image(crops), expected, atol=1e-4)
+    with pytest.raises(CheckpointError, match=r"plain\.pt: .*no architecture 'ViT-nine'"):
+        read_checkpoint(tmp_path / "plain.pt", "ViT-nine")
