@@ -35,13 +35,18 @@ MANIFEST = Path(__file__).resolve().parents[1] / "data_manifests" / "mini.yaml"
 SESSIONS = tuple(f"session_{i}" for i in range(1, 11))
 SEED = 2023
 
+#: What is made of a photograph: all of it, made smaller, and its middle as it is. Shrinking sharpens, so a
+#: model that sees both learns that a soft picture need not be a blurred one.
+VIEWS = ("whole", "detail")
+
 
 def build(
     root: str | os.PathLike | None = None,
     photographs: Iterable[str] | None = None,
     levels: Iterable[int] = distortions.LEVELS,
     kinds: Iterable[int | str] = range(1, 26),
-    size: tuple[int, int] = (512, 384),
+    size: tuple[int, int] | None = None,
+    views: Iterable[str] = VIEWS,
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Path, pd.DataFrame]:
@@ -57,7 +62,8 @@ def build(
     root: the folder that holds the builds; by default ``mini`` in the cache folder.
     photographs: names from the manifest, at least three; by default all.
     levels, kinds: a selection of 1..5 and of 1..25 (or KADID-10k's names).
-    size: width and height; a photograph is cut to that shape around its centre and resized.
+    size: width and height of every picture; by default the manifest's.
+    views: which of `VIEWS` to make of each photograph; see `prepare`.
     workers: threads, by default one a core. The work is in libraries that let go of the interpreter:
         measured, two threads are as fast as two processes, without the traps of forking a notebook.
 
@@ -86,23 +92,39 @@ def build(
     if wrong := [level for level in levels if level not in distortions.LEVELS]:
         raise ValueError(f"no level {wrong}; choose from {distortions.LEVELS}")
 
+    views = list(views)
+    if wrong := [view for view in views if view not in VIEWS]:
+        raise ValueError(f"no view {wrong}; choose from {VIEWS}")
+    size = tuple(size or manifest["size"])
+
     files = {name: photograph_bytes(name, **manifest["photographs"][name]) for name in names}
     opinions = manifest["opinions"]["mean"]
     scenes = {name: tuple(manifest["photographs"][name]["scenes"]) for name in names}
-    selection = [files, scenes, opinions, [k.number for k in kinds], levels, size, SEED, _code_version()]
+    selection = [
+        files,
+        scenes,
+        opinions,
+        [k.number for k in kinds],
+        levels,
+        size,
+        views,
+        SEED,
+        _code_version(),
+    ]
     folder = (Path(root) if root else cache_dir("mini")) / _digest(selection)
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
-    pictures = {name: prepare(file, size) for name, file in files.items()}
+    pictures = {(name, view): prepare(file, size, view) for name, file in files.items() for view in views}
     rows, todo = [], []
     splits = split(names, [n for n in names if manifest["photographs"][n].get("only_train")])
-    for name in names:
-        grey = not np.ptp(pictures[name], axis=2).any()
+    for name, view in pictures:
+        grey = not np.ptp(pictures[name, view], axis=2).any()
+        stem = name if view == "whole" else f"{name}-{view}"
         for kind in kinds:
             if grey and kind.needs_color:
                 continue
             for level in levels:
-                image = f"images/{name}_{kind.number:02d}_{level:02d}.png"
+                image = f"images/{stem}_{kind.number:02d}_{level:02d}.png"
                 rows.append(
                     {
                         "dataset": "mini",
@@ -116,12 +138,12 @@ def build(
                     }
                 )
                 if not (folder / image).exists():
-                    todo.append((folder / image, name, kind.number, level))
+                    todo.append((folder / image, (name, view), kind.number, level))
 
-    def make(job: tuple[Path, str, int, int]) -> None:
-        path, name, number, level = job
-        seed = zlib.crc32(f"{SEED} {name}".encode())
-        distorted = distortions.distort(pictures[name], number, level, seed)
+    def make(job: tuple[Path, tuple[str, str], int, int]) -> None:
+        path, picture, number, level = job
+        seed = zlib.crc32(f"{SEED} {' '.join(picture)}".encode())
+        distorted = distortions.distort(pictures[picture], number, level, seed)
         with atomic_path(path) as part:
             Image.fromarray(distorted).save(part, "PNG", compress_level=1)
 
@@ -178,11 +200,17 @@ def open_photograph(name: str) -> Image.Image:
         return opened.convert("RGB")
 
 
-def prepare(file: bytes, size: tuple[int, int]) -> np.ndarray:
-    """(height, width, 3) uint8: the largest centred part of that shape, resized with antialiasing."""
+def prepare(file: bytes, size: tuple[int, int], view: str = "whole") -> np.ndarray:
+    """(height, width, 3) uint8: a view of a photograph.
+
+    ``whole``: the largest centred part of that shape, resized with antialiasing. ``detail``: the middle at
+    full resolution, cut to the size; of a photograph that is smaller, the same as ``whole``.
+    """
     with Image.open(io.BytesIO(file)) as opened:
         image = opened.convert("RGB")
     scale = min(image.width / size[0], image.height / size[1])
+    if view == "detail":
+        scale = min(scale, 1)
     width, height = size[0] * scale, size[1] * scale
     left, top = (image.width - width) / 2, (image.height - height) / 2
     box = (left, top, left + width, top + height)

@@ -25,6 +25,7 @@ SMOKE_SELECTION = {
     "kinds": (1, 8, 10, 11),
     "levels": (1, 3, 5),
     "size": (96, 72),
+    "views": ("whole",),
 }
 
 

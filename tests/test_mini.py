@@ -16,7 +16,7 @@ from PIL import Image
 from liqe_core import distortions, mini
 
 SMALL = {"photographs": ["coffee", "camera", "china"], "kinds": [1, 7, 10], "levels": [2, 5]}
-SMALL |= {"size": (96, 72), "progress": False}
+SMALL |= {"size": (96, 72), "views": ["whole"], "progress": False}
 COLUMNS = ["dataset", "image", "mos", "distortion", "distortion_group", "scenes", "reference", *mini.SESSIONS]
 
 
@@ -86,7 +86,7 @@ def test_the_cache_folder_is_the_default(tmp_path, monkeypatch):
 
 
 def test_killed_build_goes_on(tmp_path):
-    what = {"photographs": SMALL["photographs"], "levels": [5], "progress": False}
+    what = {"photographs": SMALL["photographs"], "levels": [5], "views": ["whole"], "progress": False}
     code = f"from liqe_core import mini; mini.build({str(tmp_path)!r}, **{what!r})"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(mini.__file__).parents[1])
     deadline = time.monotonic() + 60
@@ -129,6 +129,24 @@ def test_split_by_photograph():
         )
     assert len({tuple(table[s]) for s in mini.SESSIONS}) == 10
     pd.testing.assert_frame_equal(table, mini.split(reversed(names)))
+
+
+def test_two_views_of_a_photograph_are_on_the_same_side(tmp_path):
+    folder, labels = mini.build(tmp_path, **SMALL | {"views": ["whole", "detail"]})
+    assert len(labels) == 2 * 16 and labels.image.is_unique
+    assert (labels.groupby("reference")[list(mini.SESSIONS)].nunique() == 1).all(axis=None)
+    whole, detail = (
+        np.asarray(Image.open(folder / f"images/china{view}_10_02.png")) for view in ("", "-detail")
+    )
+    assert whole.shape == detail.shape and not np.array_equal(whole, detail)
+
+
+def test_detail_is_the_middle_as_it_is():
+    noise = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file := io.BytesIO(), "PNG")
+    assert np.array_equal(mini.prepare(file.getvalue(), (100, 80), "detail"), noise[60:140, 100:200])
+    large = mini.prepare(file.getvalue(), (600, 400), "detail")
+    assert np.array_equal(large, mini.prepare(file.getvalue(), (600, 400))) and large.shape == (400, 600, 3)
 
 
 def test_no_photograph_on_both_sides(small):
