@@ -1,14 +1,16 @@
 # make demo   run the notebooks on the built-in data, and gather them on a page
 # make test   the checks that CI runs
+# make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
 # make paper  the published protocol; needs the six data sets and a GPU (see README)
 
 VENV ?= .venv
+PROFILE ?= mini
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lab paper
+.PHONY: demo test sweep lab paper
 
 demo: $(INSTALLED)
 	$(IN_VENV) python -m liqe_core notebooks --profile mini
@@ -17,6 +19,9 @@ test: $(INSTALLED)
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) python -m pytest
+
+sweep: $(INSTALLED)
+	$(IN_VENV) python -m liqe_core sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab notebooks

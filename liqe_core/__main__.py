@@ -1,4 +1,4 @@
-"""``python -m liqe_core``: score pictures, run the notebooks, get and check the data sets."""
+"""``python -m liqe_core``: score pictures, run the notebooks, sweep, get and check the data sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from liqe_core.data_cli import add_commands as add_data_commands
+from liqe_core.sweep_cli import add_command as add_sweep_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notebooks.set_defaults(run=_notebooks)
 
     add_data_commands(commands)
+    add_sweep_command(commands)
 
     train = commands.add_parser("train", help="train as a profile says; also under torchrun")
     train.add_argument("--profile", default="mini", help="smoke, mini, open or paper")
@@ -112,6 +114,9 @@ def _notebooks(options: argparse.Namespace) -> int:
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
+    for one in executed:
+        if one.error:
+            print(f"\n{one.name} failed:\n{one.traceback or one.error}", file=sys.stderr)
     table = out / "02_multitask_training" / "summary.txt"
     if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,7 @@ def score_folder(
     scorers: Mapping[str, Callable[[Path], float]],
     cache: str | os.PathLike | None = None,
     on_picture: Callable[[str], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Scores every picture in a folder, and below it, with every scorer.
 
@@ -38,6 +39,7 @@ def score_folder(
         scorers: name to callable; a callable gets the path and returns a number.
         cache: a CSV file, read when it is there and rewritten as the work goes on.
         on_picture: called with each picture's name before it is scored (a progress bar's place).
+        only: names of pictures, their path below `folder` with "/"; the others are left out.
 
     Returns:
         A row a picture, sorted, its path below `folder` with "/" as the index `image`; a float column a
@@ -49,23 +51,24 @@ def score_folder(
         folder, or a cache file that is none.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
     if not scorers:
         raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
     reserved = {"image", "error", *_STAMP} & set(scorers)
     if reserved:
         raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
-    pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not pictures:
-        raise ValueError(f"no picture in {folder}: looked for {', '.join(sorted(SUFFIXES))}")
+    names = pictures_in(folder)
+    if only is not None:
+        if missing := sorted(set(only) - set(names)):
+            raise ValueError(f"{folder} has no picture {missing[0]!r}: give paths below the folder")
+        names = sorted(set(only))
 
     known = _read(cache)
     rows: dict[str, dict] = {}
     last_save = time.monotonic()
     try:
-        for path in pictures:
-            name, stat = path.relative_to(folder).as_posix(), path.stat()
+        for name in names:
+            path = folder / name
+            stat = path.stat()
             stamp = {"file_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
             row = known.get(name, {})
             if any(row.get(key) != value for key, value in stamp.items()):
@@ -85,6 +88,21 @@ def score_folder(
             _write(cache, {**known, **rows})
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
     return table.reindex(columns=[*scorers, "error"]).astype(dict.fromkeys(scorers, float))
+
+
+def pictures_in(folder: str | os.PathLike) -> list[str]:
+    """The pictures in a folder and below it, sorted: their paths below it, with "/".
+
+    Raises:
+        NotADirectoryError: no such folder. ValueError: no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
+    pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not pictures:
+        raise ValueError(f"no picture in {folder}: looked for {', '.join(sorted(SUFFIXES))}")
+    return [path.relative_to(folder).as_posix() for path in pictures]
 
 
 def _score(path: Path, name: str, scorer: Callable[[Path], float], row: dict) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
@@ -24,21 +26,27 @@ class Executed:
     Attributes:
         name: without suffix. path: the executed copy. seconds: how long it took.
         error: the exception's name and message where a cell failed, else empty.
+        traceback: of that exception, as text without colours.
     """
 
     name: str
     path: Path
     seconds: float
     error: str = ""
+    traceback: str = ""
 
 
-def available() -> list[str]:
+def available(folder: str | Path | None = None) -> list[str]:
     """The names of the notebooks, in their order."""
-    return sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    return sorted(path.stem for path in Path(folder or FOLDER).glob("[0-9][0-9]_*.ipynb"))
 
 
 def run(
-    names: Sequence[str], out_dir: str | Path, parameters: Mapping[str, object], progress: bool = True
+    names: Sequence[str],
+    out_dir: str | Path,
+    parameters: Mapping[str, object],
+    progress: bool = True,
+    folder: str | Path | None = None,
 ) -> list[Executed]:
     """Execute notebooks one after the other; one that fails does not keep the others from running.
 
@@ -46,20 +54,22 @@ def run(
         names: without suffix, as `available` lists them.
         out_dir: where the executed copies go, and the notebooks' own products (their parameter `out_dir`).
         parameters: given to every notebook that declares a parameter of that name.
+        folder: where the notebooks are; default: ``notebooks/`` of the checkout.
 
     Raises:
         ValueError: no such notebook.
     """
-    if unknown := sorted(set(names) - set(available())):
-        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available())}")
+    folder = Path(folder or FOLDER)
+    if unknown := sorted(set(names) - set(available(folder))):
+        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
     out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
     executed = []
     for name in names:
-        source, target = FOLDER / f"{name}.ipynb", out_dir / f"{name}.ipynb"
+        source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
         declared = papermill.inspect_notebook(str(source))
         given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
-        started, error = time.perf_counter(), ""
+        started, error, traceback = time.perf_counter(), "", ""
         try:
             papermill.execute_notebook(
                 str(source),
@@ -71,7 +81,10 @@ def run(
             )
         except PapermillExecutionError as failed:
             error = f"{failed.ename}: {failed.evalue}"
-        executed.append(Executed(name, target, time.perf_counter() - started, error))
+            traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
+        except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
+            error = "DeadKernelError: the notebook's process was ended from outside; is there enough memory?"
+        executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
     return executed
 
 

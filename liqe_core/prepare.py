@@ -34,7 +34,32 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     Raises:
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
-    return [_set(name, settings, progress) for name in settings.batch_sizes]
+    return [labelled(name, settings, progress) for name in settings.batch_sizes]
+
+
+def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPictures:
+    """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
+
+    Raises:
+        ValueError: it is not there; says what to do.
+    """
+    if name == "mini":
+        selection = SMOKE_SELECTION if settings.name == "smoke" else {}
+        root, labels = mini.build(**selection, progress=progress)
+        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
+        return LabelledPictures(name, labels, store)
+    manifest = load_manifest(name)
+    found = status(manifest)
+    if found.found == 0:
+        raise ValueError(f"the data set {name} is not there: {found.next}")
+    return packed_set(manifest, geometry_of(settings), progress=progress)
+
+
+def picture_folder(name: str, settings: Profile) -> Path:
+    """The folder that the names in a data set's label table are relative to."""
+    if name == "mini":
+        return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=False)[0]
+    return load_manifest(name).locate()
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
@@ -68,16 +93,3 @@ def trained_model(
     if not is_finished(run):
         fit(settings, sets_for(settings, progress), run, progress)
     return LIQE.from_checkpoint(run / "best_average.safetensors")
-
-
-def _set(name: str, settings: Profile, progress: bool) -> LabelledPictures:
-    if name == "mini":
-        selection = SMOKE_SELECTION if settings.name == "smoke" else {}
-        root, labels = mini.build(**selection, progress=progress)
-        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
-        return LabelledPictures(name, labels, store)
-    manifest = load_manifest(name)
-    found = status(manifest)
-    if found.found == 0:
-        raise ValueError(f"the data set {name} is not there: {found.next}")
-    return packed_set(manifest, geometry_of(settings), progress=progress)

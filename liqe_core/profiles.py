@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from liqe_core.prompts import VARIANTS
+from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
 
 SCHEDULES = ("public", "cosine")
@@ -29,6 +29,8 @@ class Profile:
         architecture, pretrained: as `LIQE.from_clip` takes them.
         batch_sizes: pictures of each data set in a step, by the set's name.
         variant: which tasks, one of `prompts.VARIANTS`.
+        template: the wording of the prompts, with a placeholder for each axis of the variant; empty: the
+            paper's.
         epochs, steps: an epoch is that many optimiser steps.
         crops: windows a picture in training; 15 are used in testing.
         learning_rate, weight_decay: of AdamW.
@@ -61,6 +63,7 @@ class Profile:
     pretrained: str | None
     batch_sizes: Mapping[str, int]
     variant: str = VARIANTS[-1]
+    template: str = ""
     epochs: int = 80
     steps: int = 200
     crops: int = 3
@@ -120,6 +123,12 @@ class Profile:
             raise ValueError(f"{self.name}: batch_sizes is empty; name at least one data set")
         if wrong := [name for name, size in self.batch_sizes.items() if not size >= 1]:
             raise ValueError(f"{self.name}: batch_sizes of {', '.join(wrong)} is below 1; leave the set out")
+        self.grid()  # a template that does not fit the variant is refused here, before any work
+
+    def grid(self) -> PromptGrid:
+        """The prompts: the variant's words in the template's sentence."""
+        grid = PromptGrid.variant(self.variant)
+        return dataclasses.replace(grid, template=self.template) if self.template else grid
 
     def override(self, **settings) -> Profile:
         """The same profile with some settings changed; None leaves one as it is.

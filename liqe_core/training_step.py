@@ -16,7 +16,6 @@ from liqe_core.model import LIQE
 from liqe_core.precision import Precision
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.profiles import Profile
-from liqe_core.prompts import PromptGrid
 from liqe_core.text import text_parameters, text_tower
 from liqe_core.watch import BadBatch
 
@@ -24,8 +23,7 @@ from liqe_core.watch import BadBatch
 def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     """The model that a profile starts from; random weights come from its seed."""
     torch.manual_seed(settings.seed)
-    grid = PromptGrid.variant(settings.variant)
-    model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=grid, device=device)
+    model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=settings.grid(), device=device)
     use_lean_activations(model.clip)
     if settings.freeze == "text":
         for parameter in text_parameters(model.clip):

@@ -95,3 +95,10 @@ def test_bad_input_names_itself(folder, tmp_path):
     other.write_text("")
     with pytest.raises(ValueError, match=r"other\.csv cannot be read"):
         score_folder(folder, {"s": brightness}, other)
+
+
+def test_only_the_named_pictures(folder):
+    table = score_folder(folder, {"brightness": brightness}, only=["sub/c.png", "a.JPG"])
+    assert table["brightness"].to_dict() == {"a.JPG": 40, "sub/c.png": 120}
+    with pytest.raises(ValueError, match=r"no picture 'd\.png'"):
+        score_folder(folder, {"brightness": brightness}, only=["d.png"])
