@@ -125,11 +125,12 @@ def one_step(
     object.__setattr__(settings, "pretrained", None)  # random weights cost the same, and need no network
     dtype = Precision(precision, place).dtype or torch.float32
     rates = []
-    model = build_model(settings, place)
     if way == "padded":
+        model = LIQE.from_clip(architecture, None, device=place)
         model.text.tree = None
         optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-6)
     else:
+        model = build_model(settings, place)
         optimizer = build_optimizer(settings, model)
     if (need := step_memory(settings, model)) > (free := free_memory(place)):
         raise MemoryError(f"needs about {need / 1e9:.0f} GB beside the weights, {free / 1e9:.0f} GB are free")

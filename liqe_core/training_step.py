@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from liqe_core.activation import use_lean_activations
 from liqe_core.datasets import Batch
 from liqe_core.distributed import Ranks
 from liqe_core.losses import distortion_loss, quality_loss, scene_loss
@@ -23,6 +24,7 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     """The model that a profile starts from; random weights come from its seed."""
     torch.manual_seed(settings.seed)
     model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=settings.grid(), device=device)
+    use_lean_activations(model.clip)
     if settings.freeze == "text":
         for parameter in text_parameters(model.clip):
             parameter.requires_grad_(False)

@@ -26,6 +26,15 @@ from liqe_core.watch import TrainingError
 TABLES = ("steps", "epochs", "measures", "results")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _two_threads():
+    """As in the processes that are killed: the number of threads decides about last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     return small_set(tmp_path_factory.mktemp("mini"))
