@@ -68,7 +68,7 @@ def beside(
     Args:
         published: rows of `load_published`, of one protocol.
         ours: `dataset`, `metric` and the column `value`.
-        why_not: from a data set's name, why there is no number of ours.
+        why_not: from a data set's name, why there is no number of ours: a few words, a colon, the whole.
 
     Returns:
         `dataset`, `metric`, `published`, `source`, `training`, `differs`, `ours`, `distance` (ours less
@@ -110,17 +110,21 @@ def with_ours(
             is to the nearest.
 
     Returns:
-        The text with the row `name` added, and distances of the same shape, NaN but in that row.
+        The text with the row `name` added, where a missing number is the first words of its reason, and
+        distances of the same shape, NaN but in that row.
     """
     distance = pd.DataFrame(float("nan"), index=[*table.index, name], columns=table.columns)
     text = table.reindex([*table.index, name])
-    text.loc[name] = "no number"
+    text.loc[name] = "no metric"
     for (dataset, metric), group in compared.groupby(_CELL, sort=False):
         column = f"{dataset}\n{metric}"
         if column not in text:
             continue
         if group["ours"].isna().all():
-            text.at[name, column] = "no number"
+            text.at[name, column] = group["reason"].iloc[0].split(":")[0]
+            continue
+        if group["distance"].isna().all():  # nothing published to lie near to
+            text.at[name, column] = f"{group['ours'].iloc[0]:.3f}"
             continue
         nearest = group.loc[group["distance"].abs().idxmin()]
         text.at[name, column] = f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})"

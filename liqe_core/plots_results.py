@@ -135,23 +135,22 @@ def shaded_table(
         text: what each cell says. distance: ours less published, the same shape; NaN is not shaded.
         limit: the distance of the darkest shade.
     """
-    rows, columns = text.shape
-    lines = max(str(cell).count("\n") + 1 for cell in [*text.to_numpy().ravel(), *text.columns])
-    height = 0.14 + 0.19 * lines
-    figure = Figure(figsize=(2.2 + 1.32 * columns, 1.3 + height * (rows + 1)), layout="constrained")
+    lines = [max(str(cell).count("\n") + 1 for cell in row) for row in text.to_numpy()]
+    heights = 0.12 + 0.17 * np.array(lines)  # inches
+    top, columns = np.concatenate([[0], heights.cumsum()]), text.shape[1]
+    figure = Figure(figsize=(1.9 + 0.86 * columns, 0.9 + top[-1]), layout="constrained")
     ax = figure.subplots()
     shades, scale = colormaps["RdBu"], Normalize(-limit, limit)
     for (i, j), value in np.ndenumerate(distance.to_numpy(dtype=float)):
-        known = not np.isnan(value)
+        known, cell = not np.isnan(value), str(text.iat[i, j])
         color = shades(scale(np.clip(value, -limit, limit))) if known else "#FFFFFF"
-        ax.add_patch(Rectangle((j, i), 1, 1, facecolor=color, edgecolor=FAINT, linewidth=0.8))
-        cell = str(text.iat[i, j])
-        dark = known and abs(value) > 0.7 * limit
-        ink = "white" if dark else "#888888" if cell.startswith("no ") else INK
-        ax.text(j + 0.5, i + 0.5, cell, ha="center", va="center", fontsize=8, color=ink)
-    ax.set(xlim=(0, columns), ylim=(rows, 0), title=title)
-    ax.set_xticks(np.arange(columns) + 0.5, text.columns)
-    ax.set_yticks(np.arange(rows) + 0.5, text.index)
+        ax.add_patch(Rectangle((j, top[i]), 1, heights[i], facecolor=color, edgecolor=FAINT, linewidth=0.8))
+        dark, number = known and abs(value) > 0.7 * limit, cell[:1].isdigit() or cell[:1] == "-"
+        ink = "white" if dark else INK if number else "#888888"
+        ax.text(j + 0.5, top[i] + heights[i] / 2, cell, ha="center", va="center", fontsize=7.5, color=ink)
+    ax.set(xlim=(0, columns), ylim=(top[-1], 0), title=title)
+    ax.set_xticks(np.arange(columns) + 0.5, text.columns, fontsize=8)
+    ax.set_yticks(top[:-1] + heights / 2, text.index, fontsize=8)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

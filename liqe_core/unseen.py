@@ -32,24 +32,25 @@ def measure_unseen(
         trained_on: sets that the model learned from, which are not unseen.
 
     Returns:
-        A row a set and metric (`dataset`, `metric`, `value`, `pictures`), and for every other set the reason.
+        A row a set and metric (`dataset`, `metric`, `value`, `pictures`), and for every other set the
+        reason: a few words, a colon, the whole.
     """
     rows, reasons = [], {}
     for name in names:
         if name in trained_on:
-            reasons[name] = "the model was trained on it"
+            reasons[name] = "trained on it: the set is not unseen for this model"
             continue
         if missing := what_is_missing(name):
             reasons[name] = missing
             continue
         if model is None:
-            reasons[name] = "no model to test"
+            reasons[name] = "no model: none was given, and no run is finished"
             continue
         try:
             of = get(name)
             quality = expected_quality(predict(model, of, range(len(of)))).numpy()
         except (ValueError, OSError) as error:  # damaged, or too small for a crop: the other sets still count
-            reasons[name] = " ".join(str(error).split())
+            reasons[name] = f"no result: {' '.join(str(error).split())}"
             continue
         mos = of.table["mos"].to_numpy(float)
         if why := evaluate.reason(quality, mos):
@@ -67,5 +68,5 @@ def what_is_missing(name: str) -> str:
     except ManifestError:
         return "no manifest: this project does not read the data set yet"
     if found.state == "absent":
-        return f"pictures not here: {found.next}"
+        return f"no pictures: {found.next}"
     return ""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from liqe_core import notebooks
+from liqe_core.prompts import VARIANTS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
@@ -115,6 +116,74 @@ def test_training_leaves_runs_and_their_measures(executed):
     for run in (folder / "train").iterdir():
         assert json.loads((run / "settings.json").read_text())["settings"]["name"] == "smoke"
         assert (run / "best_average.safetensors").exists()
+
+
+def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
+    folder, _ = executed
+    out = folder / "03_ablations"
+    runs = pd.read_csv(out / "runs.csv")
+    assert runs["all else equal"].all() and (runs.groupby("study")["steps"].nunique() == 1).all()
+    table = pd.read_csv(out / "ablation_variant.csv").set_index("level")
+    assert list(table.index) == list(VARIANTS) and table["trained_briefly"].all(), "no sweep ran before"
+    runs = pd.read_csv(out / "ablation_variant_runs.csv").set_index("level")["value"]
+    difference = runs - runs["quality"]
+    assert table["difference"].iloc[1:].to_numpy() == pytest.approx(difference[table.index[1:]].to_numpy())
+    assert table["paper"].notna().tolist() == [True, False, True, True]
+    assert table.loc["quality+scene", "paper_reason"]
+    excluded = pd.read_csv(out / "excluded.csv")
+    full = (folder / "train").glob("*/settings.json")
+    longer = {p.parent.name for p in full if json.loads(p.read_text())["settings"]["epochs"] == 3}
+    assert len(longer) == 2, "of the two sessions that 02 trained"
+    assert set(excluded["run"]) >= longer and excluded["reason"].str.contains("epochs: 1 -> 3").any()
+    weights = pd.read_csv(out / "loss_weights.csv")
+    assert (weights.filter(like="_weight").stack().dropna() == 1).all(), "one epoch: all weights are still 1"
+    assert set(pd.read_csv(out / "crops_in_testing.csv")["crops"]) == {1, 5, 15}
+
+
+def test_paper_tables_say_why_a_cell_is_blank(executed):
+    folder, _ = executed
+    out = folder / "04_paper_tables"
+    compared = pd.read_csv(out / "within_set_compared.csv")
+    assert compared["ours"].isna().all() and compared["reason"].str.startswith("no run: ").all()
+    koniq = compared[(compared["dataset"] == "koniq10k") & (compared["metric"] == "SRCC")]
+    assert set(koniq["published"]) == {0.919, 0.928} and koniq["differs"].notna().any()
+    unseen = pd.read_csv(out / "unseen.csv")
+    assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])
+    accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
+    assert accuracies.loc["SRCC", "sessions"] == 2
+    results = pd.read_csv(folder / "02_multitask_training" / "results.csv")
+    mean = results.loc[results["checkpoint"] == "average", "scene_accuracy"].mean()
+    assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
+    counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
+    assert counts.to_numpy().sum() == 12, "the test part: one photograph, 4 distortions, 3 levels"
+
+
+def test_gmad_pairs_are_the_extremes_of_their_level(executed):
+    folder, _ = executed
+    out = folder / "06_gmad"
+    scores = pd.read_csv(out / "scores.csv").set_index("image")
+    assert list(scores.columns) == ["Q", "Q+S", "Q+D", "Q+S+D", "sharpness", "error"] and len(scores) == 12
+    pairs = pd.read_csv(out / "pairs.csv")
+    assert len(pairs) == 4 and (pairs["reason"].isna()).any()
+    for row in pairs[pairs["reason"].isna()].itertuples():
+        level = scores[scores[row.defender].between(row.low - 1e-9, row.high + 1e-9)][row.attacker]
+        assert row.gap == pytest.approx(level.max() - level.min())
+    attack = pd.read_csv(out / "attack.csv", index_col="attacker")
+    fought = attack.stack().dropna()
+    assert attack.shape == (5, 5) and len(fought) == 20 and fought.between(0, 100).all()
+
+
+def test_realignment_takes_planted_scales_back(executed):
+    folder, _ = executed
+    out = folder / "07_realignment"
+    check = pd.read_csv(out / "check.csv").set_index("dataset")
+    assert (check["error after"] < 0.25).all()
+    warped = check.drop(index="plain")
+    assert (warped["error before"] > 2 * warped["error after"]).all()
+    curves = pd.read_csv(out / "curves.csv")
+    assert len(curves) == 4 and (curves["shift"].notna() | curves["reason"].notna()).all()
+    scores = pd.read_csv(out / "scores.csv")
+    assert len(scores) == 57 and scores["image"].is_unique
 
 
 def test_every_figure_is_a_picture_with_something_on_it(executed):
