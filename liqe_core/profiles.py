@@ -43,6 +43,8 @@ class Profile:
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
+        keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those of
+            the last validation, where the validation part is too small to choose by.
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
         freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none.
@@ -77,6 +79,7 @@ class Profile:
     session: int = 1
     seed: int = 20200626
     validate_every: int = 1
+    keep: str = "best"
     test_every: int = 0
     freeze: str = ""
     precision: str = "float32"
@@ -93,6 +96,7 @@ class Profile:
             ("schedule", SCHEDULES),
             ("batch_norm", ("frozen", "learned")),
             ("weighting", tuple(WEIGHTINGS)),
+            ("keep", ("best", "last")),
             ("precision", PRECISIONS),
             ("freeze", FROZEN),
         ):
@@ -171,6 +175,7 @@ PROFILES = {
             warmup_steps=20,
             batch_norm="learned",
             validate_every=2,
+            keep="last",  # two photographs are too few to choose by
         ),
         Profile(
             name="open",

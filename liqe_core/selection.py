@@ -14,11 +14,12 @@ CRITERIA = {
 }
 
 
-def improved(best: dict[str, float], row: Mapping) -> list[str]:
+def improved(best: dict[str, float], row: Mapping, keep: str = "best") -> list[str]:
     """The criteria by which an epoch is better than all before it; an equal one is not.
 
     Args:
         best: the best value so far, by criterion; brought up to date.
+        keep: ``best``; or ``last``, by which the latest epoch that was validated passes for better.
         row: what validation found. A measure that is NaN (a correlation with constant predictions) is left
             out of a mean; where all are, the epoch is the worst possible, but is kept if it is the first.
 
@@ -32,7 +33,7 @@ def improved(best: dict[str, float], row: Mapping) -> list[str]:
             continue
         defined = [value for value in values if not math.isnan(value)]
         value = sum(defined) / len(defined) if defined else -math.inf
-        if criterion not in best or value > best[criterion]:
+        if keep == "last" or criterion not in best or value > best[criterion]:
             best[criterion] = value
             better.append(criterion)
     return better

@@ -185,7 +185,7 @@ class Run:
         if self.settings.test_every and number % self.settings.test_every == 0:
             row |= {f"test_{name}": value for name, value in self.measured("test").items()}
         row["evaluation_seconds"] = time.perf_counter() - started
-        for criterion in improved(self.best, row):
+        for criterion in improved(self.best, row, self.settings.keep):
             if self.ranks.leads:
                 recipe = self.settings.to_dict() | row
                 self.model.save(self.folder / f"best_{criterion}.safetensors", recipe=recipe)

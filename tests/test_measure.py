@@ -62,6 +62,9 @@ def test_an_epoch_is_kept_under_what_it_is_best_at():
     assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.4, "distortion_accuracy": 0.3}) == every
     assert best["average"] == pytest.approx(0.4)
     assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.6, "distortion_accuracy": 0.0}) == ["scene"]
+    worse = {"srcc": 0.1, "scene_accuracy": 0.1, "distortion_accuracy": 0.1}
+    assert improved(dict(best), worse, keep="last") == every
+    assert improved(dict(best), {"learning_rate": 1.0}, keep="last") == []  # not validated
     assert improved(best, {"learning_rate": 1.0}) == []  # not validated
     assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first is kept, whatever it is
     only_quality = {}
