@@ -43,8 +43,8 @@ class Profile:
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
-        keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those of
-            the last validation, where the validation part is too small to choose by.
+        keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those
+            of the last validation, where the validation part is too small to choose by.
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
         freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none.

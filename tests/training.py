@@ -18,6 +18,7 @@ SELECTION = {
     "kinds": (1, 10, 11),
     "levels": (1, 5),
     "size": (96, 72),
+    "views": ("whole",),
 }
 
 
