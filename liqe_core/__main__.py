@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from liqe_core.data_cli import add_commands as add_data_commands
 from liqe_core.sweep_cli import add_command as add_sweep_command
+from liqe_core.sweep_cli import json_or_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +109,9 @@ def _notebooks(options: argparse.Namespace) -> int:
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
     names = options.names or [name for name in notebooks.available() if not name.startswith("9")]
-    executed = notebooks.run(names, out, {"profile": options.profile} | {k: _value(v) for k, v in options.p})
+    executed = notebooks.run(
+        names, out, {"profile": options.profile} | {k: json_or_text(v) for k, v in options.p}
+    )
     page = notebooks.html_page(executed, out / "index.html")
     print()
     for one in executed:
@@ -130,19 +132,12 @@ def _train(options: argparse.Namespace) -> int:
     from liqe_core.profiles import profile
     from liqe_core.train import fit
 
-    settings = profile(options.profile, **{name: _value(text) for name, text in options.s})
+    settings = profile(options.profile, **{name: json_or_text(text) for name, text in options.s})
     folder = Path(options.out) if options.out else run_folder(settings, runs_dir(settings.name))
     results = fit(settings, sets_for(settings), folder, restart=options.restart)
     if os.environ.get("RANK", "0") == "0":
         print(f"{results.round(4).to_string(index=False)}\n\nThe run: {folder}")
     return 0
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 if __name__ == "__main__":

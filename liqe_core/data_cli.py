@@ -132,7 +132,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     from liqe_core.audits import audit
-    from liqe_core.files import atomic_path
+    from liqe_core.files import write_csv
 
     tables = []
 
@@ -149,8 +149,7 @@ def _audit(options: argparse.Namespace) -> int:
         words = table.assign(ok=table["ok"].map({True: "yes", False: "NO"}).fillna("?"))
         _print(words[["dataset", "audit", "ok", "verdict"]])
         if options.csv:
-            with atomic_path(options.csv) as part:
-                table.to_csv(part, index=False)
+            write_csv(options.csv, table)
     return failed
 
 
@@ -177,7 +176,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _labels(options: argparse.Namespace) -> int:
-    from liqe_core.files import atomic_path
+    from liqe_core.files import write_csv
     from liqe_core.labels import read_labels, summary
     from liqe_core.manifests import TRAINING_SETS
 
@@ -193,8 +192,7 @@ def _labels(options: argparse.Namespace) -> int:
         table = pd.concat(tables, ignore_index=True)
         _print(summary(table).round({"lowest": 2, "highest": 2}))
         if options.csv:
-            with atomic_path(options.csv) as part:
-                table.assign(scenes=table["scenes"].map("|".join)).to_csv(part, index=False)
+            write_csv(options.csv, table.assign(scenes=table["scenes"].map("|".join)))
     return failed
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from liqe_core.files import atomic_path
+from liqe_core.files import write_csv
 from liqe_core.images import PictureError, read_picture
 from liqe_core.journal import Journal
 from liqe_core.label_source import labels_at_hand
@@ -145,8 +145,7 @@ def verify(
                 pool.shutdown(cancel_futures=True)
         table = _report(manifest, folder, found, known)
         path = Path(report) if report else report_path(manifest, root)
-        with atomic_path(path) as part:
-            table.to_csv(part, index=False)
+        write_csv(path, table)
     return table
 
 

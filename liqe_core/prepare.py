@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from liqe_core import mini, towers
 from liqe_core.crops import CropGeometry
 from liqe_core.datasets import LabelledPictures
@@ -45,8 +47,7 @@ def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPic
         ValueError: it is not there; says what to do.
     """
     if name == "mini":
-        selection = SMOKE_SELECTION if settings.name == "smoke" else {}
-        root, labels = mini.build(**selection, progress=progress)
+        root, labels = _mini(settings, progress)
         store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
         return LabelledPictures(name, labels, store)
     manifest = load_manifest(name)
@@ -59,8 +60,12 @@ def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPic
 def picture_folder(name: str, settings: Profile) -> Path:
     """The folder that the names in a data set's label table are relative to."""
     if name == "mini":
-        return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=False)[0]
+        return _mini(settings, progress=False)[0]
     return load_manifest(name).locate()
+
+
+def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
+    return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=progress)
 
 
 def geometry_of(settings: Profile) -> CropGeometry:

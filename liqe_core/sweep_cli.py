@@ -43,7 +43,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from liqe_core.prompts import VARIANTS
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
-    changes = {name: _value(text) for name, text in options.set}
+    changes = {name: json_or_text(text) for name, text in options.set}
     grid = sweep.cells(
         options.profile, options.sessions, options.variants or VARIANTS, options.seeds, changes
     )
@@ -93,7 +93,8 @@ def _ablation(out: Path, settings) -> str:
         return table.round(3).fillna("").to_string(index=False)
 
 
-def _value(text: str) -> object:
+def json_or_text(text: str) -> object:
+    """The value of a setting as typed: JSON where it is JSON, else the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
