@@ -6,6 +6,7 @@ matrices just before: ``python -m liqe_core.benchmark_training '{"way": "tree", 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import resource
@@ -27,7 +28,7 @@ from liqe_core.precision import Precision
 from liqe_core.preflight import free_memory, step_memory
 from liqe_core.profiles import profile
 from liqe_core.text import encode_tree
-from liqe_core.training_step import build_model, build_optimizer, train_step
+from liqe_core.training_step import build_model, build_optimizer, step_allocation, train_step
 
 
 def text_pass(
@@ -136,13 +137,14 @@ def one_step(
         raise MemoryError(f"needs about {need / 1e9:.0f} GB beside the weights, {free / 1e9:.0f} GB are free")
     batch, how = random_batch(model, pictures, crops), Precision(precision, place)
     weights, times = dict.fromkeys(model.grid.axes, 1.0), []
-    for _ in range(warm_up + steps):
-        rates.append(product_rate(place, dtype))
-        wait(place)
-        started = time.perf_counter()
-        train_step(model, optimizer, batch, weights, 5e-6, precision=how)
-        wait(place)
-        times.append(time.perf_counter() - started)
+    with contextlib.nullcontext() if way == "padded" else step_allocation(settings, place):
+        for _ in range(warm_up + steps):
+            rates.append(product_rate(place, dtype))
+            wait(place)
+            started = time.perf_counter()
+            train_step(model, optimizer, batch, weights, 5e-6, precision=how)
+            wait(place)
+            times.append(time.perf_counter() - started)
     text = tuple((model.text._tokens if way == "padded" else model.text.tree.tokens).shape)
     operations = step_operations(
         model.architecture, pictures, crops, text, 4 if gradient_checkpointing else 3

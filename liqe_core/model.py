@@ -26,6 +26,10 @@ from liqe_core.prompts import PromptGrid
 from liqe_core.scoring import Picture, score_pictures
 from liqe_core.text import PromptEncoder, tokenize
 
+#: Pixels that go through the image tower together on a CPU: 24 crops of 224 x 224. With more, the tensors of
+#: a ViT-B outgrow what the C library keeps at hand, and up to a fifth of the time goes into clearing memory.
+PIXELS_AT_ONCE = 24 * 224**2
+
 
 class LIQE(nn.Module):
     """The joint model over an open_clip model and a grid of prompts.
@@ -179,13 +183,19 @@ class LIQE(nn.Module):
         Returns:
             (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.
         """
-        if crops.dtype == torch.uint8:
-            crops = normalize(crops)
-        image = F.normalize(self.clip.encode_image(crops).float(), dim=-1)
+        image = F.normalize(self._encode_image(crops).float(), dim=-1)
         text = self.text() if text is None else text
         # A similarity is multiplied by about 100: half precision would show in the answer.
         with torch.autocast(image.device.type, enabled=False):
             return self.clip.logit_scale.float().exp() * image @ text.T
+
+    def _encode_image(self, crops: Tensor) -> Tensor:
+        """(n, E): what the image tower says of each crop, not normalised."""
+        count = len(crops)
+        if crops.device.type == "cpu" and not self.training:  # a batch norm that learns needs them together
+            count = max(1, PIXELS_AT_ONCE // self.geometry.window**2)
+        parts = (normalize(part) if part.dtype == torch.uint8 else part for part in crops.split(count))
+        return torch.cat([self.clip.encode_image(part) for part in parts])
 
     def joint(self, logits: Tensor) -> Tensor:
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""

@@ -17,7 +17,7 @@ from liqe_core.profiles import Profile
 from liqe_core.resume import KEPT
 
 #: Values a token and block that wait for the backward pass, in widths of the block; measured, not derived.
-VALUES_PER_TOKEN = 23
+VALUES_PER_TOKEN = 18
 
 
 def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> list:

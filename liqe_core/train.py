@@ -31,7 +31,7 @@ from liqe_core.precision import Precision
 from liqe_core.profiles import Profile
 from liqe_core.schedules import learning_rate
 from liqe_core.selection import improved
-from liqe_core.training_step import build_model, build_optimizer, train_step
+from liqe_core.training_step import build_model, build_optimizer, step_allocation, train_step
 from liqe_core.watch import BadBatch, TrainingError, Watch, total_loss
 from liqe_core.weighting import WEIGHTINGS
 
@@ -122,7 +122,12 @@ class Run:
         """From the last saved state, or the beginning, to the last epoch."""
         self.restore()
         clock = resume.Clock(self.settings.save_seconds)
-        with resume.stop_requests() as stop_asked, self.precision.of_products(), self.bar() as bar:
+        with (
+            resume.stop_requests() as stop_asked,
+            self.precision.of_products(),
+            step_allocation(self.settings, self.ranks.device),
+            self.bar() as bar,
+        ):
             try:
                 while self.epoch < self.settings.epochs:
                     self.train_epoch(bar, clock, stop_asked)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from liqe_core.activation import use_lean_activations
 from liqe_core.datasets import Batch
 from liqe_core.distributed import Ranks
 from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+from liqe_core.memory import allocation, use_lean_mlps
 from liqe_core.model import LIQE
 from liqe_core.precision import Precision
 from liqe_core.prediction import expected_quality, marginal
@@ -24,7 +25,7 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     """The model that a profile starts from; random weights come from its seed."""
     torch.manual_seed(settings.seed)
     model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=settings.grid(), device=device)
-    use_lean_activations(model.clip)
+    use_lean_mlps(model.clip)
     if settings.freeze == "text":
         for parameter in text_parameters(model.clip):
             parameter.requires_grad_(False)
@@ -46,6 +47,13 @@ def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
         weight_decay=settings.weight_decay,
         fused=model.device.type in ("cpu", "cuda"),
     )
+
+
+def step_allocation(settings: Profile, device: torch.device) -> contextlib.AbstractContextManager:
+    """How a run's steps allocate on a CPU: for speed, or sparingly where it checkpoints."""
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    return allocation("frugal" if settings.gradient_checkpointing else "keep")
 
 
 def train_step(
@@ -74,13 +82,13 @@ def train_step(
         BadBatch: the loss or the gradient was NaN or infinite; no step was taken.
     """
     ranks, precision = ranks or Ranks(device=model.device), precision or Precision(device=model.device)
+    optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
     with precision.autocast():
         part = (parallel or model)(batch.crops.to(model.device))
     joint = ranks.gather(part, len(batch.images))
     losses = task_losses(joint, batch, model.grid.axes)
     loss = sum(weights[task] * value for task, value in losses.items())
 
-    optimizer.zero_grad(set_to_none=True)
     precision.scaler.scale(loss).backward()
     precision.scaler.unscale_(optimizer)
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

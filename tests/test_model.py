@@ -175,6 +175,19 @@ def test_bytes_are_normalised_and_floats_are_not(small_liqe):
         assert torch.equal(small_liqe(crops), small_liqe(normalize(crops)))
 
 
+def test_on_a_cpu_crops_go_through_the_tower_a_few_at_a_time(small_liqe, monkeypatch):
+    crops = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8)
+    seen, whole = [], small_liqe.logits(crops)
+    encode = small_liqe.clip.encode_image
+    monkeypatch.setattr(small_liqe.clip, "encode_image", lambda x: seen.append(len(x)) or encode(x))
+    monkeypatch.setattr("liqe_core.model.PIXELS_AT_ONCE", 3 * 32**2)
+    torch.testing.assert_close(small_liqe.logits(crops), whole, atol=1e-5, rtol=1e-5)
+    assert seen == [3, 3, 1]
+    small_liqe.train()  # as where a batch norm learns from all crops of the batch
+    small_liqe.logits(crops)
+    assert seen[3:] == [7]
+
+
 def test_crops_of_another_shape(small_liqe):
     with pytest.raises(ValueError, match=r"shape \(2, 3, 32, 32\), expected \(B, U, 3, window, window\)"):
         small_liqe(torch.zeros(2, 3, 32, 32))
