@@ -11,14 +11,16 @@ it can learn, and are never to be compared with published numbers. See ``data_ma
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
 import io
+import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +41,9 @@ SEED = 2023
 #: model that sees both learns that a soft picture need not be a blurred one.
 VIEWS = ("whole", "detail")
 
+#: How many more times a photograph is used for training, from another view for every distortion and level.
+VARIED = 2
+
 
 def build(
     root: str | os.PathLike | None = None,
@@ -47,6 +52,7 @@ def build(
     kinds: Iterable[int | str] = range(1, 26),
     size: tuple[int, int] | None = None,
     views: Iterable[str] = VIEWS,
+    varied: int = VARIED,
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Path, pd.DataFrame]:
@@ -64,6 +70,9 @@ def build(
     levels, kinds: a selection of 1..5 and of 1..25 (or KADID-10k's names).
     size: width and height of every picture; by default the manifest's.
     views: which of `VIEWS` to make of each photograph; see `prepare`.
+    varied: how many pictures more for each photograph, distortion and level, each from a view that is drawn
+        for it alone; see `vary`. They are trained on only: in a session that validates or tests on their
+        photograph they are on no side.
     workers: threads, by default one a core. The work is in libraries that let go of the interpreter:
         measured, two threads are as fast as two processes, without the traps of forking a notebook.
 
@@ -71,8 +80,8 @@ def build(
     -------
     The folder and a table with a row an image: ``dataset`` ("mini"), ``image`` (relative to the folder),
     ``mos`` (1..5), ``distortion`` (the label files' word), ``distortion_group`` (one of the eleven),
-    ``scenes`` (a tuple), ``reference`` (the photograph), ``session_1`` .. ``session_10`` ("train", "val" or
-    "test"; all pictures of a photograph are on one side).
+    ``scenes`` (a tuple), ``reference`` (the photograph), ``session_1`` .. ``session_10`` ("train", "val",
+    "test", or nothing; no photograph is on two sides).
 
     A grey photograph does not get the four distortions that only show in color.
 
@@ -82,81 +91,122 @@ def build(
     package no longer carries a photograph.
     """
     manifest = read_manifest()
-    names = list(manifest["photographs"] if photographs is None else dict.fromkeys(photographs))
-    if unknown := [n for n in names if n not in manifest["photographs"]]:
-        raise ValueError(f"no photograph {unknown}; the manifest has {', '.join(manifest['photographs'])}")
-    if len(names) < 3:
-        raise ValueError(f"train, val and test need a photograph each: at least three, got {names}")
-    kinds = [distortions.find(k) for k in kinds]
-    levels = list(levels)
-    if wrong := [level for level in levels if level not in distortions.LEVELS]:
-        raise ValueError(f"no level {wrong}; choose from {distortions.LEVELS}")
-
-    views = list(views)
-    if wrong := [view for view in views if view not in VIEWS]:
-        raise ValueError(f"no view {wrong}; choose from {VIEWS}")
-    size = tuple(size or manifest["size"])
-
-    files = {name: photograph_bytes(name, **manifest["photographs"][name]) for name in names}
-    opinions = manifest["opinions"]["mean"]
-    scenes = {name: tuple(manifest["photographs"][name]["scenes"]) for name in names}
-    selection = [
-        files,
-        scenes,
-        opinions,
-        [k.number for k in kinds],
-        levels,
-        size,
-        views,
-        SEED,
-        _code_version(),
-    ]
-    folder = (Path(root) if root else cache_dir("mini")) / _digest(selection)
+    chosen = _choice(manifest, photographs, levels, kinds, size, views, varied)
+    files = {name: photograph_bytes(name, **manifest["photographs"][name]) for name in chosen.photographs}
+    folder = (Path(root) if root else cache_dir("mini")) / _digest(
+        [manifest, chosen, files, SEED, _code_version()]
+    )
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
-    pictures = {(name, view): prepare(file, size, view) for name, file in files.items() for view in views}
-    rows, todo = [], []
-    splits = split(names, [n for n in names if manifest["photographs"][n].get("only_train")])
-    for name, view in pictures:
-        grey = not np.ptp(pictures[name, view], axis=2).any()
-        stem = name if view == "whole" else f"{name}-{view}"
-        for kind in kinds:
-            if grey and kind.needs_color:
-                continue
-            for level in levels:
-                image = f"images/{stem}_{kind.number:02d}_{level:02d}.png"
-                rows.append(
-                    {
-                        "dataset": "mini",
-                        "image": image,
-                        "mos": float(opinions[kind.number][level - 1]),
-                        "distortion": kind.label,
-                        "distortion_group": kind.group,
-                        "scenes": scenes[name],
-                        "reference": name,
-                        **splits.loc[name],
-                    }
-                )
-                if not (folder / image).exists():
-                    todo.append((folder / image, (name, view), kind.number, level))
+    opened = {name: _opened(file) for name, file in files.items()}
+    planned = _plan(chosen, grey={name for name, image in opened.items() if not np.ptp(image, axis=2).any()})
+    labels = _labels(manifest, planned)
+    todo = [one for one in planned if not (folder / one.image).exists()]
 
-    def make(job: tuple[Path, tuple[str, str], int, int]) -> None:
-        path, picture, number, level = job
-        seed = zlib.crc32(f"{SEED} {' '.join(picture)}".encode())
-        distorted = distortions.distort(pictures[picture], number, level, seed)
-        with atomic_path(path) as part:
-            Image.fromarray(distorted).save(part, "PNG", compress_level=1)
+    both = itertools.product(chosen.photographs, chosen.views)
+    prepared = {(name, view): prepare(opened[name], chosen.size, view) for name, view in both}
+
+    def make(one: _Picture) -> None:
+        if one.varied:
+            clean = vary(opened[one.photograph], chosen.size, np.random.default_rng(one.seed))
+        else:
+            clean = prepared[one.photograph, one.view]
+        pixels = distortions.distort(clean, one.kind, one.level, one.seed)
+        with atomic_path(folder / one.image) as part:
+            Image.fromarray(pixels).save(part, "PNG", compress_level=1)
 
     if todo:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             done = pool.map(make, todo)
             for _ in tqdm(done, "mini data set", len(todo), unit="image", disable=not progress):
                 pass
-    labels = pd.DataFrame(rows)
     if todo or not (folder / "labels.csv").exists():
         with atomic_path(folder / "labels.csv") as part:
             labels.assign(scenes=labels.scenes.str.join(";")).to_csv(part, index=False)
     return folder, labels
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """What `build` was asked for, checked."""
+
+    photographs: tuple[str, ...]
+    kinds: tuple[int, ...]
+    levels: tuple[int, ...]
+    size: tuple[int, int]
+    views: tuple[str, ...]
+    varied: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    """One picture of the data set."""
+
+    image: str  # its file, relative to the folder
+    photograph: str
+    view: str  # one of `VIEWS`, or "varied-1", "varied-2" and so on
+    kind: int
+    level: int
+
+    @property
+    def varied(self) -> bool:
+        return self.view not in VIEWS
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn: for `VIEWS` the same at all distortions and levels, else the picture's own."""
+        return zlib.crc32(
+            f"{SEED} {self.image if self.varied else f'{self.photograph} {self.view}'}".encode()
+        )
+
+
+def _choice(manifest, photographs, levels, kinds, size, views, varied) -> _Choice:
+    known = manifest["photographs"]
+    names = tuple(known if photographs is None else dict.fromkeys(photographs))
+    if unknown := [n for n in names if n not in known]:
+        raise ValueError(f"no photograph {unknown}; the manifest has {', '.join(known)}")
+    if len(names) < 3:
+        raise ValueError(f"train, val and test need a photograph each: at least three, got {names}")
+    for what, given, choices in (("level", levels, distortions.LEVELS), ("view", views, VIEWS)):
+        if wrong := [one for one in given if one not in choices]:
+            raise ValueError(f"no {what} {wrong}; choose from {choices}")
+    numbers = tuple(distortions.find(kind).number for kind in kinds)
+    return _Choice(names, numbers, tuple(levels), tuple(size or manifest["size"]), tuple(views), varied)
+
+
+def _plan(chosen: _Choice, grey: Collection[str]) -> list[_Picture]:
+    """Every picture that is to be there. grey: the photographs to which color distortions do nothing."""
+    planned = []
+    views = chosen.views + tuple(f"varied-{i}" for i in range(1, chosen.varied + 1))
+    for name, view in itertools.product(chosen.photographs, views):
+        stem = name if view == "whole" else f"{name}-{view}"
+        for kind, level in itertools.product(chosen.kinds, chosen.levels):
+            if not (name in grey and distortions.find(kind).needs_color):
+                image = f"images/{stem}_{kind:02d}_{level:02d}.png"
+                planned.append(_Picture(image, name, view, kind, level))
+    return planned
+
+
+def _labels(manifest: dict, planned: list[_Picture]) -> pd.DataFrame:
+    photographs, opinions = manifest["photographs"], manifest["opinions"]["mean"]
+    names = list(dict.fromkeys(one.photograph for one in planned))
+    sides = split(names, [name for name in names if photographs[name].get("only_train")])
+    rows = []
+    for one in planned:
+        kind, side = distortions.find(one.kind), sides.loc[one.photograph]
+        rows.append(
+            {
+                "dataset": "mini",
+                "image": one.image,
+                "mos": float(opinions[one.kind][one.level - 1]),
+                "distortion": kind.label,
+                "distortion_group": kind.group,
+                "scenes": tuple(photographs[one.photograph]["scenes"]),
+                "reference": one.photograph,
+                **(side.where(side == "train", None) if one.varied else side),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def read_labels(folder: str | os.PathLike) -> pd.DataFrame:
@@ -196,25 +246,45 @@ def open_photograph(name: str) -> Image.Image:
     photographs = read_manifest()["photographs"]
     if name not in photographs:
         raise ValueError(f"no photograph {name!r}; the manifest has {', '.join(photographs)}")
-    with Image.open(io.BytesIO(photograph_bytes(name, **photographs[name]))) as opened:
-        return opened.convert("RGB")
+    return _opened(photograph_bytes(name, **photographs[name]))
 
 
-def prepare(file: bytes, size: tuple[int, int], view: str = "whole") -> np.ndarray:
-    """(height, width, 3) uint8: a view of a photograph.
+def prepare(photograph: Image.Image, size: tuple[int, int], view: str = "whole") -> np.ndarray:
+    """(height, width, 3) uint8: a view of an RGB photograph.
 
     ``whole``: the largest centred part of that shape, resized with antialiasing. ``detail``: the middle at
     full resolution, cut to the size; of a photograph that is smaller, the same as ``whole``.
     """
-    with Image.open(io.BytesIO(file)) as opened:
-        image = opened.convert("RGB")
-    scale = min(image.width / size[0], image.height / size[1])
+    scale = min(photograph.width / size[0], photograph.height / size[1])
     if view == "detail":
         scale = min(scale, 1)
     width, height = size[0] * scale, size[1] * scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
+    left, top = (photograph.width - width) / 2, (photograph.height - height) / 2
     box = (left, top, left + width, top + height)
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box=box))
+    return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(height, width, 3) uint8: a view of an RGB photograph that no other picture has.
+
+    A part of any scale between `prepare`'s ``detail`` and ``whole`` and at any place, in any of the eight
+    orientations; tones bent by a power (the exponent's logarithm is normal with deviation 0.3) and, every
+    other time, the color channels in another order. A model that is shown each photograph in two views only
+    learns the photographs by heart: a dozen of them have to stand for all contents.
+    """
+    if rng.random() < 0.5:
+        photograph = photograph.transpose(Image.Transpose.ROTATE_90)
+    largest = min(photograph.width / size[0], photograph.height / size[1])
+    scale = largest ** rng.random() if largest > 1 else largest  # evenly between 1 and it, on a log scale
+    width, height = size[0] * scale, size[1] * scale
+    left, top = rng.uniform(0, photograph.width - width), rng.uniform(0, photograph.height - height)
+    box = (left, top, left + width, top + height)
+    view = np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
+    view = view[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    if rng.random() < 0.5:
+        view = view[..., rng.permutation(3)]
+    exponent = np.exp(rng.normal(0, 0.3))
+    return np.round(255 * (view / 255) ** exponent).astype(np.uint8)
 
 
 def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
@@ -229,6 +299,11 @@ def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
     sides = np.array(["val"] * n_val + ["test"] * n_test + ["train"] * (len(drawn) - n_val - n_test))
     columns = {s: np.random.default_rng((SEED, i)).permutation(sides) for i, s in enumerate(SESSIONS, 1)}
     return pd.DataFrame(columns, index=drawn).reindex(names, fill_value="train")
+
+
+def _opened(file: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(file)) as opened:
+        return opened.convert("RGB")
 
 
 def mean_opinions(label_file: str | os.PathLike) -> pd.DataFrame:

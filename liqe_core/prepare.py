@@ -28,6 +28,7 @@ SMOKE_SELECTION = {
     "levels": (1, 3, 5),
     "size": (96, 72),
     "views": ("whole",),
+    "varied": 1,
 }
 
 

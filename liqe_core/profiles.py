@@ -168,13 +168,14 @@ PROFILES = {
             architecture="LIQE-mini",
             pretrained=None,
             batch_sizes={"mini": 32},
-            epochs=10,
+            epochs=25,
             steps=100,
-            learning_rate=1e-3,
+            crops=1,
+            learning_rate=2e-3,
             schedule="cosine",
             warmup_steps=20,
             batch_norm="learned",
-            validate_every=2,
+            validate_every=5,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(

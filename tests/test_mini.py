@@ -1,6 +1,5 @@
 """The embedded data set: whole, reproducible, and no photograph on two sides."""
 
-import io
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from PIL import Image
 from liqe_core import distortions, mini
 
 SMALL = {"photographs": ["coffee", "camera", "china"], "kinds": [1, 7, 10], "levels": [2, 5]}
-SMALL |= {"size": (96, 72), "views": ["whole"], "progress": False}
+SMALL |= {"size": (96, 72), "views": ["whole"], "varied": 0, "progress": False}
 COLUMNS = ["dataset", "image", "mos", "distortion", "distortion_group", "scenes", "reference", *mini.SESSIONS]
 
 
@@ -44,8 +43,7 @@ def test_pictures_are_the_distorted_photographs(small):
     for name in labels.image:
         with Image.open(folder / name) as image:
             assert image.size == (96, 72) and image.mode == "RGB"
-    entry = mini.read_manifest()["photographs"]["china"]
-    clean = mini.prepare(mini.photograph_bytes("china", **entry), (96, 72))
+    clean = mini.prepare(mini.open_photograph("china"), (96, 72))
     blurred = distortions.distort(clean, "gaussian blur", 5)
     assert np.array_equal(np.asarray(Image.open(folder / "images/china_01_05.png")), blurred)
 
@@ -86,7 +84,13 @@ def test_the_cache_folder_is_the_default(tmp_path, monkeypatch):
 
 
 def test_killed_build_goes_on(tmp_path):
-    what = {"photographs": SMALL["photographs"], "levels": [5], "views": ["whole"], "progress": False}
+    what = {
+        "photographs": SMALL["photographs"],
+        "levels": [5],
+        "views": ["whole"],
+        "varied": 0,
+        "progress": False,
+    }
     code = f"from liqe_core import mini; mini.build({str(tmp_path)!r}, **{what!r})"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(mini.__file__).parents[1])
     deadline = time.monotonic() + 60
@@ -143,10 +147,49 @@ def test_two_views_of_a_photograph_are_on_the_same_side(tmp_path):
 
 def test_detail_is_the_middle_as_it_is():
     noise = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(file := io.BytesIO(), "PNG")
-    assert np.array_equal(mini.prepare(file.getvalue(), (100, 80), "detail"), noise[60:140, 100:200])
-    large = mini.prepare(file.getvalue(), (600, 400), "detail")
-    assert np.array_equal(large, mini.prepare(file.getvalue(), (600, 400))) and large.shape == (400, 600, 3)
+    photograph = Image.fromarray(noise)
+    assert np.array_equal(mini.prepare(photograph, (100, 80), "detail"), noise[60:140, 100:200])
+    large = mini.prepare(photograph, (600, 400), "detail")
+    assert np.array_equal(large, mini.prepare(photograph, (600, 400))) and large.shape == (400, 600, 3)
+
+
+def test_varied_views_are_for_training_alone(tmp_path):
+    folder, labels = mini.build(tmp_path, **SMALL | {"varied": 2})
+    assert len(labels) == 3 * 16 and labels.image.is_unique
+    pd.testing.assert_frame_equal(mini.read_labels(folder), labels)
+    varied = labels.image.str.contains("-varied-")
+    assert varied.sum() == 2 * 16
+    for session in mini.SESSIONS:
+        assert set(labels[session][varied].dropna()) == {"train"}
+        assert set(labels[session][~varied]) == {"train", "val", "test"}
+        # On the training side exactly where its photograph is.
+        side = labels[~varied].groupby("reference")[session].first()
+        assert ((labels[session] == "train") == (labels.reference.map(side) == "train")).all()
+    one, two = (np.asarray(Image.open(folder / f"images/china-varied-{i}_10_02.png")) for i in (1, 2))
+    assert one.shape == two.shape == (72, 96, 3) and not np.array_equal(one, two)
+
+
+def test_a_varied_view_is_a_part_turned_and_bent():
+    # Red falls from left to right, green from top to bottom, blue is 0: whatever part is seen, in whatever
+    # orientation, two channels vary along one side each, and one stays black.
+    across, down = np.meshgrid(np.linspace(250, 20, 400), np.linspace(250, 20, 300))
+    photograph = Image.fromarray(np.stack([across, down, 0 * down], axis=2).astype(np.uint8))
+    seen = set()
+    for seed in range(40):
+        view = mini.vary(photograph, (60, 40), np.random.default_rng(seed)).astype(float)
+        assert view.shape == (40, 60, 3)
+        along_x, along_y = (np.abs(np.diff(view, axis=axis)).mean(axis=(0, 1)) > 0.05 for axis in (1, 0))
+        black = view.max(axis=(0, 1)) == 0
+        assert black.sum() == along_x.sum() == along_y.sum() == 1 and not (along_x & along_y).any()
+        red = np.flatnonzero(along_x)[0]  # or green, where it was turned
+        rises = (view[0, -1, red] > view[0, 0, red], view[-1, 0, along_y] > view[0, 0, along_y])
+        seen.add((int(red), int(np.flatnonzero(black)[0]), bool(rises[0]), bool(rises[1][0])))
+    assert {s[:2] for s in seen} == {(i, j) for i in range(3) for j in range(3) if i != j}
+    assert {s[2:] for s in seen} == {(a, b) for a in (False, True) for b in (False, True)}
+    again = mini.vary(photograph, (60, 40), np.random.default_rng(0))
+    assert np.array_equal(again, mini.vary(photograph, (60, 40), np.random.default_rng(0)))
+    small = mini.vary(photograph.resize((45, 30)), (60, 40), np.random.default_rng(0))
+    assert small.shape == (40, 60, 3)
 
 
 def test_no_photograph_on_both_sides(small):
@@ -160,11 +203,9 @@ def test_prepare_crops_the_middle():
     # Red, green, blue side by side; a square cut from the middle of a wide strip sees the green only.
     strip = np.zeros((100, 240, 3), np.uint8)
     strip[:, :60, 0] = strip[:, 60:180, 1] = strip[:, 180:, 2] = 255
-    Image.fromarray(strip).save(file := io.BytesIO(), "PNG")
-    assert np.array_equal(
-        mini.prepare(file.getvalue(), (50, 50)), np.tile(np.uint8([0, 255, 0]), (50, 50, 1))
-    )
-    assert mini.prepare(file.getvalue(), (120, 50)).shape == (50, 120, 3)
+    photograph = Image.fromarray(strip)
+    assert np.array_equal(mini.prepare(photograph, (50, 50)), np.tile(np.uint8([0, 255, 0]), (50, 50, 1)))
+    assert mini.prepare(photograph, (120, 50)).shape == (50, 120, 3)
 
 
 def test_bad_requests_are_named(tmp_path):
@@ -176,6 +217,8 @@ def test_bad_requests_are_named(tmp_path):
         mini.build(tmp_path, kinds=[26])
     with pytest.raises(ValueError, match=r"no level \[0\]"):
         mini.build(tmp_path, levels=[0, 1])
+    with pytest.raises(ValueError, match=r"no view \['upside down'\]; choose from .*whole"):
+        mini.build(tmp_path, views=["upside down"])
     assert not list(tmp_path.iterdir())
 
 

@@ -19,6 +19,7 @@ SELECTION = {
     "levels": (1, 5),
     "size": (96, 72),
     "views": ("whole",),
+    "varied": 0,
 }
 
 
