@@ -69,7 +69,7 @@ def steps(cases: Sequence[Mapping], steps: int = 2, **common) -> pd.DataFrame:
 
     Args:
         cases: settings of `one_step`, such as ``{"way": "padded", "pictures": 6}``.
-        steps: measured in each, after one that is not.
+        steps: measured in each that does not say how many, after one that is not.
         common: settings for all of them.
 
     Returns:
@@ -77,7 +77,7 @@ def steps(cases: Sequence[Mapping], steps: int = 2, **common) -> pd.DataFrame:
     """
     rows = []
     for case in cases:
-        settings = {**common, **case, "steps": steps}
+        settings = {"steps": steps, **common, **case}
         command = [sys.executable, "-m", "liqe_core.benchmark_training", json.dumps(settings)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         if done.returncode == 0:
