@@ -168,14 +168,14 @@ PROFILES = {
             architecture="LIQE-mini",
             pretrained=None,
             batch_sizes={"mini": 32},
-            epochs=25,
+            epochs=16,
             steps=100,
             crops=1,
             learning_rate=2e-3,
             schedule="cosine",
             warmup_steps=20,
             batch_norm="learned",
-            validate_every=5,
+            validate_every=4,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(
