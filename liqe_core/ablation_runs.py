@@ -10,9 +10,9 @@ import pandas as pd
 
 from liqe_core.ablations import FinishedRun, Study, alike, comparable, read_runs
 from liqe_core.datasets import LabelledPictures
-from liqe_core.prepare import run_folder, sets_for
+from liqe_core.prepare import sets_for
 from liqe_core.profiles import Profile
-from liqe_core.train import fit
+from liqe_core.side_by_side import fit_all
 
 
 class Found(NamedTuple):
@@ -58,7 +58,7 @@ def find_or_train(
         brief: of those to train where there are none; see `ablations.brief`.
         root: run folders are in ``root/train``.
         repeat: session and seed of a brief run.
-        sets: the profile's data sets, where the caller has them.
+        sets: what `prepare.sets_for` gives, where the caller has it.
     """
     there, unread = read_runs(root)
     runs, excluded = alike(there, settings, study)
@@ -66,9 +66,8 @@ def find_or_train(
         return Found(runs, pd.concat([unread, excluded], ignore_index=True), settings, False)
     session, seed = repeat
     sets = sets_for(brief, progress) if sets is None else sets
-    for level in study.levels:
-        run = brief.override(**{study.setting: level, "session": session, "seed": seed})
-        fit(run, sets, run_folder(run, root), progress)
+    of_levels = [{study.setting: level, "session": session, "seed": seed} for level in study.levels]
+    fit_all([brief.override(**level) for level in of_levels], sets, root, progress=progress)
     there, unread = read_runs(root)
     runs, excluded = alike(there, brief, study)
     return Found(runs, pd.concat([unread, excluded], ignore_index=True), brief, True)

@@ -8,6 +8,7 @@ which the model calls on whatever device it is on.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -80,16 +81,19 @@ class CropGeometry:
         long = int(self.resize_to * long / short)
         return (self.resize_to, long) if width <= height else (long, self.resize_to)
 
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a few geometries a process, asked at every picture)
     def windows(self, width: int, height: int) -> np.ndarray:
         """The top-left corners of all windows, row by row, of a picture of that size (after shrinking).
 
         Returns:
-            (n, 2) int array of (y, x); n = 0 when a side is shorter than the window.
+            (n, 2) read-only int array of (y, x); n = 0 when a side is shorter than the window.
         """
         stride = self.wide_stride if max(width, height) >= self.wide_from else self.stride
         ys = np.arange(0, height - self.window + 1, stride)
         xs = np.arange(0, width - self.window + 1, stride)
-        return np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+        corners = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+        corners.flags.writeable = False
+        return corners
 
     def test_windows(self, width: int, height: int) -> np.ndarray:
         """The (y, x) of the windows used in testing: number ``i * (n // count)`` of all n, i < count."""

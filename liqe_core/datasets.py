@@ -160,6 +160,7 @@ class TrainingBatches:
         self._sizes = [batch_sizes[s.name] for s in sets]
         self._rows = [s.part(session, "train") for s in sets]
         self._targets = [targets(s.table, grid) for s in sets]
+        self._names = [[f"{s.name}/{image}" for image in s.table["image"]] for s in sets]
 
     def rows(self, epoch: int, step: int) -> list[np.ndarray]:
         """The row numbers drawn from each set at a step."""
@@ -190,7 +191,7 @@ class TrainingBatches:
         return Batch(
             torch.stack(crops),
             dataset=torch.tensor([number for number, _ in places]),
-            images=tuple(f"{self.sets[n].name}/{self.sets[n].table['image'].iloc[row]}" for n, row in places),
+            images=tuple(self._names[number][row] for number, row in places),
             **parts,
         )
 
@@ -200,9 +201,8 @@ class TrainingBatches:
         pixels = self.sets[number].pictures[row]
         windows = self.geometry.windows(pixels.shape[1], pixels.shape[0])
         if len(windows) == 0:
-            of = self.sets[number]
             raise ValueError(
-                f"{of.name}/{of.table['image'].iloc[row]}: {pixels.shape[1]} x {pixels.shape[0]}, "
+                f"{self._names[number][row]}: {pixels.shape[1]} x {pixels.shape[0]}, "
                 f"smaller than a crop of {self.geometry.window}; leave it out of the table"
             )
         chosen = windows[rng.integers(len(windows), size=self.crops)]
