@@ -111,6 +111,7 @@ def test(
     Checkpoints of one epoch are one model and are measured once.
     """
     ranks = ranks or Ranks()
+    ranks.wait()  # for the one that writes the checkpoints: all must find the same
     frames, of_epoch = [], {}
     for path in sorted(Path(folder).glob("best_*.safetensors")):
         epoch = read_recipe(path).get("epoch", path)

@@ -1,11 +1,13 @@
 """What each of two processes does for test_distributed.py: torchrun two_processes.py PICTURES FOLDER."""
 
 import sys
+import time
 from pathlib import Path
 
 import torch
 from training import settings, small_set
 
+from liqe_core import LIQE
 from liqe_core.distributed import together
 from liqe_core.loader import read_ahead
 from liqe_core.train import Run, fit
@@ -26,6 +28,13 @@ def sets(root: Path) -> list:
 #: Pictures of the two sets in a batch, by test: shares of 3 and 2, of 3 and 3, and one of them empty.
 BATCHES = {"odd": {"one": 3, "other": 2}, "even": {"one": 2, "other": 4}, "last": {"one": 11, "other": 11}}
 FITTED = {"batch_sizes": BATCHES["odd"], "epochs": 2, "steps": 2, "save_seconds": 0}
+
+
+def save_slowly(*args, save=LIQE.save, **kwargs) -> None:
+    """As on a slow disk: the other process comes to the test while the leader still writes checkpoints."""
+    time.sleep(0.5)
+    save(*args, **kwargs)
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -50,3 +59,5 @@ if __name__ == "__main__":
         assert "disagree about their rank: [0, 1]" in str(error)
     results = fit(settings(**FITTED), pictures, folder / "run", progress=False)
     results.to_csv(folder / f"results_{ranks.rank}.csv", index=False)
+    LIQE.save = save_slowly
+    fit(settings(**FITTED | {"epochs": 1}), pictures, folder / "slow", progress=False)
