@@ -168,14 +168,14 @@ PROFILES = {
             architecture="LIQE-mini",
             pretrained=None,
             batch_sizes={"mini": 32},
-            epochs=16,
+            epochs=40,
             steps=100,
             crops=1,
             learning_rate=2e-3,
             schedule="cosine",
             warmup_steps=20,
             batch_norm="learned",
-            validate_every=4,
+            validate_every=10,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(
