@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -15,12 +17,10 @@ def step_bars(table: pd.DataFrame) -> Figure:
 
     Args:
         table: ``way, pictures, crops, gradient_checkpointing, best_seconds, floor_seconds, peak_gb``; rows
-            without a time (no memory for it) are told, not drawn.
+            without a time (no memory for it) are told, not drawn. ``precision`` and ``compile`` are named
+            where they are there and not float32 and false.
     """
-    names = [
-        f"{row.way}, {row.pictures} x {row.crops}" + (", checkpointed" if row.gradient_checkpointing else "")
-        for row in table.itertuples()
-    ]
+    names = [_case_name(row) for row in table.to_dict("records")]
     figure = Figure(figsize=(10, 1.2 + 0.5 * len(table)), layout="constrained")
     time, memory = figure.subplots(1, 2, sharey=True)
     colors = [WAY_COLORS[way] for way in table["way"]]
@@ -45,6 +45,17 @@ def step_bars(table: pd.DataFrame) -> Figure:
     time.set_yticks(range(len(table)), names)
     time.invert_yaxis()
     return figure
+
+
+def _case_name(case: Mapping) -> str:
+    """What was measured, such as "tree, 48 x 3, checkpointed"."""
+    words = [case["way"], f"{case['pictures']} x {case['crops']}"]
+    if case.get("precision", "float32") != "float32":
+        words.append(case["precision"])
+    for setting, word in (("gradient_checkpointing", "checkpointed"), ("compile", "compiled")):
+        if case.get(setting) is True:
+            words.append(word)
+    return ", ".join(words)
 
 
 def trie_growth(table: pd.DataFrame) -> Figure:

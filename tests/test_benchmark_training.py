@@ -97,6 +97,9 @@ def test_figures_draw_what_was_measured_and_tell_what_was_not():
     assert [bar.get_width() for bar in time.patches] == [0, 2.0]
     assert [text.get_text() for text in memory.texts] == ["no memory for it", " 3"]
     assert [label.get_text() for label in time.get_yticklabels()][1] == "tree, 48 x 3, checkpointed"
+    half = table.assign(precision=["float32", "float16"], compile=[False, True])
+    names = [label.get_text() for label in plots_benchmarks.step_bars(half).axes[0].get_yticklabels()]
+    assert names == ["padded, 6 x 3", "tree, 48 x 3, float16, checkpointed, compiled"]
     trie = pd.DataFrame(
         {"prompts": [5, 50], "padded_tokens": [9, 90], "packed_tokens": [3, 30], "tree_nodes": [2, 20]}
     )
@@ -106,12 +109,25 @@ def test_figures_draw_what_was_measured_and_tell_what_was_not():
 
 def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (done,) = notebooks.run(["90_benchmarks"], tmp_path, {"profile": "smoke"}, progress=False)
+    (done,) = notebooks.run(
+        ["90_benchmarks"], tmp_path, {"profile": "smoke", "half": "bfloat16"}, progress=False
+    )
     assert done.error == ""
     folder = tmp_path / "90_benchmarks"
     steps = pd.read_csv(folder / "steps.csv")
-    assert steps["best_seconds"].gt(0).all() and steps["way"].tolist() == ["padded", "tree", "tree"]
+    assert steps["best_seconds"].gt(0).all() and steps["way"].tolist() == [
+        "padded",
+        "tree",
+        "tree",
+        "padded",
+        "tree",
+    ]
+    assert steps["pictures"].tolist() == [6, 6, 6, 48, 48] and set(steps["precision"][3:]) == {"bfloat16"}
     assert {p.name for p in folder.glob("*.png")} == {"steps.png", "trie.png"}
     ten = pd.read_csv(folder / "ten_sessions.csv").set_index("way")
     assert ten.loc["ours", "hours"] > 0
+    paper = steps[steps["pictures"] == 48].set_index("way")["best_seconds"]  # measured, so nothing is guessed
+    hours = {"public": paper["padded"], "ours": paper["tree"]}
+    for way, seconds in hours.items():
+        assert ten.loc[way, "training_hours"] == pytest.approx(10 * 80 * 200 * seconds / 3600)
     assert json.loads(done.path.read_text())["cells"]
