@@ -58,7 +58,7 @@ def find_or_train(
         brief: of those to train where there are none; see `ablations.brief`.
         root: run folders are in ``root/train``.
         repeat: session and seed of a brief run.
-        sets: what `prepare.sets_for` gives, where the caller has it.
+        sets: the profile's data sets, where the caller has them.
     """
     there, unread = read_runs(root)
     runs, excluded = alike(there, settings, study)
@@ -66,8 +66,9 @@ def find_or_train(
         return Found(runs, pd.concat([unread, excluded], ignore_index=True), settings, False)
     session, seed = repeat
     sets = sets_for(brief, progress) if sets is None else sets
-    of_levels = [{study.setting: level, "session": session, "seed": seed} for level in study.levels]
-    fit_all([brief.override(**level) for level in of_levels], sets, root, progress=progress)
+    shared = brief.override(session=session, seed=seed)
+    of_levels = [shared.override(**{study.setting: level}) for level in study.levels]
+    fit_all(of_levels, sets, root, progress=progress)
     there, unread = read_runs(root)
     runs, excluded = alike(there, brief, study)
     return Found(runs, pd.concat([unread, excluded], ignore_index=True), brief, True)

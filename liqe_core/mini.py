@@ -20,7 +20,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def build(
     labels = _labels(manifest, planned)
     todo = [one for one in planned if not (folder / one.image).exists()]
 
-    both = itertools.product(chosen.photographs, chosen.views)
+    both = itertools.product(chosen.photographs, chosen.views) if todo else ()
     prepared = {(name, view): prepare(opened[name], chosen.size, view) for name, view in both}
 
     def make(one: _Picture) -> None:
@@ -191,9 +191,14 @@ def _labels(manifest: dict, planned: list[_Picture]) -> pd.DataFrame:
     photographs, opinions = manifest["photographs"], manifest["opinions"]["mean"]
     names = list(dict.fromkeys(one.photograph for one in planned))
     sides = split(names, [name for name in names if photographs[name].get("only_train")])
+    all_sides = {name: side.to_dict() for name, side in sides.iterrows()}
+    training = {
+        name: {session: side if side == "train" else None for session, side in of.items()}
+        for name, of in all_sides.items()
+    }
     rows = []
     for one in planned:
-        kind, side = distortions.find(one.kind), sides.loc[one.photograph]
+        kind = distortions.find(one.kind)
         rows.append(
             {
                 "dataset": "mini",
@@ -203,7 +208,7 @@ def _labels(manifest: dict, planned: list[_Picture]) -> pd.DataFrame:
                 "distortion_group": kind.group,
                 "scenes": tuple(photographs[one.photograph]["scenes"]),
                 "reference": one.photograph,
-                **(side.where(side == "train", None) if one.varied else side),
+                **(training if one.varied else all_sides)[one.photograph],
             }
         )
     return pd.DataFrame(rows)
@@ -258,10 +263,7 @@ def prepare(photograph: Image.Image, size: tuple[int, int], view: str = "whole")
     scale = min(photograph.width / size[0], photograph.height / size[1])
     if view == "detail":
         scale = min(scale, 1)
-    width, height = size[0] * scale, size[1] * scale
-    left, top = (photograph.width - width) / 2, (photograph.height - height) / 2
-    box = (left, top, left + width, top + height)
-    return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
+    return _part(photograph, size, scale, (0.5, 0.5))
 
 
 def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -276,15 +278,20 @@ def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generato
         photograph = photograph.transpose(Image.Transpose.ROTATE_90)
     largest = min(photograph.width / size[0], photograph.height / size[1])
     scale = largest ** rng.random() if largest > 1 else largest  # evenly between 1 and it, on a log scale
-    width, height = size[0] * scale, size[1] * scale
-    left, top = rng.uniform(0, photograph.width - width), rng.uniform(0, photograph.height - height)
-    box = (left, top, left + width, top + height)
-    view = np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
+    view = _part(photograph, size, scale, rng.random(2))
     view = view[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
     if rng.random() < 0.5:
         view = view[..., rng.permutation(3)]
     exponent = np.exp(rng.normal(0, 0.3))
     return np.round(255 * (view / 255) ** exponent).astype(np.uint8)
+
+
+def _part(photograph: Image.Image, size: tuple[int, int], scale: float, place: Sequence[float]) -> np.ndarray:
+    """The part `scale` times `size`, resized to it; place: how much of the rest is left of it, and above."""
+    width, height = size[0] * scale, size[1] * scale
+    left, top = (photograph.width - width) * place[0], (photograph.height - height) * place[1]
+    box = (left, top, left + width, top + height)
+    return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:

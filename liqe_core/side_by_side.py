@@ -15,8 +15,7 @@ from tqdm.auto import tqdm
 
 from liqe_core.datasets import LabelledPictures
 from liqe_core.distributed import torch_device
-from liqe_core.files import runs_dir
-from liqe_core.prepare import run_folder, sets_for
+from liqe_core.prepare import run_folder
 from liqe_core.profiles import Profile
 from liqe_core.runs import is_finished
 from liqe_core.train import fit
@@ -28,15 +27,15 @@ LOOK = 1.0
 def fit_all(
     runs: Sequence[Profile],
     sets: Sequence[LabelledPictures],
-    root: str | Path | None = None,
+    root: str | Path,
     at_once: int = 0,
     progress: bool = True,
 ) -> list[pd.DataFrame]:
     """Train what is not finished of `runs`; see `train.fit`.
 
     Args:
-        sets: what `prepare.sets_for` gives for each of the runs.
-        root: run folders are in ``root/train``; default: ``runs/<profile>``.
+        sets: the data sets that the runs name.
+        root: run folders are in ``root/train``.
         at_once: how many train at the same time; 0: see `how_many`.
         progress: show a bar of the epochs of all runs; where they go one by one, each run's own.
 
@@ -47,11 +46,11 @@ def fit_all(
         torch.multiprocessing.ProcessRaisedException: a run failed, with its traceback; those beside it were
             stopped and their state was saved. Otherwise as `train.fit`.
     """
-    folders = [run_folder(run, root or runs_dir(run.name)) for run in runs]
+    folders = [run_folder(run, root) for run in runs]
     waiting = [(run, folder) for run, folder in zip(runs, folders, strict=True) if not is_finished(folder)]
     at_once = min(at_once or min(map(how_many, runs), default=1), len(waiting))
     if at_once > 1:
-        _train(waiting, at_once, progress)
+        _train(waiting, sets, at_once, progress)
     # What was trained side by side is finished, and only read here.
     return [fit(run, sets, folder, progress) for run, folder in zip(runs, folders, strict=True)]
 
@@ -63,11 +62,16 @@ def how_many(run: Profile) -> int:
     return torch.get_num_threads() if small else 1
 
 
-def _train(waiting: Sequence[tuple[Profile, Path]], at_once: int, progress: bool) -> None:
+def _train(
+    waiting: Sequence[tuple[Profile, Path]],
+    sets: Sequence[LabelledPictures],
+    at_once: int,
+    progress: bool,
+) -> None:
     threads = max(1, torch.get_num_threads() // at_once)
     shares = [waiting[start::at_once] for start in range(at_once)]
     # torch's spawn also ends the others where one fails, and all of them where this process dies.
-    training = torch.multiprocessing.spawn(_train_share, (shares, threads), at_once, join=False)
+    training = torch.multiprocessing.spawn(_train_share, (shares, sets, threads), at_once, join=False)
     total = sum(run.epochs for run, _ in waiting)
     with tqdm(total=total, unit="epoch", desc=f"{at_once} side by side", disable=not progress) as bar:
         ended = False
@@ -81,11 +85,16 @@ def _train(waiting: Sequence[tuple[Profile, Path]], at_once: int, progress: bool
             raise
 
 
-def _train_share(number: int, shares: Sequence[Sequence[tuple[Profile, Path]]], threads: int) -> None:
+def _train_share(
+    number: int,
+    shares: Sequence[Sequence[tuple[Profile, Path]]],
+    sets: Sequence[LabelledPictures],
+    threads: int,
+) -> None:
     """What one process does: the runs of its share, one after the other."""
     torch.set_num_threads(threads)
     for run, folder in shares[number]:
-        fit(run, sets_for(run, progress=False), folder, progress=False)
+        fit(run, sets, folder, progress=False)
 
 
 def _epochs(folder: Path) -> int:
