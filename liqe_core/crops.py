@@ -123,15 +123,45 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
     Raises:
         PictureError: a side is shorter than one window.
     """
-    width, height = geometry.resized(*image.size)
-    windows = geometry.test_windows(width, height)
-    if len(windows) == 0:
+    return testing_crops(np.asarray(resize(image, geometry)), geometry, name)
+
+
+def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the picture") -> Tensor:
+    """As `scoring_crops`, of the (H, W, 3) uint8 pixels of a picture that was shrunk already."""
+    _refuse_small(pixels, geometry, name)
+    return cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
+
+
+def training_crops(
+    pixels: np.ndarray, geometry: CropGeometry, count: int, rng: np.random.Generator, name: str
+) -> Tensor:
+    """Random crops: windows drawn with replacement from the grid, after a random mirroring.
+
+    Args:
+        pixels: (H, W, 3) uint8, shrunk already.
+        count: U.
+        name: what to call the picture in an error.
+
+    Returns:
+        (U, 3, window, window) uint8.
+
+    Raises:
+        PictureError: a side is shorter than one window.
+    """
+    _refuse_small(pixels, geometry, name)
+    windows = geometry.windows(pixels.shape[1], pixels.shape[0])
+    chosen = windows[rng.integers(len(windows), size=count)]
+    return cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
+
+
+def _refuse_small(pixels: np.ndarray, geometry: CropGeometry, name: str) -> None:
+    height, width, _ = pixels.shape
+    if min(height, width) < geometry.window:
         raise PictureError(
-            f"{name}: {image.width} x {image.height} pixels, but one crop is {geometry.window} x "
-            f"{geometry.window}; enlarge the picture to at least that (its score is then that of the "
-            "enlarged picture)"
+            f"{name}: {width} x {height} pixels, but one crop is {geometry.window} x "
+            f"{geometry.window}; enlarge it to at least that (its score is then that of the enlarged "
+            "picture), or leave it out"
         )
-    return cut(np.asarray(resize(image, geometry)), windows, geometry.window)
 
 
 def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where things are kept, and writing that a crash cannot tear.
+"""Where things are kept, writing that a crash cannot tear, and one process at a time at one piece of work.
 
 Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout; everything that can be made or
 fetched again goes to a cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache
@@ -8,14 +8,28 @@ folder.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import filelock
 import platformdirs
+
+if TYPE_CHECKING:
+    import pandas as pd  # it takes longer to load than all else that a command needs to start
+
+#: The folder that holds ``liqe_core/``; in a clone also notebooks, manifests and tests.
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class BusyError(OSError):
+    """Another process is at the same work; the message names it."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -31,8 +45,7 @@ def cache_dir(*parts: str) -> Path:
 
 def runs_dir(*parts: str) -> Path:
     """Where products of runs go, or a folder below it: ``runs_dir("mini")`` is ``runs/mini``."""
-    root = os.environ.get("LIQE_RUNS") or Path(__file__).resolve().parents[1] / "runs"
-    return Path(root).expanduser().joinpath(*parts)
+    return Path(os.environ.get("LIQE_RUNS") or CHECKOUT / "runs").expanduser().joinpath(*parts)
 
 
 @contextlib.contextmanager
@@ -59,6 +72,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a writer failed for want of room; some, safetensors' for one, tell it in words alone."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    told = any(f"os error {number}" in str(error) for number in full)
+    return told or getattr(error, "errno", None) in full
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Text in UTF-8, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def write_csv(path: str | os.PathLike, frame: pd.DataFrame) -> None:
     """A table without its index, whole or not at all."""
     with atomic_path(path) as part:
@@ -67,8 +93,55 @@ def write_csv(path: str | os.PathLike, frame: pd.DataFrame) -> None:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     """What JSON can hold, whole or not at all."""
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(content: object) -> str:
+    """SHA-256 of what JSON can hold (anything else as text), whatever the order of keys; in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def only_one(
+    target: str | os.PathLike,
+    wait: float = 0.0,
+    doing: str = "writing",
+    lock: str | os.PathLike | None = None,
+) -> Iterator[None]:
+    """Hold the lock for work on `target`, a file or folder; it dies with its owner, however that ends.
+
+    Args:
+        wait: seconds to wait for another holder; negative: as long as it takes.
+        doing: what the work is, for the message.
+        lock: the lock's own file. Default: one in the cache folder, so that data folders hold data and
+            read-only ones can be locked too; it keeps out processes of this machine.
+
+    Raises:
+        BusyError: another process, or another thread, holds it; says which.
+    """
+    if lock is None:
+        name = hashlib.sha256(str(Path(target).absolute()).encode()).hexdigest()[:32]
+        lock = cache_dir("locks") / f"{name}.lock"
+    holder = Path(f"{os.fspath(lock)}.holder")
+    held = filelock.FileLock(lock)
+    try:
+        held.acquire(timeout=wait)
+    except filelock.Timeout:
+        who = holder.read_text("utf-8") if holder.is_file() else "which has just begun"
+        raise BusyError(
+            f"{target}: another process is {doing} it ({who}); wait for that one to end, or stop it"
+        ) from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        held.release()
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Reading a picture: what comes out is 8-bit RGB, and what cannot be read is refused by name.
+"""Reading pictures: what comes out is 8-bit RGB, and what cannot be read is refused by name.
 
 The public code accepts files that are cut short and turns 16-bit pictures white. Here both are options, for
 those who want the very same numbers.
@@ -6,15 +6,29 @@ those who want the very same numbers.
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+
+
+#: Formats that Pillow opens and that hold no photograph: documents, films, measurements.
+NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class PictureError(ValueError):
@@ -83,6 +97,65 @@ def read_picture(
         raise PictureError(f"{path}: cannot be read ({error}); copy or download it again") from error
     with image:
         return _decoded(image, str(path), max_pixels, truncated, sixteen_bit)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """The suffixes, in lower case, of files that count as pictures: what Pillow, with the plug-ins that are
+    registered, has a reader for."""
+    known = Image.registered_extensions()
+    return frozenset(s for s, kind in known.items() if kind in Image.OPEN and kind not in NO_PHOTOGRAPHS)
+
+
+def list_pictures(folder: str | PathLike) -> list[str]:
+    """Paths of all pictures in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
+    ones. Empty where there is no such folder."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(place).relative_to(folder)
+        of_kind = (f for f in files if Path(f).suffix.lower() in suffixes() and not f.startswith("."))
+        found += [(below / name).as_posix() for name in of_kind]
+    return sorted(found)
+
+
+def pictures_in(folder: str | PathLike) -> list[str]:
+    """As `list_pictures`, of a folder that is expected to hold some.
+
+    Raises:
+        NotADirectoryError: no such folder.
+        PictureError: no picture in it.
+    """
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
+    if not (found := list_pictures(folder)):
+        raise PictureError(f"{folder}: no picture in this folder, nor in those below it")
+    return found
+
+
+def read_ahead(
+    read: Callable[[Item], Result], items: Iterable[Item], readers: int | None = None, ahead: int = 0
+) -> Iterator[Result]:
+    """`read` of each item, in their order, done by threads while whoever asks is busy with the ones before.
+
+    Pillow, NumPy and files let go of the interpreter, so threads are enough. When the caller stops, at an
+    error for one, what has not begun is not read.
+
+    Args:
+        readers: threads; default: one a core.
+        ahead: how many items are read before they are asked for; default: twice as many as readers.
+    """
+    readers = readers or os.cpu_count() or 1
+    with ThreadPoolExecutor(readers) as pool:
+        rest = iter(items)
+        waiting = deque(pool.submit(read, item) for item in islice(rest, ahead or 2 * readers))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(read, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _decoded(image: Image.Image, name: str, max_pixels, truncated: str, sixteen_bit: str) -> Image.Image:

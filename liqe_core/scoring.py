@@ -1,26 +1,30 @@
-"""Scoring picture files with a model: read ahead, batch, and keep one bad file from losing the others."""
+"""Scoring pictures with a model: read ahead, batch, and keep one bad picture from losing the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from liqe_core.crops import CropGeometry, scoring_crops
-from liqe_core.images import PictureError, read_picture
+from liqe_core.crops import scoring_crops
+from liqe_core.images import PictureError, read_ahead, read_picture
 from liqe_core.prediction import Prediction
+
+if TYPE_CHECKING:
+    from liqe_core.model import LIQE
 
 Picture = str | PathLike | Image.Image
 
 
-@torch.no_grad()
 def score_pictures(
-    model,
+    model: LIQE,
     images: Picture | Iterable[Picture],
     *,
     on_error: str = "raise",
@@ -33,51 +37,71 @@ def score_pictures(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give a number from 1")
     several = isinstance(images, Iterable) and not isinstance(images, Picture)
-    images = list(images) if several else [images]
-    names = tuple(_name(image, i) for i, image in enumerate(images))
-    joint = torch.full((len(images), *model.grid.shape), torch.nan)
-    errors: dict[int, str] = {}
-
-    modes = {module: module.training for module in model.modules()}  # a frozen batch norm stays so
-    model.eval()
-    text = None
-    try:
-        with tqdm(total=len(images), disable=not progress, unit="picture") as bar:
-            for here, crops in _read_ahead(images, names, model.geometry, batch_size):
-                for i, result in zip(here, crops, strict=True):
-                    if isinstance(result, PictureError):
-                        if on_error == "raise":
-                            raise result
-                        errors[i] = str(result)
-                good = {i: c for i, c in zip(here, crops, strict=True) if i not in errors}
-                if good:
-                    text = model.text() if text is None else text  # once: it is looked up by a hash
-                    joint[list(good)] = model.joint_of(list(good.values()), text).cpu()
-                bar.update(len(here))
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return Prediction(joint, model.grid, names, errors)
-
-
-def _read_ahead(images: Sequence[Picture], names: Sequence[str], geometry: CropGeometry, batch_size: int):
-    """Yield (positions, crops or errors) a batch; the next batch is read while the model has this one."""
+    pictures = list(images) if several else [images]
+    names = tuple(_name(picture, i) for i, picture in enumerate(pictures))
 
     def crops_of(i: int) -> Tensor | PictureError:
         try:
-            return scoring_crops(read_picture(images[i]), geometry, names[i])
+            return scoring_crops(read_picture(pictures[i]), model.geometry, names[i])
         except PictureError as error:
+            if on_error == "raise":
+                raise
             return error
 
-    batches = [range(s, min(s + batch_size, len(images))) for s in range(0, len(images), batch_size)]
-    with ThreadPoolExecutor(2) as readers:
-        ahead = [readers.submit(crops_of, i) for i in batches[0]] if batches else []
-        try:
-            for here, following in zip(batches, [*batches[1:], range(0)], strict=False):
-                reading, ahead = ahead, [readers.submit(crops_of, i) for i in following]
-                yield here, [future.result() for future in reading]
-        finally:  # when the caller stops at an error, what has not begun is not read
-            readers.shutdown(cancel_futures=True)
+    with tqdm(total=len(pictures), disable=not progress, unit="picture") as bar:
+        joint, errors = predict_joint(model, crops_of, range(len(pictures)), batch_size, 2, bar.update)
+    return Prediction(joint.cpu(), model.grid, names, errors)
+
+
+@torch.no_grad()
+def predict_joint(
+    model: LIQE,
+    crops_of: Callable[[Any], Tensor | PictureError],
+    items: Sequence,
+    batch_size: int,
+    readers: int = 1,
+    done: Callable[[int], object] = lambda count: None,
+) -> tuple[Tensor, dict[int, str]]:
+    """The joint probability of pictures, a batch at a time; the next batch is read meanwhile.
+
+    The text is embedded once. The model is left as it was, in training or evaluation mode.
+
+    Args:
+        crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
+        batch_size: pictures that go through the image tower together.
+        readers: threads that call `crops_of`.
+        done: told after each batch how many items it had.
+
+    Returns:
+        (n, Q, S, D) on the model's device, NaN for an item without crops; and the reason, by position.
+    """
+    joint = torch.full((len(items), *model.grid.shape), torch.nan, device=model.device)
+    errors: dict[int, str] = {}
+    text: Tensor | None = None
+    ahead = read_ahead(crops_of, items, readers, batch_size + readers)
+    with evaluating(model), contextlib.closing(ahead):
+        for start in range(0, len(items), batch_size):
+            here = dict(enumerate(islice(ahead, batch_size), start))
+            errors |= {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+            good = {i: crops for i, crops in here.items() if not isinstance(crops, PictureError)}
+            if good:
+                text = model.text() if text is None else text
+                joint[list(good)] = model.joint_of(list(good.values()), text)
+            done(len(here))
+    return joint, errors
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode during the block; afterwards each module as it was, since a frozen batch
+    norm stays so in training."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _name(image: Picture, position: int) -> str:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from support.data import SHARED
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,6 @@
 """environment.yml, pyproject.toml, constraints.txt, the Makefile and CI say the same."""
 
+import ast
 import re
 import tomllib
 from importlib import metadata
@@ -10,9 +11,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from setuptools import find_packages
+
+import liqe_core
 
 TOP = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((TOP / "pyproject.toml").read_text())
+PROJECT, TOOLS = SETTINGS["project"], SETTINGS["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [Requirement(r) for group in (PROJECT["dependencies"], *EXTRAS.values()) for r in group]
 
@@ -68,4 +73,18 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_every_module_is_in_the_package():
     assert PROJECT["name"] == "liqe-core"
-    assert not [p for p in (TOP / "liqe_core").iterdir() if p.is_dir() and (p / "__init__.py").exists()]
+    found = find_packages(str(TOP), include=TOOLS["setuptools"]["packages"]["find"]["include"])
+    folders = {path.parent.relative_to(TOP) for path in (TOP / "liqe_core").rglob("*.py")}
+    assert {Path(*name.split(".")) for name in found} == folders
+
+
+def test_the_ground_floor_is_the_method_and_a_wing_says_what_is_in_it():
+    top = {path.stem for path in (TOP / "liqe_core").glob("*.py")}
+    wings = [path for path in (TOP / "liqe_core").iterdir() if (path / "__init__.py").is_file()]
+    assert len(top) <= 16
+    told = set(re.findall(r"`(\w+)/?`", liqe_core.__doc__))
+    assert told >= top - {"__init__", "__main__"} | {wing.name for wing in wings}
+    for wing in wings:
+        (docstring,) = ast.parse((wing / "__init__.py").read_text()).body  # and nothing else
+        told = set(re.findall(r"`(\w+)`", docstring.value.value))
+        assert told >= {path.stem for path in wing.glob("*.py")} - {"__init__"}, wing.name

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from support.data import SHARED
 
-from liqe_core import notebooks
+from liqe_core.commands import notebooks
 from liqe_core.prompts import VARIANTS
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
 

@@ -1,0 +1,8 @@
+"""The command ``liqe``: what a user types, and what runs notebooks and sweeps for them.
+
+Read `main` first, then the module of a command: `score`, `data`, `train`, `sweep`, `notebooks`. `options` is
+what several commands read alike; of a sweep, `grid` says which runs it has and `cell` is what a worker does
+with one, without torch.
+
+May use everything.
+"""

@@ -1,0 +1,236 @@
+"""``liqe data ...``: which data sets are there, get them, check them, pack them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from liqe_core.data.manifests import Manifest
+
+
+def add_command(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command ``data`` with its own commands; each sets ``run``, a function of the options that
+    returns the exit code."""
+    data = subparsers.add_parser(
+        "data", help="data sets: list, status, fetch, unpack, verify, audit, pack, labels"
+    )
+    commands = data.add_subparsers(title="commands", dest="data_command", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], names: str, **words
+    ) -> argparse.ArgumentParser:
+        parser = commands.add_parser(name, **words)
+        if names:
+            wanted = "data set names, or paths of manifests" + ("; default: all" if names == "*" else "")
+            parser.add_argument("names", nargs=names, metavar="NAME", help=wanted)
+        parser.add_argument(
+            "--root", help="the folder that data sets are in (default: $LIQE_DATA, or the cache)"
+        )
+        parser.add_argument("--mirror", help="a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)")
+        parser.add_argument("--quiet", action="store_true", help="no progress bars")
+        parser.set_defaults(run=run)
+        return parser
+
+    command("list", _list, "", help="the data sets that there are manifests for")
+    command("status", _status, "*", help="which are there, and what to do next")
+    fetch = command("fetch", _fetch, "+", help="get what may be had without registration")
+    fetch.add_argument("--git", action="store_true", help="by git in place of an archive, where both are had")
+    fetch.add_argument("--from", dest="source", help="a clone or an archive you have, or another address")
+    unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
+    unpack.add_argument("name", metavar="NAME")
+    unpack.add_argument("archive", metavar="ARCHIVE")
+    unpack.add_argument("--password", help="for an encrypted zip")
+    verify = command("verify", _verify, "*", help="open every picture and write a report")
+    verify.add_argument("--workers", type=int, help="threads (default: one a core)")
+    audit = command("audit", _audit, "*", help="check labels, splits and scores")
+    audit.add_argument("--csv", help="write the table here as well")
+    pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
+    pack.add_argument("--out", help="the store's folder (default: in the cache)")
+    pack.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="pictures that are not there"
+    )
+    pack.add_argument("--workers", type=int, help="threads (default: one a core)")
+    labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
+    labels.add_argument("--csv", help="write the table here")
+    labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
+
+
+def _list(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from liqe_core.data.manifests import available, load_manifest
+
+    rows = []
+    for name in available():
+        manifest = load_manifest(name)
+        scale = manifest.score and f"{manifest.score.low:g} to {manifest.score.high:g}"
+        rows.append(
+            (name, manifest.role, manifest.images or "", scale or "", manifest.access, manifest.title)
+        )
+    _print(pd.DataFrame(rows, columns=["name", "role", "images", "scores", "access", "title"]))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from liqe_core.data.presence import status
+
+    found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
+    rows = [
+        (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
+    ]
+    _print(pd.DataFrame(rows, columns=["name", "state", "pictures", "verified", "corrupt", "next"]))
+    return 1 if any(s.state == "corrupt" for s in found) else 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from liqe_core.data.fetch import fetch_dataset
+
+    def fetch(manifest: Manifest) -> int:
+        how = "git" if options.git else "archive"
+        print(fetch_dataset(manifest, options.root, how, options.source, progress=not options.quiet))
+        return 0
+
+    return _each(options, fetch)
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from liqe_core.data.fetch import unpack_dataset
+    from liqe_core.data.manifests import load_manifest
+    from liqe_core.data.presence import status
+
+    manifest = load_manifest(options.name)
+    unpack_dataset(manifest, options.archive, options.root, options.password, progress=not options.quiet)
+    now = status(manifest, options.root, options.mirror)
+    print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
+    print(f"next: {now.next}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from liqe_core.data.presence import report_path
+    from liqe_core.data.verification import verify
+
+    seen = []
+
+    def check(manifest: Manifest) -> int:
+        if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
+            return 0  # asked for all there are, and this one is not
+        report = verify(
+            manifest, options.root, options.mirror, workers=options.workers, progress=not options.quiet
+        )
+        seen.append(manifest.name)
+        counts = ", ".join(
+            f"{n} {problem}" for problem, n in report["problem"].value_counts(sort=False).items()
+        )
+        print(f"{manifest.name}: {counts or 'every picture is there and whole'}")
+        if len(report):
+            print(f"  the list: {report_path(manifest, options.root)}")
+        return int(report["problem"].isin(["missing", "cut short", "unreadable"]).any())
+
+    code = _each(options, check)
+    if not seen and not code:
+        print("no data set is there; see the command status")
+    return code
+
+
+def _audit(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from liqe_core.data.audits import audit
+    from liqe_core.files import write_csv
+
+    tables = []
+
+    def one(manifest: Manifest) -> int:
+        own = manifest.labels.get("form")
+        if own is None or (not options.names and own != "liqe" and manifest.locate(options.root) is None):
+            return 0
+        tables.append(audit(manifest, options.root, options.mirror, progress=not options.quiet))
+        return 0
+
+    failed = _each(options, one)
+    if tables:
+        table = pd.concat(tables, ignore_index=True)
+        words = table.assign(ok=table["ok"].map({True: "yes", False: "NO"}).fillna("?"))
+        _print(words[["dataset", "audit", "ok", "verdict"]])
+        if options.csv:
+            write_csv(options.csv, table)
+    return failed
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from liqe_core.data.labels import read_labels
+    from liqe_core.data.store import PackedStore
+
+    def pack(manifest: Manifest) -> int:
+        store = PackedStore.build(
+            manifest,
+            read_labels(manifest, options.root, options.mirror),
+            manifest.root(options.root),
+            folder=options.out,
+            workers=options.workers,
+            progress=not options.quiet,
+            missing=options.missing,
+        )
+        print(f"{manifest.name}: {len(store)} pictures in {store.folder}")
+        return 0
+
+    if options.out and len(options.names) > 1:
+        raise ValueError("--out is for one data set; leave it away to pack several")
+    return _each(options, pack)
+
+
+def _labels(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from liqe_core.data.labels import read_labels, summary
+    from liqe_core.data.manifests import TRAINING_SETS
+    from liqe_core.files import write_csv
+
+    tables = []
+    options.names = options.names or list(TRAINING_SETS)
+
+    def read(manifest: Manifest) -> int:
+        tables.append(read_labels(manifest, options.root, options.mirror, options.fastfading))
+        return 0
+
+    failed = _each(options, read)
+    if tables:
+        table = pd.concat(tables, ignore_index=True)
+        _print(summary(table).round({"lowest": 2, "highest": 2}))
+        if options.csv:
+            write_csv(options.csv, table.assign(scenes=table["scenes"].map("|".join)))
+    return failed
+
+
+def _manifests(options: argparse.Namespace) -> list[Manifest]:
+    from liqe_core.data.manifests import available, load_manifest
+
+    return [load_manifest(name) for name in options.names or available()]
+
+
+def _each(options: argparse.Namespace, run: Callable[[Manifest], int]) -> int:
+    """Run for every named set; one that fails is told and does not stop the others."""
+    code = 0
+    for manifest in _manifests(options):
+        try:
+            code = max(code, run(manifest))
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 1
+    return code
+
+
+def _print(table: pd.DataFrame) -> None:
+    """Columns set flush left; pandas sets text flush right."""
+    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

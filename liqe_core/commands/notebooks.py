@@ -1,0 +1,136 @@
+"""``liqe notebooks``: run the notebooks with papermill, and gather what they show on one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from liqe_core.commands.options import add_pairs, add_profile, values
+from liqe_core.files import CHECKOUT, runs_dir, write_text
+
+FOLDER = CHECKOUT / "notebooks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Executed:
+    """One notebook that was run.
+
+    Attributes:
+        name: without suffix. path: the executed copy. seconds: how long it took.
+        error: the exception's name and message where a cell failed, else empty.
+        traceback: of that exception, as text without colours.
+    """
+
+    name: str
+    path: Path
+    seconds: float
+    error: str = ""
+    traceback: str = ""
+
+
+def available(folder: str | Path | None = None) -> list[str]:
+    """The names of the notebooks, in their order."""
+    return sorted(path.stem for path in Path(folder or FOLDER).glob("[0-9][0-9]_*.ipynb"))
+
+
+def run(
+    names: Sequence[str],
+    out_dir: str | Path,
+    parameters: Mapping[str, object],
+    progress: bool = True,
+    folder: str | Path | None = None,
+) -> list[Executed]:
+    """Execute notebooks one after the other; one that fails does not keep the others from running.
+
+    Args:
+        names: without suffix, as `available` lists them.
+        out_dir: where the executed copies go, and the notebooks' own products (their parameter `out_dir`).
+        parameters: given to every notebook that declares a parameter of that name.
+        folder: where the notebooks are; default: ``notebooks/`` of the checkout.
+
+    Raises:
+        ValueError: no such notebook.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    folder = Path(folder or FOLDER)
+    if unknown := sorted(set(names) - set(available(folder))):
+        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
+    out_dir = Path(out_dir).resolve()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    executed = []
+    for name in names:
+        source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
+        declared = papermill.inspect_notebook(str(source))
+        given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
+        started, error, traceback = time.perf_counter(), "", ""
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                given,
+                kernel_name="python3",
+                progress_bar=progress,
+                cwd=str(out_dir),
+            )
+        except PapermillExecutionError as failed:
+            error = f"{failed.ename}: {failed.evalue}"
+            traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
+        except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
+            error = "DeadKernelError: the notebook's process was ended from outside; is there enough memory?"
+        executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
+    return executed
+
+
+def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
+    """Every executed notebook on one page that needs no other file."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    page = nbformat.v4.new_notebook()
+    page.metadata["title"] = "LIQE, reproduced"
+    for one in executed:
+        book = nbformat.read(one.path, as_version=4)
+        page.metadata.setdefault("kernelspec", book.metadata.get("kernelspec", {}))
+        page.metadata.setdefault("language_info", book.metadata.get("language_info", {}))
+        page.cells.append(nbformat.v4.new_markdown_cell(f"---\n*{one.name}.ipynb, {one.seconds:.0f} s*"))
+        page.cells += book.cells
+    for number, cell in enumerate(page.cells):
+        cell["id"] = f"cell-{number}"  # two notebooks may have used the same
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(page)
+    write_text(path, body)
+    return Path(path)
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
+    notebooks = commands.add_parser("notebooks", help="run the notebooks, and gather them on an HTML page")
+    notebooks.add_argument("names", nargs="*", help="which; default: all that belong to the demo")
+    add_profile(notebooks)
+    add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
+    notebooks.set_defaults(run=_notebooks)
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    out = Path(options.out) if options.out else runs_dir(options.profile)
+    names = options.names or [name for name in available() if not name.startswith("9")]
+    executed = run(names, out, {"profile": options.profile} | values(options.p))
+    page = html_page(executed, out / "index.html")
+    print()
+    for one in executed:
+        print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
+    for one in executed:
+        if one.error:
+            print(f"\n{one.name} failed:\n{one.traceback or one.error}", file=sys.stderr)
+    table = out / "02_multitask_training" / "summary.txt"
+    if "02_multitask_training" in names and table.exists():
+        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    print(f"\nEvery executed notebook on one page: {page}")
+    return 1 if any(one.error for one in executed) else 0

@@ -1,0 +1,212 @@
+"""``liqe sweep``: the grid sessions x variants x seeds as papermill runs of a notebook, on Dask distributed.
+
+    liqe sweep --profile mini                                 # on this machine's cores
+    liqe sweep --profile paper --scheduler tcp://HOST:8786    # on a cluster
+
+A cell is one run of ``02_multitask_training``. One whose run folder is finished is not run again; one that
+fails keeps its executed notebook and its error while the others go on; one whose worker dies is taken up by
+another worker, from the last saved state of its training. On a cluster, workers need this environment and
+a file system that they share with whoever starts the sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liqe_core.commands import notebooks
+from liqe_core.commands.cell import run_cell
+from liqe_core.commands.options import add_pairs, add_profile, values
+from liqe_core.files import runs_dir, write_csv, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from distributed import Client, Future
+
+    from liqe_core.commands.grid import Cell
+    from liqe_core.training.profiles import Profile
+
+NOTEBOOK = "02_multitask_training"
+
+
+def sweep(
+    grid: Iterable[Cell],
+    root: str | Path,
+    client: Client,
+    notebook: str | Path | None = None,
+    tell: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Run every cell that is not finished yet.
+
+    Args:
+        root: run folders go below ``root/train``, everything else of a cell to ``root/sweep/<its name>``.
+        client: of the cluster to run on.
+        notebook: default: ``02_multitask_training``.
+        tell: given a line about each cell that ends.
+
+    Returns:
+        A row a cell: `cell`, `session`, `seed` (of its training), `variant`, `state` ("done", "done before"
+        or "failed"), `seconds`, `error`, `traceback`, `notebook`. Also in ``root/sweep/summary.csv``.
+    """
+    from distributed import as_completed
+
+    from liqe_core.training.runs import is_finished
+
+    root = Path(root).resolve()
+    notebook = Path(notebook or notebooks.FOLDER / f"{NOTEBOOK}.ipynb")
+    table, futures, name = {}, {}, uuid.uuid4().hex
+    for cell in grid:
+        run = cell.run_folder(root)
+        row = {"cell": run.name} | {k: getattr(cell.settings, k) for k in ("session", "seed", "variant")}
+        table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": "", "traceback": ""}
+        if not is_finished(run):
+            folder = root / "sweep" / run.name
+            table[run.name] |= {"state": "waiting", "notebook": str(folder / notebook.name)}
+            given = {**cell.parameters, "runs_root": str(root)}
+            # The key names the cell on the dashboard, and is new: an earlier sweep's task is another one.
+            key = f"{run.name}-{name}"
+            future = client.submit(run_cell, str(notebook), str(folder), given, name, key=key)
+            futures[future] = run.name
+    tell(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
+    with _announced(root, client.dashboard_link if futures else ""):
+        for number, future in enumerate(as_completed(list(futures)), 1):
+            row = table[futures[future]]
+            row |= _outcome(future)
+            ended = "done" if row["state"] == "done" else f"failed, {row['error']}"
+            tell(f"[{number}/{len(futures)}] {row['cell']}  {row['seconds']:.0f} s  {ended}")
+            _write_summary(root, table)
+    return _write_summary(root, table)
+
+
+def _outcome(future: Future) -> dict:
+    """The state of a cell that ended, from its record or from what kept it from having one."""
+    if future.status == "finished":
+        record = future.result()
+        state = "done" if record["ok"] else "failed"
+        return {"state": state} | {k: record[k] for k in ("seconds", "error", "traceback")}
+    reason = "cancelled" if future.status == "cancelled" else str(future.exception())
+    return {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
+
+
+@contextlib.contextmanager
+def local_workers(workers: int | None = None, dashboard: str = ":8787") -> Iterator[Client]:
+    """A cluster on this machine: a process a core, each of them with one thread.
+
+    Args:
+        workers: how many; default: as many as there are cores.
+        dashboard: where to serve it; where that port is taken, another is.
+    """
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=workers or os.cpu_count(),
+            threads_per_worker=1,
+            # What takes memory are the notebooks' own processes, which Dask does not see.
+            memory_limit=0,
+            dashboard_address=dashboard,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _announced(root: Path, dashboard: str) -> Iterator[None]:
+    """While the block runs, ``sweep/running.json`` holds the dashboard's address; notebooks link to it."""
+    path = root / "sweep" / "running.json"
+    if not dashboard:
+        yield
+        return
+    write_json(path, {"dashboard": dashboard, "process": os.getpid()})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _write_summary(root: Path, table: Mapping[str, Mapping]) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["cell", "session", "seed", "variant", "state", "seconds", "error", "traceback", "notebook"]
+    summary = pd.DataFrame(table.values(), columns=columns).fillna({"notebook": ""})
+    write_csv(root / "sweep" / "summary.csv", summary)
+    return summary
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
+    sweep = commands.add_parser(
+        "sweep", help="an ablation: sessions x variants x seeds; what is finished is not run again"
+    )
+    add_profile(sweep)
+    sweep.add_argument("--sessions", type=int, nargs="+", default=[1], help="default: 1")
+    sweep.add_argument("--variants", nargs="+", help="default: the four of the paper's ablation")
+    sweep.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    text = "another setting of the profile, for all cells; the value as JSON or text"
+    add_pairs(sweep, "-s", "--set", name="SETTING", text=text)
+    sweep.add_argument("--scheduler", help="address of a Dask scheduler (tcp://host:8786); default: local")
+    sweep.add_argument("--workers", type=int, help="local workers, of one thread each; default: one a core")
+    sweep.add_argument("--dashboard", default=":8787", help="where a local cluster serves its dashboard")
+    sweep.set_defaults(run=_sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from liqe_core.commands.grid import cells
+    from liqe_core.prompts import VARIANTS
+    from liqe_core.training.profiles import profile
+
+    out = Path(options.out) if options.out else runs_dir(options.profile)
+    changes = values(options.set)
+    grid = cells(options.profile, options.sessions, options.variants or VARIANTS, options.seeds, changes)
+    with _client(options) as client:
+        print(f"dashboard: {client.dashboard_link}")
+        summary = sweep(grid, out, client)
+    failed = summary[summary["state"] == "failed"]
+    for row in failed.itertuples():
+        print(f"\n{row.cell} failed: {row.error}\n{row.traceback}\nIts notebook: {row.notebook}")
+    print(f"\n{_ablation(out, profile(options.profile, **changes))}")
+    print(f"\n{len(summary) - len(failed)} of {len(summary)} cells are done: {out / 'sweep' / 'summary.csv'}")
+    if len(failed):
+        print("Start the same command again to run what failed.", file=sys.stderr)
+    return 1 if len(failed) else 0
+
+
+@contextlib.contextmanager
+def _client(options: argparse.Namespace) -> Iterator[Client]:
+    """The cluster to run on: the named one, or one made for this sweep."""
+    from distributed import Client
+
+    if not options.scheduler:
+        with local_workers(options.workers, options.dashboard) as client:
+            yield client
+        return
+    try:
+        client = Client(options.scheduler, timeout=20)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(
+            f"no Dask scheduler at {options.scheduler} ({error}); start one with `dask scheduler`, or leave "
+            "--scheduler out to run on this machine"
+        ) from None
+    with client:
+        yield client
+
+
+def _ablation(out: Path, settings: Profile) -> str:
+    """The table over whatever is finished, as text."""
+    import pandas as pd
+
+    from liqe_core.studies.ablations import STUDIES, alike, compare, scores
+    from liqe_core.studies.finished import read_runs
+
+    study = STUDIES["variant"]
+    runs, _ = alike(read_runs(out).runs, settings, study)
+    table = compare(scores(runs, study), study).rename(columns={"level": "SRCC on the test parts"})
+    with pd.option_context("display.width", 160, "display.max_colwidth", 60):
+        return table.round(3).fillna("").to_string(index=False)

@@ -1,0 +1,248 @@
+"""What is to be known of a data set before it is trusted, computed from its labels and pictures.
+
+Every audit gives a table with the columns `COLUMNS`, a row a question. `ok` is None where something cannot be
+checked with what is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from liqe_core.data.duplicates import SAME_PHOTOGRAPH, near_duplicates
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import Manifest
+from liqe_core.data.presence import find_pictures
+from liqe_core.data.splits import PARTS, SESSION_COLUMNS
+
+COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
+
+
+def audit(
+    manifest: Manifest,
+    root: str | os.PathLike | None = None,
+    mirror: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Every audit of one data set; those that look at pictures where there are any.
+
+    Raises:
+        LabelError: the labels cannot be read.
+    """
+    table = read_labels(manifest, root, mirror)
+    parts = [
+        counts(table, manifest),
+        sessions(table, manifest),
+        references(table, manifest),
+        scores(table, manifest),
+        folders(table, manifest),
+    ]
+    if manifest.name == "live":
+        parts.append(fast_fading(table))
+    if manifest.kind != "synthetic":  # distorted versions of one picture are alike by design
+        parts.append(duplicates(table, manifest, root, progress=progress))
+    return pd.concat(parts, ignore_index=True)
+
+
+def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Images, distortions and sizes of parts against the manifest."""
+    rows = []
+    if manifest.images:
+        good = len(table) == manifest.images
+        words = "as published" if good else f"the manifest says {manifest.images}"
+        rows.append(
+            ("images", len(table), abs(len(table) - manifest.images), good, f"{len(table)} images, {words}")
+        )
+    if manifest.distortions:
+        have = Counter(table["distortion"].dropna())
+        wrong = [
+            f"{name}: {have.get(name, 0)}, not {manifest.distortions.get(name, 0)}"
+            for name in sorted(have | manifest.distortions)
+            if have.get(name, 0) != manifest.distortions.get(name, 0)
+        ]
+        words = (
+            f"{len(have)} distortions, each as often as the manifest says" if not wrong else "; ".join(wrong)
+        )
+        rows.append(("distortions", len(manifest.distortions), len(wrong), not wrong, words))
+    if manifest.sessions:
+        wrong = []
+        for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
+            have = tuple(int((table[session] == part).sum()) for part in PARTS)
+            if have != expected:
+                wrong.append(f"{session}: {have}, not {expected}")
+        words = "; ".join(wrong) or "sizes of train, val and test as the manifest says"
+        rows.append(("session sizes", len(manifest.sessions), len(wrong), not wrong, words))
+    return _table(manifest, rows)
+
+
+def sessions(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """No image in two parts of a session, none in no part, no two sessions alike."""
+    used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
+    if not used:
+        return _table(manifest, [("image in two parts", 0, 0, None, "no split comes with this set")])
+    both = sum(int((table.groupby("image")[session].nunique() > 1).sum()) for session in used)
+    neither = int(table[used].isna().to_numpy().sum())
+    alike = len(used) - len({tuple(table[session]) for session in used})
+    words = [
+        f"{both} images in two parts of a session"
+        if both
+        else f"no image is in two parts ({len(used)} sessions)"
+    ]
+    if neither:
+        words.append(f"{neither} times an image is in no part")
+    if alike:
+        words.append(f"{alike} sessions repeat another")
+    return _table(
+        manifest, [("image in two parts", len(table) * len(used), both, both == 0, "; ".join(words))]
+    )
+
+
+def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """No reference picture whose distorted versions lie on both sides of a split.
+
+    LIVE's file names do not tell the reference. With the archive, its own list (refnames_all.mat) does; with
+    labels alone, what can be seen is whether the splits move pictures in as many groups as there are
+    references.
+    """
+    name = "reference in two parts"
+    if manifest.kind != "synthetic":
+        return _table(manifest, [(name, 0, 0, None, "no reference pictures: nothing to check")])
+    used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
+    if not used:
+        return _table(manifest, [(name, 0, 0, None, "no split comes with this set")])
+    if table["reference"].isna().all():
+        groups = _moving_together(table).nunique()
+        words = (
+            f"names do not tell the reference, and {manifest.fields.get('reference_map', 'a list')} is not "
+            "there; "
+            f"but the ten splits move the {len(table)} pictures in {groups} groups"
+            + (", as many as there are references" if groups == manifest.references else "")
+        )
+        return _table(manifest, [(name, groups, 0, None, words)])
+    both = {session: int((table.groupby("reference")[session].nunique() > 1).sum()) for session in used}
+    total, number = sum(both.values()), table["reference"].nunique()
+    words = f"none of the {number} references is on both sides in any of {len(used)} sessions"
+    if total:
+        words = "; ".join(
+            f"{session}: {count} references in two parts" for session, count in both.items() if count
+        )
+    return _table(manifest, [(name, number * len(used), total, total == 0, words)])
+
+
+def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Every score within the published range, and the range not misstated."""
+    low, high, mos = manifest.score.low, manifest.score.high, table["mos"]
+    out = int(((mos < low) | (mos > high)).sum())
+    share = (mos.max() - mos.min()) / (high - low)
+    words = f"{mos.min():.4g} to {mos.max():.4g}, of {low:g} to {high:g}"
+    if out:
+        words = f"{out} scores outside {low:g} to {high:g} ({words})"
+    elif share < 0.5:
+        words += "; less than half of the scale is used, look whether the range is the right one"
+    return _table(manifest, [("score out of range", len(mos), out, out == 0, words)])
+
+
+def folders(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Does the distortion in the label agree with the one that folder or file name tells?"""
+    pattern = manifest.fields.get("distortion_pattern")
+    if not pattern:
+        return _table(manifest, [])
+    code = table["image"].str.extract(pattern)[0]
+    pairs = table.groupby([code, "distortion"]).size()
+    by_code, by_label = pairs.groupby(level=0).size(), pairs.groupby(level=1).size()
+    wrong = [f"{one} is called {n} different things" for one, n in by_code.items() if n > 1]
+    for label in by_label.index[by_label > 1]:
+        several = pairs.xs(label, level=1)
+        wrong.append(" and ".join(f"{one} ({n})" for one, n in several.items()) + f" are both called {label}")
+    words = "; ".join(wrong) or f"{code.nunique()} distortions by name, each with one label of its own"
+    return _table(manifest, [("label against name", len(table), len(wrong), not wrong, words)])
+
+
+def fast_fading(table: pd.DataFrame) -> pd.DataFrame:
+    """What happened to LIVE's fast-fading labels, from the label files alone.
+
+    Their distortion is wrong, and so are their scenes: both were copied from the white-noise picture of the
+    same number, which shows another photograph. Which pictures show the same photograph is seen from the
+    splits, where they move together.
+    """
+    table = table[table["dataset"] == "live"]
+    if not table["image"].str.startswith("fastfading/").any():
+        return _table("live", [])
+    place = table["image"].str.extract(r"^([^/]+)/img(\d+)\.")
+    scenes = pd.Series(table["scenes"].to_numpy(), index=pd.MultiIndex.from_frame(place))
+    fading = scenes.loc["fastfading"]
+    equal = {}
+    for other in ("wn", "gblur", "jp2k", "jpeg"):
+        both = fading.index.intersection(scenes.loc[other].index)
+        same = sum(fading[number] == scenes.loc[other][number] for number in both)
+        equal[other] = (same, len(both))
+    wrong = int((table.loc[(place[0] == "fastfading"), "distortion"] != "fastfading").sum())
+    group = _moving_together(table)
+    is_fading = place[0] == "fastfading"
+    of_group = (
+        table[~is_fading]
+        .groupby(group[~is_fading])["scenes"]
+        .agg(lambda names: Counter(names).most_common(1)[0][0])
+    )
+    right = int((table.loc[is_fading, "scenes"] == group[is_fading].map(of_group)).sum())
+    called = ", ".join(f"{n} {name}" for name, n in table.loc[is_fading, "distortion"].value_counts().items())
+    rows = [
+        ("fast fading: distortion", len(fading), wrong, wrong == 0, f"labelled {called}"),
+        (
+            "fast fading: labels copied",
+            equal["wn"][1],
+            equal["wn"][0],
+            equal["wn"][0] < len(fading) / 2,
+            f"{equal['wn'][0]} of {equal['wn'][1]} have the scenes of the white-noise picture of the same "
+            f"number (of the blurred one: {equal['gblur'][0]})",
+        ),
+        (
+            "fast fading: scenes",
+            len(fading),
+            len(fading) - right,
+            right == len(fading),
+            f"{right} of {len(fading)} have the scenes that the other pictures of their reference have",
+        ),
+    ]
+    return _table("live", rows)
+
+
+def duplicates(
+    table: pd.DataFrame,
+    manifest: Manifest,
+    root: str | os.PathLike | None = None,
+    threshold: float = SAME_PHOTOGRAPH,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Near-duplicates across the first session's parts; `near_duplicates` lists the pairs."""
+    name, folder = "near-duplicates across the split", manifest.folder(root)
+    if table["session_1"].isna().all():
+        return _table(manifest, [(name, 0, 0, None, "no split comes with this set")])
+    found = find_pictures(table["image"], folder, manifest.pictures)
+    there = (found["match"] != "missing").to_numpy()
+    if not there.any():
+        return _table(manifest, [(name, 0, 0, None, "the pictures are not there")])
+    table = table.assign(file=found["file"].to_numpy())[there]
+    pairs = near_duplicates(table, folder, threshold, progress=progress)
+    tests = int((table["session_1"] == "test").sum())
+    images = pairs.loc[pairs["part"] == "test", "image"].nunique()
+    words = f"{images} of {tests} test pictures are also in another part ({len(pairs)} pairs)"
+    if len(pairs):
+        apart = np.abs(pairs["mos"] - pairs["other_mos"]).mean()
+        words += f", with scores {apart:.3f} apart on average; splits.without_near_duplicates leaves them out"
+    if not there.all():
+        words += f"; {there.sum()} of {len(there)} pictures are there"
+    return _table(manifest, [(name, tests, images, images == 0, words)])
+
+
+def _moving_together(table: pd.DataFrame) -> pd.Series:
+    """A key for each picture that is the same for pictures in the same part of every session."""
+    return table[list(SESSION_COLUMNS)].fillna("").agg("|".join, axis=1)
+
+
+def _table(manifest: Manifest | str, rows: list[tuple]) -> pd.DataFrame:
+    name = manifest if isinstance(manifest, str) else manifest.name
+    return pd.DataFrame([(name, *row) for row in rows], columns=COLUMNS).astype({"ok": object})

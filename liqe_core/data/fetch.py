@@ -1,0 +1,211 @@
+"""Getting a data set: the ones that are open by themselves, the others from archives that you have."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from liqe_core.data.archives import member_names, unpack
+from liqe_core.data.downloads import DamagedArchiveError, FetchError, download
+from liqe_core.data.manifests import Manifest
+from liqe_core.files import cache_dir, only_one
+
+
+def fetch_dataset(
+    manifest: Manifest,
+    root: str | os.PathLike | None = None,
+    how: str = "archive",
+    mirror: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> Path:
+    """Get a data set that may be had without registration.
+
+    A set from a public repository is unpacked beside its place, compared with the pinned commit file by file
+    (the hash that git itself keeps of all of them), and only then put in its place. Other archives stay in
+    the cache folder, so that a second call has nothing to fetch.
+
+    Args:
+        root: the folder that data sets are in.
+        how: for a set in a repository: ``archive`` of the pinned commit over HTTPS, or ``git``.
+        mirror: in place of the address in the manifest: a clone or an archive on this machine, or an address.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        FetchError: it needs registration (says where), something else lies in its place, or the transfer
+            fails; what came is kept and the next call goes on.
+    """
+    if how not in ("archive", "git"):
+        raise ValueError(f"how is {how!r}: choose archive or git")
+    target = manifest.folder(root)
+    if repository := manifest.fields.get("repository"):
+        return _fetch_repository(manifest, repository, target, how, mirror, progress)
+    archives = [a for a in manifest.fields.get("archives", ()) if a.get("url")]
+    if not archives:
+        raise FetchError(
+            f"{manifest.name} cannot be fetched without you: get it from {manifest.where or 'its authors'}"
+            + (" (a form asks who you are)" if manifest.access == "form" else "")
+            + f", then: python -m liqe_core data unpack {manifest.name} ARCHIVE"
+        )
+    for archive in archives:
+        path = cache_dir("archives") / archive["name"]
+        if archive.get("sha256") or not path.is_file():
+            download(archive["url"], path, sha256=archive.get("sha256"), progress=progress)
+        with _thrown_away_if_damaged(path):
+            unpack_dataset(manifest, path, root, progress=progress)
+    return target
+
+
+def unpack_dataset(
+    manifest: Manifest,
+    archive: str | os.PathLike,
+    root: str | os.PathLike | None = None,
+    password: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Unpack an archive that you have to where the labels expect its pictures.
+
+    Archives differ in how many folders they put around the pictures; as many are left off as needed for the
+    manifest's picture folder to lie right below the data set's.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        FetchError: see `unpack`.
+    """
+    target = manifest.folder(root)
+    strip = _strip(manifest, member_names(archive, password))
+    unpack(archive, target, strip=strip, password=password, progress=progress)
+    return target
+
+
+def _strip(manifest: Manifest, names: Sequence[tuple[str, ...]]) -> int:
+    """How many leading folders of an archive's members to leave off."""
+    picture_folders = {folder.lower() for folder in manifest.pictures if folder != "."}
+    depths = {
+        depth for name in names for depth, part in enumerate(name[:-1]) if part.lower() in picture_folders
+    }
+    if depths:
+        return min(depths)
+    tops = {name[0].lower() for name in names if len(name) > 1}
+    own = {folder.lower() for folder in (*manifest.folders, manifest.name)}
+    return 1 if len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names) else 0
+
+
+def git_tree(folder: str | os.PathLike) -> str:
+    """The hash that git gives the content of a folder: of every name and every byte in it.
+
+    Files count as not executable; hidden ones and empty folders are left out.
+    """
+    entries = []
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        name = os.fsencode(entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            # git sorts a folder as if its name ended in a slash.
+            entries.append((name + b"/", b"40000 " + name + b"\0" + bytes.fromhex(git_tree(entry.path))))
+        else:
+            content = Path(entry.path).read_bytes()
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+            entries.append((name, b"100644 " + name + b"\0" + blob.digest()))
+    body = b"".join(entry for _, entry in sorted(entries))
+    return hashlib.sha1(b"tree %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+
+
+def _fetch_repository(
+    manifest: Manifest, repository: dict, target: Path, how: str, mirror, progress: bool
+) -> Path:
+    commit = repository["commit"]
+    with only_one(target, doing="fetching"):
+        if target.is_dir() and any(target.iterdir()):
+            if git_tree(target) == repository["tree"]:
+                return target
+            raise FetchError(
+                f"{target}: there already, and not what commit {commit[:7]} holds; if it is your own copy, "
+                "run verify, else move it away and fetch again"
+            )
+        staging = target.with_name(f".{target.name}.fetching")
+        local = Path(mirror).expanduser() if mirror is not None else None
+        if local and local.is_dir():
+            archive = _git_archive(local, commit)
+        elif local and local.is_file():
+            archive = local
+        elif how == "git":
+            archive = _git_archive(_shallow_clone(str(mirror or repository["url"]), commit, progress), commit)
+        else:
+            archive = cache_dir("archives") / f"{manifest.name}-{commit[:12]}.zip"
+            if not archive.is_file():
+                download(str(mirror or repository["archive"]), archive, progress=progress)
+        with _thrown_away_if_damaged(archive):
+            # An archive made by a web server has one folder around everything, one made by git has none.
+            tops = {name[0] for name in member_names(archive)}
+            unpack(archive, staging, strip=1 if len(tops) == 1 else 0, progress=progress)
+            if git_tree(staging) != repository["tree"]:
+                shutil.rmtree(staging)
+                raise DamagedArchiveError(
+                    f"{archive}: not the content of commit {commit[:7]}; fetch it again"
+                )
+        if target.is_dir():
+            target.rmdir()
+        os.replace(staging, target)
+        if _is_ours(archive):
+            archive.unlink()  # its content is in place now
+    return target
+
+
+def _is_ours(archive: Path) -> bool:
+    return archive.is_relative_to(cache_dir("archives"))
+
+
+@contextlib.contextmanager
+def _thrown_away_if_damaged(archive: Path) -> Iterator[None]:
+    """So that the next call fetches it again; an archive of the user's own stays."""
+    try:
+        yield
+    except DamagedArchiveError:
+        if _is_ours(archive):
+            archive.unlink()
+        raise
+
+
+def _git_archive(repository: Path, commit: str) -> Path:
+    """An archive of one commit of a clone (bare or not) on this machine."""
+    path = cache_dir("archives") / f"{commit}.tar"
+    if not path.is_file():
+        part = path.with_name(f".{path.name}.part")
+        _git("-C", str(repository), "archive", "--format=tar", "-o", str(part), commit, what=str(repository))
+        os.replace(part, path)
+    return path
+
+
+def _shallow_clone(url: str, commit: str, progress: bool) -> Path:
+    """A bare repository in the cache with that one commit in it."""
+    path = cache_dir("git") / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
+    if not path.is_dir():
+        _git("init", "--quiet", "--bare", str(path), what=str(path))
+    quiet = () if progress else ("--quiet",)
+    # Pointed at one commit, git fetches its files and no history.
+    _git("-C", str(path), "fetch", *quiet, "--depth", "1", url, commit, what=url)
+    return path
+
+
+def _git(*arguments: str, what: str) -> None:
+    if shutil.which("git") is None:
+        raise FetchError("git is not installed; install it, or fetch the archive (how='archive')")
+    # The repository may belong to somebody else; nothing in it is run by the commands used here.
+    command = ["git", "-c", "safe.directory=*", *arguments]
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, check=False
+    )
+    if run.returncode:
+        raise FetchError(
+            f"{what}: git {arguments[-3]}: {run.stderr.strip().splitlines()[-1:] or run.returncode}"
+        )

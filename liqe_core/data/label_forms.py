@@ -1,0 +1,170 @@
+"""The forms in which authors publish their scores, a reader each; `liqe_core.data.labels` makes them tidy.
+
+A reader takes (manifest, folder of the data set) and gives a table with at least ``image`` and ``mos``, the
+score as published.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from liqe_core.data.manifests import SESSIONS, Manifest
+from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
+from liqe_core.prompts import SCENES
+
+#: TID2013's distortions, 01 to 24 in its file names.
+TID2013_DISTORTIONS = (
+    "additive gaussian noise",
+    "additive noise in color components",
+    "spatially correlated noise",
+    "masked noise",
+    "high frequency noise",
+    "impulse noise",
+    "quantization noise",
+    "gaussian blur",
+    "image denoising",
+    "jpeg compression",
+    "jpeg2000 compression",
+    "jpeg transmission errors",
+    "jpeg2000 transmission errors",
+    "non eccentricity pattern noise",
+    "local block-wise distortions",
+    "mean shift",
+    "contrast change",
+    "change of color saturation",
+    "multiplicative gaussian noise",
+    "comfort noise",
+    "lossy compression of noisy images",
+    "color quantization with dither",
+    "chromatic aberrations",
+    "sparse sampling and reconstruction",
+)
+
+
+def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """``mos_with_names.txt``: lines of a score and ``I01_01_1.bmp`` (reference, distortion, level)."""
+    path = label_file(manifest, folder)
+    rows = read_table(path, columns=["mos", "name"], sep=r"\s+")
+    mos, names = numbers(rows["mos"], path), unique(rows["name"], path)
+    distortions = []
+    for line, name in names.items():
+        found = re.fullmatch(r"[iI]\d\d_(\d\d)_\d\.\w+", name)
+        if not found or not 1 <= int(found[1]) <= len(TID2013_DISTORTIONS):
+            raise LabelError(f"{path}, line {line}: {name!r} is not a TID2013 name such as I01_01_1.bmp")
+        distortions.append(TID2013_DISTORTIONS[int(found[1]) - 1])
+    return _table(manifest, names, mos, distortion=distortions)
+
+
+def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """A text file a reference (``Train_Label/A0001.txt``) with lines ``A0001_00_00.bmp,1456.39``."""
+    labels = label_file(manifest, folder)
+    paths = sorted(labels.glob("*.txt"))
+    if not paths:
+        raise LabelError(f"{labels}: no .txt files; PIPAL has one a reference there")
+    tables = []
+    for path in paths:
+        rows = read_table(path, columns=["name", "mos"], sep=",")
+        tables.append(_table(manifest, unique(rows["name"], path), numbers(rows["mos"], path)))
+    table = pd.concat(tables, ignore_index=True)
+    twice = table["image"][table["image"].duplicated()]
+    if len(twice):
+        raise LabelError(f"{labels}: {Path(twice.iloc[0]).name!r} is in more than one of the files")
+    return table
+
+
+def read_columns(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """SPAQ's spreadsheet, FLIVE's and AGIQA-3K's CSV: an image column and a score column."""
+    path = label_file(manifest, folder)
+    rows = read_table(path)
+    names = unique(column(rows, manifest.labels["image"], path), path)
+    return _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
+
+
+def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """Two CSVs, one a part of the public split, which becomes session 1."""
+    tables = []
+    for part in ("train", "test"):
+        path = folder / manifest.labels[part]
+        rows = read_table(path)
+        names = unique(column(rows, manifest.labels["image"], path), path)
+        mos = numbers(column(rows, manifest.score.column, path), path)
+        tables.append(_table(manifest, names, mos, session_1=part))
+    table = pd.concat(tables, ignore_index=True)
+    both = table["image"][table["image"].duplicated()]
+    if len(both):
+        raise LabelError(
+            f"{folder}: {both.iloc[0]!r} is in the train file and in the test file ({len(both)} such)"
+        )
+    return table
+
+
+def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """A user's CSV or spreadsheet. Columns called ``distortion``, ``scenes`` (names with ``;`` or ``|``
+    between), ``reference``, ``split`` or ``session_1`` .. ``session_10`` are taken where they are."""
+    path = label_file(manifest, folder)
+    rows = read_table(path)
+    names = unique(column(rows, manifest.labels["image"], path), path)
+    table = _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
+    have = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
+    for name in ("distortion", "reference"):
+        if name in have:
+            table[name] = have[name].to_numpy()
+    if "scenes" in have:
+        split = [
+            tuple(s.strip() for s in re.split(r"[;|]", text)) if text else ()
+            for text in have["scenes"].fillna("")
+        ]
+        for line, scenes in zip(rows.index, split, strict=True):
+            if not set(scenes) <= set(SCENES):
+                unknown = ", ".join(sorted(set(scenes) - set(SCENES)))
+                raise LabelError(f"{path}, line {line}: unknown scene {unknown}; known: {', '.join(SCENES)}")
+        table["scenes"] = pd.Series(split, dtype=object)
+    if "split" in have and "session_1" not in have:
+        have["session_1"] = have["split"]
+    for session in (f"session_{k}" for k in range(1, SESSIONS + 1)):
+        if session in have:
+            parts = have[session].str.lower().replace({"validation": "val", "valid": "val"})
+            wrong = parts.index[parts.notna() & ~parts.isin(["train", "val", "test"])]
+            if len(wrong):
+                raise LabelError(
+                    f"{path}, line {wrong[0]}: split {parts[wrong[0]]!r}; known: train, val, test"
+                )
+            table[session] = parts.to_numpy()
+    return table
+
+
+FORMS = {
+    "tid2013": read_tid2013,
+    "pipal": read_pipal,
+    "spaq": read_columns,
+    "flive": read_columns,
+    "agiqa3k": read_columns,
+    "biq2021": read_biq2021,
+    "csv": read_csv,
+}
+
+
+def label_file(manifest: Manifest, folder: Path) -> Path:
+    """The label file (or folder) of a data set that is there; a user's may lie beside the manifest too."""
+    names = manifest.labels["file"]
+    names = [names] if isinstance(names, str) else names
+    tried = [folder / name for name in names] + [manifest.path.parent / name for name in names]
+    for path in tried:
+        if path.exists():
+            return path
+    raise LabelError(
+        f"{tried[0]}: no such label file of {manifest.name}"
+        + (f" (nor {', '.join(names[1:])})" if len(names) > 1 else "")
+        + (f"; get the data set from {manifest.where}" if manifest.where else "; check the manifest")
+    )
+
+
+def _table(manifest: Manifest, names: pd.Series, mos: pd.Series, **more) -> pd.DataFrame:
+    """`image` is below the data set's folder, so the labels' names go below the first picture folder."""
+    below = "" if manifest.pictures[0] == "." else manifest.pictures[0].rstrip("/") + "/"
+    images = (below + names.str.replace("\\", "/", regex=False)).to_numpy()
+    references = [manifest.reference_of(image) for image in images]
+    return pd.DataFrame({"image": images, "mos": mos.to_numpy(), "reference": references, **more})

@@ -1,0 +1,133 @@
+"""A data set as training and evaluation take it: pictures and their labels, aligned.
+
+A label table has a row a picture, with the columns ``dataset, image, mos, distortion, distortion_group,
+scenes, reference, session_1 .. session_10``, whatever data set it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from liqe_core.crops import CropGeometry
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import Manifest, load_manifest
+from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
+from liqe_core.data.store import PackedStore
+from liqe_core.prompts import PromptGrid
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures of one data set with their labels, aligned.
+
+    Attributes:
+        name: of the data set.
+        table: the label table, index 0..n-1.
+        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
+            `PackedStore`, which maps them from disk.
+    """
+
+    name: str
+    table: pd.DataFrame
+    pictures: Sequence[np.ndarray]
+
+    def __post_init__(self):
+        if len(self.table) != len(self.pictures):
+            raise ValueError(f"{self.name}: {len(self.table)} labels for {len(self.pictures)} pictures")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def part(self, session: int, part: str) -> np.ndarray:
+        """Row numbers of the pictures in ``train``, ``val`` or ``test`` of session 1..10.
+
+        Raises:
+            ValueError: no such part or session, or nothing in it.
+        """
+        column = f"session_{session}"
+        if part not in PARTS or column not in self.table:
+            raise ValueError(f"{self.name}: no part {part!r} of session {session}")
+        rows = np.flatnonzero(self.table[column] == part)
+        if len(rows) == 0:
+            raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
+        return rows
+
+
+def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
+    """What the losses compare with.
+
+    Returns:
+        ``mos`` (n,) float64; ``scene`` (n, S) and ``distortion`` (n, D) float32 of 0 and 1, a row of zeros
+        for a picture without that label.
+
+    Raises:
+        ValueError: a label that is not among the grid's words; names the image.
+    """
+    scenes = [tuple(s) if isinstance(s, (tuple, list)) else () for s in table["scenes"]]
+    distortions = [() if pd.isna(d) else (d,) for d in table["distortion_group"]]
+    return {
+        "mos": torch.tensor(table["mos"].to_numpy(float)),
+        "scene": _hot(scenes, grid, "scene", table["image"]),
+        "distortion": _hot(distortions, grid, "distortion", table["image"]),
+    }
+
+
+def _hot(labels: Sequence[tuple[str, ...]], grid: PromptGrid, axis: str, images: pd.Series) -> Tensor:
+    names = grid.names(axis)
+    hot = torch.zeros(len(labels), len(names))
+    if axis not in grid.axes:
+        return hot
+    for row, words in enumerate(labels):
+        for word in words:
+            if word not in names:
+                raise ValueError(
+                    f"{images.iloc[row]}: {axis} {word!r} is not among the grid's: {', '.join(names)}"
+                )
+            hot[row, names.index(word)] = 1
+    return hot
+
+
+def packed_set(
+    name: str | os.PathLike | Manifest,
+    geometry: CropGeometry | None = None,
+    root: str | os.PathLike | None = None,
+    mirror: str | os.PathLike | None = None,
+    fastfading: str = "released",
+    missing: str = "error",
+    seed: int = 0,
+    progress: bool = True,
+) -> LabelledPictures:
+    """The labels and the packed pictures of a data set, made where they are not there yet.
+
+    A set that comes without splits gets ten random ones, one whose public split has no val part gets ten
+    that share its test part (see `splits`).
+
+    Args:
+        name: a data set, a manifest's path, or a manifest.
+        root, mirror, fastfading: see `read_labels`.
+        missing: ``skip`` goes on with the pictures there are.
+        seed: of the splits made here.
+
+    Returns:
+        Its table has the rows whose pictures are there, in the store's order.
+
+    Raises:
+        LabelError, PicturesMissingError, StoreError: what is lacking or wrong, and what to do.
+    """
+    manifest = name if isinstance(name, Manifest) else load_manifest(name)
+    table = read_labels(manifest, root, mirror, fastfading)
+    if table[list(SESSION_COLUMNS)].isna().to_numpy().all():
+        table = random_sessions(table, seed)
+    elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
+        table = with_validation(table, seed=seed)
+    store = PackedStore.build(
+        manifest, table, manifest.root(root), geometry, missing=missing, progress=progress
+    )
+    return LabelledPictures(manifest.name, store.index, store)

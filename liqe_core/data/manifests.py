@@ -1,0 +1,247 @@
+"""Data set manifests: one YAML file a data set says what it is, where it lies and how its labels read.
+
+The manifests of this project are in ``data_manifests/``. For your own pictures, five lines are enough; paths
+are relative to the manifest::
+
+    title: My holiday pictures
+    folder: photographs
+    labels: {form: csv, file: scores.csv, image: file_name}
+    score: {column: opinion, range: [1, 5]}
+    role: user
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from liqe_core.files import CHECKOUT, cache_dir
+
+#: The data sets of the paper's training, in the order of its tables.
+TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
+
+SESSIONS = 10
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message names the file, the line and the field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What the human scores are.
+
+    Attributes:
+        column: name, or number counted from 1, of the column in the label file.
+        low, high: the scale's ends, as published.
+        direction: ``higher`` when a high number is a good picture, else ``lower``.
+    """
+
+    column: str | int
+    low: float
+    high: float
+    direction: str = "higher"
+
+    def oriented(self, value):
+        """Scores so that higher is better: turned round within the range where the set's are not."""
+        return value if self.direction == "higher" else self.low + self.high - value
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """One data set. Fields that a manifest leaves out are None or empty; `fields` is the YAML as it stands.
+
+    Attributes:
+        name: short name, the file's stem.
+        folders: names the unpacked data set may have below the root; the first is the usual one.
+        pictures: folders below that which hold pictures; the first is the one that labels name.
+        picture_size: (width, height) that every picture has, or None.
+        labels: how the label files read; ``labels["form"]`` names the reader.
+        sessions: expected (train, val, test) counts of each session, or None.
+    """
+
+    name: str
+    path: Path
+    title: str
+    role: str = "user"
+    kind: str | None = None
+    images: int | None = None
+    references: int | None = None
+    score: Score | None = None
+    folders: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = (".",)
+    picture_size: tuple[int, int] | None = None
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    distortions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    sessions: tuple[tuple[int, int, int], ...] | None = None
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def access(self) -> str:
+        """``open`` (download it), ``form`` (the authors ask for one), ``closed`` or ``unknown``."""
+        return self.fields.get("terms", {}).get("access", "unknown")
+
+    @property
+    def where(self) -> str:
+        """The page to get the data set from, or an empty string."""
+        return self.fields.get("terms", {}).get("where") or self.fields.get("home") or ""
+
+    def root(self, root: str | os.PathLike | None = None) -> Path:
+        """The folder that `folders` lie in: as given, or beside a user's manifest, or `data_root`."""
+        if root is not None:
+            return Path(root).expanduser()
+        return data_root() if self.path.parent == manifest_dir() else self.path.parent
+
+    def locate(self, root: str | os.PathLike | None = None) -> Path | None:
+        """The data set's folder, or None when it is not there.
+
+        Both the folder of all data sets and the data set's own folder are taken for `root`; case of the
+        folder's name does not matter.
+        """
+        top = self.root(root)
+        if not top.is_dir():
+            return None
+        below = {entry.name.lower(): entry for entry in sorted(top.iterdir(), reverse=True) if entry.is_dir()}
+        for name in (*self.folders, self.name):
+            found = top / name
+            if found.is_dir():
+                return found
+            if name.lower() in below:
+                return below[name.lower()]
+        if any(folder != "." and (top / folder).is_dir() for folder in self.pictures):
+            return top
+        if self.pictures == (".",) and top.name.lower() in {name.lower() for name in self.folders}:
+            return top
+        return None
+
+    def folder(self, root: str | os.PathLike | None = None) -> Path:
+        """Where the data set is, or would be put."""
+        return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
+
+    def reference_of(self, image: str) -> str | None:
+        """The reference (undistorted) picture's name in lower case, where the file name tells it."""
+        pattern = self.fields.get("reference_pattern")
+        found = re.search(pattern, image) if pattern else None
+        return found.group(1).lower() if found else None
+
+
+def data_root() -> Path:
+    """Where data sets are: ``$LIQE_DATA``, else ``data`` in the cache folder."""
+    return Path(os.environ.get("LIQE_DATA") or cache_dir("data")).expanduser()
+
+
+def manifest_dir() -> Path:
+    """``$LIQE_MANIFESTS``, else ``data_manifests`` of this checkout."""
+    return Path(os.environ.get("LIQE_MANIFESTS") or CHECKOUT / "data_manifests").expanduser()
+
+
+def available() -> list[str]:
+    """Names of the manifests: the paper's training sets first, in its order, then the others by name."""
+    # published.yaml, beside them, holds the numbers to compare with (`studies.published`).
+    names = sorted(path.stem for path in manifest_dir().glob("*.yaml") if path.stem != "published")
+    return [n for n in TRAINING_SETS if n in names] + [n for n in names if n not in TRAINING_SETS]
+
+
+def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
+    """Read and check one manifest.
+
+    Args:
+        name_or_path: a name from `available`, or the path of a YAML file.
+
+    Raises:
+        ManifestError: no such manifest, not YAML, an unknown or missing field, a wrong value.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = manifest_dir() / f"{name_or_path}.yaml"
+        if not path.is_file():
+            raise ManifestError(
+                f"no data set called {str(name_or_path)!r} in {manifest_dir()}: choose one of "
+                f"{', '.join(available()) or '(none there)'}, or give the path of a .yaml file"
+            )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        fields, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: not YAML: {error}") from None
+    if not isinstance(fields, dict):
+        raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
+    _check(fields, tree, path)
+    score = fields.get("score")
+    sessions = fields.get("expect", {}).get("sessions")
+    if sessions and isinstance(sessions[0], int):
+        # The public split of a set is one session; the paper's are ten.
+        sessions = [sessions] * (SESSIONS if fields["labels"]["form"] == "liqe" else 1)
+    return Manifest(
+        name=path.stem,
+        path=path.resolve(),
+        title=fields["title"],
+        role=fields.get("role", "user"),
+        kind=fields.get("kind"),
+        images=fields.get("images"),
+        references=fields.get("references"),
+        score=score and Score(score["column"], *score["range"], direction=score.get("direction", "higher")),
+        folders=_names(fields.get("folder", ())),
+        pictures=_names(fields.get("pictures", ".")),
+        picture_size=tuple(fields["picture_size"]) if "picture_size" in fields else None,
+        labels=fields.get("labels", {}),
+        distortions=fields.get("expect", {}).get("distortions", {}),
+        sessions=sessions and tuple(map(tuple, sessions)),
+        fields=fields,
+    )
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads(resources.files("liqe_core.data").joinpath("manifest.schema.json").read_text("utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _check(fields: dict, tree: yaml.Node, path: Path) -> None:
+    """Against the schema, then what a schema cannot say; every fault is told at once."""
+    faults = [(list(e.absolute_path), e.message) for e in _validator().iter_errors(fields)]
+    low_high = fields.get("score", {}).get("range") if isinstance(fields.get("score"), dict) else None
+    if not faults and low_high and not low_high[0] < low_high[1]:
+        faults.append((["score", "range"], f"{low_high} is not [low, high] with low < high"))
+    form = fields.get("labels", {}).get("form") if not faults else None
+    needed = {"liqe": ("prefix",), "csv": ("file", "image"), "biq2021": ("train", "test", "image")}
+    for key in needed.get(form, ("file",) if form else ()):
+        if key not in fields["labels"]:
+            faults.append((["labels"], f"form {form!r} needs {key!r}"))
+    distortions = fields.get("expect", {}).get("distortions") if not faults else None
+    if distortions and "images" in fields and sum(distortions.values()) != fields["images"]:
+        total = sum(distortions.values())
+        faults.append((["expect", "distortions"], f"sum to {total}, but images is {fields['images']}"))
+    if faults:
+        lines = [
+            f"  line {_line(tree, at)}, {'.'.join(map(str, at)) or 'top'}: {what}" for at, what in faults
+        ]
+        raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines))
+
+
+def _line(node: yaml.Node, at: Sequence) -> int:
+    """The line of the YAML file where a field stands."""
+    for key in at:
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for name, value in node.value if name.value == str(key)), node)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+    return node.start_mark.line + 1

@@ -1,0 +1,197 @@
+"""Are the pictures there: from the names in a label table to files on a disk, without opening one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from liqe_core.data.journal import Journal
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import Manifest
+from liqe_core.data.released_labels import labels_at_hand
+from liqe_core.data.tables import LabelError
+from liqe_core.files import cache_dir
+from liqe_core.images import list_pictures
+
+#: What `verify` calls a picture that cannot be used.
+CORRUPT = ("cut short", "unreadable")
+
+
+class PicturesMissingError(FileNotFoundError):
+    """Pictures that the labels name are not there; the message counts them and names the first five."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What there is of a data set.
+
+    Attributes:
+        state: ``absent``, ``partly there``, ``complete`` or ``corrupt``.
+        expected: pictures that the labels name (or the manifest counts, where labels are not at hand).
+        found: how many of them are there, names in another case included.
+        case: how many of those under a name that differs in upper and lower case.
+        checked: how many were opened by `verify` and have not changed since.
+        corrupt: how many of those cannot be read.
+        next: what to do now.
+    """
+
+    name: str
+    state: str
+    folder: Path
+    expected: int | None
+    found: int
+    case: int
+    checked: int
+    corrupt: int
+    next: str
+
+
+def status(
+    manifest: Manifest, root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None
+) -> Status:
+    """Look whether a data set's pictures are there; opens none and fetches nothing.
+
+    Args:
+        root: the folder that data sets are in; default: see `Manifest.root`.
+        mirror: see `read_labels`.
+    """
+    folder, there = manifest.folder(root), manifest.locate(root) is not None
+    if not manifest.labels:
+        made = "nothing to get: it is made from installed packages when it is used"
+        return Status(manifest.name, "complete", folder, None, 0, 0, 0, 0, made)
+    try:
+        images = _labelled(manifest, root, mirror)
+    except LabelError as error:
+        if there:
+            return Status(
+                manifest.name, "partly there", folder, manifest.images, 0, 0, 0, 0, f"labels: {error}"
+            )
+        images = None
+    if images is None:
+        expected, found, case = manifest.images, len(all_pictures(manifest, folder)) if there else 0, 0
+    else:
+        matches = find_pictures(images, folder, manifest.pictures)["match"].value_counts()
+        expected, case = len(images), int(matches.get("case", 0))
+        found = int(matches.get("exact", 0)) + case
+    known = journal_of(manifest, root).current() if found else {}
+    corrupt = sum(entry["problem"] in CORRUPT for entry in known.values())
+    state = "absent" if found == 0 else "corrupt" if corrupt else "partly there"
+    if state == "partly there" and images is not None and found == expected >= (manifest.images or 0):
+        state = "complete"
+    return Status(
+        manifest.name,
+        state,
+        folder,
+        expected,
+        found,
+        case,
+        len(known),
+        corrupt,
+        _advice(manifest, state, expected, found, len(known), images is None),
+    )
+
+
+def find_pictures(
+    images: Iterable[str], folder: str | os.PathLike, pictures: Sequence[str] = (".",)
+) -> pd.DataFrame:
+    """Where the pictures of a label table are.
+
+    Args:
+        images: paths below `folder`, as labels have them.
+        folder: the data set's folder.
+        pictures: folders in it that are looked in; labels name the first, a picture may lie in another.
+
+    Returns:
+        A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
+        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case) or ``missing``.
+    """
+    files = list_pictures(folder)
+    exact = set(files)
+    lower = {name.lower(): name for name in reversed(files)}
+    first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
+    others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures[1:]]
+    rows = []
+    for image in images:
+        names = [image]
+        if image.startswith(first):
+            names += [other + image.removeprefix(first) for other in others]
+        file = next((name for name in names if name in exact), None)
+        match = "exact"
+        if file is None:
+            file = next((lower[name.lower()] for name in names if name.lower() in lower), None)
+            match = "case" if file else "missing"
+        rows.append((image, file, match))
+    return pd.DataFrame(rows, columns=["image", "file", "match"])
+
+
+def refuse_missing(found: pd.DataFrame, folder: str | os.PathLike) -> None:
+    """Raise when a picture is missing.
+
+    Args:
+        found: from `find_pictures`.
+
+    Raises:
+        PicturesMissingError: with the count and the first five names.
+    """
+    missing = found.loc[found["match"] == "missing", "image"].tolist()
+    if missing:
+        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise PicturesMissingError(
+            f"{folder}: {len(missing)} of {len(found)} pictures named in the labels are not there ({names}); "
+            "unpack the whole archive, or go on with those there are (missing='skip')"
+        )
+
+
+def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Journal:
+    """What `verify` found of a data set's pictures; each folder has a journal of its own, in the cache."""
+    folder = manifest.folder(root)
+    tag = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    return Journal(cache_dir("verify") / f"{manifest.name}-{tag}.jsonl", folder)
+
+
+def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Path:
+    """Where `verify` writes its report unless told otherwise."""
+    return journal_of(manifest, root).path.with_suffix(".csv")
+
+
+def _labelled(manifest: Manifest, root, mirror) -> pd.Series | None:
+    """The images that the labels name; None when that cannot be known without fetching."""
+    if manifest.labels["form"] == "liqe" and not labels_at_hand(mirror):
+        return None
+    return read_labels(manifest, root, mirror)["image"]
+
+
+def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
+    """Every picture in the folders that the manifest names, relative to the data set's folder."""
+    return [
+        name if below == "." else f"{below}/{name}"
+        for below in manifest.pictures
+        for name in list_pictures(folder / below)
+    ]
+
+
+def _advice(manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool) -> str:
+    data = "python -m liqe_core data"
+    if state == "absent":
+        if manifest.fields.get("repository") or any(
+            a.get("url") for a in manifest.fields.get("archives", ())
+        ):
+            return f"{data} fetch {manifest.name}"
+        if not manifest.where:
+            return "put the pictures in place"
+        form = " (fill in the form there)" if manifest.access == "form" else ""
+        return f"get it from {manifest.where}{form}, then {data} unpack {manifest.name} ARCHIVE"
+    if no_labels:
+        return f"{data} labels {manifest.name}"
+    if state == "corrupt":
+        return f"get the pictures named in {report_path(manifest)} again, then {data} verify {manifest.name}"
+    if state == "partly there" and found == expected:
+        return f"the label files here name {expected} of the {manifest.images} pictures, and all are there"
+    if state == "partly there":
+        return f"unpack the rest ({expected - found} pictures), or use those there are (--missing skip)"
+    return f"{data} verify {manifest.name}" if checked < found else f"{data} pack {manifest.name}"

@@ -1,0 +1,251 @@
+"""The labels of the six training sets, as the paper's authors released them: found or fetched, checked, read.
+
+Scores, and, added by the authors, distortion, up to three scenes, and ten splits. The project does not
+vendor them: they come from a clone on this machine, or are fetched once and kept; every file is pinned by the
+SHA-256 of commit a64655f of zwx8981/LIQE. A set's labels are spread over thirty files, one for each part of
+each session, which must say the same of an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from liqe_core.data.downloads import download
+from liqe_core.data.manifests import SESSIONS, Manifest, manifest_dir
+from liqe_core.data.splits import PARTS, SESSION_COLUMNS
+from liqe_core.data.tables import LabelError
+from liqe_core.files import cache_dir
+from liqe_core.images import read_ahead
+from liqe_core.prompts import SCENES
+
+COMMIT = "a64655f7b84b9543b513394472851884cde5b257"
+BASE_URL = f"https://raw.githubusercontent.com/zwx8981/LIQE/{COMMIT}/"
+
+
+#: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
+#: public code).
+DISTORTION_GROUPS = {
+    "jpeg2000 compression": "jpeg2000 compression",
+    "jpeg compression": "jpeg compression",
+    "white noise": "noise",
+    "gaussian blur": "blur",
+    "fastfading": "jpeg2000 compression",
+    "fnoise": "noise",
+    "contrast": "contrast",
+    "lens": "blur",
+    "motion": "blur",
+    "diffusion": "color",
+    "shifting": "blur",
+    "color quantization": "quantization",
+    "oversaturation": "color",
+    "desaturation": "color",
+    "white with color": "noise",
+    "impulse": "noise",
+    "multiplicative": "noise",
+    "white noise with denoise": "noise",
+    "brighten": "overexposure",
+    "darken": "underexposure",
+    "shifting the mean": "other",
+    "jitter": "spatial",
+    "noneccentricity patch": "spatial",
+    "pixelate": "spatial",
+    "quantization": "quantization",
+    "color blocking": "spatial",
+    "sharpness": "contrast",
+    "realistic blur": "blur",
+    "realistic noise": "noise",
+    "underexposure": "underexposure",
+    "overexposure": "overexposure",
+    "realistic contrast change": "contrast",
+    "other realistic": "other",
+}
+
+_FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
+
+
+def pins() -> dict[str, str]:
+    """Path in the repository -> SHA-256, of the 180 label files."""
+    path = manifest_dir() / "labels.sha256"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise LabelError(f"{path}: not there; it comes with the checkout (git restore it)") from None
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
+
+
+def label_folder(mirror: str | os.PathLike | None = None) -> Path:
+    """The folder that holds ``IQA_Database/*/splits2``, every file in it as at the pinned commit.
+
+    Args:
+        mirror: a clone; default ``$LIQE_LABELS``; without either, the cache, filled by `fetch_labels`.
+
+    Raises:
+        LabelError: not a clone, or a file there differs from the pinned one.
+        FetchError: files cannot be fetched.
+    """
+    mirror = mirror or os.environ.get("LIQE_LABELS")
+    if not mirror:
+        return fetch_labels()
+    folder = Path(mirror).expanduser()
+    folder = folder.parent if folder.name == "IQA_Database" else folder
+    if not (folder / "IQA_Database").is_dir():
+        raise LabelError(f"{mirror}: not a clone of zwx8981/LIQE (no folder IQA_Database in it)")
+    for name, digest in pins().items():
+        if (folder / name).is_file() and not _matches(folder / name, digest):
+            raise LabelError(
+                f"{folder / name}: differs from commit {COMMIT[:7]} of zwx8981/LIQE (SHA-256); "
+                "check that commit out, or leave the mirror away to fetch it"
+            )
+    return folder
+
+
+def labels_at_hand(mirror: str | os.PathLike | None = None) -> bool:
+    """Whether the label files can be read without fetching any."""
+    if mirror or os.environ.get("LIQE_LABELS"):
+        return True
+    folder = cache_dir("labels", COMMIT[:7])
+    return all((folder / name).is_file() for name in pins())
+
+
+def fetch_labels(
+    folder: str | os.PathLike | None = None, base_url: str = BASE_URL, progress: bool = True
+) -> Path:
+    """Fetch the label files that are not there yet, checked and one by one, so that a broken run goes on.
+
+    Args:
+        folder: where to; default: in the cache.
+        base_url: a mirror of the repository's raw files.
+
+    Returns:
+        The folder, complete.
+
+    Raises:
+        FetchError: the network or the server fails; what was fetched stays.
+    """
+    folder = Path(folder) if folder else cache_dir("labels", COMMIT[:7])
+    missing = {n: d for n, d in pins().items() if not ((folder / n).is_file() and _matches(folder / n, d))}
+    if not missing:
+        return folder
+
+    def fetch(name: str) -> None:
+        download(base_url + name, folder / name, sha256=missing[name], progress=False)
+
+    fetched = read_ahead(fetch, missing, 8)
+    for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
+        pass
+    return folder
+
+
+def _matches(path: Path, digest: str) -> bool:
+    raw = path.read_bytes()
+    # A clone made on Windows may have other line ends.
+    return digest in (
+        hashlib.sha256(raw).hexdigest(),
+        hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest(),
+    )
+
+
+def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """The thirty files of one set, checked against one another.
+
+    Args:
+        folder: a clone; holds ``IQA_Database``.
+
+    Returns:
+        A row an image, sorted: ``image, mos, distortion, scenes`` and the ten sessions.
+
+    Raises:
+        LabelError: a file that is missing, or a line that cannot be (named).
+    """
+    pieces = []
+    for session in range(1, SESSIONS + 1):
+        for part in PARTS:
+            name = f"{manifest.labels['prefix']}_{part}_clip.txt"
+            path = folder / "IQA_Database" / manifest.folders[0] / "splits2" / str(session) / name
+            piece = _read_liqe_file(path)
+            pieces.append(piece.assign(line=piece.index + 1, path=str(path), session=session, part=part))
+    rows = pd.concat(pieces, ignore_index=True)
+    _refuse(rows, rows["image"] == "", "no image name")
+    rows["mos"] = pd.to_numeric(rows["mos"], errors="coerce").astype(np.float64)
+    _refuse(rows, ~np.isfinite(rows["mos"]), "the score is not a number")
+    _refuse(rows, rows.duplicated(["session", "image"]), "{image!r} is in this session a second time")
+    _refuse(rows, ~rows["distortion"].isin(DISTORTION_GROUPS), "unknown distortion {distortion!r}")
+    for scene in _FILE_COLUMNS[3:]:
+        _refuse(rows, ~rows[scene].isin([*SCENES, "invalid"]), f"unknown scene {{{scene}!r}}")
+    _refuse(rows, rows["scene_1"] == "invalid", "no scene")
+    images = rows.drop_duplicates("image")
+    differing = ~rows.duplicated(_FILE_COLUMNS) & rows.duplicated("image")
+    _refuse(rows, differing, "{image!r} has other labels here than in an earlier file")
+    parts = rows.pivot(index="image", columns="session", values="part")
+    if parts.isna().to_numpy().any():
+        image = parts.index[parts.isna().any(axis=1)][0]
+        session = parts.columns[parts.loc[image].isna()][0]
+        raise LabelError(f"{folder}: {manifest.name}: {image!r} is in no part of session {session}")
+    parts.columns = SESSION_COLUMNS
+    images = images.set_index("image").loc[parts.index]
+    scenes = images[_FILE_COLUMNS[3:]].to_numpy()
+    images["scenes"] = [tuple(name for name in row if name != "invalid") for row in scenes]
+    return pd.concat([images[["mos", "distortion", "scenes"]], parts], axis=1).reset_index(names="image")
+
+
+def _read_liqe_file(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            path,
+            sep="\t",
+            header=None,
+            names=_FILE_COLUMNS,
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+        ).fillna("")
+    except FileNotFoundError:
+        raise LabelError(
+            f"{path}: no such label file; give a clone of zwx8981/LIQE at commit a64655f as the mirror"
+        ) from None
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise LabelError(f"{path}: not a label file of LIQE ({error})") from error
+
+
+def _refuse(rows: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    if bad.any():
+        row = rows[bad].iloc[0]
+        more = f" ({bad.sum()} such lines)" if bad.sum() > 1 else ""
+        raise LabelError(
+            f"{row.path}, line {row.line}: {what.format(**row)}{more}; correct or remove the line"
+        )
+
+
+def references_of(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
+    """Reference names, from the file name or, for LIVE, from the map that comes with the pictures."""
+    if "reference_map" in manifest.fields:
+        folder = manifest.locate(root)
+        path = folder and folder / manifest.fields["reference_map"]
+        if path and path.is_file():
+            return _live_references(path, images)
+        return [None] * len(images)
+    return [manifest.reference_of(image) for image in images]
+
+
+def _live_references(path: Path, images: pd.Series) -> list[str | None]:
+    """refnames_all.mat: 982 names in the order jp2k 1..227, jpeg 1..233, wn, gblur, fastfading 1..174."""
+    from scipy.io import loadmat
+
+    counts = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
+    keys = [f"{folder}/img{i}.bmp" for folder, count in counts.items() for i in range(1, count + 1)]
+    try:
+        names = [str(np.ravel(cell)[0]) for cell in np.ravel(loadmat(path)["refnames_all"])]
+    except (KeyError, ValueError, IndexError, NotImplementedError, OSError) as error:
+        raise LabelError(f"{path}: not LIVE's table of reference names ({error!r})") from error
+    if len(names) != len(keys):
+        raise LabelError(f"{path}: {len(names)} names, {len(keys)} expected; get the file again")
+    of_image = dict(zip(keys, (Path(name).stem.lower() for name in names), strict=True))
+    return [of_image.get(image) for image in images]

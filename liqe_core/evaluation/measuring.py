@@ -1,0 +1,117 @@
+"""Measuring a model on a part of each data set: predictions, agreement with people, accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+from liqe_core import agreement
+from liqe_core.checkpoints import read_recipe
+from liqe_core.crops import testing_crops
+from liqe_core.data.labelled import LabelledPictures, targets
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.files import write_csv
+from liqe_core.model import LIQE
+from liqe_core.prediction import expected_quality, marginal
+from liqe_core.scoring import predict_joint
+
+
+def predict(
+    model: LIQE,
+    pictures: LabelledPictures,
+    rows: Sequence[int],
+    batch_size: int = 16,
+    ranks: Ranks | None = None,
+    autocast: Callable = nullcontext,
+) -> Tensor:
+    """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
+
+    Several processes take a share each.
+
+    Args:
+        batch_size: see `predict_joint`.
+        autocast: makes the context to compute in.
+
+    Raises:
+        PictureError: a picture is smaller than a crop; names it.
+    """
+    ranks = ranks or Ranks(device=model.device)
+
+    def crops_of(row: int) -> Tensor:
+        name = f"{pictures.name}/{pictures.table['image'].iloc[row]}"
+        return testing_crops(pictures.pictures[row], model.geometry, name)
+
+    with autocast():
+        joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
+    return ranks.gather(joint, len(rows)).cpu()
+
+
+def measure(
+    model: LIQE,
+    sets: Sequence[LabelledPictures],
+    session: int,
+    part: str,
+    ranks: Ranks | None = None,
+    autocast: Callable = nullcontext,
+) -> pd.DataFrame:
+    """Predict a part of every data set and compare with its labels.
+
+    Args:
+        ranks, autocast: see `predict`.
+
+    Returns:
+        A row a data set: ``dataset, pictures, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
+        ``scene_accuracy, distortion_accuracy``.
+    """
+    rows = []
+    for of in sets:
+        chosen = of.part(session, part)
+        joint = predict(model, of, chosen, ranks=ranks, autocast=autocast)
+        labels = targets(of.table.iloc[chosen], model.grid)
+        row = {"dataset": of.name, "pictures": len(chosen)}
+        row |= agreement.agreement(expected_quality(joint), labels["mos"])
+        if "scene" in model.grid.axes:
+            row["scene_accuracy"] = agreement.scene_accuracy(marginal(joint, "scene"), labels["scene"])
+        if "distortion" in model.grid.axes:
+            row["distortion_accuracy"] = agreement.distortion_accuracy(
+                marginal(joint, "distortion"), labels["distortion"]
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test(
+    folder: Path, sets: Sequence[LabelledPictures], session: int, seed: int, ranks: Ranks | None = None
+) -> pd.DataFrame:
+    """Measure every kept checkpoint of a run on the test parts, in float32, and write ``results.csv``.
+
+    Checkpoints of one epoch are one model and are measured once.
+
+    Args:
+        folder: the run's.
+        session: whose test parts. seed: the run's, for the table.
+    """
+    ranks = ranks or Ranks()
+    ranks.wait()  # for the one that writes the checkpoints: all must find the same
+    frames, of_epoch = [], {}
+    for path in sorted(Path(folder).glob("best_*.safetensors")):
+        epoch = read_recipe(path).get("epoch", path)
+        if epoch not in of_epoch:
+            model = LIQE.from_checkpoint(path, device=ranks.device)
+            of_epoch[epoch] = measure(model, sets, session, "test", ranks)
+        table = of_epoch[epoch].copy()
+        table.insert(0, "checkpoint", path.stem.removeprefix("best_"))
+        frames.append(table)
+    results = pd.concat(frames, ignore_index=True)
+    results.insert(0, "seed", seed)
+    results.insert(0, "session", session)
+    if ranks.leads:
+        write_csv(Path(folder) / "results.csv", results)
+    return results
+
+
+test.__test__ = False  # not one for pytest to collect

@@ -1,0 +1,129 @@
+"""Ablations, from the data frames of `studies.ablations`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain
+
+
+def ablation(
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    reference: object,
+    paper: Mapping[object, float] | None = None,
+    measure: str = "SRCC",
+) -> Figure:
+    """A row a level: every run a dot, their mean and spread, and the difference to the reference.
+
+    Args:
+        table: from `ablations.compare`.
+        scores: from `ablations.scores`; dots of one session and seed are joined.
+        reference: the level that differences are taken to.
+        paper: the published value of some levels, drawn as a diamond.
+    """
+    levels, paper = list(table["level"]), paper or {}
+    figure = new_figure(10.5, 1.5 + 0.55 * len(levels))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
+    place = {level: row for row, level in enumerate(levels)}
+    for _, repeat in scores.groupby(["session", "seed"]):
+        repeat = repeat[repeat["level"].isin(levels)].sort_values("level", key=lambda c: c.map(place))
+        rows = repeat["level"].map(place)
+        left.plot(repeat["value"], rows, color=FAINT, linewidth=0.9, zorder=1)
+        left.scatter(repeat["value"], rows, s=16, color=INK, alpha=0.6, linewidths=0, zorder=2)
+    for row in table.itertuples():
+        at = place[row.level]
+        if np.isnan(row.mean):
+            left.text(
+                0.5,
+                at,
+                row.reason,
+                transform=left.get_yaxis_transform(),
+                ha="center",
+                va="center",
+                color=GREY,
+            )
+            continue
+        spread = 0 if np.isnan(row.spread) else row.spread
+        left.errorbar(row.mean, at, xerr=spread, color=TASK_COLORS["quality"], fmt="o", capsize=4, zorder=3)
+        if not np.isnan(row.difference):
+            error = 0 if np.isnan(row.difference_spread) else row.difference_spread
+            right.errorbar(
+                row.difference, at, xerr=error, color=TASK_COLORS["distortion"], fmt="o", capsize=4
+            )
+    known = {level: value for level, value in paper.items() if level in place and not np.isnan(value)}
+    if known:
+        rows = [place[level] for level in known]
+        left.scatter(
+            known.values(), rows, marker="D", s=36, color=COLORS[3], label="paper, its six sets", zorder=4
+        )
+        left.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    left.set_yticks(range(len(levels)), [_named(level) for level in levels])
+    left.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
+    right.axvline(0, color=INK, linewidth=0.9)
+    right.set_xlabel(f"less {_named(reference)!r}, same seeds")
+    for axes in (left, right):
+        plain(axes, "x")
+        axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
+    """The weight of each task's loss over the epochs; a panel a level, a thin line a run.
+
+    Args:
+        epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``.
+    """
+    levels = [level for level in levels if level in set(epochs["level"])]
+    figure = new_figure(1 + 2.8 * max(1, len(levels)), 2.9)
+    for ax, level in zip(
+        figure.subplots(1, max(1, len(levels)), sharey=True, squeeze=False)[0], levels, strict=False
+    ):
+        of = epochs[epochs["level"] == level]
+        for task, color in TASK_COLORS.items():
+            column = f"{task}_weight"
+            if column not in of or of[column].isna().all():
+                continue
+            for _, run in of.groupby("run"):
+                ax.plot(run["epoch"] + 1, run[column], color=color, linewidth=0.7, alpha=0.5)
+            mean = of.groupby("epoch")[column].mean()
+            ax.plot(mean.index + 1, mean, color=color, linewidth=2, label=task, marker="o", markersize=3)
+        ax.set(title=_named(level), xlabel="epoch", xticks=_whole(of["epoch"] + 1))
+        ax.legend(frameon=False, fontsize="small")
+        plain(ax, "y")
+    figure.axes[0].set_ylabel("weight of the loss")
+    return figure
+
+
+def by_crops(table: pd.DataFrame) -> Figure:
+    """A measure against the number of crops a picture is tested on; a thin line a run, a thick one a level.
+
+    Args:
+        table: ``level``, ``run``, ``crops`` and ``value``.
+    """
+    figure = new_figure(6.4, 3.4)
+    ax = figure.subplots()
+    for color, (level, of) in zip(COLORS, table.groupby("level", sort=False), strict=False):
+        for _, run in of.groupby("run"):
+            ax.plot(run["crops"], run["value"], color=color, linewidth=0.8, alpha=0.5)
+        mean = of.groupby("crops")["value"].mean()
+        ax.plot(mean.index, mean, color=color, linewidth=2, marker="o", label=_named(level))
+    ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    plain(ax, "y")
+    return figure
+
+
+def _named(level) -> str:
+    return "\n".join(textwrap.wrap(str(level), 26)) or "(default)"
+
+
+def _whole(values: pd.Series) -> list[int]:
+    """At most about eight whole numbers over a range of epochs."""
+    first, last = int(values.min()), int(values.max())
+    return list(range(first, last + 1, max(1, (last - first + 1) // 8)))

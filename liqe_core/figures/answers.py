@@ -1,0 +1,85 @@
+"""What LIQE answers about one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from liqe_core.figures.style import FAINT, INK, QUALITY_COLORS, TASK_COLORS, new_figure, plain
+
+
+def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) -> Figure:
+    """One picture and the marginal probability of each quality, scene and distortion.
+
+    Args:
+        image: (H, W, 3).
+        answers: axis name to probabilities, indexed by word.
+        quality: the expected quality, marked among the quality words (1 is the first).
+    """
+    figure = new_figure(11, 4.2)
+    axes = figure.subplots(1, 1 + len(answers), width_ratios=[1.7] + [1] * len(answers))
+    axes[0].imshow(image)
+    axes[0].set_axis_off()
+    for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
+        ax.barh(range(len(p)), p, color=TASK_COLORS[axis])
+        ax.set_yticks(range(len(p)), p.index)
+        ax.invert_yaxis()
+        ax.set(title=axis, xlim=(0, 1), xlabel="probability")
+        plain(ax, "x")
+        if axis == "quality":
+            ax.axhline(quality - 1, color=INK, linewidth=1.2, linestyle="--")
+            ax.text(0.98, quality - 1.06, f"expected {quality:.2f}", ha="right", va="bottom", color=INK)
+    return figure
+
+
+def joint_maps(
+    p: np.ndarray, qualities: Sequence[str], scenes: Sequence[str], distortions: Sequence[str]
+) -> Figure:
+    """The joint probability as heat maps, one a quality word; all on one scale.
+
+    Args:
+        p: (Q, S, D), summing to 1.
+    """
+    figure = new_figure(2.6 * len(qualities) + 1, 4.4)
+    axes = np.atleast_1d(figure.subplots(1, len(qualities), sharey=True))
+    for ax, word, part in zip(axes, qualities, p, strict=True):
+        shown = ax.imshow(part.T, cmap="magma_r", vmin=0, vmax=p.max(), aspect="auto")
+        ax.set_xticks(range(len(scenes)), scenes, rotation=60, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(distortions)), distortions)
+        ax.set_title(f"{word}  (p = {part.sum():.2f})")
+        ax.tick_params(length=0)
+    figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.02, pad=0.01)
+    return figure
+
+
+def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities: np.ndarray) -> Figure:
+    """Where the crops of a picture lie, and the quality of each by itself.
+
+    Args:
+        image: (H, W, 3), as the windows were laid over it.
+        windows: (U, 2) of (y, x).
+        window: side in pixels.
+        qualities: (U,) expected quality.
+    """
+    figure = new_figure(11, 4.6)
+    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
+    left.imshow(image)
+    left.set_axis_off()
+    low, high = float(qualities.min()), float(qualities.max())
+    colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))
+    for number, ((y, x), color) in enumerate(zip(windows, colors, strict=True), 1):
+        left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor="white", linewidth=3))
+        left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor=color, linewidth=1.8))
+        left.text(x + 4, y + 4, str(number), color="white", fontsize=8, va="top", backgroundcolor="#00000080")
+    numbers = np.arange(1, len(qualities) + 1)
+    right.vlines(numbers, qualities.mean(), qualities, color=FAINT)
+    right.axhline(qualities.mean(), color=INK, linewidth=1.2, linestyle="--", label="mean of the crops")
+    right.scatter(numbers, qualities, color=colors, edgecolor=INK, linewidth=0.5, zorder=3)
+    right.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
+    right.legend(frameon=False)
+    plain(right, "y")
+    return figure

@@ -1,0 +1,79 @@
+"""What a data set is: its scores, its labels, its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from liqe_core.figures.style import TASK_COLORS, new_figure, plain
+
+
+def score_histograms(table: pd.DataFrame) -> Figure:
+    """Human scores of every data set, side by side, each on its own scale.
+
+    Args:
+        table: ``dataset``, ``mos``.
+    """
+    sets = list(dict.fromkeys(table["dataset"]))
+    figure = new_figure(2.9 * min(4, len(sets)), 2.5 * -(-len(sets) // 4))
+    axes = figure.subplots(-(-len(sets) // 4), min(4, len(sets)), squeeze=False).ravel()
+    for ax, name in zip(axes, sets, strict=False):
+        ax.hist(table.loc[table["dataset"] == name, "mos"], bins=30, color=TASK_COLORS["quality"])
+        ax.set(title=name, xlabel="score")
+        plain(ax, "y")
+    for ax in axes[len(sets) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def label_counts(table: pd.DataFrame) -> Figure:
+    """How many pictures show each scene and each distortion; data sets stacked.
+
+    Args:
+        table: ``dataset``, ``scenes`` (tuples), ``distortion_group``.
+    """
+    figure = new_figure(11, 3.8)
+    columns = {"scene": "scenes", "distortion": "distortion_group"}
+    exploded = table.explode("scenes", ignore_index=True)
+    for ax, (title, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+        of = exploded if title == "scene" else table
+        counts = pd.crosstab(of[column], of["dataset"])
+        counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+        left = np.zeros(len(counts))
+        for number, name in enumerate(counts.columns):
+            ax.barh(range(len(counts)), counts[name], left=left, color=colormaps["tab10"](number), label=name)
+            left += counts[name].to_numpy()
+        ax.set_yticks(range(len(counts)), counts.index)
+        ax.invert_yaxis()
+        ax.set(title=title, xlabel="pictures")
+        plain(ax, "x")
+        if counts.shape[1] > 1:
+            ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def session_sizes(table: pd.DataFrame) -> Figure:
+    """How many pictures each session trains on, validates on and tests on; a panel a data set.
+
+    Args:
+        table: ``dataset`` and ``session_1`` .. ``session_10``.
+    """
+    sets = list(dict.fromkeys(table["dataset"]))
+    figure = new_figure(2.9 * min(4, len(sets)) + 0.8, 2.4 * -(-len(sets) // 4))
+    axes = figure.subplots(-(-len(sets) // 4), min(4, len(sets)), squeeze=False).ravel()
+    colors = {"train": "#56B4E9", "val": "#F0E442", "test": "#D55E00"}
+    sessions = [c for c in table if c.startswith("session_")]
+    for ax, name in zip(axes, sets, strict=False):
+        bottom = np.zeros(len(sessions))
+        for part, color in colors.items():
+            counts = (table.loc[table["dataset"] == name, sessions] == part).sum().to_numpy()
+            ax.bar(range(1, len(sessions) + 1), counts, bottom=bottom, color=color, label=part)
+            bottom += counts
+        ax.set(title=name, xlabel="session", xticks=range(1, len(sessions) + 1))
+        plain(ax, "y")
+    for ax in axes[len(sets) :]:
+        ax.set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.1))
+    return figure

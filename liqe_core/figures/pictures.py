@@ -1,0 +1,110 @@
+"""Pictures side by side, each with what is said of it."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from liqe_core.figures.style import GREY, new_figure, signed
+from liqe_core.images import PictureError, read_picture
+
+Paths = Mapping[Hashable, str | os.PathLike]
+_PIXELS = 640  # the longer side of a drawn picture
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 6) -> Figure:
+    """Small pictures in reading order, a caption above each."""
+    rows = -(-len(pictures) // columns)
+    figure = new_figure(2 * columns, 1.75 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, picture, caption in zip(axes, pictures, captions, strict=False):
+        ax.imshow(picture)
+        ax.set_title(caption, fontsize=8)
+    return figure
+
+
+def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
+    """gMAD pairs as in the literature: a column a pair, the attacker's better image above its worse one.
+
+    Args:
+        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8.
+        paths: the file of every image that `pairs` names.
+    """
+    columns = []
+    for row in pairs.itertuples(index=False):
+        heading = f"{row.defender} fixed at {row.name}\nattacked by {row.attacker}"
+        if row.reason:
+            columns.append((heading, row.reason, []))
+            continue
+        cells = [
+            (image, f"{row.attacker} {signed(attack)}  ·  {row.defender} {signed(defend)}")
+            for image, attack, defend in (
+                (row.better, row.attacker_better, row.defender_better),
+                (row.worse, row.attacker_worse, row.defender_worse),
+            )
+        ]
+        columns.append((heading, "", cells))
+    return _picture_grid(columns, paths, ("attacker's better", "attacker's worse"))
+
+
+def same_score_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
+    """Images of two data sets with the same score and a different quality: a column a row of the table.
+
+    Args:
+        pairs: rows of `realign.same_score_pairs`, in the order to draw, at most about 8.
+        paths: the file of every image that `pairs` names.
+    """
+    columns = []
+    for row in pairs.itertuples(index=False):
+        heading = f"raw score {(row.better_raw + row.worse_raw) / 2:.2f}\n{row.gap:.2f} apart"
+        cells = [
+            (row.better, f"{row.better_dataset}  ·  realigned {row.better_aligned:.2f}"),
+            (row.worse, f"{row.worse_dataset}  ·  realigned {row.worse_aligned:.2f}"),
+        ]
+        columns.append((heading, "", cells))
+    return _picture_grid(columns, paths, ("better in fact", "worse in fact"))
+
+
+def _picture_grid(columns: list[tuple[str, str, list]], paths: Paths, sides: tuple[str, str]) -> Figure:
+    """Two pictures a column; a column is (heading, why it is empty or "", [(image, caption), ...])."""
+    if not columns:
+        raise ValueError("no pairs to draw: the table is empty")
+    figure = new_figure(0.5 + 2.75 * len(columns), 5.6)
+    panels = figure.subplots(2, len(columns), squeeze=False)
+    for column, (heading, reason, cells) in enumerate(columns):
+        panels[0, column].set_title(heading, fontsize="medium", fontweight="bold")
+        for row, axes in enumerate(panels[:, column]):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color="#BBBBBB", linewidth=0.6)  # a white picture keeps its edge
+            if not cells:
+                axes.set_facecolor("#F4F4F4")
+                if row == 0:
+                    _note(axes, f"no pair: {reason}")
+                continue
+            image, caption = cells[row]
+            if image not in paths:
+                raise KeyError(f"no path for image {image!r}: add it to `paths`")
+            try:
+                picture = read_picture(paths[image])
+                picture.thumbnail((_PIXELS, _PIXELS))
+                axes.imshow(picture)
+            except PictureError as error:
+                _note(axes, f"{image} cannot be drawn: {error}")
+            axes.set_xlabel(caption, fontsize="small")
+    for axes, side in zip(panels[:, 0], sides, strict=True):
+        axes.set_ylabel(side, color=GREY)
+    return figure
+
+
+def _note(axes, text: str) -> None:
+    wrapped = "\n".join(textwrap.wrap(text, 26))
+    axes.text(
+        0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize="small"
+    )

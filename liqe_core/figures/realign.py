@@ -1,0 +1,97 @@
+"""Realignment, from the data frames of `studies.realign`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from liqe_core.figures.style import COLORS, GREY, STYLES, new_figure, plain
+
+
+def realignment_panels(
+    scores: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0), most: int = 2000
+) -> Figure:
+    """Human score against prediction, a column a data set: the set's own scale above, realigned below.
+
+    Args:
+        scores: `Realignment.scores`.
+        points: `realign.curve_points`; a set without a curve says so.
+        scale: the common scale's ends.
+        most: dots a panel at most, evenly taken.
+    """
+    sets = list(pd.unique(scores["dataset"]))
+    figure = new_figure(1.1 + 1.95 * len(sets), 4.7)
+    panels = figure.subplots(2, len(sets), sharex=True, sharey="row", squeeze=False)
+    for column, name in enumerate(sets):
+        colour = COLORS[column % len(COLORS)]
+        rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
+        dots = rows.iloc[:: max(1, -(-len(rows) // most))]
+        curve = points[points["dataset"] == name]
+        before, after = panels[:, column]
+        for axes, y in ((before, "raw"), (after, "aligned")):
+            axes.scatter(
+                dots["prediction"], dots[y], s=4, color=colour, alpha=0.35, linewidths=0, rasterized=True
+            )
+            plain(axes)
+        before.plot(curve["prediction"], curve["raw"], color="black", linewidth=1.6)
+        after.plot(scale, scale, color="black", linewidth=1, linestyle=(0, (4, 3)))
+        if curve.empty:
+            after.text(0.5, 0.5, "no curve", transform=after.transAxes, ha="center", color=GREY)
+        before.set_title(f"{name}\n{len(rows):,} images", fontsize="medium")
+        room = 0.03 * (scale[1] - scale[0])  # so that dots on the border are whole
+        ends = (scale[0] - room, scale[1] + room)
+        after.set(xlim=ends, ylim=ends, xticks=np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
+    panels[0, 0].set(ylabel="before: score / range", ylim=(-0.03, 1.03))
+    panels[1, 0].set_ylabel("after: common scale")
+    figure.supxlabel("prediction", fontsize="medium")
+    return figure
+
+
+def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Figure:
+    """All sets in one: their curves, and where the tenths of each set's range land on the common scale.
+
+    Args:
+        curves: `Realignment.curves`, for the numbers beside the sets.
+        points: `realign.curve_points`.
+        scale: the common scale's ends.
+    """
+    sets = list(pd.unique(points["dataset"]))
+    figure = new_figure(10.2, max(3.6, 2.1 + 0.42 * len(sets)))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.35])
+    tenths = np.arange(1, 10) / 10
+    naive = pd.DataFrame({"raw": [0.0, 1.0], "prediction": scale})
+    for row, name in enumerate(["naive", *sets]):
+        if row == 0:
+            curve, colour, style = naive, GREY, (0, (1, 2))
+        else:
+            curve = points[points["dataset"] == name].sort_values("prediction")
+            colour, style = COLORS[(row - 1) % len(COLORS)], STYLES[(row - 1) % len(STYLES)]
+            shift, stretch = curves.loc[name, ["shift", "stretch"]]
+            beside = f"shift {'−' if shift < 0 else '+'}{abs(shift):.2f}   stretch {stretch:.2f}"
+            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+            right.annotate(beside, (1.01, row), **place)
+        left.plot(curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name)
+        reached = tenths[(tenths >= curve["raw"].min()) & (tenths <= curve["raw"].max())]
+        lands = np.interp(reached, curve["raw"], curve["prediction"])
+        right.plot(curve["prediction"].iloc[[0, -1]], [row, row], color=colour, linewidth=1.2, alpha=0.6)
+        right.scatter(
+            lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=34, zorder=3
+        )
+        if row == 0:
+            for x, tenth in zip(lands, reached, strict=True):
+                right.annotate(
+                    f"{tenth:.1f}", (x, -0.3), ha="center", va="bottom", fontsize="x-small", color=GREY
+                )
+    left.set(xlim=scale, ylim=(0, 1), xlabel="prediction (common scale)", ylabel="human score / range")
+    left.legend(frameon=False, fontsize="small", handlelength=3)
+    left.set_title("Before: what each set's score means", fontsize="medium")
+    right.set(xlim=scale, ylim=(len(sets) + 0.5, -0.8), xlabel="common scale")
+    right.set_xticks(np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
+    right.set_yticks(range(len(sets) + 1), ["naive", *sets])
+    right.tick_params(axis="y", length=0)
+    right.set_title("After: where the tenths of its range land", fontsize="medium")
+    plain(left)
+    plain(right, "x")
+    right.spines["left"].set_visible(False)
+    return figure

@@ -1,0 +1,83 @@
+"""A training run: its curves, and what its model predicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from liqe_core.figures.style import INK, TASK_COLORS, new_figure, plain
+
+
+def training_curves(epochs: pd.DataFrame) -> Figure:
+    """Task losses, their weights and the validation measures, over epochs.
+
+    Args:
+        epochs: ``epoch``, ``<task>_loss``, ``<task>_weight`` and the measures, a row an epoch; with a column
+            ``run`` a thin line a run and a thick one for their mean.
+    """
+    tasks = [task for task in TASK_COLORS if f"{task}_loss" in epochs]
+    measures = {
+        "srcc": ("SRCC", "quality"),
+        "scene_accuracy": ("scene accuracy", "scene"),
+        "distortion_accuracy": ("distortion accuracy", "distortion"),
+    }
+    panels = {
+        "training loss": {f"{t}_loss": (t, t) for t in tasks},
+        "weight of the loss": {f"{t}_weight": (t, t) for t in tasks},
+        "validation": {m: label for m, label in measures.items() if m in epochs},
+    }
+    figure = new_figure(12, 3.6)
+    for ax, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for column, (label, task) in lines.items():
+            by_epoch = epochs.dropna(subset=[column])
+            for _, run in by_epoch.groupby("run") if "run" in epochs else []:
+                ax.plot(run["epoch"] + 1, run[column], color=TASK_COLORS[task], linewidth=0.7, alpha=0.5)
+            mean = by_epoch.groupby("epoch")[column].mean()
+            ax.plot(mean.index + 1, mean, color=TASK_COLORS[task], linewidth=2, label=label)
+        ax.set(title=title, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.legend(frameon=False)
+        plain(ax, "y")
+    return figure
+
+
+def agreement(table: pd.DataFrame, title: str = "") -> Figure:
+    """Predicted quality against human score, a dot a picture, a colour a distortion.
+
+    Args:
+        table: ``quality``, ``mos`` and, for colours, ``distortion_group``.
+    """
+    figure = new_figure(6.5, 4.6)
+    ax = figure.subplots()
+    groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
+    for number, (name, rows) in enumerate(groups):
+        color = colormaps["tab20"](number)
+        ax.scatter(rows["quality"], rows["mos"], s=12, alpha=0.7, color=color, label=name)
+    ax.set(xlabel="predicted quality", ylabel="human score", title=title)
+    if "distortion_group" in table:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    plain(ax, "both")
+    return figure
+
+
+def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
+    """A confusion matrix, the shares of each row (label) written into it.
+
+    Args:
+        matrix: counts, labels as rows and predictions as columns.
+    """
+    shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0).to_numpy()
+    figure = new_figure(1.6 + 0.62 * matrix.shape[1], 1.4 + 0.48 * matrix.shape[0])
+    ax = figure.subplots()
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.argwhere(matrix.to_numpy() > 0):
+        color = "white" if shares[i, j] > 0.6 else INK
+        ax.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=8)
+    ax.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(matrix.shape[0]), matrix.index)
+    ax.set(xlabel="predicted", ylabel="label", title=title)
+    ax.tick_params(length=0)
+    return figure

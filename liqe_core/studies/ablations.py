@@ -1,0 +1,229 @@
+"""Ablations: finished runs that differ in one setting alone, found among run folders and compared.
+
+An ablation says something about a setting only where nothing else changed. What changed is read from the
+folders themselves: each run's settings and data from its ``settings.json``, the steps it took from its
+``steps.csv``. Runs that differ in more are left out, and listed with what differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.prompts import VARIANTS
+from liqe_core.studies.finished import EXCLUDED, Chosen, FinishedRun, read_runs
+from liqe_core.training.prepare import sets_for
+from liqe_core.training.profiles import HOW, Profile
+from liqe_core.training.runs import differences
+from liqe_core.training.side_by_side import fit_all
+
+#: What repeats a run rather than changes it.
+REPEATS = ("session", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One setting to ablate.
+
+    Attributes:
+        setting: a field of `Profile`.
+        levels: its values, in the order of the table.
+        reference: the level that the others are compared with.
+        meaning: one line for the reader.
+    """
+
+    setting: str
+    levels: tuple
+    reference: object
+    meaning: str
+
+
+STUDIES = {
+    study.setting: study
+    for study in (
+        Study("variant", VARIANTS, VARIANTS[0], "which tasks are learned together"),
+        Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted against one another"),
+        Study("freeze", ("", "text", "image"), "", "which tower does not train"),
+        Study("crops", (1, 3, 5), 3, "how many crops of a picture a training step sees"),
+        Study(
+            "template",
+            ("", "a {quality} photo of a {scene} with {distortion}"),
+            "",
+            "how the prompts are worded (empty: the paper's wording)",
+        ),
+    )
+}
+
+
+def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chosen:
+    """Of some runs, those with these settings, whatever the study's one, the session and the seed are.
+
+    They also saw the same pictures and labels and took the same steps; where runs disagree on that, the
+    larger group is kept.
+
+    Args:
+        settings: what the runs must have been made with.
+
+    Returns:
+        The runs in the order of the study's levels, then session and seed; the excluded with what differs.
+    """
+    free = (study.setting, *REPEATS, *HOW)
+    expected = json.loads(json.dumps(settings.to_dict()))
+    kept, excluded = [], []
+    for run in runs:
+        if changed := differences(expected, run.settings, free):
+            excluded.append((run.folder.name, "other settings: " + "; ".join(changed)))
+        elif run.settings[study.setting] not in study.levels:
+            excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
+        else:
+            kept.append(run)
+    for key, reason in (
+        (lambda run: json.dumps(run.data, sort_keys=True), "other pictures or labels than most runs here"),
+        (lambda run: run.schedule, "other steps than most runs here (batches left out, or other rates)"),
+    ):
+        kept, other = _largest_group(kept, key)
+        excluded += [(run.folder.name, reason) for run in other]
+    kept.sort(key=lambda run: (study.levels.index(run.settings[study.setting]), run.repeat))
+    return Chosen(kept, pd.DataFrame(excluded, columns=EXCLUDED))
+
+
+def scores(
+    runs: Iterable[FinishedRun], study: Study, measure: str = "srcc", criterion: str = "quality"
+) -> pd.DataFrame:
+    """A row a run: `level`, `session`, `seed`, `value` (the measure's mean over data sets, NaN where it is
+    not defined in one of them) and `run`.
+
+    Args:
+        criterion: which kept checkpoint; ``quality``, best validation SRCC, is one that all variants have.
+    """
+    rows = []
+    for run in runs:
+        results = run.results[run.results["checkpoint"] == criterion]
+        value = results[measure].mean(skipna=False) if measure in results else float("nan")
+        rows.append((run.settings[study.setting], *run.repeat, value, run.folder.name))
+    return pd.DataFrame(rows, columns=["level", "session", "seed", "value", "run"])
+
+
+def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The ablation's table.
+
+    Only repeats, that is pairs of session and seed, enter a difference that both levels have: each is a
+    difference between two runs that started from the same seed and saw the same pictures in the same order.
+
+    Args:
+        table: from `scores`.
+
+    Returns:
+        A row a level: `level`, `runs`, `mean`, `spread` (standard deviation over repeats; NaN for one),
+        `difference` (mean over shared repeats of the level less the reference), `difference_spread`,
+        `shared` (repeats), and `reason`: "" or why a number is missing.
+    """
+    values = table.pivot(index=["session", "seed"], columns="level", values="value")
+    rows = []
+    for level in study.levels:
+        if level not in values:
+            rows.append({"level": level, "runs": 0, "shared": 0, "reason": "no finished run"})
+            continue
+        of = table.loc[table["level"] == level, "value"]
+        row = {"level": level, "runs": len(of), "mean": of.mean(), "spread": of.std(), "shared": 0}
+        reasons = []
+        if of.isna().any():
+            reasons.append(f"not defined in {of.isna().sum()} of {len(of)} runs")
+        if len(of) == 1:
+            reasons.append("one run: no spread")
+        if level != study.reference:
+            missing = study.reference not in values
+            paired = pd.Series(dtype=float) if missing else (values[level] - values[study.reference]).dropna()
+            row |= {"difference": paired.mean(), "difference_spread": paired.std(), "shared": len(paired)}
+            if paired.empty:
+                reasons.append("no run of the reference with the same session and seed")
+        rows.append(row | {"reason": "; ".join(reasons)})
+    columns = ["level", "runs", "mean", "spread", "difference", "difference_spread", "shared", "reason"]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def comparable(runs: Sequence[FinishedRun], study: Study) -> bool:
+    """Whether at least two levels have a run of one session and seed."""
+    levels_of = Counter(repeat for repeat, _ in {(r.repeat, r.settings[study.setting]) for r in runs})
+    return max(levels_of.values(), default=0) >= 2
+
+
+def brief(settings: Profile, epochs: int, steps: int) -> Profile:
+    """The same settings with at most so many epochs and steps an epoch, and a shorter warm-up to match."""
+    epochs, steps = min(epochs, settings.epochs), min(steps, settings.steps)
+    warmup = min(settings.warmup_steps, epochs * steps // 5)
+    return settings.override(epochs=epochs, steps=steps, warmup_steps=warmup, validate_every=1)
+
+
+def _largest_group(runs: list[FinishedRun], key: Callable) -> tuple[list[FinishedRun], list[FinishedRun]]:
+    """The runs that share the most common key, and the others."""
+    if not runs:
+        return [], []
+    ((common, _),) = Counter(map(key, runs)).most_common(1)
+    return [run for run in runs if key(run) == common], [run for run in runs if key(run) != common]
+
+
+class Found(NamedTuple):
+    """The runs of an ablation.
+
+    Attributes:
+        runs: they differ in the study's setting alone, and in session and seed.
+        excluded: what else is in the folder: columns `run`, `reason`.
+        settings: what the runs share.
+        trained: whether they were trained now, briefly.
+    """
+
+    runs: list[FinishedRun]
+    excluded: pd.DataFrame
+    settings: Profile
+    trained: bool
+
+    def told(self) -> str:
+        """Which of the two, for the reader."""
+        length = f"{self.settings.epochs} epochs of {self.settings.steps} steps"
+        if self.trained:
+            return (
+                f"No sweep has finished here, so each level was trained once, briefly ({length}): this shows "
+                "how the table is made, and nothing about the method. `make sweep` trains in full."
+            )
+        repeats = sorted({run.repeat for run in self.runs})
+        return f"{len(self.runs)} finished runs of {length}; (session, seed): {repeats}."
+
+
+def find_or_train(
+    study: Study,
+    settings: Profile,
+    brief: Profile,
+    root: str | Path,
+    repeat: tuple[int, int] = (1, 1),
+    sets: Sequence[LabelledPictures] | None = None,
+    progress: bool = True,
+) -> Found:
+    """What a sweep has finished, where two levels at least can be compared; else each level, trained briefly.
+
+    Args:
+        settings: of the runs to look for.
+        brief: of those to train where there are none; see `ablations.brief`.
+        root: run folders are in ``root/train``.
+        repeat: session and seed of a brief run.
+        sets: the profile's data sets, where the caller has them.
+    """
+    there, unread = read_runs(root)
+    runs, excluded = alike(there, settings, study)
+    if comparable(runs, study):
+        return Found(runs, pd.concat([unread, excluded], ignore_index=True), settings, False)
+    session, seed = repeat
+    sets = sets_for(brief, progress) if sets is None else sets
+    shared = brief.override(session=session, seed=seed)
+    of_levels = [shared.override(**{study.setting: level}) for level in study.levels]
+    fit_all(of_levels, sets, root, progress=progress)
+    there, unread = read_runs(root)
+    runs, excluded = alike(there, brief, study)
+    return Found(runs, pd.concat([unread, excluded], ignore_index=True), brief, True)

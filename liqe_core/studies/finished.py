@@ -1,0 +1,81 @@
+"""Finished runs, read from their folders: what each was, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from liqe_core.training.runs import is_finished, read_results
+
+EXCLUDED = ["run", "reason"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """What a run folder says about its run.
+
+    Attributes:
+        folder: where it is. settings, data, versions, code: as in ``settings.json``.
+        results: as in ``results.csv``.
+        steps: how many were taken. schedule: equal for runs with the same learning rate at every step and
+            the same batches left out.
+    """
+
+    folder: Path
+    settings: dict
+    data: dict
+    versions: dict
+    code: dict
+    results: pd.DataFrame
+    steps: int
+    schedule: str
+
+    @property
+    def repeat(self) -> tuple[int, int]:
+        """(session, seed)."""
+        return self.settings["session"], self.settings["seed"]
+
+    def epochs(self) -> pd.DataFrame:
+        """``epochs.csv``: losses, weights and validation, a row an epoch."""
+        return pd.read_csv(self.folder / "epochs.csv")
+
+    def checkpoint(self, criterion: str = "quality") -> Path:
+        """The file of the kept checkpoint that was best at a criterion; every variant has ``quality``."""
+        return self.folder / f"best_{criterion}.safetensors"
+
+
+class Chosen(NamedTuple):
+    """Runs that differ in one setting alone, and what was left out: columns `run`, `reason`."""
+
+    runs: list[FinishedRun]
+    excluded: pd.DataFrame
+
+
+def read_runs(root: str | Path) -> Chosen:
+    """Every finished run below ``root/train``, in order of name.
+
+    Returns:
+        The runs, and the folders that cannot be read as one, each with its reason.
+    """
+    runs, excluded = [], []
+    for folder in sorted(path for path in (Path(root) / "train").glob("*") if path.is_dir()):
+        if not is_finished(folder):
+            excluded.append((folder.name, "not finished"))
+            continue
+        try:
+            said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+            steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
+            schedule = hashlib.sha256(steps.to_csv(index=False).encode()).hexdigest()
+            parts = [dict(said[part]) for part in ("settings", "data", "versions", "code")]
+            run = FinishedRun(folder, *parts, read_results(folder), len(steps), schedule)
+            run.repeat  # noqa: B018, settings without session or seed are damaged ones
+            runs.append(run)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"cannot be read ({type(error).__name__}: {error})"
+            excluded.append((folder.name, " ".join(why.split())))
+    return Chosen(runs, pd.DataFrame(excluded, columns=EXCLUDED))

@@ -1,0 +1,155 @@
+"""The paper's tables with ours beside: published numbers, our run folders, and why a cell is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from liqe_core.studies.finished import FinishedRun
+
+_CELL = ["dataset", "metric"]
+
+
+def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
+    """The paper's ablation: a row a variant with `level`, `paper` (mean SRCC over the six sets, NaN where no
+    source at hand gives it), `source` and `reason`."""
+    known = published[published["protocol"] == "ablation"].set_index("method")
+    rows = []
+    for variant in variants:
+        method = f"LIQE ({variant.replace('+', ' + ')})"
+        if method in known.index:
+            entry = known.loc[[method]].iloc[0]
+            rows.append((variant, entry["value"], entry["source"], ""))
+        else:
+            rows.append((variant, float("nan"), "", "no source at hand gives the paper's value"))
+    return pd.DataFrame(rows, columns=["level", "paper", "source", "reason"])
+
+
+def ours_within(runs: Iterable[FinishedRun], criterion: str = "average") -> pd.DataFrame:
+    """Our test results over sessions: a row a data set and metric, with `median`, `mean`, `spread` (standard
+    deviation) and `sessions`.
+
+    Args:
+        runs: of one recipe; several seeds of a session are averaged first.
+        criterion: which kept checkpoint; ``quality`` where a run has no other.
+    """
+    names = {"srcc": "SRCC", "plcc": "PLCC", "scene_accuracy": "scene accuracy"}
+    names |= {"distortion_accuracy": "distortion accuracy"}
+    frames = []
+    for run in runs:
+        kept = set(run.results["checkpoint"])
+        chosen = criterion if criterion in kept else "quality"
+        of = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
+        measured = [name for name in names.values() if name in of]
+        long = of.melt(["dataset"], measured, var_name="metric", value_name="value")
+        frames.append(long.assign(session=run.settings["session"]))
+    columns = [*_CELL, "median", "mean", "spread", "sessions"]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    by_session = pd.concat(frames).groupby([*_CELL, "session"], sort=False)["value"].mean().dropna()
+    table = by_session.groupby(_CELL, sort=False).agg(["median", "mean", "std", "count"]).reset_index()
+    return table.set_axis(columns, axis=1)
+
+
+def beside(
+    published: pd.DataFrame,
+    ours: pd.DataFrame,
+    why_not: Callable[[str], str],
+    method: str = "LIQE",
+    value: str = "median",
+) -> pd.DataFrame:
+    """Every published number of a method with ours: a row a published value, so that sources that disagree
+    both stay.
+
+    Args:
+        published: rows of `load_published`, of one protocol.
+        ours: `dataset`, `metric` and the column `value`.
+        why_not: from a data set's name, why there is no number of ours: a few words, a colon, the whole.
+
+    Returns:
+        `dataset`, `metric`, `published`, `source`, `training`, `differs`, `ours`, `distance` (ours less
+        published), `reason` ("" where ours is there).
+    """
+    rows = published.loc[published["method"] == method, [*_CELL, "value", "source", "training", "differs"]]
+    rows = rows.rename(columns={"value": "published"})
+    own = ours[[*_CELL, value]].rename(columns={value: "ours"})
+    table = rows.merge(own.astype({"ours": float}), on=_CELL, how="left")
+    table["distance"] = table["ours"] - table["published"]
+    missing = table["ours"].isna()
+    table["reason"] = [
+        why_not(name) if gone else "" for name, gone in zip(table["dataset"], missing, strict=True)
+    ]
+    return table
+
+
+def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """Text: a row a method, a column a data set and metric; values that sources disagree on stand under one
+    another, and an empty cell says that no source has been opened for it."""
+    cells = published[published["metric"].isin(metrics) & published["dataset"].isin(datasets)]
+    methods = list(dict.fromkeys(cells["method"]))
+    # The method itself last, as papers print it.
+    methods = [m for m in methods if m != "LIQE"] + [m for m in methods if m == "LIQE"]
+    table = pd.DataFrame("no source", index=methods, columns=_columns(datasets, metrics))
+    for (method, dataset, metric), group in cells.groupby(["method", "dataset", "metric"], sort=False):
+        values = dict.fromkeys(f"{v:.3f}" for v in group["value"])
+        table.at[method, f"{dataset}\n{metric}"] = "\n".join(values)
+    return table
+
+
+def with_ours(
+    table: pd.DataFrame, compared: pd.DataFrame, name: str = "ours"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A last row with our numbers, and the distances to shade by.
+
+    Args:
+        table: from `method_table`. compared: from `beside`; where several sources give a value, the distance
+            is to the nearest.
+
+    Returns:
+        The text with the row `name` added, where a missing number is the first words of its reason, and
+        distances of the same shape, NaN but in that row.
+    """
+    distance = pd.DataFrame(float("nan"), index=[*table.index, name], columns=table.columns)
+    text = table.reindex([*table.index, name])
+    text.loc[name] = "no metric"
+    for (dataset, metric), group in compared.groupby(_CELL, sort=False):
+        column = f"{dataset}\n{metric}"
+        if column not in text:
+            continue
+        if group["ours"].isna().all():
+            text.at[name, column] = group["reason"].iloc[0].split(":")[0]
+            continue
+        if group["distance"].isna().all():  # nothing published to lie near to
+            text.at[name, column] = f"{group['ours'].iloc[0]:.3f}"
+            continue
+        nearest = group.loc[group["distance"].abs().idxmin()]
+        text.at[name, column] = f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})"
+        distance.at[name, column] = nearest["distance"]
+    return text, distance
+
+
+def disagreements(published: pd.DataFrame) -> pd.DataFrame:
+    """Numbers for which sources give different values: all of them, each with its source and what differs."""
+    same = ["method", "dataset", "protocol", "metric"]
+    several = published.groupby(same)["value"].transform("nunique") > 1
+    columns = [*same, "value", "source", "training", "differs", "title"]
+    return published.loc[several, columns].sort_values(same, kind="stable", ignore_index=True)
+
+
+def confusion_counts(labels: pd.Series, p: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """How often each label was taken for each word: (K, K) counts, labels as rows, guesses as columns.
+
+    Args:
+        labels: of each picture a word, a tuple of words (each of which then counts), or nothing.
+        p: (N, K) probabilities. names: the K words.
+    """
+    guess = pd.Series(np.asarray(names, dtype=object)[np.asarray(p).argmax(axis=1)], index=labels.index)
+    told = labels.explode().dropna()
+    counts = pd.crosstab(told, guess.loc[told.index].to_numpy())
+    return counts.reindex(index=list(names), columns=list(names), fill_value=0)
+
+
+def _columns(datasets: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    return [f"{dataset}\n{metric}" for dataset in datasets for metric in metrics]

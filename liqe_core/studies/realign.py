@@ -1,0 +1,204 @@
+"""Realignment: the annotations of all data sets on the one scale of a jointly trained model.
+
+Every data set asks people in its own way, so a mean opinion score (MOS) of 0.6 of the range means one thing
+in LIVE and another in KonIQ-10k. A model trained on all sets at once, with losses that compare images only
+within a set, orders the images of all of them on a single scale. The curve of a set's MOS against that
+model's predictions therefore says what the set's scores mean on the common scale: read backwards, it maps
+each human score there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from liqe_core.agreement import fit_logistic, logistic4
+
+_GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
+_FEWEST = 8  # images that a curve of four parameters is fitted to
+
+
+class Realignment(NamedTuple):
+    """`scores`: a row an image. `curves`: a row a data set. Columns as `realign` says."""
+
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def realign(
+    table: pd.DataFrame,
+    *,
+    dataset: str = "dataset",
+    mos: str = "mos",
+    prediction: str = "prediction",
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    scale: tuple[float, float] = (1.0, 5.0),
+) -> Realignment:
+    """Maps every data set's human scores onto the model's scale, by a monotone curve a set.
+
+    For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares; a human
+    score m moves to f^-1(m), no further than the set's own predictions reach. The scale before, to compare
+    with, is the usual naive one: the set's range of scores stretched linearly over `scale`.
+
+    Args:
+        table: a row an image. Human scores are *higher is better* (reverse a DMOS first). Rows with a
+            missing or infinite score take no part.
+        dataset, mos, prediction: the columns of `table`.
+        ranges: the lowest and highest possible score of a set, e.g. {"kadid10k": (1, 5)}; a set without one
+            takes its smallest and largest human score.
+        scale: where the model's scale begins and ends; LIQE's is 1 (bad) to 5 (perfect).
+
+    Returns:
+        `scores`: `dataset`, `mos`, `prediction`, and floats, NaN where there is none: `raw` (MOS as a part of
+        the set's range, 0..1), `naive` (raw over `scale`), `aligned` (on the model's scale). Index and order
+        are the table's.
+        `curves`: indexed by `dataset`, in order of appearance: `count` images, `dropped` rows, `beta1` ..
+        `beta4` (see `logistic4`), `shift` (mean of aligned - naive: how far the set as a whole moves),
+        `stretch` (least-squares slope of aligned on naive: below 1, the set covers less of the common scale
+        than its range pretends), `residual_before` and `residual_after` (root mean square of prediction less
+        naive, and less aligned, on the common scale), `held` (images whose score lies beyond the curve's
+        reach and was held at its end), and `reason`: "" where the set was aligned, else why not (and the
+        numbers are missing).
+
+    Raises:
+        KeyError: a column is not in the table. ValueError: an empty range, or no rows.
+    """
+    for column in (dataset, mos, prediction):
+        if column not in table.columns:
+            raise KeyError(f"no column {column!r}: there are {list(table.columns)}")
+    if table.empty:
+        raise ValueError("no images to realign: the table is empty")
+    scores = table[[dataset, mos, prediction]].set_axis(["dataset", "mos", "prediction"], axis=1)
+    scores = scores.astype({"mos": float, "prediction": float})
+    scores = scores.assign(raw=np.nan, naive=np.nan, aligned=np.nan)
+    name = scores["dataset"].to_numpy()
+    columns = {
+        key: scores[key].to_numpy(copy=True) for key in ("mos", "prediction", "raw", "naive", "aligned")
+    }
+    finite = np.isfinite(columns["mos"]) & np.isfinite(columns["prediction"])
+
+    curves = []
+    for one in pd.unique(scores["dataset"]):
+        rows = np.flatnonzero((name == one) & finite)
+        human, predicted = columns["mos"][rows], columns["prediction"][rows]
+        curve = {"dataset": one, "count": len(rows), "dropped": int((name == one).sum() - len(rows))}
+        curve["reason"] = _unfit(human, predicted)
+        low, high = _range(one, human, ranges)
+        if high > low:
+            columns["raw"][rows] = raw = (human - low) / (high - low)
+            columns["naive"][rows] = naive = scale[0] + raw * (scale[1] - scale[0])
+        if not curve["reason"]:
+            beta = fit_logistic(predicted, human)
+            reach = logistic4(np.array([predicted.min(), predicted.max()]), *beta)
+            if not reach[1] > reach[0]:
+                curve["reason"] = "the fitted curve does not rise"
+        if not curve["reason"]:
+            columns["aligned"][rows] = aligned = _inverse(human, predicted, beta)
+            curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
+            curve["shift"] = (aligned - naive).mean()
+            curve["stretch"] = np.cov(naive, aligned, bias=True)[0, 1] / naive.var()
+            curve["residual_before"] = np.sqrt(((predicted - naive) ** 2).mean())
+            curve["residual_after"] = np.sqrt(((predicted - aligned) ** 2).mean())
+            curve["held"] = int(((human < reach[0]) | (human > reach[1])).sum())
+        curves.append(curve)
+    scores[["raw", "naive", "aligned"]] = np.stack([columns[k] for k in ("raw", "naive", "aligned")], axis=1)
+    return Realignment(scores, pd.DataFrame(curves).set_index("dataset").reindex(columns=_CURVE_COLUMNS))
+
+
+_CURVE_COLUMNS = ["count", "dropped", "beta1", "beta2", "beta3", "beta4", "shift", "stretch"]
+_CURVE_COLUMNS += ["residual_before", "residual_after", "held", "reason"]
+
+
+def curve_points(realignment: Realignment, points: int = 100) -> pd.DataFrame:
+    """The fitted curves to draw: `dataset`, `prediction` (over the set's own predictions), `mos`, `raw`."""
+    drawn = []
+    for one, curve in realignment.curves[realignment.curves["reason"] == ""].iterrows():
+        rows = realignment.scores[realignment.scores["dataset"] == one].dropna(subset="aligned")
+        x = np.linspace(rows["prediction"].min(), rows["prediction"].max(), points)
+        y = logistic4(x, *curve[["beta1", "beta2", "beta3", "beta4"]].to_numpy(dtype=float))
+        # raw is linear in MOS, so two of the set's images say how.
+        first, last = rows.loc[[rows["mos"].idxmin(), rows["mos"].idxmax()]].to_dict("records")
+        slope = (last["raw"] - first["raw"]) / (last["mos"] - first["mos"])
+        raw = first["raw"] + slope * (y - first["mos"])
+        drawn.append(pd.DataFrame({"dataset": one, "prediction": x, "mos": y, "raw": raw}))
+    columns = ["dataset", "prediction", "mos", "raw"]
+    return pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=columns)
+
+
+def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFrame:
+    """Of any two data sets, the two images that share a raw score and differ most on the common scale.
+
+    Exact: for every image of one set all images of the other within the tolerance are looked at.
+
+    Args:
+        scores: `Realignment.scores`.
+        tolerance: two images share a score when their `raw` (0..1) differ by at most this.
+
+    Returns:
+        A row for each two sets that share a score, the largest gap first (sets in order of appearance where
+        gaps are equal): `better`, `worse` (index labels), `better_dataset`, `worse_dataset`, `better_raw`,
+        `worse_raw`, `better_aligned`, `worse_aligned`, `gap` (on the common scale, > 0).
+    """
+    usable = scores.dropna(subset=["raw", "aligned"])
+    sets = [group.sort_values("raw", kind="stable") for _, group in usable.groupby("dataset", sort=False)]
+    found = []
+    for i, one in enumerate(sets):
+        for other in sets[i + 1 :]:
+            ends = [_furthest(one, other, tolerance), _furthest(other, one, tolerance)]
+            pair = max((end for end in ends if end), key=lambda end: end["gap"], default=None)
+            if pair:
+                found.append(pair)
+    sides = [f"{side}{part}" for part in ("", "_dataset", "_raw", "_aligned") for side in ("better", "worse")]
+    table = pd.DataFrame(found, columns=[*sides, "gap"])
+    return table.sort_values("gap", ascending=False, kind="stable", ignore_index=True)
+
+
+def _furthest(better: pd.DataFrame, worse: pd.DataFrame, tolerance: float) -> dict | None:
+    """The largest aligned gap of an image of `better` above one of `worse` with its raw score, by `raw`."""
+    raw, low = worse["raw"].to_numpy(), worse["aligned"].to_numpy()
+    start = np.searchsorted(raw, better["raw"].to_numpy() - tolerance, side="left")
+    stop = np.searchsorted(raw, better["raw"].to_numpy() + tolerance, side="right")
+    # reduceat takes the minimum of low[start:stop] at even places; the padding lets stop be the end.
+    lowest = np.minimum.reduceat(np.append(low, np.inf), np.stack([start, stop], axis=1).ravel())[::2]
+    gap = np.where(stop > start, better["aligned"].to_numpy() - lowest, -np.inf)
+    i = int(gap.argmax())
+    if not gap[i] > 0:
+        return None
+    j = int(start[i] + low[start[i] : stop[i]].argmin())
+    pair = {"gap": gap[i]}
+    for side, table, k in (("better", better, i), ("worse", worse, j)):
+        pair[side] = table.index[k]
+        pair |= {f"{side}_{key}": table[key].iloc[k] for key in ("dataset", "raw", "aligned")}
+    return pair
+
+
+def _unfit(human: np.ndarray, predicted: np.ndarray) -> str:
+    """Why no rising curve can be fitted to these scores; "" when one can."""
+    if len(human) < _FEWEST:
+        return f"{len(human)} images: a curve needs {_FEWEST}"
+    if np.ptp(human) == 0:
+        return "all human scores are equal"
+    if np.ptp(predicted) == 0:
+        return "all predictions are equal"
+    if spearmanr(human, predicted).statistic <= 0:
+        return "human scores do not rise with the predictions"
+    return ""
+
+
+def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, float]] | None):
+    if ranges and dataset in ranges:
+        low, high = ranges[dataset]
+        if not high > low:
+            raise ValueError(f"the range of {dataset!r} is {low}..{high}: give the lowest, then the highest")
+        return low, high
+    return (human.min(), human.max()) if len(human) else (0.0, 0.0)
+
+
+def _inverse(human: np.ndarray, predicted: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """f^-1 of human scores, held within the predictions; for any rising curve, so by interpolation."""
+    grid = np.linspace(predicted.min(), predicted.max(), _GRID)
+    return np.interp(human, logistic4(grid, *beta), grid)

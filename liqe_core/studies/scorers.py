@@ -1,0 +1,152 @@
+"""What can compete, by name, and a folder of pictures scored by it: the table that `gmad` works on.
+
+A scorer is anything that takes a path and gives a number, higher for better quality:
+``{"liqe": lambda path: model.score(path).quality.item(), "size": lambda path: path.stat().st_size}``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from liqe_core.data.journal import Journal
+from liqe_core.images import pictures_in, read_picture
+from liqe_core.prompts import VARIANTS
+
+Scorer = Callable[[Path], float]
+
+#: The four task sets, by their initials.
+SHORT = {variant: "+".join(word[0].upper() for word in variant.split("+")) for variant in VARIANTS}
+
+
+def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
+    """A scorer by name.
+
+    Args:
+        name: a key of `checkpoints`; a checkpoint file, of any kind that `LIQE.from_checkpoint` reads;
+            ``pyiqa:<metric>`` where pyiqa is installed; or ``sharpness``, a measure of no great merit that
+            needs nothing.
+        checkpoints: files of LIQE models, by a name for each.
+
+    Raises:
+        ValueError: no such scorer; says which there are. CheckpointError: the file cannot be used.
+    """
+    checkpoints = checkpoints or {}
+    if name in checkpoints:
+        return liqe(checkpoints[name])
+    if name == "sharpness":
+        return sharpness
+    if name.startswith("pyiqa:"):
+        return _pyiqa(name.removeprefix("pyiqa:"))
+    if Path(name).is_file():
+        return liqe(name)
+    known = ", ".join([*checkpoints, "sharpness"])
+    raise ValueError(f"no scorer {name!r}: give one of {known}, a checkpoint file, or pyiqa:METRIC")
+
+
+def liqe(checkpoint: str | Path) -> Scorer:
+    """The quality that a LIQE checkpoint predicts, 1..5."""
+    from liqe_core.model import LIQE
+
+    model = LIQE.from_checkpoint(checkpoint)
+    return lambda path: float(model.score(path).quality[0])
+
+
+def sharpness(path: Path) -> float:
+    """The logarithm of the mean squared Laplacian of the luma: a picture with more fine detail, or with more
+    noise, gets more."""
+    luma = np.asarray(read_picture(path).convert("L"), dtype=float)
+    if min(luma.shape) < 3:
+        raise ValueError(f"{luma.shape[1]} x {luma.shape[0]} pixels: too small to tell")
+    centre = luma[1:-1, 1:-1]
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * centre
+    return float(np.log1p(np.mean(laplacian**2)))
+
+
+def _pyiqa(metric: str) -> Scorer:
+    try:
+        import pyiqa
+    except ImportError:
+        raise ValueError(
+            f"pyiqa:{metric} needs the package pyiqa: pip install pyiqa, or take it off the scorers"
+        ) from None
+    model = pyiqa.create_metric(metric)
+    sign = -1 if model.lower_better else 1
+    return lambda path: sign * float(model(str(path)))
+
+
+def score_folder(
+    folder: str | os.PathLike,
+    scorers: Mapping[str, Scorer],
+    cache: str | os.PathLike | None = None,
+    on_picture: Callable[[str], None] | None = None,
+    only: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """Scores every picture in a folder, and below it, with every scorer.
+
+    A picture that a scorer cannot read does not stop the others: its score is missing and `error` says why.
+    With a cache, a run that was cut short goes on where it was: a score is taken from the journal while the
+    picture's size and time of change are the same. Missing scores are tried again. A score belongs to the
+    scorer's name, so give a changed scorer another name.
+
+    Args:
+        folder: where the pictures are; see `pictures_in`.
+        scorers: name to callable; a callable gets the path and returns a number.
+        cache: the file of a `Journal`, read when it is there and added to as the work goes on.
+        on_picture: called with each picture's name before it is scored (a progress bar's place).
+        only: names of pictures, their path below `folder` with "/"; the others are left out.
+
+    Returns:
+        A row a picture, sorted, its path below `folder` with "/" as the index `image`; a float column a
+        scorer, in the order of `scorers`; `error`, "" where every scorer gave a finite number, else
+        "NAME: what went wrong", one after another with "; ".
+
+    Raises:
+        NotADirectoryError: no such folder. ValueError: no scorer, a reserved name, no picture in the
+        folder, or a cache file that is something else.
+    """
+    folder = Path(folder)
+    if not scorers:
+        raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
+    if reserved := {"image", "error"} & set(scorers):
+        raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
+    names = pictures_in(folder)
+    if only is not None:
+        if missing := sorted(set(only) - set(names)):
+            raise ValueError(f"{folder} has no picture {missing[0]!r}: give paths below the folder")
+        names = sorted(set(only))
+    journal = Journal(cache or os.devnull, folder)
+    known = journal.current()
+    rows = {}
+    with journal.writing() as note:
+        for name in names:
+            entry = journal.stamp(name) | {"scores": dict(known.get(name, {}).get("scores", {}))}
+            scores, errors = entry["scores"], []
+            todo = [scorer for scorer in scorers if scorer not in scores]
+            if todo and on_picture:
+                on_picture(name)
+            for scorer in todo:
+                value, error = _score(folder / name, scorers[scorer])
+                if error:
+                    errors.append(f"{scorer}: {error}")
+                else:
+                    scores[scorer] = value
+            if todo:
+                note(entry)
+            rows[name] = {scorer: scores.get(scorer) for scorer in scorers} | {"error": "; ".join(errors)}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
+    return table.astype(dict.fromkeys(scorers, float))
+
+
+def _score(path: Path, scorer: Scorer) -> tuple[float, str]:
+    """A picture's score; and what went wrong, or ""."""
+    try:
+        value = float(scorer(path))
+    except Exception as error:  # whatever a scorer raises, the other pictures still count
+        return math.nan, " ".join(f"{type(error).__name__}: {error}".split())
+    return value, "" if math.isfinite(value) else f"the score is {value}"

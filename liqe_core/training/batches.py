@@ -1,0 +1,160 @@
+"""The batches of a run: drawn, cut, and read ahead of the step that uses them.
+
+Which pictures make up step t of epoch e, which crops are cut from them and which are mirrored is a function
+of the seed, e and t alone: nothing has to be saved to go on where a run was stopped, and several processes
+agree without talking.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liqe_core.crops import CropGeometry, training_crops
+from liqe_core.data.labelled import LabelledPictures, targets
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.images import read_ahead
+from liqe_core.prompts import PromptGrid
+
+#: Threads that cut crops (copying them lets go of the interpreter), each up to a batch ahead.
+READERS = min(4, os.cpu_count() or 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One step's pictures. B is the sum over data sets.
+
+    Attributes:
+        crops: (B, U, 3, window, window) uint8; where several processes share the batch, those of this one's
+            share only, or of one picture beside it where the share is empty.
+        mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
+        images: what each picture is called, ``data set/file``.
+    """
+
+    crops: Tensor
+    mos: Tensor
+    dataset: Tensor
+    scene: Tensor
+    distortion: Tensor
+    images: tuple[str, ...]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU can copy from by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def used_on(self, stream: torch.cuda.Stream) -> None:
+        """Tell the allocator that work on `stream` reads these tensors, so it does not give them away."""
+        self._each(lambda tensor: tensor.record_stream(stream))
+
+    def _each(self, change: Callable) -> Batch:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
+
+
+class TrainingBatches:
+    """The batches of a session, drawn as the public code draws them.
+
+    Each data set is shuffled at the start of an epoch, dealt out in batches of its size, the last of which
+    may be short, and shuffled again when it runs out before the epoch does.
+
+    Args:
+        sets: the data sets, in a fixed order.
+        batch_sizes: pictures a step, for each set by name.
+        session: 1..10.
+        grid: for the targets.
+        geometry: for the windows.
+        crops: how many a picture, drawn with replacement from its grid of windows after a random mirroring.
+        seed: everything drawn depends on it.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[LabelledPictures],
+        batch_sizes: Mapping[str, int],
+        session: int,
+        grid: PromptGrid,
+        geometry: CropGeometry,
+        crops: int = 3,
+        seed: int = 0,
+    ):
+        if missing := [s.name for s in sets if not batch_sizes.get(s.name, 0) >= 1]:
+            raise ValueError(f"no batch size for {', '.join(missing)}")
+        self.sets, self.seed, self.geometry, self.crops = list(sets), seed, geometry, crops
+        self._sizes = [batch_sizes[s.name] for s in sets]
+        self._rows = [s.part(session, "train") for s in sets]
+        self._targets = [targets(s.table, grid) for s in sets]
+        self._names = [[f"{s.name}/{image}" for image in s.table["image"]] for s in sets]
+
+    def rows(self, epoch: int, step: int) -> list[np.ndarray]:
+        """The row numbers drawn from each set at a step."""
+        drawn = []
+        for number, (rows, size) in enumerate(zip(self._rows, self._sizes, strict=True)):
+            lap, batch = divmod(step, -(-len(rows) // size))
+            order = np.random.default_rng((self.seed, 0, number, epoch, lap)).permutation(rows)
+            drawn.append(order[batch * size : (batch + 1) * size])
+        return drawn
+
+    def batch(self, epoch: int, step: int, share: Callable[[int], slice] | None = None) -> Batch:
+        """Everything for one step.
+
+        Args:
+            share: given how many pictures the batch has, which of them to cut crops for; by default all.
+
+        Raises:
+            ValueError: a picture is smaller than a crop; names it.
+        """
+        drawn = self.rows(epoch, step)
+        places = [(number, row) for number, rows in enumerate(drawn) for row in rows]
+        mine = range(len(places))[share(len(places))] if share else range(len(places))
+        crops = [self._crops(epoch, step, place, *places[place]) for place in mine or (0,)]
+        parts = {
+            name: torch.cat([of[name][rows] for of, rows in zip(self._targets, drawn, strict=True)])
+            for name in ("mos", "scene", "distortion")
+        }
+        return Batch(
+            torch.stack(crops),
+            dataset=torch.tensor([number for number, _ in places]),
+            images=tuple(self._names[number][row] for number, row in places),
+            **parts,
+        )
+
+    def _crops(self, epoch: int, step: int, place: int, number: int, row: int) -> Tensor:
+        """(U, 3, window, window): the crops of the picture at a place in a batch."""
+        rng = np.random.default_rng((self.seed, 1, epoch, step, place))
+        pixels = self.sets[number].pictures[row]
+        return training_crops(pixels, self.geometry, self.crops, rng, self._names[number][row])
+
+
+def batches_ahead(
+    batches: TrainingBatches, epoch: int, first: int, stop: int, ranks: Ranks, readers: int = READERS
+) -> Iterator[Batch]:
+    """The batches of steps `first` to `stop` of an epoch, in order, on this process's device.
+
+    On a GPU the crops go there from pinned memory on a stream of their own, so the copy overlaps the step
+    before. The crops are those of this process's share, the labels those of the whole batch.
+    """
+    device = ranks.device
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def read(step: int) -> Batch:
+        batch = batches.batch(epoch, step, ranks.share)
+        if side is None:
+            return batch.to(device)
+        with torch.cuda.stream(side):
+            moved = batch.pinned().to(device, non_blocking=True)
+        side.synchronize()  # this thread waits, the one that trains does not
+        return moved
+
+    for batch in read_ahead(read, range(first, stop), readers, readers + 1):
+        if side is not None:
+            batch.used_on(torch.cuda.current_stream(device))
+        yield batch

@@ -1,0 +1,266 @@
+"""Multitask training: one loop, the settings of a profile, and a run folder that says what it was.
+
+    results = fit(profile("mini"), sets, "runs/mini/seed-1")
+
+The folder holds ``settings.json``, ``steps.csv`` and ``epochs.csv`` (losses, weights, learning rate,
+validation), ``measures.csv`` (each measure of each data set), the checkpoints that were best in validation,
+and ``results.csv``, what they measure on the test parts. A run that was stopped goes on from its last saved
+state when it is started again, and ends with the same numbers; one that is finished is only read.
+
+On several GPUs or machines: ``torchrun --nproc-per-node 8 -m liqe_core train --profile paper --out FOLDER``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.measuring import measure, test
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.files import write_csv
+from liqe_core.training import preflight, resume, runs
+from liqe_core.training.batches import TrainingBatches, batches_ahead
+from liqe_core.training.distributed import together, wrapped
+from liqe_core.training.precision import Precision
+from liqe_core.training.profiles import HOW, Profile
+from liqe_core.training.schedules import learning_rate
+from liqe_core.training.selection import improved
+from liqe_core.training.step import build_model, build_optimizer, step_allocation, train_step
+from liqe_core.training.watch import BadBatch, TrainingError, Watch, total_loss
+from liqe_core.weighting import WEIGHTINGS
+
+
+def fit(
+    settings: Profile,
+    sets: Sequence[LabelledPictures],
+    folder: str | Path,
+    progress: bool = True,
+    restart: bool = False,
+) -> pd.DataFrame:
+    """Train, validate, and test the checkpoints that did best in validation.
+
+    Args:
+        settings: see `Profile`.
+        sets: the data sets that `settings.batch_sizes` names.
+        folder: the run folder. One that holds a part of this same run is gone on with.
+        progress: show a bar with the loss, the rate and the time left.
+        restart: remove what an earlier run left in the folder.
+
+    Returns:
+        The test results: a row a kept checkpoint and data set, as in ``results.csv``.
+
+    Raises:
+        ValueError: a data set is missing, or has nothing in a part.
+        RunFolderError: the folder is in use, or of a run with other settings or data.
+        MemoryError, OSError: too little memory or disk; what was saved is safe.
+        TrainingError: training diverges, or too many batches had NaN.
+        Stopped: SIGTERM came; the state was saved.
+    """
+    ranks = together(settings.device)
+    sets = preflight.chosen(settings, sets, ranks)
+    with runs.claimed(folder, runs.describe(settings, sets, ranks), ranks, restart) as folder:
+        if not runs.is_finished(folder):
+            with resume.space_explained(folder):
+                Run(settings, sets, folder, ranks, progress).train()
+                test(folder, sets, settings.session, settings.seed, ranks)
+        ranks.wait()
+        if ranks.leads:
+            resume.remove_states(folder)
+        return runs.read_results(folder)
+
+
+class Run:
+    """A run under way: what is trained, where it is, and what it has seen.
+
+    Attributes:
+        model, optimizer, weighting, precision: what is trained, and how.
+        epoch, step: the step to take next.
+        best: the best value so far of each of `selection.CRITERIA`.
+        steps, epochs, measures: the rows of the three tables.
+    """
+
+    def __init__(
+        self,
+        settings: Profile,
+        sets: Sequence[LabelledPictures],
+        folder: Path,
+        ranks: Ranks | None = None,
+        progress: bool = False,
+    ):
+        self.settings, self.sets, self.folder, self.progress = settings, sets, Path(folder), progress
+        self.ranks = ranks or Ranks()
+        self.model = build_model(settings, self.ranks.device)
+        preflight.check(settings, self.model, self.folder, self.ranks)
+        self.optimizer = build_optimizer(settings, self.model)
+        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32)
+        how = {"parallel": wrapped(self.model, self.ranks), "precision": self.precision, "ranks": self.ranks}
+        self.take_step = partial(train_step, self.model, self.optimizer, **how)
+        self.weighting = WEIGHTINGS[settings.weighting](self.model.grid.axes, settings.temperature)
+        self.watch = Watch(settings, self.model)
+        self.batches = TrainingBatches(
+            sets,
+            settings.batch_sizes,
+            settings.session,
+            self.model.grid,
+            self.model.geometry,
+            settings.crops,
+            settings.seed,
+        )
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.best: dict[str, float] = {}
+        self.steps: list[dict] = []
+        self.epochs: list[dict] = []
+        self.measures: list[dict] = []
+
+    def train(self) -> None:
+        """From the last saved state, or the beginning, to the last epoch."""
+        self.restore()
+        clock = resume.Clock(self.settings.save_seconds)
+        with (
+            resume.stop_requests() as stop_asked,
+            self.precision.of_products(),
+            step_allocation(self.settings, self.ranks.device),
+            self.bar() as bar,
+        ):
+            try:
+                while self.epoch < self.settings.epochs:
+                    self.train_epoch(bar, clock, stop_asked)
+                    self.end_epoch()
+                    if clock.due() or self.epoch == self.settings.epochs:
+                        self.save()
+                        clock.reset()
+            except TrainingError:
+                self.write_tables()  # they say what went wrong, and when
+                raise
+
+    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
+        """The steps of an epoch that are still to be taken."""
+        weights = self.weighting.weights()
+        self.model.train(self.settings.batch_norm == "learned")
+        started = time.perf_counter() - self.seconds
+        for batch in batches_ahead(self.batches, self.epoch, self.step, self.settings.steps, self.ranks):
+            rate = learning_rate(self.settings, self.epoch, self.step)
+            row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
+            try:
+                losses, norm = self.take_step(batch, weights, rate)
+                self.weighting.record(losses)
+                row |= _named(losses, "loss") | {"gradient_norm": norm, "skipped": 0}
+            except BadBatch as bad:
+                self.watch.skip(self.epoch, self.step, bad)
+                row |= _named(bad.losses, "loss") | {"gradient_norm": math.nan, "skipped": 1}
+            self.steps.append(row)
+            self.watch.check(self.steps)
+            self.step += 1
+            self.seconds = time.perf_counter() - started
+            bar.update()
+            shown = {"epoch": self.epoch, "loss": f"{total_loss(row):.3f}", "rate": f"{rate:.1e}"}
+            bar.set_postfix(shown, refresh=False)
+
+            stop = self.ranks.any(stop_asked())
+            if stop or clock.due():
+                self.save()
+                clock.reset()
+            if stop:
+                raise resume.Stopped(
+                    f"stopped after epoch {self.epoch}, step {self.step - 1}; start the same command to go on"
+                )
+
+    def end_epoch(self) -> None:
+        """Close the epoch: its losses, validation, the checkpoints that it improves."""
+        started = time.perf_counter()
+        weights = self.weighting.weights()
+        self.weighting.end_epoch()
+        number, last = self.epoch + 1, self.epoch + 1 == self.settings.epochs
+        row = {
+            "epoch": self.epoch,
+            "learning_rate": learning_rate(self.settings, self.epoch, self.settings.steps - 1),
+            **_named(self.weighting.last_means(), "loss"),
+            **_named(weights, "weight"),
+            "skipped": sum(step["skipped"] for step in self.steps if step["epoch"] == self.epoch),
+            "seconds": self.seconds,
+        }
+        if number % self.settings.validate_every == 0 or last:
+            row |= self.measured("val")
+        if self.settings.test_every and number % self.settings.test_every == 0:
+            row |= {f"test_{name}": value for name, value in self.measured("test").items()}
+        row["evaluation_seconds"] = time.perf_counter() - started
+        for criterion in improved(self.best, row, self.settings.keep):
+            if self.ranks.leads:
+                self.model.save(self.folder / f"best_{criterion}.safetensors", recipe=self.recipe(row))
+        self.epochs.append(row)
+        self.epoch, self.step, self.seconds = number, 0, 0.0
+        self.write_tables()
+
+    def recipe(self, row: Mapping[str, float]) -> dict:
+        """What a checkpoint's header says of how it came to be: what decides the weights and what they reach.
+        Seconds, and settings of how a run is carried out, are not in it: equal runs end in equal files."""
+        settings = {name: value for name, value in self.settings.to_dict().items() if name not in HOW}
+        return settings | {name: value for name, value in row.items() if not name.endswith("seconds")}
+
+    def measured(self, part: str) -> dict[str, float]:
+        """Measure the model as it is; returns the means over the data sets."""
+        table = measure(
+            self.model, self.sets, self.settings.session, part, self.ranks, self.precision.autocast
+        )
+        self.measures += [{"epoch": self.epoch, "part": part, **r} for r in table.to_dict("records")]
+        names = ("srcc", "scene_accuracy", "distortion_accuracy")
+        return {name: float(table[name].mean()) for name in names if name in table}
+
+    def save(self) -> None:
+        """Write the state of the run, from which `restore` goes on."""
+        if not self.ranks.leads:
+            return
+        self.write_tables()
+        content = {
+            "weighting": self.weighting.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "skipped": self.watch.skipped,
+            **{name: getattr(self, name) for name in STATE},
+        }
+        steps = self.epoch * self.settings.steps + self.step
+        resume.save_state(self.folder, steps, resume.pack(self.model.clip, self.optimizer), content)
+
+    def restore(self) -> None:
+        """Go on from the last state that is whole, if there is one."""
+        saved = resume.load_state(self.folder)
+        self.ranks.agreed(saved and (saved[1]["epoch"], saved[1]["step"]), "where the run stopped")
+        if saved is None:
+            return
+        tensors, content = saved
+        resume.unpack(tensors, self.model.clip, self.optimizer)
+        self.weighting.load_state_dict(content["weighting"])
+        if content["scaler"]:
+            self.precision.scaler.load_state_dict(content["scaler"])
+        self.watch.skipped = content["skipped"]
+        for name in STATE:
+            setattr(self, name, content[name])
+
+    def bar(self) -> tqdm:
+        """A progress bar that starts where the run does."""
+        total, done = self.settings.epochs * self.settings.steps, len(self.steps)
+        shown = self.progress and self.ranks.leads
+        return tqdm(total=total, initial=done, unit="step", disable=not shown)
+
+    def write_tables(self) -> None:
+        """The rows so far as CSV."""
+        if not self.ranks.leads:
+            return
+        tables = {"steps": self.steps, "epochs": self.epochs, "measures": self.measures}
+        for name, rows in (tables | {"skipped": self.watch.skipped}).items():
+            if rows:
+                write_csv(self.folder / f"{name}.csv", pd.DataFrame(rows))
+
+
+#: The attributes of a `Run` that are saved as they are.
+STATE = ("epoch", "step", "seconds", "best", "steps", "epochs", "measures")
+
+
+def _named(values: Mapping[str, float], kind: str) -> dict[str, float]:
+    return {f"{task}_{kind}": value for task, value in values.items()}

@@ -1,0 +1,129 @@
+"""What can be known to fail is said before the first step: missing sets, empty parts, memory, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.model import LIQE
+from liqe_core.training.profiles import Profile
+from liqe_core.training.resume import KEPT
+
+#: Values a token and block that wait for the backward pass, in widths of the block; measured, not derived.
+VALUES_PER_TOKEN = 18
+
+
+def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> list:
+    """The sets that the profile trains on, in its order, found fit.
+
+    Raises:
+        ValueError: a set is missing, has nothing in a part, or a picture without a score; or the batch is
+            too small for the processes.
+    """
+    by_name = {s.name: s for s in sets}
+    if missing := [name for name in settings.batch_sizes if name not in by_name]:
+        raise ValueError(
+            f"profile {settings.name} trains on {', '.join(settings.batch_sizes)}, but {', '.join(missing)} "
+            "was not given; prepare it, or leave it out of batch_sizes"
+        )
+    found = [by_name[name] for name in settings.batch_sizes]
+    for of in found:
+        for part in ("train", "val", "test"):
+            rows = of.table.iloc[of.part(settings.session, part)]
+            unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
+            if unscored:  # the sign of NaN is 0: a pair with it would count as a tie
+                raise ValueError(
+                    f"{of.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
+                    f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"
+                )
+    world = ranks.world if ranks else 1
+    if world > 1 and settings.batch_norm == "learned":
+        raise ValueError(
+            f"batch_norm is 'learned', and {world} processes would each learn the statistics of their share; "
+            "start one process, or give batch_norm='frozen'"
+        )
+    if sum(settings.batch_sizes.values()) < world:
+        raise ValueError(
+            f"{world} processes share a batch of {sum(settings.batch_sizes.values())} pictures; start fewer, "
+            "or give larger batch_sizes"
+        )
+    return found
+
+
+def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
+    """Too little memory or disk for the run.
+
+    Raises:
+        MemoryError: the step is estimated to need more than is free.
+        OSError: the checkpoints will not fit.
+    """
+    need, free = step_memory(settings, model, ranks.world), free_memory(ranks.device)
+    if need > free:
+        raise MemoryError(
+            f"a step is estimated to need {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free on "
+            f"{ranks.device}; give gradient_checkpointing=True, smaller batch_sizes or fewer crops"
+        )
+    need, free = disk_space(model), shutil.disk_usage(folder).free
+    if ranks.leads and need > free:
+        raise OSError(
+            f"the checkpoints of this run take {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at "
+            f"{folder}; free some, or give a folder on another disk"
+        )
+
+
+def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
+    """Bytes that training needs beside the weights: gradients, the optimiser's moments, activations.
+
+    An estimate, for transformers; of other image towers only gradients and moments are counted.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    pictures = -(-sum(settings.batch_sizes.values()) // world)
+    towers = []
+    vision = model.architecture["vision_cfg"]
+    if settings.freeze != "image" and isinstance(vision.get("patch_size"), int):
+        tokens = 1 + (vision["image_size"] // vision["patch_size"]) ** 2
+        towers.append((pictures * settings.crops * tokens, vision["width"], vision["layers"]))
+    text = model.architecture["text_cfg"]
+    if settings.freeze != "text" and "layers" in text:
+        tokens = model.text.tree.tokens if model.text.tree else model.text._tokens
+        towers.append((tokens.numel(), text["width"], text["layers"]))
+    blocks = 0
+    for tokens, width, layers in towers:
+        values = layers + VALUES_PER_TOKEN if settings.gradient_checkpointing else layers * VALUES_PER_TOKEN
+        blocks += tokens * width * values * (4 if settings.precision == "float32" else 3)
+    return 12 * trained + blocks
+
+
+def disk_space(model: LIQE) -> int:
+    """Bytes on disk at most: four kept checkpoints, the saved states and one more under way."""
+    weights = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return 4 * (4 * weights + (KEPT + 1) * (weights + 2 * trained))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free on a device, for a CPU within the limit of its container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free.append(1024 * next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable")))
+    except (OSError, StopIteration):
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+        free.append(4096 * pages)
+    try:
+        group = Path("/sys/fs/cgroup")
+        usage = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(usage["inactive_file"])  # less what is cache
+        free.append(int((group / "memory.max").read_text()) - used)
+    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
+        pass
+    return min(free)

@@ -1,0 +1,92 @@
+"""From a profile to what it needs and makes: its data sets, and a model trained by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from liqe_core import towers
+from liqe_core.crops import CropGeometry
+from liqe_core.data import mini
+from liqe_core.data.labelled import LabelledPictures, packed_set
+from liqe_core.data.manifests import load_manifest
+from liqe_core.data.presence import status
+from liqe_core.data.store import PackedStore
+from liqe_core.files import runs_dir
+from liqe_core.model import LIQE
+from liqe_core.training.loop import fit
+from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.runs import is_finished, run_folder
+
+#: What ``smoke`` makes of the mini data set: seconds instead of a minute.
+SMOKE_SELECTION = {
+    "photographs": ("astronaut", "chelsea", "coffee", "china", "camera"),
+    "kinds": (1, 8, 10, 11),
+    "levels": (1, 3, 5),
+    "size": (96, 72),
+    "views": ("whole",),
+    "varied": 1,
+}
+
+
+def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]:
+    """Build or find every data set that the profile names.
+
+    Raises:
+        ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
+    """
+    return [labelled(name, settings, progress) for name in settings.batch_sizes]
+
+
+def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPictures:
+    """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
+
+    Raises:
+        ValueError: it is not there; says what to do.
+    """
+    if name == "mini":
+        root, labels = _mini(settings, progress)
+        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
+        return LabelledPictures(name, labels, store)
+    manifest = load_manifest(name)
+    found = status(manifest)
+    if found.found == 0:
+        raise ValueError(f"the data set {name} is not there: {found.next}")
+    return packed_set(manifest, geometry_of(settings), progress=progress)
+
+
+def picture_folder(name: str, settings: Profile) -> Path:
+    """The folder that the names in a data set's label table are relative to."""
+    if name == "mini":
+        return _mini(settings, progress=False)[0]
+    return load_manifest(name).locate()
+
+
+def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
+    return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=progress)
+
+
+def geometry_of(settings: Profile) -> CropGeometry:
+    """The paper's crop geometry, with the window that the profile's architecture takes."""
+    return CropGeometry(window=towers.architecture(settings.architecture)["vision_cfg"]["image_size"])
+
+
+def trained_model(
+    profile_name: str,
+    session: int = 1,
+    seed: int = 1,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> LIQE:
+    """The model that `02_multitask_training` makes of a session; trained now where it is not there yet.
+
+    Args:
+        folder: where the profile's runs are; default: ``runs/<profile>``.
+        seed: as in that notebook: session k is trained from seed + k - 1.
+    """
+    settings = profile(profile_name, session=session, seed=seed + session - 1)
+    run = run_folder(settings, folder or runs_dir(profile_name))
+    if not is_finished(run):
+        fit(settings, sets_for(settings, progress), run, progress)
+    return LIQE.from_checkpoint(run / "best_average.safetensors")

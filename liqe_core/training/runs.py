@@ -1,0 +1,210 @@
+"""A run folder: one run at a time, and it says by itself what it was and what it is.
+
+``settings.json`` holds settings, data sets, versions, code and machine, and a line for each start. A folder
+takes the run it was made for and no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import torch
+
+import liqe_core
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
+from liqe_core.training.profiles import HOW, Profile
+
+#: What a run writes, by pattern; `restart` removes these and nothing else.
+PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.safetensors", "state_*.json", ".*.part*")
+
+
+class RunFolderError(ValueError):
+    """The folder is of another run, or in use; the message says which and what to do."""
+
+
+def run_folder(settings: Profile, root: str | Path) -> Path:
+    """Where a run of these settings belongs below `root`; other settings get another folder."""
+    what = {name: value for name, value in settings.to_dict().items() if name not in HOW}
+    name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{json_sha256(what)[:8]}"
+    return Path(root) / "train" / name
+
+
+@contextlib.contextmanager
+def claimed(
+    folder: str | os.PathLike, description: Mapping, ranks: Ranks | None = None, restart: bool = False
+) -> Iterator[Path]:
+    """The folder of a run, created or found again, for the length of the block.
+
+    Args:
+        description: from `describe`.
+        restart: remove what an earlier run left there.
+
+    Raises:
+        RunFolderError: another process is at work in it; or it is of a run with other settings or data.
+    """
+    folder, ranks = Path(folder), ranks or Ranks()
+    with contextlib.ExitStack() as stack:
+        if ranks.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:  # in the folder itself, which processes on several machines may share
+                stack.enter_context(only_one(folder, doing="training in", lock=folder / ".in_use"))
+            except BusyError as busy:
+                raise RunFolderError(f"{busy}, or give another folder") from None
+            for leftover in folder.glob(".*.part*"):  # of a process that was killed while it wrote
+                leftover.unlink()
+            if restart:
+                for pattern in PRODUCTS:
+                    for product in folder.glob(pattern):
+                        product.unlink()
+            _take(folder, description)
+        ranks.wait()
+        yield folder
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run's last file is there."""
+    return (Path(folder) / "results.csv").is_file()
+
+
+def read_results(folder: str | os.PathLike) -> pd.DataFrame:
+    """``results.csv`` of a finished run, every number as it was."""
+    return pd.read_csv(Path(folder) / "results.csv", float_precision="round_trip")
+
+
+def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> dict:
+    """What a run folder says about its run: settings, data, versions, code, machine."""
+    device = (ranks or Ranks()).device
+    machine = {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "processes": (ranks or Ranks()).world,
+    }
+    if device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return {
+        "settings": settings.to_dict(),
+        "data": {
+            s.name: {
+                "pictures": len(s),
+                "labels_sha256": fingerprint(s.table),
+                "some_pictures_sha256": _fingerprint_of_some(s.pictures),
+            }
+            for s in sets
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "open_clip": open_clip.__version__,
+            "liqe_core": liqe_core.__version__,
+        },
+        "code": _commit(),
+        "machine": machine,
+    }
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """Equal for equal label tables."""
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
+
+
+def differences(old: Mapping, new: Mapping, ignore: Sequence[str] = ()) -> list[str]:
+    """``name: old -> new`` for every entry that differs between two nested dictionaries."""
+    old, new = _flat(old), _flat(new)
+    missing = "not there"
+    return [
+        f"{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}"
+        for key in dict.fromkeys([*old, *new])
+        if key not in ignore and old.get(key, missing) != new.get(key, missing)
+    ]
+
+
+def _take(folder: Path, description: Mapping) -> None:
+    """Make the folder this run's, or make sure that it is."""
+    path = folder / "settings.json"
+    description = json.loads(json.dumps(description))  # as it will be read back
+    start = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+    if not path.exists():
+        if left := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
+            raise RunFolderError(
+                f"{folder}: holds {', '.join(left[:4])} and no settings.json to say of which run; give "
+                "another folder, or restart=True to replace them"
+            )
+        write_json(path, {**description, "starts": [start]})
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        parts = ("settings", "data")
+        changed = [d for part in parts for d in differences(old[part], description[part], HOW)]
+    except (ValueError, KeyError, AttributeError):
+        raise RunFolderError(
+            f"{path}: damaged, so nothing says which run this is; give another folder, or restart=True to "
+            "train from the beginning"
+        ) from None
+    if changed:
+        raise RunFolderError(
+            f"{folder}: is of a run with other settings or data (its own -> these): {'; '.join(changed)}. "
+            "Give another folder, the same settings to go on with that run, or restart=True to replace it"
+        )
+    if is_finished(folder):
+        return
+    for part in ("versions", "code", "machine"):
+        if moved := differences(old.get(part) or {}, description[part] or {}):
+            start[part] = moved
+    write_json(path, {**old, "starts": [*old.get("starts", []), start]})
+
+
+def _flat(content: Mapping, before: str = "") -> dict:
+    flat = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = value
+    return flat
+
+
+def _fingerprint_of_some(pictures: Sequence[np.ndarray], count: int = 8) -> str:
+    """A checksum of a few pictures spread over the set: all would take minutes."""
+    digest = hashlib.sha256()
+    for number in sorted({i * len(pictures) // count for i in range(count)} if len(pictures) else ()):
+        pixels = np.ascontiguousarray(pictures[number])
+        digest.update(repr(pixels.shape).encode() + pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> dict:
+    """The commit of the checkout that the package runs from, and whether files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(CHECKOUT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "modified": None}

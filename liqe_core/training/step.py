@@ -1,0 +1,128 @@
+"""One training step: the model as a profile wants it, its losses, their gradient, the update."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+from liqe_core.model import LIQE
+from liqe_core.prediction import expected_quality, marginal
+from liqe_core.text import text_parameters, text_tower
+from liqe_core.training.batches import Batch
+from liqe_core.training.memory import allocation, use_lean_mlps
+from liqe_core.training.precision import Precision
+from liqe_core.training.profiles import Profile
+from liqe_core.training.watch import BadBatch
+
+
+def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
+    """The model that a profile starts from; random weights come from its seed."""
+    torch.manual_seed(settings.seed)
+    model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=settings.grid(), device=device)
+    use_lean_mlps(model.clip)
+    if settings.freeze == "text":
+        for parameter in text_parameters(model.clip):
+            parameter.requires_grad_(False)
+    elif settings.freeze == "image":
+        model.clip.visual.requires_grad_(False)
+    if settings.gradient_checkpointing:
+        model.clip.set_grad_checkpointing(True)
+    if settings.compile:
+        model.clip.visual.compile()
+        text_tower(model.clip).transformer.compile()
+    return model
+
+
+def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
+    """AdamW over what trains; as one kernel where torch has one, which is several times faster."""
+    return torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=model.device.type in ("cpu", "cuda"),
+    )
+
+
+def step_allocation(settings: Profile, device: torch.device) -> contextlib.AbstractContextManager:
+    """How a run's steps allocate on a CPU: for speed, or sparingly where it checkpoints."""
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    return allocation("frugal" if settings.gradient_checkpointing else "keep")
+
+
+def train_step(
+    model: LIQE,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    weights: Mapping[str, float],
+    learning_rate: float,
+    parallel: nn.Module | None = None,
+    precision: Precision | None = None,
+    ranks: Ranks | None = None,
+) -> tuple[dict[str, float], float]:
+    """One step: the weighted sum of the task losses, its gradient, the update.
+
+    Args:
+        weights: of the tasks' losses.
+        parallel: the model as `Ranks.wrap` gave it, where several processes train together.
+        precision: by default float32.
+        ranks: by default one process.
+
+    Returns:
+        The losses by task, unweighted, and the norm of the gradient (infinite where float16 overflowed, in
+        which case the step was not taken and the next scale is lower).
+
+    Raises:
+        BadBatch: the loss or the gradient was NaN or infinite; no step was taken.
+    """
+    ranks, precision = ranks or Ranks(device=model.device), precision or Precision(device=model.device)
+    optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
+    with precision.autocast():
+        part = (parallel or model)(batch.crops.to(model.device))
+    joint = ranks.gather(part, len(batch.images))
+    losses = task_losses(joint, batch, model.grid.axes)
+    loss = sum(weights[task] * value for task, value in losses.items())
+
+    precision.scaler.scale(loss).backward()
+    precision.scaler.unscale_(optimizer)
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+
+    *values, total, norm = torch.stack([*losses.values(), loss, norm]).tolist()  # waits for the device, once
+    values = dict(zip(losses, values, strict=True))
+    overflow = precision.scaler.is_enabled() and not math.isfinite(norm)
+    sound = math.isfinite(total) and (math.isfinite(norm) or overflow)
+    if sound:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        precision.scaler.step(optimizer)
+    precision.scaler.update()
+    if not sound:
+        reason = "gradient" if math.isfinite(total) else "loss"
+        raise BadBatch(values, reason, _suspects(joint, batch))
+    return values, norm
+
+
+def task_losses(joint: Tensor, batch: Batch, axes: Sequence[str]) -> dict[str, Tensor]:
+    """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability."""
+    device = joint.device
+    losses = {
+        "quality": quality_loss(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))
+    }
+    if "scene" in axes:
+        losses["scene"] = scene_loss(marginal(joint, "scene"), batch.scene.to(device))
+    if "distortion" in axes:
+        losses["distortion"] = distortion_loss(marginal(joint, "distortion"), batch.distortion.to(device))
+    return losses
+
+
+def _suspects(joint: Tensor, batch: Batch) -> list[str]:
+    """The pictures whose own prediction or score is not finite; all of them where none is."""
+    wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | ~batch.mos.isfinite().cpu()
+    return [name for name, bad in zip(batch.images, wrong, strict=True) if bad] or list(batch.images)

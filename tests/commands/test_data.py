@@ -1,0 +1,111 @@
+import argparse
+import zipfile
+
+import pandas as pd
+import pytest
+from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+
+from liqe_core.commands.data import add_command
+from liqe_core.data.store import PackedStore
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIQE_LABELS", raising=False)
+    monkeypatch.delenv("LIQE_DATA", raising=False)
+
+
+@pytest.fixture
+def data(capsys):
+    """Runs ``data ...``; gives the exit code and what was printed."""
+    parser = argparse.ArgumentParser()
+    add_command(parser.add_subparsers(required=True))
+
+    def run(*arguments):
+        options = parser.parse_args(["data", *map(str, arguments)])
+        code = options.run(options)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_list(data):
+    code, out, _ = data("list")
+    assert code == 0
+    assert out.splitlines()[6].split()[:7] == ["koniq10k", "train", "10073", "1", "to", "5", "open"]
+
+
+@needs_mirror
+def test_status_of_all(data, tmp_path):
+    code, out, _ = data("status", "--root", tmp_path, "--mirror", MIRROR)
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert code == 0
+    assert "absent" in lines["live"] and "0 of 779" in lines["live"]
+    assert "nothing to get" in lines["mini"] if "mini" in lines else True
+
+
+def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
+    manifest = own_set(tmp_path, count=5)
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for path in sorted((tmp_path / "photographs").iterdir()):
+            archive.write(path, f"photographs/{path.name}")
+            path.unlink()
+    (tmp_path / "photographs").rmdir()
+    code, out, _ = data("status", manifest.path)
+    assert (code, "absent" in out) == (0, True)
+    code, out, _ = data("unpack", manifest.path, tmp_path / "mine.zip", "--quiet")
+    assert code == 0 and "complete, 5 of 5 pictures" in out and "data verify holiday" in out
+    code, out, _ = data("verify", manifest.path, "--quiet")
+    assert (code, out) == (0, "holiday: every picture is there and whole\n")
+    code, out, _ = data("audit", manifest.path, "--quiet", "--csv", tmp_path / "audit.csv")
+    assert code == 0 and "1 to 5, of 1 to 5" in out
+    assert "score out of range" in set(pd.read_csv(tmp_path / "audit.csv")["audit"])
+    code, out, _ = data("pack", manifest.path, "--quiet", "--out", tmp_path / "store")
+    assert code == 0 and "5 pictures" in out
+    assert len(PackedStore.open(tmp_path / "store")) == 5
+    code, out, _ = data("labels", manifest.path, "--csv", tmp_path / "labels.csv")
+    assert code == 0 and list(pd.read_csv(tmp_path / "labels.csv")["mos"]) == [1, 2, 3, 4, 5]
+
+
+def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
+    manifest = own_set(tmp_path, count=3)
+    (manifest.folder() / "p001.png").write_text("no picture")
+    code, out, _ = data("verify", manifest.path, "--quiet")
+    assert code == 1 and "1 unreadable" in out and "the list: " in out
+    assert data("status", manifest.path)[0] == 1
+    code, out, err = data("pack", "spaq", manifest.path, "--root", tmp_path, "--quiet")
+    assert code == 1 and out == ""
+    assert "no such label file of spaq" in err and "p001.png: not a picture" in err
+    code, _, err = data("fetch", "live", "--root", tmp_path)
+    assert code == 1 and "a form asks who you are" in err
+    with pytest.raises(ValueError, match="no data set called 'nonsense'"):
+        data("verify", "nonsense")
+
+
+def test_nothing_there(data, tmp_path):
+    assert data("verify", "--root", tmp_path) == (0, "no data set is there; see the command status\n", "")
+
+
+@needs_samples
+@needs_mirror
+def test_the_samples_through_every_command(data):
+    real = ("--root", SAMPLES, "--mirror", MIRROR, "--quiet")
+    code, out, _ = data("verify", "koniq10k", "biq2021", *real)
+    assert code == 1 and "koniq10k: 10057 missing" in out
+    assert "biq2021: every picture is there and whole" in out
+    code, out, _ = data("pack", "koniq10k", "biq2021", "--missing", "skip", *real)
+    assert code == 0 and "koniq10k: 16 pictures" in out and "biq2021: 300 pictures" in out
+    code, out, _ = data("labels", *real)
+    assert code == 0 and out.splitlines()[3].split() == [
+        "kadid10k",
+        "10125",
+        "25",
+        "81",
+        "1.0",
+        "4.93",
+        "10125",
+    ]
+    code, out, _ = data("audit", "live", *real)
+    assert "145 of 145 have the scenes of the white-noise picture" in out

@@ -1,0 +1,144 @@
+"""A sweep on Dask's own local cluster, with a notebook that does next to nothing."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from liqe_core.commands import sweep
+from liqe_core.commands.grid import cells
+from liqe_core.commands.main import main
+from liqe_core.prompts import VARIANTS
+
+STUB = """
+import os, pathlib, time
+cell = pathlib.Path(out_dir)
+def note(what):
+    with open(cell.parent / "log.txt", "a") as file:
+        file.write(f"{what} {cell.name} {os.getppid()}\\n")
+ended = (cell.parent / "log.txt").read_text().count("end") if (cell.parent / "log.txt").exists() else 0
+note("start")
+# Half-way, time to be killed in: a notebook looks every second whether its worker is still there.
+time.sleep(3 if ended in slow_after else 0)
+if variant == fail:
+    raise ValueError("the reason")
+run = pathlib.Path(runs_root) / "train" / cell.name
+run.mkdir(parents=True, exist_ok=True)
+(run / "results.csv").write_text("checkpoint\\n")
+note("end")
+"""
+
+
+@pytest.fixture
+def stub(tmp_path):
+    """Writes a notebook that sleeps, then leaves what a finished run leaves; returns its path."""
+
+    def write(slow_after=(), fail=""):
+        lines = [
+            'profile = ""  # str',
+            "sessions = []  # list",
+            "seed = 0  # int",
+            'variant = ""  # str',
+            'runs_root = ""  # str',
+            'out_dir = ""  # str',
+            f"slow_after = {list(slow_after)}  # list",
+            f"fail = {fail!r}  # str",
+        ]
+        parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
+        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+        book = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(STUB)], metadata=kernel)
+        path = tmp_path / "book" / "02_stub.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(book, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def client():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with sweep.local_workers(2, dashboard="127.0.0.1:0") as client:
+            yield client
+
+
+def log(root):
+    path = root / "sweep" / "log.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
+    grid = cells("smoke")
+    assert len(grid) == 12 == len(VARIANTS) * 3
+    killed = []
+
+    def kill_a_worker_half_way():
+        while True:
+            time.sleep(0.02)
+            lines = log(tmp_path)
+            ended = [cell for what, cell, _ in lines if what == "end"]
+            if (
+                len(ended) in (5, 6, 7) and lines[-1][0] == "start"
+            ):  # a notebook in its sleep; its parent is a worker
+                os.kill(int(lines[-1][2]), signal.SIGKILL)
+                killed.append(lines[-1][1])
+                return
+
+    killer = threading.Thread(target=kill_a_worker_half_way, daemon=True)
+    killer.start()
+    summary = sweep.sweep(grid, tmp_path, client, stub(slow_after=[5, 6, 7]), tell=lambda line: None)
+    assert len(killed) == 1
+    assert summary["state"].tolist() == ["done"] * 12
+    names = sorted(summary["cell"])
+    assert sorted(cell for what, cell, _ in log(tmp_path) if what == "end") == names, "each to its end, once"
+    starts = [cell for what, cell, _ in log(tmp_path) if what == "start"]
+    assert sorted(starts) == sorted([*names, *killed]), (
+        "the killed worker's cell was taken up again, no other"
+    )
+    assert not (tmp_path / "sweep" / "running.json").exists()
+
+    again = sweep.sweep(grid, tmp_path, client, stub(), tell=lambda line: None)
+    assert again["state"].tolist() == ["done before"] * 12
+    assert len(log(tmp_path)) == 25, "what is done is not done again"
+
+
+def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_path, stub, client):
+    grid = cells("smoke", seeds=[1], variants=VARIANTS[:3])
+    said = []
+    summary = sweep.sweep(grid, tmp_path, client, stub(fail=VARIANTS[1]), tell=said.append)
+    assert summary["state"].tolist() == ["done", "failed", "done"]
+    bad = summary.iloc[1]
+    assert bad["error"] == "ValueError: the reason"
+    assert "raise ValueError" in bad["traceback"] and "\x1b" not in bad["traceback"]
+    assert "the reason" in Path(bad["notebook"]).read_text()
+    assert any("failed, ValueError: the reason" in line for line in said)
+    mended = sweep.sweep(grid, tmp_path, client, stub(), tell=said.append)
+    assert mended["state"].tolist() == ["done before", "done", "done before"]
+
+
+def test_the_grid_is_what_the_notebook_will_train(tmp_path):
+    one, two = cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
+    assert (one.settings.session, one.settings.seed, one.settings.epochs) == (1, 5, 1)
+    assert (two.settings.session, two.settings.seed) == (2, 6), "as 02_multitask_training counts"
+    assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
+    assert one.run_folder(tmp_path) != two.run_folder(tmp_path)
+    with pytest.raises(ValueError, match="unknown setting"):
+        cells("smoke", changes={"colour": 1})
+
+
+def test_the_command_shows_the_traceback_and_fails(tmp_path, stub, monkeypatch, capsys):
+    stub(fail="quality").rename(tmp_path / "book" / "02_multitask_training.ipynb")
+    monkeypatch.setattr(sweep.notebooks, "FOLDER", tmp_path / "book")
+    grid = ["--seeds", "1", "--variants", "quality", "--workers", "1", "--dashboard", "127.0.0.1:0"]
+    assert main(["sweep", "--profile", "smoke", "--out", str(tmp_path / "out"), *grid]) == 1
+    said = capsys.readouterr()
+    assert "dashboard: http" in said.out and "raise ValueError" in said.out
+    assert "0 of 1 cells are done" in said.out and "no finished run" in said.out
+    assert main(["sweep", "--profile", "smoke", "--set", "colour", "1"]) == 1
+    assert "unknown setting colour" in capsys.readouterr().err

@@ -1,0 +1,156 @@
+import pandas as pd
+import pytest
+from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
+
+from liqe_core.data import audits
+from liqe_core.data.labels import load_labels, read_labels
+from liqe_core.data.manifests import TRAINING_SETS, load_manifest
+from liqe_core.data.splits import random_sessions
+
+
+@pytest.fixture(scope="module")
+def released():
+    return load_labels(mirror=MIRROR)
+
+
+@pytest.fixture
+def holiday(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    manifest = own_set(tmp_path, count=20, kind="synthetic", expect="{sessions: [14, 2, 4]}", images=20)
+    table = read_labels(manifest)
+    table["reference"] = [f"r{i // 4}" for i in range(20)]
+    table["distortion"] = "blur"
+    return manifest, table
+
+
+def row(table, audit):
+    return table[table["audit"] == audit].iloc[0]
+
+
+@needs_mirror
+@pytest.mark.parametrize("name", TRAINING_SETS)
+def test_the_released_labels_pass_what_they_should(released, name):
+    manifest, table = load_manifest(name), released[released["dataset"] == name].reset_index(drop=True)
+    assert audits.counts(table, manifest)["ok"].all()
+    assert audits.sessions(table, manifest)["found"].tolist() == [0]
+    assert audits.scores(table, manifest)["ok"].all()
+    reference = audits.references(table, manifest).iloc[0]
+    assert reference["found"] == 0
+    wanted = {"csiq": 300, "kadid10k": 810, "live": 29}  # references x sessions; LIVE's groups
+    assert reference["checked"] == wanted.get(name, 0)
+    assert reference["ok"] is (True if name in ("csiq", "kadid10k") else None)
+    named = audits.folders(table, manifest)
+    assert named["ok"].tolist() == {"live": [False], "csiq": [True], "kadid10k": [True]}.get(name, [])
+
+
+@needs_mirror
+def test_the_fast_fading_story(released):
+    story = audits.fast_fading(released)
+    assert row(story, "fast fading: distortion")["verdict"] == "labelled 145 white noise"
+    assert row(story, "fast fading: labels copied")["found"] == 145
+    assert "14 of 145" in row(story, "fast fading: scenes")["verdict"]
+    assert not story["ok"].any()
+    live = released[released["dataset"] == "live"]
+    assert (
+        "fastfading (145) and wn (145) are both called white noise"
+        in (audits.folders(live, load_manifest("live"))["verdict"][0])
+    )
+    mended = audits.fast_fading(read_labels("live", mirror=MIRROR, fastfading="corrected"))
+    assert mended["ok"].all()
+
+
+@needs_mirror
+def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_path, released):
+    from scipy.io import savemat
+
+    # As in refnames_all.mat: 982 names in folder order. The groups of the splits stand in for the real ones.
+    live = released[released["dataset"] == "live"]
+    group = dict(zip(live["image"], pd.factorize(audits._moving_together(live))[0], strict=True))
+    order = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
+    names = [f"ref{group.get(f'{f}/img{i}.bmp', 0)}.bmp" for f, n in order.items() for i in range(1, n + 1)]
+    folder = tmp_path / "databaserelease2"
+    folder.mkdir()
+
+    def save(names):
+        import numpy as np
+
+        cells = np.empty((1, len(names)), dtype=object)
+        cells[0, :] = names
+        savemat(folder / "refnames_all.mat", {"refnames_all": cells})
+
+    save(names)
+    table = read_labels("live", root=tmp_path, mirror=MIRROR)
+    assert table["reference"].nunique() == 29
+    found = audits.references(table, load_manifest("live")).iloc[0]
+    assert (found["ok"], found["checked"]) == (True, 290)
+    save([name if i else "ref28.bmp" for i, name in enumerate(names)])  # jp2k/img1 is an original: no harm
+    assert audits.references(read_labels("live", tmp_path, MIRROR), load_manifest("live"))["ok"].all()
+    save(["ref1.bmp" if name == "ref2.bmp" else name for name in names])  # two references under one name
+    found = audits.references(read_labels("live", tmp_path, MIRROR), load_manifest("live")).iloc[0]
+    assert found["ok"] is False and "in two parts" in found["verdict"]
+    save(names[:-1])
+    with pytest.raises(ValueError, match="981 names, 982 expected"):
+        read_labels("live", tmp_path, MIRROR)
+
+
+def test_wrong_counts_are_told(holiday):
+    manifest, table = holiday
+    split = random_sessions(table.assign(reference=None))
+    assert audits.counts(split, manifest)["ok"].all()
+    short = audits.counts(split[1:], manifest)
+    assert row(short, "images")["verdict"] == "19 images, the manifest says 20"
+    assert "session_1: (" in row(short, "session sizes")["verdict"]
+
+
+def test_an_image_in_two_parts_and_a_repeated_session(holiday):
+    manifest, table = holiday
+    split = random_sessions(table.assign(reference=None))
+    assert audits.sessions(split, manifest)["ok"].all()
+    split["session_4"] = split["session_2"]
+    twice = split[split["session_1"] == "test"][:1].assign(session_1="train")
+    found = audits.sessions(pd.concat([split, twice]), manifest).iloc[0]
+    assert found["ok"] is False and "1 images in two parts" in found["verdict"]
+    assert "1 sessions repeat another" in found["verdict"]
+    split.loc[0, "session_3"] = None
+    assert "1 times an image is in no part" in audits.sessions(split, manifest)["verdict"][0]
+    assert audits.sessions(table, manifest)["verdict"][0] == "no split comes with this set"
+
+
+def test_a_reference_on_both_sides(holiday):
+    manifest, table = holiday
+    split = random_sessions(table)
+    assert audits.references(split, manifest)["ok"].all()
+    first = split["session_5"][0]
+    split.loc[0, "session_5"] = "test" if first != "test" else "train"
+    found = audits.references(split, manifest).iloc[0]
+    assert found["ok"] is False and found["verdict"] == "session_5: 1 references in two parts"
+
+
+def test_scores_out_of_range_and_a_range_that_is_hardly_used(holiday):
+    manifest, table = holiday  # scores 1 .. 20, range 1 .. 20
+    assert audits.scores(table, manifest)["ok"].all()
+    found = audits.scores(table.assign(mos=table["mos"] * 1.5), manifest).iloc[0]
+    assert found["found"] == 7 and "7 scores outside 1 to 20" in found["verdict"]  # 14 .. 20 go over 20
+    assert "look whether the range" in audits.scores(table[:5], manifest)["verdict"][0]
+
+
+def test_near_duplicates_of_ones_own_set(holiday):
+    manifest, table = holiday
+    split = random_sessions(table.assign(reference=None))
+    assert audits.duplicates(split, manifest, progress=False)["ok"].all()
+    test, train = (split.loc[split["session_1"] == part, "image"].iloc[0] for part in ("test", "train"))
+    seed = int(train[1:4])
+    write_picture(manifest.folder() / test, seed=seed)
+    found = audits.duplicates(split, manifest, progress=False).iloc[0]
+    assert found["ok"] is False and found["verdict"].startswith(
+        "1 of 4 test pictures are also in another part"
+    )
+    assert audits.duplicates(table, manifest, progress=False)["ok"].tolist() == [None]
+
+
+@needs_samples
+def test_everything_at_once_on_the_samples():
+    table = audits.audit(load_manifest("biq2021"), SAMPLES, progress=False)
+    assert list(table.columns) == audits.COLUMNS
+    assert row(table, "images")["verdict"] == "300 images, the manifest says 12000"
+    assert row(table, "near-duplicates across the split")["checked"] == 60

@@ -1,0 +1,214 @@
+"""Each of the 25 does what its name and its number say."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from liqe_core.data import distortions
+from liqe_core.data.distortions import DISTORTIONS, LEVELS, distort, find
+
+GROUPS = {
+    "jpeg2000 compression", "jpeg compression", "noise", "blur", "color", "contrast",
+    "overexposure", "underexposure", "spatial", "quantization", "other",
+}  # fmt: skip
+
+# KADID-10k's own levels that leave the picture as it was (see the module).
+IDENTITY = {(1, 1), (3, 1), (8, 1), (18, 3)}
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """(96, 128, 3): colored structure at every scale, away from black and white."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((96, 128, 3))
+    layers = [s * ndimage.gaussian_filter(noise, (s, s, 0), mode="wrap") for s in (0.4, 2, 8)]
+    x = sum(layers)
+    return np.round(np.clip(128 + 40 * x / x.std(), 30, 225)).astype(np.uint8)
+
+
+def flat(value: int, side: int = 256) -> np.ndarray:
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    return ((a.astype(float) - b) ** 2).mean()
+
+
+def test_table_is_complete():
+    assert list(DISTORTIONS) == list(range(1, 26))
+    assert {d.group for d in DISTORTIONS.values()} == GROUPS
+    assert all(len(d.parameters) == 5 for d in DISTORTIONS.values())
+    assert len({d.name for d in DISTORTIONS.values()}) == len({d.label for d in DISTORTIONS.values()}) == 25
+    assert [n for n, d in DISTORTIONS.items() if d.needs_color] == [4, 5, 7, 8]
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_shape_determinism_and_change(picture, kind):
+    before = picture.copy()
+    for level in LEVELS:
+        y = distort(picture, kind, level, seed=3)
+        assert y.shape == picture.shape and y.dtype == np.uint8
+        assert np.array_equal(y, distort(picture, find(kind).name, level, seed=3))
+        if (kind, level) in IDENTITY:
+            assert mse(y, picture) < 0.2  # what rounding through another color space leaves
+        else:
+            assert mse(y, picture) > 5, level
+    assert np.array_equal(picture, before), "the picture given was changed"
+
+
+RANDOM = {3, 5, 11, 12, 13, 14, 15, 19, 20, 23}
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_seed_decides_the_random_part_only(picture, kind):
+    same = np.array_equal(distort(picture, kind, 5, seed=0), distort(picture, kind, 5, seed=1))
+    assert same == (kind not in RANDOM)
+
+
+# Not here: color shift (the direction is random), mean shift and contrast (levels go through no change),
+# patches and color blocks (they may overlap).
+@pytest.mark.parametrize("kind", sorted(set(DISTORTIONS) - {5, 18, 20, 23, 25}))
+def test_higher_level_is_further_away(picture, kind):
+    errors = [mse(distort(picture, kind, level), picture) for level in LEVELS]
+    assert errors == sorted(errors)
+
+
+def test_levels_that_go_both_ways(picture):
+    means = [distort(picture, "mean shift", level).mean() - picture.mean() for level in LEVELS]
+    np.testing.assert_allclose(means, [38.25, 20.4, 0, -20.4, -38.25], atol=0.5)
+    spread = [distort(picture, "contrast change", level).std() for level in LEVELS]
+    assert spread == sorted(spread, reverse=True) and spread[2] > picture.std() > spread[3]
+
+
+def test_grey_pictures_show_no_color_distortion(picture):
+    grey = np.repeat(picture[..., :1], 3, axis=2)
+    for kind, d in DISTORTIONS.items():
+        assert (mse(distort(grey, kind, 5), grey) < 1) == (d.needs_color and kind != 5), d.name
+
+
+def test_blur_kernels_by_hand():
+    point = np.zeros((65, 65, 3), np.uint8)
+    point[32, 32] = 255
+    # A disk of radius 8 has area 201.06: a point spreads to 255 / 201.06 in its middle, to nothing beyond 9.
+    y = distort(point, "lens blur", 5)
+    assert y[32, 32, 0] == y[27, 32, 0] == round(255 / (math.pi * 64)) and not y[32, 42:].any()
+    # A Gaussian of sigma 2: 255 / (2 pi 4) = 10.15, a little more as the tails are cut at 2 sigma.
+    assert distort(point, "gaussian blur", 4)[32, 32, 0] in (10, 11)
+    # A line of 10 spreads over 10 pixels and a little beside them; blur neither adds nor takes light.
+    line = distort(point, "motion blur", 5)[..., 0].astype(float)
+    rows, columns = np.nonzero(line > 2)
+    assert 8 <= np.hypot(np.ptp(rows), np.ptp(columns)) <= 12
+    for kind in (1, 2, 3):
+        assert np.array_equal(distort(flat(77), kind, 5), flat(77))
+
+
+def test_noise_has_the_variance_of_the_table():
+    for level, variance in enumerate(find("white noise").parameters, 1):
+        noise = distort(flat(128), "white noise", level) / 255 - 128 / 255
+        assert noise.var() == pytest.approx(variance, rel=0.03) and abs(noise.mean()) < 1e-3
+        noise = distort(flat(128), "multiplicative noise", level) / 255 - 128 / 255
+        expected = find("multiplicative noise").parameters[level - 1] * (128 / 255) ** 2
+        assert noise.var() == pytest.approx(expected, rel=0.03)
+    values, counts = np.unique(distort(flat(128), "impulse noise", 5), return_counts=True)
+    assert values.tolist() == [0, 128, 255]
+    assert (counts / counts.sum())[[0, 2]] == pytest.approx([0.015, 0.015], rel=0.1)
+
+
+def test_noise_in_color_weighs_the_channels_as_the_color_space_does():
+    noise = distort(flat(128), "white noise in color", 3).astype(float).var((0, 1)) / 255**2
+    y, cr, cb = 255 / 219, 255 / 224 * 1.402, 255 / 224 * 1.772  # ITU-R BT.601: R = y Y + cr Cr, ...
+    assert noise[0] == pytest.approx(0.001 * (y**2 + cr**2), rel=0.05)
+    assert noise[2] == pytest.approx(0.001 * (y**2 + cb**2), rel=0.05)
+
+
+def test_denoise_takes_noise_out():
+    noisy = 255 * math.sqrt(find("denoise").parameters[0])
+    assert distort(flat(128, 96), "denoise", 1).std() < 0.3 * noisy
+
+
+def test_brightness_by_hand():
+    # Half grey under the parabola through (0.5, 0.5 -+ amount / 2): darken 4 takes 0.5 to 0.3.
+    y = distort(flat(128), "darken", 4)
+    assert abs(int(y[0, 0, 0]) - round(255 * 0.3)) <= 1
+    means = [distort(flat(100), "brighten", level).mean() for level in LEVELS]
+    assert means == sorted(means) and means[0] > 100 and distort(flat(128), "brighten", 5).min() == 255
+    for end in (0, 255):
+        assert np.array_equal(distort(flat(end), "darken", 5), flat(end))
+
+
+def test_saturation(picture):
+    def chroma(x):
+        return np.ptp(x.astype(int), axis=2).mean()
+
+    assert chroma(distort(picture, "color saturation 1", 4)) == 0
+    assert chroma(distort(picture, "color saturation 2", 3)) > 1.5 * chroma(picture)
+
+
+def test_jpeg_leaves_blocks_of_eight(picture):
+    y = distort(picture, "jpeg", 5)[..., 1].astype(float)
+    steps = np.abs(np.diff(y, axis=1)).mean(0)  # step i lies between columns i and i + 1
+    border = np.arange(len(steps)) % 8 == 7
+    assert steps[border].mean() > 3 * steps[~border].mean()
+
+
+def test_colors_and_grey_levels_are_counted(picture):
+    for level, colors in enumerate(find("color quantization").parameters, 1):
+        y = distort(picture, "color quantization", level)
+        assert colors / 2 < len(np.unique(y.reshape(-1, 3), axis=0)) <= colors
+    for level, thresholds in enumerate(find("quantization").parameters, 1):
+        values = np.unique(distort(picture, "quantization", level))
+        assert len(values) == thresholds + 1 and values[0] == 0 and values[-1] == 255
+
+
+def test_otsu_equals_trying_all():
+    histogram = np.zeros(256, int)
+    histogram[[10, 12, 100, 101, 200]] = 5, 4, 3, 6, 7
+    assert ((cuts := distortions._otsu(histogram, 2))[0] > 12 and cuts[0] <= 100) and 101 < cuts[1] <= 200
+    rng = np.random.default_rng(0)
+    small = rng.integers(1, 9, 12)
+
+    def within(cuts):
+        parts = np.split(np.repeat(np.arange(12), small), np.cumsum(small)[np.array(cuts) - 1])
+        return sum(p.size * p.var() for p in parts)
+
+    tried = min(within((a, b, c)) for a in range(1, 10) for b in range(a + 1, 11) for c in range(b + 1, 12))
+    assert within(distortions._otsu(small, 3)) == pytest.approx(tried)
+
+
+def test_spatial_distortions_keep_to_their_places(picture):
+    grey = flat(128, 128)
+    blocks = (distort(grey, "color block", 1) != 128).any(2)
+    assert 32 * 32 <= blocks.sum() <= 2 * 32 * 32
+    assert np.array_equal(distort(grey, "non-eccentricity patch", 5), grey)  # patches of the same grey
+    patched = distort(picture, "non-eccentricity patch", 5)
+    assert set(map(tuple, patched.reshape(-1, 3))) <= set(map(tuple, picture.reshape(-1, 3)))
+    pixelated = distort(picture, "pixelate", 5)  # 0.95 - 0.5^0.6 = 0.29 of 128 columns: 38 runs
+    runs = 1 + (np.abs(np.diff(pixelated.astype(int), axis=1)).sum((0, 2)) > 0).sum()
+    assert runs == math.ceil(128 * (0.95 - 0.5**0.6)) == 38
+
+
+@pytest.mark.parametrize("kind", [0, 26, "blurry", None, 1.5])
+def test_unknown_kind_is_named(picture, kind):
+    with pytest.raises(ValueError, match=f"no distortion {kind!r}"):
+        distort(picture, kind, 1)
+
+
+@pytest.mark.parametrize("level", [0, 6, -1, "2", 2.5])
+def test_unknown_level_is_named(picture, level):
+    with pytest.raises(ValueError, match=f"no level {level!r} of jpeg;"):
+        distort(picture, "jpeg", level)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((96, 96), np.uint8), np.zeros((96, 96, 4), np.uint8), np.zeros((96, 96, 3))]
+)
+def test_only_rgb_bytes_are_taken(bad):
+    with pytest.raises(ValueError, match=r"expected an RGB picture.*got \(96, 96"):
+        distort(bad, 1, 1)
+
+
+def test_tiny_pictures_are_refused():
+    with pytest.raises(ValueError, match="63x64 is under 64"):
+        distort(np.zeros((64, 63, 3), np.uint8), 1, 1)

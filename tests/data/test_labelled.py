@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+
+from liqe_core.crops import CropGeometry
+from liqe_core.data.labelled import packed_set, targets
+from liqe_core.data.presence import PicturesMissingError
+from liqe_core.training.batches import TrainingBatches
+from liqe_core.training.step import train_step
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+
+
+@needs_samples
+@needs_mirror
+def test_the_real_samples_take_a_training_step(small_liqe):
+    geometry = CropGeometry(window=32)
+    real = {"root": SAMPLES, "mirror": MIRROR, "progress": False}
+    koniq = packed_set("koniq10k", geometry, missing="skip", **real)
+    biq = packed_set("biq2021", geometry, **real)
+    assert (len(koniq), len(biq)) == (16, 300)
+    batches = TrainingBatches([koniq, biq], {"koniq10k": 4, "biq2021": 6}, 1, small_liqe.grid, geometry)
+    batch = batches.batch(0, 0)
+    assert batch.crops.shape == (10, 3, 3, 32, 32) and batch.images[0].startswith("koniq10k/1024x768/")
+    assert (batch.scene[:4].sum(1) >= 1).all() and (batch.scene[4:] == 0).all(), "BIQ2021 has no scenes"
+    optimizer = torch.optim.AdamW(small_liqe.parameters(), lr=1e-4)
+    before = (
+        small_liqe.clip.visual.conv1.weight.detach().clone()
+        if hasattr(small_liqe.clip.visual, "conv1")
+        else None
+    )
+    weights = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
+    losses, norm = train_step(small_liqe, optimizer, batch, weights, learning_rate=1e-4)
+    assert all(np.isfinite(value) for value in losses.values()) and 0 < norm < np.inf
+    assert any(not torch.equal(p, q) for p, q in zip(small_liqe.parameters(), before, strict=True))
+    assert targets(biq.table, small_liqe.grid)["mos"].shape == (300,)
+
+
+@needs_samples
+def test_a_public_split_without_val_gets_one():
+    biq = packed_set("biq2021", root=SAMPLES, progress=False)
+    public = set(biq.table.loc[biq.table["session_1"] == "test", "image"])
+    assert len(public) == 60
+    for session in (1, 7):
+        assert len(biq.part(session, "train")) == 216 and len(biq.part(session, "val")) == 24
+        assert set(biq.table["image"].iloc[biq.part(session, "test")]) == public
+    assert set(biq.part(1, "val")) != set(biq.part(2, "val"))
+
+
+def test_ones_own_set_gets_ten_splits(tmp_path):
+    manifest = own_set(tmp_path, count=10)
+    mine = packed_set(manifest.path, progress=False)
+    assert [len(mine.part(3, part)) for part in ("train", "val", "test")] == [7, 1, 2]
+    (manifest.folder() / "p004.png").unlink()
+    with pytest.raises(PicturesMissingError, match=r"1 of 10 .*p004"):
+        packed_set(manifest, progress=False)
+    rest = packed_set(manifest, missing="skip", progress=False)
+    assert len(rest) == 9 and "p004.png" not in set(rest.table["image"])
+    # The others stay in the parts they were in.
+    whole = mine.table.set_index("image")["session_5"]
+    assert (rest.table.set_index("image")["session_5"] == whole.drop("p004.png")).all()

@@ -1,0 +1,60 @@
+import pytest
+
+from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
+
+
+def read(path):
+    table = read_table(path)
+    return list(unique(column(table, "name", path), path)), list(numbers(column(table, "mos", path), path))
+
+
+WANTED = (["bläu.jpg", "b.jpg"], [1.5, 2.25])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8", "name,mos\nbläu.jpg,1.5\nb.jpg,2.25\n"),
+        ("utf-8-sig", "name,mos\nbläu.jpg,1.5\nb.jpg,2.25\n"),
+        ("utf-16", "name,mos\nbläu.jpg,1.5\nb.jpg,2.25\n"),
+        ("cp1252", "name;mos\r\nbläu.jpg;1,5\r\nb.jpg;2,25\r\n"),
+        ("cp1252", " Name , MOS ,,\r\nbläu.jpg, 1.5,,\r\n\r\nb.jpg,2.25,,\r\n"),
+        ("utf-8", "name\tmos\nbläu.jpg\t1.5\nb.jpg\t2.25"),
+    ],
+)
+def test_tables_as_people_save_them(tmp_path, encoding, text):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text.encode(encoding))
+    assert read(path) == WANTED
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,mos\na,1\nb,nan\n", "line 3: score 'nan' is not a number"),
+        ("name,mos\na,1\n\nb,\n", "line 4: score '' is not a number"),
+        ("name,mos\na,inf\nb,x\n", r"line 2: score 'inf' is not a number \(and 1 more"),
+        ("name,mos\na,1\nb,2\na,3\n", "line 4: image 'a' was already on line 2"),
+        ("name,mos\n,1\n", "line 2: no image name"),
+        ("name,score\na,1\n", "line 1: no column 'mos'; there are 'name', 'score'"),
+        ("name,mos\na,1,2,3\nb,2\n", "more fields|saw 4"),
+        ("", "the file is empty"),
+        ("name,mos\0\n", "not a text file"),
+    ],
+)
+def test_bad_rows_are_named_with_file_and_line(tmp_path, text, says):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(LabelError, match=says) as error:
+        read(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_and_a_broken_spreadsheet(tmp_path):
+    with pytest.raises(LabelError, match="no such label file"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(LabelError, match="no such label file"):
+        read_table(tmp_path / "none.xlsx")
+    (tmp_path / "broken.xlsx").write_bytes(b"PK nonsense")
+    with pytest.raises(LabelError, match="not a spreadsheet"):
+        read_table(tmp_path / "broken.xlsx")

@@ -1,0 +1,164 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
+
+from liqe_core.data.manifests import load_manifest
+from liqe_core.data.presence import report_path, status
+from liqe_core.data.verification import verify
+from liqe_core.files import BusyError, only_one
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIQE_LABELS", raising=False)
+
+
+@pytest.fixture
+def holiday(tmp_path):
+    return own_set(tmp_path, count=6, picture_size="[64, 48]")
+
+
+def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
+    assert status(holiday).state == "complete" and status(holiday).checked == 0
+    assert "data verify holiday" in status(holiday).next
+    assert verify(holiday, progress=False).empty
+    after = status(holiday)
+    assert (after.expected, after.found, after.checked, after.corrupt) == (6, 6, 6, 0)
+    assert "data pack holiday" in after.next
+    (holiday.folder() / "p005.png").unlink()
+    assert status(holiday).state == "partly there" and "the rest (1 pictures)" in status(holiday).next
+    for path in holiday.folder().glob("*.png"):
+        path.unlink()
+    assert status(holiday).state == "absent"
+
+
+@needs_mirror
+def test_sets_that_are_not_there_say_how_to_get_them(tmp_path):
+    live = status(load_manifest("live"), tmp_path, MIRROR)
+    assert (live.state, live.expected, live.found) == ("absent", 779, 0)
+    assert "live.ece.utexas.edu" in live.next and "form" in live.next and "data unpack live" in live.next
+    assert status(load_manifest("kadid10k"), tmp_path, MIRROR).next.endswith("data fetch kadid10k")
+    assert status(load_manifest("biq2021"), tmp_path).next.endswith("data fetch biq2021")
+
+
+def test_nothing_is_fetched_to_tell_the_state(tmp_path, monkeypatch):
+    import liqe_core.data.released_labels
+
+    monkeypatch.setattr(liqe_core.data.released_labels, "download", lambda *_, **__: pytest.fail("fetched"))
+    write_picture(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
+    koniq = status(load_manifest("koniq10k"), tmp_path)
+    assert (koniq.state, koniq.expected, koniq.found) == ("partly there", 10_073, 1)
+    assert "data labels koniq10k" in koniq.next
+
+
+def test_every_problem_is_found_and_reported(holiday):
+    folder = holiday.folder()
+    (folder / "p000.png").unlink()
+    (folder / "p001.png").write_bytes((folder / "p001.png").read_bytes()[:-100])
+    (folder / "p002.png").write_text("no picture")
+    write_picture(folder / "p003.png", 48, 64)
+    (folder / "p004.png").rename(folder / "P004.png")
+    write_picture(folder / "extra.png")
+    table = verify(holiday, progress=False)
+    assert dict(zip(table["problem"], table["file"], strict=True)) == {
+        "missing": "",
+        "cut short": "p001.png",
+        "unreadable": "p002.png",
+        "wrong size": "p003.png",
+        "name differs in case": "P004.png",
+        "not in the labels": "extra.png",
+    }
+    assert table["detail"][3] == "48 x 64, not 64 x 48"
+    pd.testing.assert_frame_equal(pd.read_csv(report_path(holiday), keep_default_na=False), table)
+    now = status(holiday)
+    assert (now.state, now.found, now.case, now.corrupt) == ("corrupt", 5, 1, 2)
+    # Mended, only those two are opened again.
+    for name in ("p001.png", "p002.png"):
+        write_picture(folder / name, seed=7)
+    assert status(holiday).corrupt == 0
+    assert set(verify(holiday, progress=False)["problem"]).isdisjoint({"cut short", "unreadable"})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "keep"), [(".jpg", 0.5), (".jpg", 0.98), (".bmp", 0.5), (".png", 0.9), (".jpg", 0.0)]
+)
+def test_files_cut_short_are_told_from_other_files(tmp_path, suffix, keep):
+    manifest = own_set(tmp_path, count=2, width=256, height=256, suffix=suffix)
+    path = manifest.folder() / f"p001{suffix}"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    table = verify(manifest, progress=False)
+    assert list(table["problem"]) == ["cut short"] and "p001" in table["detail"][0]
+
+
+def test_one_process_at_a_time(holiday):
+    journal = report_path(holiday).with_suffix(".jsonl")
+    with only_one(journal), pytest.raises(BusyError, match="verifying"):
+        verify(holiday, progress=False)
+
+
+SCRIPT = """
+import os, signal, sys
+from liqe_core.data import verification
+from liqe_core.data.manifests import load_manifest
+
+look, seen = verification._look, []
+
+def dying(folder, file):
+    seen.append(file)
+    if len(seen) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return look(folder, file)
+
+verification._look = dying
+verification.verify(load_manifest(sys.argv[1]), progress=False, workers=1)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on(tmp_path, monkeypatch):
+    manifest = own_set(tmp_path, count=30)
+    run = subprocess.run([sys.executable, "-c", SCRIPT, str(manifest.path), "20"], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert not report_path(manifest).exists(), "no report that looks whole"
+    known = status(manifest).checked
+    assert known > 0
+    with report_path(manifest).with_suffix(".jsonl").open("a") as file:
+        file.write('{"file": "p0')  # a line torn by the kill
+    import liqe_core.data.verification
+
+    looked, look = [], liqe_core.data.verification._look
+    monkeypatch.setattr(liqe_core.data.verification, "_look", lambda *a: looked.append(a) or look(*a))
+    assert verify(manifest, progress=False).empty
+    assert len(looked) == 30 - known
+    assert status(manifest).checked == 30
+
+
+@needs_samples
+@needs_mirror
+def test_the_real_samples():
+    koniq = load_manifest("koniq10k")
+    assert status(koniq, SAMPLES, MIRROR).found == 16
+    table = verify(koniq, SAMPLES, MIRROR, progress=False)
+    assert dict(table["problem"].value_counts()) == {"missing": 10_057}
+    biq = load_manifest("biq2021")
+    assert verify(biq, SAMPLES, progress=False).empty
+    now = status(biq, SAMPLES)
+    assert (now.expected, now.found, now.checked, now.state) == (300, 300, 300, "partly there")
+    assert "300 of the 12000" in now.next
+
+
+def test_a_set_made_from_packages_needs_nothing(tmp_path):
+    (tmp_path / "mini.yaml").write_text("title: m\nphotographs: [x]\n")
+    assert status(load_manifest(tmp_path / "mini.yaml")).next.startswith("nothing to get")
+
+
+def test_labels_that_cannot_be_read_are_said(holiday):
+    (holiday.folder() / "scores.csv").write_text("file_name,opinion\np000.png,nan\n")
+    now = status(holiday)
+    assert now.state == "partly there" and "line 2" in now.next
+    assert os.path.basename(now.folder) == "photographs"

@@ -1,0 +1,74 @@
+"""Measuring: what is predicted, at what cost, and how often a checkpoint is."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+from support.training import small_set
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation import measuring
+from liqe_core.evaluation.measuring import measure, predict, test
+from liqe_core.training.selection import improved
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return small_set(tmp_path_factory.mktemp("mini"))
+
+
+def test_predictions_are_those_of_each_picture_by_itself(small_liqe, pictures):
+    rows = pictures.part(1, "val")
+    together = predict(small_liqe, pictures, rows, batch_size=4)
+    alone = small_liqe.score([Image.fromarray(pictures.pictures[row]) for row in rows]).joint
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
+
+
+def test_the_text_is_embedded_once_an_evaluation(small_liqe, pictures, monkeypatch):
+    passes = []
+    encode = small_liqe.text._encode
+    monkeypatch.setattr(small_liqe.text, "_encode", lambda: passes.append(1) or encode())
+    table = measure(small_liqe, [pictures, pictures], 1, "train")
+    assert table["pictures"].tolist() == [12, 12]
+    assert len(passes) == 1
+
+
+def test_checkpoints_of_one_epoch_are_measured_once(small_liqe, pictures, tmp_path, monkeypatch):
+    for name, epoch in (("quality", 3), ("scene", 5), ("average", 3)):
+        small_liqe.save(tmp_path / f"best_{name}.safetensors", recipe={"epoch": epoch})
+    calls = []
+    real = measuring.measure
+    monkeypatch.setattr(measuring, "measure", lambda *a, **k: calls.append(1) or real(*a, **k))
+    results = test(tmp_path, [pictures], 1, 1)
+    assert len(calls) == 2
+    assert results["checkpoint"].tolist() == ["average", "quality", "scene"]
+    assert results.iloc[0, 3:].equals(results.iloc[1, 3:])
+
+
+def test_a_picture_smaller_than_a_crop_is_named(small_liqe, pictures):
+    small = list(pictures.pictures)
+    row = pictures.part(1, "val")[1]
+    small[row] = small[row][:20]
+    with pytest.raises(
+        ValueError, match=rf"{pictures.table['image'][row]}: 96 x 20 pixels, but one crop is 32 x 32"
+    ):
+        measure(small_liqe, [LabelledPictures("mini", pictures.table, small)], 1, "val")
+
+
+def test_an_epoch_is_kept_under_what_it_is_best_at():
+    best = {}
+    every = ["quality", "scene", "distortion", "average"]
+    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.4, "distortion_accuracy": 0.3}) == every
+    assert best["average"] == pytest.approx(0.4)
+    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.6, "distortion_accuracy": 0.0}) == ["scene"]
+    worse = {"srcc": 0.1, "scene_accuracy": 0.1, "distortion_accuracy": 0.1}
+    assert improved(dict(best), worse, keep="last") == every
+    assert improved(dict(best), {"learning_rate": 1.0}, keep="last") == []  # not validated
+    assert improved(best, {"learning_rate": 1.0}) == []  # not validated
+    assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first is kept, whatever it is
+    only_quality = {}
+    assert improved(only_quality, {"srcc": math.nan}) and improved(only_quality, {"srcc": -0.9}) == [
+        "quality",
+        "average",
+    ]

@@ -1,0 +1,48 @@
+"""Figures of ablations: what is drawn is what the frame says."""
+
+import numpy as np
+import pandas as pd
+
+from liqe_core.figures import ablations
+from liqe_core.studies.ablations import STUDIES, compare
+
+STUDY = STUDIES["variant"]
+
+
+def drawn(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_ablation_draws_every_run_and_says_what_is_missing():
+    rows = [(v, 1, s, m) for v, m in zip(STUDY.levels[:2], (0.2, 0.4), strict=True) for s in (1, 2)]
+    scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
+    figure = ablations.ablation(compare(scores, STUDY), scores, STUDY.reference, {"quality": 0.915})
+    left, right = figure.axes
+    dots = np.concatenate([c.get_offsets() for c in left.collections if len(c.get_offsets())])
+    assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= {(round(x, 3), round(y)) for x, y in dots}
+    assert drawn(left) == ["no finished run"] * 2
+    assert "quality" in right.get_xlabel()
+    figure.canvas.draw()
+
+
+def test_loss_weights_leave_out_tasks_that_a_level_lacks():
+    epochs = pd.DataFrame(
+        {
+            "level": ["quality"] * 2 + ["quality+scene"] * 2,
+            "run": ["a", "a", "b", "b"],
+            "epoch": [0, 1, 0, 1],
+            "quality_weight": [1, 1, 1, 1.2],
+            "scene_weight": [np.nan, np.nan, 1, 0.8],
+        }
+    )
+    figure = ablations.loss_weights(epochs, STUDY.levels)
+    told = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in figure.axes]
+    assert told == [["quality"], ["quality", "scene"]]
+    np.testing.assert_allclose(figure.axes[1].lines[-1].get_ydata(), [1, 0.8])
+
+
+def test_by_crops_has_a_line_a_level():
+    table = pd.DataFrame({"level": ["a", "a"], "run": "x", "crops": [1, 15], "value": [0.1, 0.3]})
+    (ax,) = ablations.by_crops(table).axes
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), [0.1, 0.3])
+    assert ax.get_legend().get_texts()[0].get_text() == "a"

@@ -1,0 +1,25 @@
+"""Realignment: every set is shown."""
+
+import numpy as np
+import pytest
+from support.figures import drawn, texts
+
+from liqe_core.figures.realign import realignment_overview, realignment_panels
+from liqe_core.studies.realign import curve_points
+
+
+def test_realignment_figures_show_every_set(realigned):
+    points = curve_points(realigned)
+    panels = realignment_panels(realigned.scores, points, most=50)
+    assert len(panels.axes) == 2 * 3
+    assert "no curve" in texts(panels), "the set that could not be aligned"
+    assert max(len(c.get_offsets()) for axes in panels.axes for c in axes.collections) <= 50
+    drawn(panels)
+    overview = realignment_overview(realigned.curves, points)
+    assert [t.get_text() for t in overview.axes[1].get_yticklabels()] == ["naive", "straight", "bent"]
+    assert f"stretch {realigned.curves.at['bent', 'stretch']:.2f}" in texts(overview)
+    tenths = overview.axes[1].collections[1].get_offsets()
+    assert np.asarray(tenths)[:, 0] == pytest.approx(np.linspace(1.4, 4.6, 9), abs=0.05), (
+        "a straight set lands naively"
+    )
+    drawn(overview)

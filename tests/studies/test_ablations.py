@@ -1,0 +1,121 @@
+"""Runs that differ in one setting alone: which are compared, which are left out, and what the table says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from liqe_core.studies import ablations
+from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, scores
+from liqe_core.studies.finished import read_runs
+from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.runs import run_folder
+
+STUDY = STUDIES["variant"]
+
+
+def a_run(root, srcc=0.5, data="abc", skipped=0, **changes):
+    """A finished run folder with the files that an ablation reads."""
+    settings = profile("smoke", **{"session": 1, "seed": 1, **changes})
+    folder = run_folder(settings, root)
+    folder.mkdir(parents=True)
+    said = {
+        "settings": settings.to_dict(),
+        "data": {"mini": {"labels_sha256": data}},
+        "versions": {},
+        "code": {},
+    }
+    (folder / "settings.json").write_text(json.dumps(said))
+    steps = pd.DataFrame({"epoch": [0, 0], "step": [0, 1], "learning_rate": 1e-3, "skipped": [0, skipped]})
+    steps.to_csv(folder / "steps.csv", index=False)
+    results = pd.DataFrame(
+        {"checkpoint": ["quality", "quality"], "dataset": ["a", "b"], "srcc": [srcc, srcc + 0.2]}
+    )
+    results.to_csv(folder / "results.csv", index=False)
+    return folder
+
+
+def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
+    for seed in (1, 2):
+        for variant in STUDY.levels:
+            a_run(tmp_path, variant=variant, seed=seed)
+    other = a_run(tmp_path, epochs=7)
+    elsewhere = a_run(tmp_path, data="xyz", seed=9)
+    nan = a_run(tmp_path, skipped=1, seed=8)
+    (tmp_path / "train" / "under_way").mkdir()
+    damaged = a_run(tmp_path, seed=7)
+    (damaged / "settings.json").write_text("{")
+
+    runs, unread = read_runs(tmp_path)
+    assert unread.set_index("run")["reason"]["under_way"] == "not finished"
+    assert "JSONDecodeError" in unread.set_index("run")["reason"][damaged.name]
+
+    chosen, excluded = alike(runs, profile("smoke"), STUDY)
+    assert [(r.settings["variant"], r.repeat) for r in chosen] == [
+        (variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)
+    ]
+    reasons = excluded.set_index("run")["reason"]
+    assert set(reasons.index) == {other.name, elsewhere.name, nan.name}
+    assert "epochs: 3 -> 7" in reasons[other.name]
+    assert "pictures" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
+
+
+def test_the_table_pairs_seeds(tmp_path):
+    a_run(tmp_path, 0.1, variant="quality", seed=1)
+    a_run(tmp_path, 0.5, variant="quality", seed=2)
+    a_run(tmp_path, 0.2, variant="quality+scene", seed=1)
+    a_run(tmp_path, 0.8, variant="quality+scene", seed=2)
+    a_run(tmp_path, 0.9, variant="quality+distortion", seed=3)  # shares no seed with the reference
+    runs, _ = read_runs(tmp_path)
+    table = scores(runs, STUDY)
+    means = table.set_index(["level", "seed"])["value"]  # of the two data sets
+    assert means["quality", 1] == pytest.approx(0.2) and means["quality+scene", 2] == pytest.approx(0.9)
+    row = compare(table, STUDY).set_index("level")
+    assert row.loc["quality", "mean"] == pytest.approx(0.4)
+    assert row.loc["quality", "spread"] == pytest.approx(0.4 / 2**0.5)
+    assert np.isnan(row.loc["quality", "difference"])
+    scene = row.loc["quality+scene"]
+    assert scene["difference"] == pytest.approx(0.2)  # (0.3 - 0.2 + 0.9 - 0.6) / 2
+    assert scene["difference_spread"] == pytest.approx(0.2 / 2**0.5)  # of 0.1 and 0.3
+    alone = row.loc["quality+distortion"]
+    assert np.isnan(alone["difference"]) and "same session and seed" in alone["reason"]
+    assert row.loc["quality+scene+distortion", "reason"] == "no finished run"
+
+
+def test_an_undefined_correlation_says_so(tmp_path):
+    a_run(tmp_path, float("nan"), variant="quality", seed=1)
+    runs, _ = read_runs(tmp_path)
+    row = compare(scores(runs, STUDY), STUDY).iloc[0]
+    assert np.isnan(row["mean"]) and "not defined in 1 of 1 runs" in row["reason"]
+
+
+def test_nothing_there_is_an_empty_table_with_reasons(tmp_path):
+    runs, unread = read_runs(tmp_path)
+    assert runs == [] and unread.empty
+    chosen, excluded = alike(runs, profile("smoke"), STUDY)
+    assert chosen == [] and excluded.empty and not comparable(chosen, STUDY)
+    table = compare(scores(chosen, STUDY), STUDY)
+    assert table["reason"].eq("no finished run").all() and len(table) == 4
+
+
+def test_comparable_needs_two_levels_of_one_repeat(tmp_path):
+    a_run(tmp_path, variant="quality", seed=1)
+    a_run(tmp_path, variant="quality+scene", seed=2)
+    assert not comparable(read_runs(tmp_path).runs, STUDY)
+    a_run(tmp_path, variant="quality+scene", seed=1)
+    assert comparable(read_runs(tmp_path).runs, STUDY)
+
+
+def test_brief_is_never_longer_than_the_profile():
+    short = brief(profile("mini"), epochs=2, steps=10)
+    assert (short.epochs, short.steps, short.warmup_steps) == (2, 10, 4)
+    assert brief(profile("smoke"), 100, 100) == profile("smoke")
+
+
+def test_every_study_is_of_a_setting_and_its_levels_are_allowed():
+    names = set(Profile.__dataclass_fields__)
+    for name, study in ablations.STUDIES.items():
+        assert study.setting == name in names and study.reference in study.levels
+        for level in study.levels:
+            assert getattr(profile("smoke", **{name: level}), name) == level

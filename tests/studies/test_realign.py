@@ -1,0 +1,173 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from liqe_core.agreement import fit_logistic, logistic4
+from liqe_core.studies.realign import curve_points, realign, same_score_pairs
+
+# Human scores as monotone warps of the true quality q in 1..5, each with its own units.
+WARPS = {
+    "logistic": lambda q: 100 / (1 + np.exp(-(q - 3) / 0.8)),
+    "late": lambda q: 4 / (1 + np.exp(-(q - 3.8) / 0.8)) + 1,
+    "root": lambda q: np.sqrt(q - 1),
+    "power": lambda q: (q / 5) ** 2,
+}
+
+
+def planted(noise, count=800):
+    rng = np.random.default_rng(3)
+    sets = []
+    for name, warp in WARPS.items():
+        quality = rng.uniform(1, 5, count)
+        human = warp(quality)
+        human = human + noise * np.ptp(human) * rng.normal(size=count)
+        predicted = quality + noise * rng.normal(size=count)
+        sets.append(
+            pd.DataFrame({"dataset": name, "mos": human, "prediction": predicted, "quality": quality})
+        )
+    return pd.concat(sets).sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+def test_planted_warps_are_recovered():
+    table = planted(noise=0.02)
+    scores, curves = realign(table)
+    assert (curves["reason"] == "").all() and (curves["count"] == 800).all()
+    error = (
+        (scores["aligned"] - table["quality"]).groupby(table["dataset"]).apply(lambda e: (e**2).mean() ** 0.5)
+    )
+    naive = (
+        (scores["naive"] - table["quality"]).groupby(table["dataset"]).apply(lambda e: (e**2).mean() ** 0.5)
+    )
+    assert error["logistic"] < 0.15 and error["late"] < 0.15, "the curve's own family, up to the noise"
+    assert error["root"] < 0.2 and error["power"] < 0.2, "other families, up to the logistic's misfit as well"
+    assert (error < naive / 2).all()
+    assert (curves["residual_after"] < 0.6 * curves["residual_before"]).all()
+
+
+def test_without_noise_a_logistic_warp_is_undone_exactly():
+    table = planted(noise=0.0).query("dataset == 'late'")
+    scores, curves = realign(table)
+    assert np.abs(scores["aligned"] - table["quality"]).max() < 1e-4
+    assert curves.at["late", "residual_after"] < 1e-5
+    assert curves.loc["late", ["beta1", "beta2", "beta3", "beta4"]].to_list() == pytest.approx(
+        [5, 1, 3.8, 0.8], rel=1e-4
+    )
+
+
+def test_shift_and_stretch_of_a_set_of_poor_images():
+    # Quality 1..2 reported as 0..100, almost linearly: naively spread over 1..5, in truth a quarter of it.
+    quality = np.linspace(1, 2, 201)
+    human = logistic4(quality, 1.0, 0.0, 1.5, 2.0)
+    human = 100 * (human - human[0]) / (human[-1] - human[0])
+    _, curves = realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality}))
+    assert curves.at["poor", "stretch"] == pytest.approx(0.25, abs=0.002)
+    assert curves.at["poor", "shift"] == pytest.approx(1.5 - 3, abs=0.005)
+    assert curves.at["poor", "residual_before"] == pytest.approx(1.732, abs=0.01), "sqrt(1.5² + .75 · 1)"
+
+
+def test_declared_ranges_and_units_do_not_change_the_aligned_scores():
+    table = planted(noise=0.02)
+    scores, _ = realign(table)
+    rescaled = table.assign(mos=table["mos"] * 7 - 3)
+    wide, _ = realign(rescaled, ranges={"logistic": (-1000.0, 1000.0)})
+    assert np.abs(wide["aligned"] - scores["aligned"]).max() < 1e-3
+    logistic = wide[wide["dataset"] == "logistic"]
+    assert logistic["raw"].min() > 0.49 and logistic["raw"].max() < 0.9
+    assert logistic["naive"].to_numpy() == pytest.approx(1 + 4 * logistic["raw"].to_numpy())
+
+
+def test_scores_beyond_the_curve_are_held_at_the_sets_own_predictions():
+    table = planted(noise=0.0).query("dataset == 'logistic'").reset_index(drop=True)
+    table.loc[0, "mos"], table.loc[1, "mos"] = 100.0, -50.0
+    scores, curves = realign(table)
+    assert curves.at["logistic", "held"] >= 2
+    assert scores.at[0, "aligned"] == table["prediction"].max()
+    assert scores.at[1, "aligned"] == table["prediction"].min()
+
+
+def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
+    good = planted(noise=0.0).query("dataset == 'root'")
+    x = np.linspace(1, 5, 20)
+    sets = {
+        "few": (x[:3], x[:3]),
+        "same mos": (np.full(20, 2.0), x),
+        "same prediction": (x, np.full(20, 2.0)),
+        "reversed": (x, -x),
+        "missing": (np.where(x > 0, np.nan, x), x),
+    }
+    frames = [pd.DataFrame({"dataset": n, "mos": m, "prediction": p}) for n, (m, p) in sets.items()]
+    scores, curves = realign(pd.concat([good, *frames], ignore_index=True))
+    assert curves["reason"].to_dict() == {
+        "root": "",
+        "few": "3 images: a curve needs 8",
+        "same mos": "all human scores are equal",
+        "same prediction": "all predictions are equal",
+        "reversed": "human scores do not rise with the predictions",
+        "missing": "0 images: a curve needs 8",
+    }
+    assert curves.at["missing", "dropped"] == 20
+    assert scores.groupby("dataset")["aligned"].count().to_dict() == dict.fromkeys(sets, 0) | {"root": 800}
+    assert scores["raw"].between(0, 1).sum() == 800 + 3 + 20 + 20
+    assert set(curve_points(realign(pd.concat([good, *frames])))["dataset"]) == {"root"}
+
+
+def test_bad_input_names_itself():
+    table = planted(noise=0.0)
+    with pytest.raises(KeyError, match="'score'"):
+        realign(table, mos="score")
+    with pytest.raises(ValueError, match="of 'root' is 5"):
+        realign(table, ranges={"root": (5, 1)})
+    with pytest.raises(ValueError, match="empty"):
+        realign(table[:0])
+
+
+def test_curve_points_pass_through_the_logistic():
+    realigned = realign(planted(noise=0.02))
+    points = curve_points(realigned, points=50)
+    assert len(points) == 50 * len(WARPS)
+    late = points[points["dataset"] == "late"]
+    assert late["mos"].is_monotonic_increasing
+    mos = realigned.scores.query("dataset == 'late'")["mos"]
+    assert late["raw"].to_numpy() == pytest.approx((late["mos"].to_numpy() - mos.min()) / np.ptp(mos))
+
+
+def test_pairs_that_share_a_score_equal_brute_force():
+    rng = np.random.default_rng(1)
+    scores = pd.DataFrame(
+        {
+            "dataset": rng.choice(["x", "y", "z"], 400),
+            "raw": rng.uniform(size=400).round(2),
+            "aligned": rng.uniform(1, 5, 400),
+        },
+        index=[f"i{k}" for k in range(400)],
+    )
+    scores.loc["i3", "aligned"] = np.nan
+    pairs = same_score_pairs(scores, tolerance=0.0051)
+    assert list(pairs["gap"]) == sorted(pairs["gap"], reverse=True) and len(pairs) == 3
+    for sets in ("x", "y"), ("x", "z"), ("y", "z"):
+        one, other = (scores[scores["dataset"] == name].dropna() for name in sets)
+        near = np.abs(np.subtract.outer(one["raw"].to_numpy(), other["raw"].to_numpy())) <= 0.0051
+        gaps = np.abs(np.subtract.outer(one["aligned"].to_numpy(), other["aligned"].to_numpy())) * near
+        row = pairs[
+            [set(pair) == set(sets) for pair in pairs[["better_dataset", "worse_dataset"]].to_numpy()]
+        ]
+        assert row["gap"].item() == gaps.max()
+        i, j = np.unravel_index(gaps.argmax(), gaps.shape)
+        assert {row["better"].item(), row["worse"].item()} == {one.index[i], other.index[j]}
+    assert (pairs["better_aligned"] - pairs["worse_aligned"]).to_numpy() == pytest.approx(
+        pairs["gap"].to_numpy()
+    )
+
+
+def test_sets_that_share_no_score_give_no_pair():
+    scores = pd.DataFrame({"dataset": ["x", "y"], "raw": [0.1, 0.9], "aligned": [2.0, 3.0]})
+    pairs = same_score_pairs(scores)
+    assert pairs.empty and "better_dataset" in pairs.columns
+
+
+def test_fit_logistic_recovers_its_parameters():
+    x = np.linspace(0, 10, 200)
+    for beta in ([9, 1, 5, 1.5], [1, 9, 4, 0.7], [1e4, -1e4, 6, 1]):
+        y = logistic4(x, *beta)
+        fitted = fit_logistic(x, y)
+        assert logistic4(x, *fitted) == pytest.approx(y, rel=1e-5, abs=1e-5 * np.ptp(y))

@@ -1,0 +1,55 @@
+"""What the tests of training share: a small data set of real pictures, and settings that take seconds."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from liqe_core.data import mini
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.images import read_picture
+from liqe_core.training.profiles import Profile, profile
+
+#: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
+SELECTION = {
+    "photographs": ("coffee", "camera", "china", "chelsea"),
+    "kinds": (1, 10, 11),
+    "levels": (1, 5),
+    "size": (96, 72),
+    "views": ("whole",),
+    "varied": 0,
+}
+
+
+def small_set(root, name: str = "mini") -> LabelledPictures:
+    """24 pictures of 96 x 72, built in a tenth of a second, read in another."""
+    folder, labels = mini.build(root, **SELECTION, progress=False)
+    pictures = [np.asarray(read_picture(folder / image)) for image in labels["image"]]
+    return LabelledPictures(name, labels, pictures)
+
+
+def settings(**overrides) -> Profile:
+    """Three epochs of three steps on a model of 1.6 million weights."""
+    return profile("smoke", **{"device": "cpu", **overrides})
+
+
+def without_times(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that must be equal from run to run."""
+    return table.drop(columns=["seconds", "evaluation_seconds"], errors="ignore")
+
+
+if (
+    __name__ == "__main__"
+):  # python -m support.training ROOT FOLDER NAME=VALUE...: a run in a process of its own
+    import json
+
+    import torch
+
+    from liqe_core.training.loop import fit
+
+    torch.set_num_threads(2)
+    root, folder, *given = sys.argv[1:]
+    overrides = {key: json.loads(value) for key, value in (word.split("=", 1) for word in given)}
+    fit(settings(**overrides), [small_set(root)], folder, progress=False)

@@ -1,0 +1,73 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from liqe_core import agreement
+
+
+def test_rank_correlations_by_hand():
+    prediction, mos = [1.0, 2.0, 3.0, 4.0], [10.0, 30.0, 20.0, 40.0]
+    # ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15); five of six pairs agree
+    assert agreement.srcc(prediction, mos) == pytest.approx(0.8)
+    assert agreement.krcc(prediction, mos) == pytest.approx((5 - 1) / 6)
+
+
+def test_plcc_and_rmse_are_after_the_logistic_map():
+    x = np.linspace(1, 5, 60)
+    mos = agreement.logistic4(x, 90, 10, 3.2, 0.4)
+    assert agreement.plcc(x, mos) == pytest.approx(1, abs=1e-6)
+    assert agreement.rmse(x, mos) == pytest.approx(0, abs=1e-3)
+    assert np.corrcoef(x, mos)[0, 1] < 0.98, "without the map it would not be perfect"
+    assert agreement.fit_logistic(x, mos) == pytest.approx([90, 10, 3.2, 0.4], rel=1e-3)
+
+
+def test_logistic_map_by_hand():
+    # half-way up at the middle; a quarter of the way at middle - width * ln 3; the sign of width is ignored
+    y = agreement.logistic4([3.0, 3.0 - 0.5 * np.log(3)], 80, 40, 3.0, -0.5)
+    assert y == pytest.approx([60, 50])
+
+
+@pytest.mark.parametrize(
+    "prediction, mos, why",
+    [
+        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "constant predictions"),
+        ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], "constant scores"),
+        ([1.0], [2.0], "1 pictures"),
+        ([1.0, float("nan"), 2.0], [1.0, 2.0, 3.0], "NaN or infinity among the predictions"),
+    ],
+)
+def test_what_is_not_defined_is_nan_with_a_reason_and_no_warning(prediction, mos, why):
+    assert all(np.isnan(value) for value in agreement.agreement(prediction, mos).values())
+    assert agreement.reason(prediction, mos) == why
+
+
+def test_a_handful_of_pictures_does_not_fail_the_fit():
+    for n in (2, 3, 4, 5):
+        rng = np.random.default_rng(n)
+        assert np.isfinite(agreement.plcc(rng.normal(size=n), rng.normal(size=n)))
+
+
+def test_scene_accuracy_counts_labels_found_among_as_many_guesses():
+    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.2, 0.3], [0.2, 0.5, 0.3]])
+    target = np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1]])
+    # 1 of 1; of the two likeliest, {0, 1}, one of {1, 2}; {0, 2} both; 0 of 1
+    assert agreement.scene_accuracy(p, target) == pytest.approx((1 + 1 + 2 + 0) / 6)
+    # The benchmark script forgets the last picture, which has one label and was wrong.
+    assert agreement.scene_accuracy_benchmark(p, target) == pytest.approx((1 + 1 + 2) / 5)
+
+
+def test_distortion_accuracy_leaves_out_what_has_no_label():
+    p = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1]])
+    target = np.array([[1, 0], [1, 0], [1, 0], [0, 0]])
+    assert agreement.distortion_accuracy(p, target) == pytest.approx(2 / 3)
+    assert np.isnan(agreement.distortion_accuracy(p, np.zeros_like(target)))
+
+
+def test_over_sessions_has_the_median_apart_from_the_mean():
+    results = pd.DataFrame(
+        {"dataset": ["live"] * 3 + ["bid"], "session": [1, 2, 3, 1], "srcc": [0.9, 0.1, 0.8, np.nan]}
+    )
+    table = agreement.over_sessions(results)
+    assert table.loc["live", ("srcc", "mean")] == pytest.approx(0.6)
+    assert table.loc["live", ("srcc", "median")] == pytest.approx(0.8)
+    assert table.loc["bid", ("srcc", "count")] == 0

@@ -1,0 +1,96 @@
+"""One process with the whole batch and two with half each take the same step."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from support.training import settings, without_times
+from support.two_processes import BATCHES, FITTED, gradients, sets
+
+from liqe_core.evaluation.ranks import Ranks
+from liqe_core.files import CHECKOUT
+from liqe_core.training.distributed import torch_device
+from liqe_core.training.loop import Run, fit
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("mini")
+    return root, sets(root)
+
+
+@pytest.fixture(scope="module")
+def two(pictures, tmp_path_factory):
+    """The folder where two processes, started by torchrun, left what they found."""
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "support.two_processes", pictures[0], folder],
+        cwd=CHECKOUT / "tests",
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("mixed", ["", "_mixed"])
+def test_two_processes_have_the_gradients_of_one(two, pictures, tmp_path, name, mixed):
+    extra = {"gradient_checkpointing": True, "precision": "bfloat16"} if mixed else {}
+    run = Run(settings(batch_sizes=BATCHES[name], **extra), pictures[1], tmp_path)
+    alone = gradients(run, run.batches.batch(0, 1))
+    found = [torch.load(two / f"{name}{mixed}_{rank}.pt") for rank in (0, 1)]
+    assert [f.pop("share").item() for f in found] == {"odd": [3, 2], "even": [3, 3], "last": [1, 1]}[name]
+    text = [key for key in alone if key.startswith("clip.transformer.")]
+    assert text and all(alone[key].abs().max() > 0 for key in text if key.endswith("weight"))
+    for key, value in alone.items():
+        assert torch.equal(found[0][key], found[1][key]), key
+        if not mixed:
+            assert (found[0][key] - value).norm() <= 1e-5 * value.norm() + 1e-7, key
+    # bfloat16 keeps 8 bits, and products are rounded in other groups; a factor of two would still show
+    ours, theirs = (torch.cat([g.flatten() for g in x.values()]) for x in (found[0], alone))
+    assert (ours - theirs).norm() <= 0.1 * theirs.norm()
+
+
+def test_a_run_of_two_processes_is_the_run_of_one(two, pictures, tmp_path):
+    results = fit(settings(**FITTED), pictures[1], tmp_path, progress=False)
+    one, other = (pd.read_csv(two / f"results_{rank}.csv") for rank in (0, 1))
+    pd.testing.assert_frame_equal(one, other)
+    # which of six pictures ranks above which hangs on the last bit, so soon after random weights
+    assert one[["checkpoint", "dataset", "pictures"]].equals(results[["checkpoint", "dataset", "pictures"]])
+    frames = [without_times(pd.read_csv(folder / "steps.csv")) for folder in (two / "run", tmp_path)]
+    pd.testing.assert_frame_equal(*frames, rtol=1e-3)
+    assert json.loads((two / "run" / "settings.json").read_text())["machine"]["processes"] == 2
+
+
+def test_shares_cover_everything_once():
+    for count in (1, 2, 5, 6, 48):
+        for world in (1, 2, 3, 7):
+            parts = [list(range(count))[Ranks(rank, world).share(count)] for rank in range(world)]
+            assert [i for part in parts for i in part] == list(range(count))
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_device_that_is_not_there_is_refused():
+    assert torch_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="give auto, cpu, cuda or cuda:0"):
+        torch_device("gpu please")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with pytest.raises(ValueError, match=f"there are {gpus} GPUs here"):
+        torch_device(f"cuda:{gpus}")
+
+
+def test_more_processes_than_pictures_are_refused(pictures):
+    from liqe_core.training.preflight import chosen
+
+    with pytest.raises(ValueError, match="3 processes share a batch of 2 pictures"):
+        chosen(settings(batch_sizes={"one": 1, "other": 1}), pictures[1], Ranks(0, 3))
+    with pytest.raises(ValueError, match="3 processes would each learn the statistics of their share"):
+        chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), pictures[1], Ranks(0, 3))

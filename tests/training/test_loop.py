@@ -1,0 +1,369 @@
+"""A run: what it leaves behind, how it is stopped and goes on, what it refuses."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from support.training import settings, small_set, without_times
+
+from liqe_core import LIQE
+from liqe_core.crops import normalize
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.files import CHECKOUT, file_sha256
+from liqe_core.training import loop
+from liqe_core.training.loop import Run, fit
+from liqe_core.training.resume import StateError
+from liqe_core.training.runs import RunFolderError
+from liqe_core.training.watch import TrainingError
+
+TABLES = ("steps", "epochs", "measures", "results")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _two_threads():
+    """As in the processes that are killed: the number of threads decides about last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return small_set(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture(scope="module")
+def never_stopped(pictures, tmp_path_factory):
+    """The folder of a run from the first step to the last in one go, and its last weights."""
+    folder = tmp_path_factory.mktemp("never stopped")
+    run = _kept(lambda: fit(settings(), [pictures], folder, progress=False))
+    return folder, run.model.clip.state_dict()
+
+
+class Crash(BaseException):
+    """What no except clause of ours catches."""
+
+
+def _kept(start) -> Run:
+    """The `Run` that a call of `fit` makes."""
+    made = []
+    before = loop.Run.__init__
+
+    def keep(self, *arguments, **more):
+        made.append(self)
+        before(self, *arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Run, "__init__", keep)
+        start()
+    return made[0]
+
+
+def _same(folder: Path, other: Path) -> None:
+    for name in TABLES:
+        one, two = (pd.read_csv(f / f"{name}.csv", float_precision="round_trip") for f in (folder, other))
+        pd.testing.assert_frame_equal(without_times(one), without_times(two), check_exact=True)
+    for name in ("quality", "scene", "distortion", "average"):
+        files = [f / f"best_{name}.safetensors" for f in (folder, other)]
+        one, two = map(LIQE.from_checkpoint, files)
+        for (key, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+            assert torch.equal(a, b), f"{name}: {key}"
+        assert file_sha256(files[0]) == file_sha256(files[1]), f"{name}: the header differs"
+
+
+def test_a_run_leaves_what_the_notebooks_read(never_stopped):
+    folder, _ = never_stopped
+    steps, epochs = pd.read_csv(folder / "steps.csv"), pd.read_csv(folder / "epochs.csv")
+    assert len(steps) == 9 and len(epochs) == 3
+    losses = ["quality_loss", "scene_loss", "distortion_loss"]
+    assert {"epoch", "step", "learning_rate", "gradient_norm", "skipped", *losses} <= set(steps)
+    assert {"srcc", "scene_accuracy", "distortion_accuracy", "quality_weight", "seconds"} <= set(epochs)
+    assert steps[losses].mean(axis=0)["scene_loss"] > 0
+    assert epochs["scene_loss"][1] == pytest.approx(steps["scene_loss"][3:6].mean(), abs=1e-12)
+    assert (epochs["skipped"] == 0).all()
+    described = json.loads((folder / "settings.json").read_text())
+    assert described["data"]["mini"]["pictures"] == 24
+    assert described["machine"]["cores"] == os.cpu_count()
+    assert len(described["code"]["commit"] or 40 * " ") == 40
+    assert not list(folder.glob("state_*")) and not list(folder.glob(".*.part*"))
+
+
+def test_a_finished_run_is_read_not_repeated(never_stopped, pictures, monkeypatch):
+    folder, _ = never_stopped
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
+    monkeypatch.setattr(loop, "Run", None)
+    results = fit(settings(), [pictures], folder, progress=False)
+    pd.testing.assert_frame_equal(
+        results, pd.read_csv(folder / "results.csv", float_precision="round_trip"), check_exact=True
+    )
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
+
+
+@pytest.mark.parametrize("taken", [1, 5])
+def test_a_run_that_crashes_after_any_step_ends_with_the_same_numbers(
+    never_stopped, pictures, tmp_path, monkeypatch, taken
+):
+    done = []
+
+    def crashing(*arguments, **more):
+        if len(done) == taken:
+            raise Crash
+        done.append(1)
+        return real(*arguments, **more)
+
+    real = loop.train_step
+    monkeypatch.setattr(loop, "train_step", crashing)
+    with pytest.raises(Crash):
+        fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
+    monkeypatch.undo()
+    torch.randn(100)  # the generator is somewhere else by now
+    run = _kept(lambda: fit(settings(save_seconds=0), [pictures], tmp_path, progress=False))
+    folder, weights = never_stopped
+    for key, value in run.model.clip.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+    _same(tmp_path, folder)
+    starts = json.loads((tmp_path / "settings.json").read_text())["starts"]
+    assert len(starts) == 2
+
+
+def _process(pictures, folder: Path, *arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "support.training", pictures, folder, "save_seconds=0", *arguments],
+        cwd=CHECKOUT / "tests",
+        env=os.environ | options,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.002)
+
+
+def test_sigkill_at_random_moments_and_sigterm_change_nothing(never_stopped, tmp_path_factory, tmp_path):
+    root = tmp_path_factory.mktemp("cache")
+    kill_at = torch.randint(1, 5, (1,), generator=torch.Generator().manual_seed(os.getpid())).item()
+
+    process = _process(root, tmp_path)
+    _wait_for(lambda: (tmp_path / f"state_{kill_at:07d}.safetensors").exists(), process)  # its JSON is not
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    assert not (tmp_path / "results.csv").exists()
+
+    process = _process(root, tmp_path)
+    _wait_for(lambda: any(int(p.stem[6:]) > kill_at for p in tmp_path.glob("state_*.json")), process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 143, said
+    stopped_at = max(int(path.stem[6:]) for path in tmp_path.glob("state_*.json"))
+    assert stopped_at < 9
+
+    results = fit(settings(save_seconds=0), [small_set(root)], tmp_path, progress=False)
+    assert len(results) == 4
+    _same(tmp_path, never_stopped[0])
+
+
+def test_a_torn_state_is_recognised_and_the_one_before_it_used(never_stopped, pictures, tmp_path, caplog):
+    run = Run(settings(save_seconds=0, epochs=3), [pictures], tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "end_epoch", _raise_crash)
+        with pytest.raises(Crash):
+            run.train()
+    assert sorted(p.name for p in tmp_path.glob("state_*.json")) == [
+        "state_0000002.json",
+        "state_0000003.json",
+    ]
+    torn = tmp_path / "state_0000003.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-1000] + bytes(1000))  # the length is right, the content is not
+    again = Run(settings(save_seconds=0), [pictures], tmp_path)
+    again.restore()
+    assert (again.epoch, again.step) == (0, 2)
+    assert "state_0000003 is torn" in caplog.text
+    (tmp_path / "state_0000002.json").write_text('{"sha256": "')
+    with pytest.raises(StateError, match=r"state_0000003, state_0000002 are all damaged; give restart=True"):
+        again.restore()
+
+
+def _raise_crash(*_):
+    raise Crash
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
+    never_stopped, pictures, tmp_path, monkeypatch, before
+):
+    """A limit on the size of files stands in for the disk: writing fails in the middle in the same way."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    done = []
+
+    def filling(*arguments, **more):
+        if len(done) == before:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (15_000_000, hard))
+        done.append(1)
+        return real(*arguments, **more)
+
+    real = loop.train_step
+    monkeypatch.setattr(loop, "train_step", filling)
+    kept = "the state after 2 steps is kept" if before else "no state is there yet"
+    try:
+        with pytest.raises(OSError, match=f"no space left.*{kept}; free some and start the same command"):
+            fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob(".*.part*"))  # what was half written is gone
+    monkeypatch.undo()
+    fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
+    _same(tmp_path, never_stopped[0])
+
+
+def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stopped, pictures):
+    folder, _ = never_stopped
+    with pytest.raises(RunFolderError, match=r"settings.*learning_rate: 0\.001 -> 0\.002.*seed: .*-> 7"):
+        fit(settings(learning_rate=0.002, seed=7), [pictures], folder, progress=False)
+    other = LabelledPictures("mini", pictures.table.assign(mos=pictures.table["mos"] + 1), pictures.pictures)
+    with pytest.raises(RunFolderError, match=r"mini\.labels_sha256"):
+        fit(settings(), [other], folder, progress=False)
+    fit(settings(save_seconds=7, max_skipped=3), [pictures], folder, progress=False)  # these change nothing
+
+
+def test_restart_replaces_the_run_and_nothing_else(never_stopped, pictures, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "steps.csv").write_text("of who knows what")
+    with pytest.raises(RunFolderError, match=r"holds steps.csv and no settings.json"):
+        fit(settings(), [pictures], tmp_path, progress=False)
+    fit(settings(epochs=1, steps=1), [pictures], tmp_path, progress=False, restart=True)
+    fit(settings(), [pictures], tmp_path, progress=False, restart=True)
+    _same(tmp_path, never_stopped[0])
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_in_use_is_refused_and_says_by_whom(pictures, tmp_path, monkeypatch):
+    def second(*_, **__):
+        with pytest.raises(
+            RunFolderError, match=rf"another process is training in it \(process {os.getpid()} on "
+        ):
+            fit(settings(), [pictures], tmp_path, progress=False)
+        raise Crash
+
+    monkeypatch.setattr(loop, "train_step", second)
+    with pytest.raises(Crash):
+        fit(settings(), [pictures], tmp_path, progress=False)
+    monkeypatch.undo()
+    fit(settings(epochs=3), [pictures], tmp_path, progress=False)  # the lock went with its owner
+
+
+@pytest.fixture
+def poisoned(pictures, monkeypatch):
+    """The name of a picture whose crops are NaN whenever it is in a batch."""
+    name = f"mini/{pictures.table['image'][pictures.part(1, 'train')[3]]}"
+    real = loop.TrainingBatches.batch
+
+    def batch(self, *arguments):
+        sound = real(self, *arguments)
+        crops = normalize(sound.crops)
+        crops[[image == name for image in sound.images]] = math.nan
+        return dataclasses.replace(sound, crops=crops)
+
+    monkeypatch.setattr(loop.TrainingBatches, "batch", batch)
+    return name
+
+
+def test_a_batch_with_nan_is_left_out_counted_and_named(pictures, tmp_path, poisoned):
+    fit(settings(), [pictures], tmp_path, progress=False)
+    steps, skipped = pd.read_csv(tmp_path / "steps.csv"), pd.read_csv(tmp_path / "skipped.csv")
+    # 12 pictures in batches of 6, three batches an epoch: it is in one of the first two, maybe in the third
+    assert steps["skipped"].sum() == len(skipped) >= 3
+    assert set(skipped["images"]) == {poisoned}
+    assert steps.loc[steps["skipped"] == 1, "scene_loss"].isna().all()
+    epochs = pd.read_csv(tmp_path / "epochs.csv")
+    assert epochs["scene_loss"].notna().all()
+    assert epochs["skipped"].sum() == len(skipped)
+    with pytest.raises(TrainingError, match=rf"max_skipped = 1; look at {poisoned}$"):
+        fit(settings(max_skipped=1), [pictures], tmp_path, progress=False, restart=True)
+    assert len(pd.read_csv(tmp_path / "skipped.csv")) == 2
+
+
+def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
+    run = Run(settings(), [pictures], tmp_path)
+    batch = next(b for b in (run.batches.batch(0, 0), run.batches.batch(0, 1)) if poisoned in b.images)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    with pytest.raises(loop.BadBatch, match="the loss is not finite") as caught:
+        run.take_step(batch, dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
+    assert caught.value.images == (poisoned,)
+    assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
+
+
+def test_a_picture_without_a_score_is_refused_by_name(pictures, tmp_path):
+    row = pictures.part(1, "val")[0]
+    table = pictures.table.copy()
+    table.loc[row, "mos"] = math.nan
+    with pytest.raises(ValueError, match=f"1 pictures of the val part.*{table['image'][row]}"):
+        fit(settings(), [LabelledPictures("mini", table, pictures.pictures)], tmp_path)
+
+
+@pytest.mark.parametrize("rate", [3.0, 1e9])
+def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path, rate):
+    with pytest.raises(TrainingError, match=r"training diverges.*the learning rate, .*give a lower one"):
+        fit(
+            settings(learning_rate=rate, steps=50, schedule="public", batch_sizes={"mini": 2}, crops=1),
+            [pictures],
+            tmp_path,
+            progress=False,
+        )
+    assert (tmp_path / "steps.csv").exists()
+
+
+def test_fewer_pictures_than_a_batch_are_a_short_batch(pictures, tmp_path):
+    run = Run(settings(batch_sizes={"mini": 40}), [pictures], tmp_path)
+    assert len(run.batches.batch(0, 0).images) == len(set(run.batches.batch(0, 1).images)) == 12
+    empty = pictures.table.assign(session_1="test")
+    with pytest.raises(ValueError, match="mini: session 1 has no picture in its train part"):
+        fit(settings(), [LabelledPictures("mini", empty, pictures.pictures)], tmp_path / "run")
+    with pytest.raises(ValueError, match="other was not given; prepare it, or leave it out"):
+        fit(settings(batch_sizes={"mini": 4, "other": 4}), [pictures], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_or_disk_is_said_before_the_first_step(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 10_000_000)
+    with pytest.raises(MemoryError, match="GB are free on cpu; give gradient_checkpointing=True"):
+        Run(settings(), [pictures], tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("liqe_core.training.preflight.disk_space", lambda _: 1 << 60)
+    with pytest.raises(OSError, match="the checkpoints of this run take"):
+        Run(settings(), [pictures], tmp_path)
+
+
+def test_equal_seeds_give_equal_runs_and_others_do_not(pictures, tmp_path):
+    def first(seed: int) -> dict:
+        run = Run(settings(seed=seed), [pictures], tmp_path)
+        losses, _ = run.take_step(run.batches.batch(0, 0), dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
+        return losses
+
+    assert first(3) == first(3) != first(4)
+
+
+def test_the_test_parts_are_measured_every_epoch_when_asked(pictures, tmp_path):
+    chosen = settings(epochs=2, steps=1, test_every=1)
+    results = fit(chosen, [pictures], tmp_path, progress=False)
+    epochs, measures = pd.read_csv(tmp_path / "epochs.csv"), pd.read_csv(tmp_path / "measures.csv")
+    assert measures["part"].tolist() == ["val", "test", "val", "test"]
+    best = epochs["srcc"].fillna(-9).idxmax()
+    of_best = results[results["checkpoint"] == "quality"]
+    assert of_best["scene_accuracy"].item() == epochs["test_scene_accuracy"][best]

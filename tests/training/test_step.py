@@ -1,0 +1,228 @@
+"""The step against a plain restatement of the public loop, and its variants against itself."""
+
+import itertools
+import math
+from functools import partialmethod
+
+import pytest
+import torch
+from support.training import settings, small_set
+
+from liqe_core.crops import normalize
+from liqe_core.training.loop import Run
+from liqe_core.training.schedules import learning_rate
+from liqe_core.training.step import build_model
+
+EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("mini")
+    return [small_set(root, "one"), small_set(root, "other")]
+
+
+def a_run(sets, folder, **overrides) -> Run:
+    return Run(settings(**{"batch_sizes": {"one": 3, "other": 2}} | overrides), sets, folder)
+
+
+def gradients(run: Run, weights=EQUAL) -> dict[str, torch.Tensor]:
+    run.take_step(run.batches.batch(0, 0), weights, 0.0)
+    return {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
+
+
+def close(one: dict, other: dict, bound: float) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert (value - other[name]).norm() <= bound * value.norm() + 1e-7, name
+
+
+# --- the public loop, restated line by line from what its code computes, on open_clip's own towers ---------
+
+
+def public_fidelity(p: float, g: float):
+    return 1 - (p * g + 1e-8) ** 0.5 - ((1 - p) * (1 - g) + 1e-8) ** 0.5
+
+
+def public_losses(joint, batch):
+    """Quality pair by pair and set by set, scene by scene, picture by picture."""
+    quality = sum((c + 1) * joint[:, c].sum(dim=(1, 2)) for c in range(5))
+    of_sets = []
+    for number in batch.dataset.unique().tolist():
+        rows = (batch.dataset == number).nonzero()[:, 0].tolist()
+        pairs = []
+        for i, j in itertools.combinations(rows, 2):
+            difference = (batch.mos[i] - batch.mos[j]).item()
+            g = 0.5 if difference == 0 else float(difference > 0)
+            pairs.append(public_fidelity(0.5 * (1 + torch.erf((quality[i] - quality[j]) / math.sqrt(2))), g))
+        of_sets.append(sum(pairs) / len(pairs))
+    pictures, scenes = batch.scene.shape
+    p_scene, p_distortion = joint.sum(dim=(1, 3)), joint.sum(dim=(1, 2))
+    scene = sum(
+        public_fidelity(p_scene[n, s], batch.scene[n, s]) for n in range(pictures) for s in range(scenes)
+    )
+    distortion = sum(
+        1 - sum((p_distortion[n, d] * batch.distortion[n, d] + 1e-8) ** 0.5 for d in range(11))
+        for n in range(pictures)
+    )
+    return [sum(of_sets) / len(of_sets), scene / pictures / scenes, distortion / pictures]
+
+
+def public_run(start: Run, epochs: int, steps: int) -> list[list[float]]:
+    """Padded prompts through `encode_text`, its losses, its weighting, torch's own scheduler."""
+    model = build_model(start.settings)
+    clip, tokens = model.clip, model.text._tokens
+    trained = [p for p in clip.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=start.settings.learning_rate, weight_decay=1e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5)
+    means, seen = [], []
+    for epoch in range(epochs):
+        if optimizer.param_groups[0]["lr"] == 0:
+            scheduler.step()
+        weights = [1.0] * 3
+        if epoch >= 2:
+            pace = [math.exp(a / b / 2) for a, b in zip(means[-1], means[-2], strict=True)]
+            weights = [3 * p / sum(pace) for p in pace]
+        totals = [0.0] * 3
+        for step in range(steps):
+            batch = start.batches.batch(epoch, step)
+            pictures, crops = batch.crops.shape[:2]
+            image = clip.encode_image(normalize(batch.crops.flatten(0, 1)))
+            text = clip.encode_text(tokens)
+            image = image / image.norm(dim=1, keepdim=True)
+            text = text / text.norm(dim=1, keepdim=True)
+            logits = (clip.logit_scale.exp() * image @ text.t()).view(pictures, crops, -1).mean(1)
+            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch)
+            optimizer.zero_grad()
+            sum(w * loss for w, loss in zip(weights, losses, strict=True)).backward()
+            optimizer.step()
+            values = [loss.item() for loss in losses]
+            seen.append(values)
+            totals = [total + value / steps for total, value in zip(totals, values, strict=True)]
+        means.append(totals)
+        scheduler.step()
+    return seen
+
+
+def test_fifty_steps_have_the_losses_of_the_public_loop(sets, tmp_path):
+    """Ten epochs of five steps: two restarts of the schedule, eight epochs of averaged weights."""
+    start = a_run(sets, tmp_path, epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2)
+    public = public_run(start, 10, 5)
+    start.train()
+    ours = [[row[f"{task}_loss"] for task in ("quality", "scene", "distortion")] for row in start.steps]
+    assert len(ours) == len(public) == 50
+    difference = (torch.tensor(ours) - torch.tensor(public)).abs().max().item()
+    assert difference <= 1e-4, difference
+    # and there was something to compare: the losses moved by far more than that
+    assert abs(sum(ours[-1]) - sum(ours[0])) > 0.02
+    weights = [[row[f"{task}_weight"] for task in EQUAL] for row in start.epochs]
+    assert max(abs(w - 1) for w in weights[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("epochs", [1, 23])
+def test_the_public_schedule_is_torchs_with_its_extra_step(epochs):
+    chosen = settings(schedule="public", learning_rate=5e-6, epochs=epochs)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=5e-6)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5)
+    for epoch in range(epochs):
+        if optimizer.param_groups[0]["lr"] == 0:
+            scheduler.step()
+        rate = optimizer.param_groups[0]["lr"]
+        assert rate > 0
+        assert learning_rate(chosen, epoch, 0) == pytest.approx(rate, rel=1e-9)
+        assert learning_rate(chosen, epoch, 2) == learning_rate(chosen, epoch, 0)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_the_cosine_schedule_warms_up_and_falls_to_nothing():
+    chosen = settings(schedule="cosine", learning_rate=1.0, epochs=2, steps=6, warmup_steps=4)
+    rates = [learning_rate(chosen, epoch, step) for epoch in range(2) for step in range(6)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[8] == pytest.approx(0.5)  # half way through what is left of 12
+    assert rates[11] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
+
+
+# --- variants of the step ----------------------------------------------------------------------------------
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(sets, tmp_path):
+    plain, again = a_run(sets, tmp_path), a_run(sets, tmp_path, gradient_checkpointing=True)
+    assert again.model.clip.visual.transformer.grad_checkpointing
+    assert again.model.clip.transformer.grad_checkpointing
+    one, other = gradients(plain), gradients(again)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_float32_weights_and_the_gradient(sets, tmp_path, precision):
+    exact, mixed = gradients(a_run(sets, tmp_path)), a_run(sets, tmp_path, precision=precision)
+    rough = gradients(mixed)
+    assert all(value.dtype == torch.float32 for value in rough.values())
+    assert all(p.dtype == torch.float32 for p in mixed.model.parameters())
+    one, other = (torch.cat([g.flatten() for g in x.values()]) for x in (exact, rough))
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.97
+    assert not torch.equal(one, other)  # it did compute in half precision
+
+
+def test_a_float16_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(sets, tmp_path):
+    run = a_run(sets, tmp_path, precision="float16")
+    run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.precision.scaler.load_state_dict(run.precision.scaler.state_dict() | {"scale": 2.0**60})
+    _, norm = run.take_step(run.batches.batch(0, 1), EQUAL, 1e-3)
+    assert not math.isfinite(norm)
+    assert run.precision.scaler.get_scale() == 2.0**59
+    assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
+
+
+def test_float16_runs_go_on_with_their_scale(sets, tmp_path):
+    run = a_run(sets, tmp_path, precision="float16")
+    run.precision.scaler.load_state_dict(run.precision.scaler.state_dict() | {"scale": 1024.0})
+    run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
+    run.save()
+    again = a_run(sets, tmp_path, precision="float16")
+    again.restore()
+    assert again.precision.scaler.get_scale() == 1024.0
+
+
+@pytest.mark.parametrize("freeze", ["text", "image"])
+def test_a_frozen_tower_stays_and_the_other_gets_the_same_gradient(sets, tmp_path, freeze):
+    exact, frozen = gradients(a_run(sets, tmp_path)), a_run(sets, tmp_path, freeze=freeze)
+    found = gradients(frozen)
+    of_image = {name for name in exact if name.startswith("clip.visual.")}
+    assert set(found) == (of_image if freeze == "text" else set(exact) - of_image)
+    close({name: exact[name] for name in found}, found, 1e-4)
+    before = {k: v.clone() for k, v in frozen.model.named_parameters() if k not in found}
+    frozen.take_step(frozen.batches.batch(0, 1), EQUAL, 1e-2)
+    assert all(torch.equal(before[k], v) for k, v in frozen.model.named_parameters() if k in before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_is_the_same_step(sets, tmp_path, monkeypatch):
+    """Traced and differentiated, but not translated to C++, which takes a minute and a compiler."""
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager")
+    )
+    plain, compiled = a_run(sets, tmp_path), a_run(sets, tmp_path, compile=True)
+    close(gradients(plain), gradients(compiled), 1e-4)
+    assert set(compiled.model.state_dict()) == set(plain.model.state_dict())
+
+
+def test_tf32_is_switched_for_the_run_and_back(sets, tmp_path):
+    before = torch.get_float32_matmul_precision()
+    run = a_run(sets, tmp_path, tf32=True)
+    with run.precision.of_products():
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_the_fused_optimizer_takes_adamws_step(sets, tmp_path):
+    """By hand: the first step moves each weight by the rate, against its gradient, after decay."""
+    run = a_run(sets, tmp_path, weight_decay=0.1)
+    name, weight = next((n, p) for n, p in run.model.named_parameters() if n.endswith("c_fc.weight"))
+    before = weight.detach().clone()
+    run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
+    expected = before * (1 - 1e-3 * 0.1) - 1e-3 * weight.grad / (weight.grad.abs() + 1e-8)
+    torch.testing.assert_close(weight.detach(), expected, atol=1e-7, rtol=1e-6)
+    assert name.startswith("clip.")
