@@ -13,21 +13,20 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test sweep lab paper
 
 demo: $(INSTALLED)
-	$(IN_VENV) python -m liqe_core notebooks --profile mini
+	$(IN_VENV) liqe notebooks --profile mini
 
 test: $(INSTALLED)
-	$(IN_VENV) ruff check .
-	$(IN_VENV) ruff format --check .
-	$(IN_VENV) python -m pytest
+	$(IN_VENV) pre-commit run --all-files
+	$(IN_VENV) pytest
 
 sweep: $(INSTALLED)
-	$(IN_VENV) python -m liqe_core sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab notebooks
 
 paper: $(INSTALLED)
-	$(IN_VENV) python -m liqe_core notebooks 01_data_preparation 02_multitask_training --profile paper -p fetch_labels true -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
+	$(IN_VENV) liqe notebooks 01_data_preparation 02_multitask_training --profile paper -p fetch_labels true -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
 
 # Stamped last, so that an installation that was broken off is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -143,7 +143,7 @@ def over_sessions(results: pd.DataFrame, by: Sequence[str] = ("dataset",)) -> pd
     return results.groupby(list(by), sort=False)[measures].agg(["mean", "median", "std", "count"])
 
 
-def _correlation(measure: Callable, prediction: Array, mos: Array) -> float:
+def _correlation(measure: Callable[[np.ndarray, np.ndarray], float], prediction: Array, mos: Array) -> float:
     x, y = _pair(prediction, mos)
     if reason(x, y):
         return float("nan")

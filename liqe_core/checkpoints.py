@@ -13,15 +13,17 @@ import pickle
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.files import atomic_path
+from liqe_core.towers import Architecture, Clip
 
 #: The key of our header in a safetensors file, and the version of what is in it.
 HEADER, VERSION = "liqe_core", 1
@@ -48,14 +50,14 @@ class Checkpoint:
     """
 
     state_dict: dict[str, Tensor]
-    architecture: dict
+    architecture: dict[str, Any]
     kind: str
-    grid: dict | None = None
-    geometry: dict | None = None
-    recipe: dict = dataclasses.field(default_factory=dict)
+    grid: dict[str, Any] | None = None
+    geometry: dict[str, Any] | None = None
+    recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = None) -> Checkpoint:
+def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str | None = None) -> Checkpoint:
     """Read any of the four kinds. Half-precision weights come back as float32.
 
     Args:
@@ -73,10 +75,11 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
-        tensors, header = _read_safetensors(path)
+        content: object
+        content, header = _read_safetensors(path)
     else:
-        tensors, header = _read_torch(path), {}
-    kind, tensors = _unwrapped(path, tensors)
+        content, header = _read_torch(path), {}
+    kind, tensors = _unwrapped(path, content)
     if header:
         kind = "liqe_core"
     state_dict = {}
@@ -99,7 +102,7 @@ def read_checkpoint(path: str | PathLike, architecture: Mapping | str | None = N
     return Checkpoint(state_dict, dict(architecture), kind, **known)
 
 
-def read_recipe(path: str | PathLike) -> dict:
+def read_recipe(path: str | PathLike[str]) -> dict[str, Any]:
     """How the weights in a file of our own format were trained, without reading them.
 
     Raises:
@@ -113,7 +116,7 @@ def read_recipe(path: str | PathLike) -> dict:
     return header.get("recipe") or {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "null"))
@@ -157,14 +160,14 @@ def _read_torch(path: Path) -> object:
         ) from None
 
 
-def _numpy_scalars() -> list:
+def _numpy_scalars() -> list[Any]:
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
     # Files written with NumPy 1 name the same function by its old place.
     return [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, *kinds]
 
 
-def _unwrapped(path: Path, content: object) -> tuple[str, Mapping]:
+def _unwrapped(path: Path, content: object) -> tuple[str, Mapping[str, object]]:
     kind = "public"
     if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
         kind, content = "public training", content["model_state_dict"]
@@ -183,7 +186,7 @@ def _unwrapped(path: Path, content: object) -> tuple[str, Mapping]:
     return kind, content
 
 
-def load_weights(clip: nn.Module, state_dict: Mapping[str, Tensor], source: str | PathLike) -> None:
+def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | PathLike[str]) -> None:
     """Put weights into a model, all of them or none.
 
     Raises:
@@ -212,12 +215,12 @@ def _some(keys: list[str], most: int = 5) -> str:
 
 
 def write_checkpoint(
-    path: str | PathLike,
-    clip: nn.Module,
-    architecture: Mapping,
-    grid: Mapping,
-    geometry: Mapping,
-    recipe: Mapping | None = None,
+    path: str | PathLike[str],
+    clip: Clip,
+    architecture: Architecture,
+    grid: Mapping[str, Any],
+    geometry: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
 ) -> None:
     """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
 

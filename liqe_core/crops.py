@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class CropGeometry:
     count: int = 15
     first_only: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("window", "stride", "wide_stride", "wide_from", "count"):
             if not getattr(self, field) >= 1:
                 raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
@@ -64,7 +65,7 @@ class CropGeometry:
         Raises:
             ValueError: another name.
         """
-        settings = {
+        settings: dict[str, dict[str, Any]] = {
             "paper": {},
             "standalone": {"resize_to": None, "wide_stride": 32, "first_only": True},
             "pyiqa": {"resize_to": None, "wide_stride": 32},

@@ -49,7 +49,7 @@ def runs_dir(*parts: str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
     Readers see the old file or the whole new one, never a part: the temporary file is flushed to disk and
@@ -79,24 +79,24 @@ def is_disk_full(error: BaseException) -> bool:
     return told or getattr(error, "errno", None) in full
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Text in UTF-8, whole or not at all."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: str | os.PathLike, frame: pd.DataFrame) -> None:
+def write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
     """A table without its index, whole or not at all."""
     with atomic_path(path) as part:
         frame.to_csv(part, index=False)
 
 
-def write_json(path: str | os.PathLike, content: object) -> None:
+def write_json(path: str | os.PathLike[str], content: object) -> None:
     """What JSON can hold, whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def file_sha256(path: str | os.PathLike) -> str:
+def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -109,10 +109,10 @@ def json_sha256(content: object) -> str:
 
 @contextlib.contextmanager
 def only_one(
-    target: str | os.PathLike,
+    target: str | os.PathLike[str],
     wait: float = 0.0,
     doing: str = "writing",
-    lock: str | os.PathLike | None = None,
+    lock: str | os.PathLike[str] | None = None,
 ) -> Iterator[None]:
     """Hold the lock for work on `target`, a file or folder; it dies with its owner, however that ends.
 

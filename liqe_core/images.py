@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
@@ -40,7 +40,7 @@ class MissingPictureError(PictureError, FileNotFoundError):
 
 
 def read_picture(
-    source: str | PathLike | Image.Image,
+    source: str | PathLike[str] | Image.Image,
     *,
     max_pixels: int | None = MAX_PIXELS,
     truncated: str = "refuse",
@@ -107,7 +107,7 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, kind in known.items() if kind in Image.OPEN and kind not in NO_PHOTOGRAPHS)
 
 
-def list_pictures(folder: str | PathLike) -> list[str]:
+def list_pictures(folder: str | PathLike[str]) -> list[str]:
     """Paths of all pictures in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
     ones. Empty where there is no such folder."""
     found = []
@@ -119,7 +119,7 @@ def list_pictures(folder: str | PathLike) -> list[str]:
     return sorted(found)
 
 
-def pictures_in(folder: str | PathLike) -> list[str]:
+def pictures_in(folder: str | PathLike[str]) -> list[str]:
     """As `list_pictures`, of a folder that is expected to hold some.
 
     Raises:
@@ -135,7 +135,7 @@ def pictures_in(folder: str | PathLike) -> list[str]:
 
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], readers: int | None = None, ahead: int = 0
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`read` of each item, in their order, done by threads while whoever asks is busy with the ones before.
 
     Pillow, NumPy and files let go of the interpreter, so threads are enough. When the caller stops, at an
@@ -158,7 +158,9 @@ def read_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _decoded(image: Image.Image, name: str, max_pixels, truncated: str, sixteen_bit: str) -> Image.Image:
+def _decoded(
+    image: Image.Image, name: str, max_pixels: int | None, truncated: str, sixteen_bit: str
+) -> Image.Image:
     width, height = image.size
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
     if undecoded and max_pixels is not None and width * height > max_pixels:

@@ -11,9 +11,10 @@ and quality is the expected level under its marginal: q(x) = sum over c of c * p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 
 from liqe_core import checkpoints, towers
 from liqe_core.crops import CropGeometry, normalize
-from liqe_core.prediction import Prediction
 from liqe_core.prompts import PromptGrid
-from liqe_core.scoring import Picture, score_pictures
+from liqe_core.scoring import score_pictures
 from liqe_core.text import PromptEncoder, tokenize
+from liqe_core.towers import Architecture, Clip, Tokenizer
 
 #: Pixels that go through the image tower together on a CPU: 24 crops of 224 x 224. With more, the tensors of
 #: a ViT-B outgrow what the C library keeps at hand, and up to a fifth of the time goes into clearing memory.
@@ -47,12 +48,14 @@ class LIQE(nn.Module):
         GridError: a prompt is longer than the text tower's context.
     """
 
+    clip: Clip  # else it would be taken for a tensor or a module that nothing is known of
+
     def __init__(
         self,
-        clip: nn.Module,
+        clip: Clip,
         grid: PromptGrid,
-        tokenizer,
-        architecture: Mapping,
+        tokenizer: Tokenizer,
+        architecture: Architecture,
         geometry: CropGeometry | None = None,
     ):
         super().__init__()
@@ -73,11 +76,11 @@ class LIQE(nn.Module):
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | PathLike,
+        path: str | PathLike[str],
         *,
         grid: PromptGrid | None = None,
         geometry: CropGeometry | str | None = None,
-        architecture: Mapping | str | None = None,
+        architecture: Architecture | str | None = None,
         device: str | torch.device = "cpu",
     ) -> LIQE:
         """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours.
@@ -109,7 +112,7 @@ class LIQE(nn.Module):
     def from_clip(
         cls,
         name: str = "ViT-B-32-quickgelu",
-        pretrained: str | PathLike | None = "openai",
+        pretrained: str | PathLike[str] | None = "openai",
         *,
         grid: PromptGrid | None = None,
         geometry: CropGeometry | str | None = None,
@@ -140,12 +143,19 @@ class LIQE(nn.Module):
         return cls._assembled(clip, grid, config, geometry, device)
 
     @classmethod
-    def _assembled(cls, clip, grid, architecture, geometry, device) -> LIQE:
+    def _assembled(
+        cls,
+        clip: Clip,
+        grid: PromptGrid,
+        architecture: Architecture,
+        geometry: CropGeometry | str | None,
+        device: str | torch.device,
+    ) -> LIQE:
         if isinstance(geometry, str):
             geometry = CropGeometry.named(geometry, window=towers.crop_size(clip))
         return cls(clip, grid, towers.tokenizer(architecture), architecture, geometry).to(device).eval()
 
-    def save(self, path: str | PathLike, recipe: Mapping | None = None) -> None:
+    def save(self, path: str | PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
         """Write our own format, which `from_checkpoint` reads without being told anything more.
 
         Args:
@@ -215,28 +225,4 @@ class LIQE(nn.Module):
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))
 
-    def score(
-        self,
-        images: Picture | Iterable[Picture],
-        *,
-        on_error: str = "raise",
-        batch_size: int = 8,
-        progress: bool = False,
-    ) -> Prediction:
-        """Score pictures as the public code does: files as they are, with the crops of `geometry`.
-
-        Args:
-            images: a path or a Pillow image, or any number of them.
-            on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
-                scored, its place in the answer holds NaN, and `Prediction.errors` says why.
-            batch_size: pictures that go through the image tower together.
-            progress: show a bar.
-
-        Returns:
-            A `Prediction` with a row for each picture, in order.
-
-        Raises:
-            PictureError: a picture cannot be read or is too small (``on_error="raise"``).
-            TypeError: something that is no picture.
-        """
-        return score_pictures(self, images, on_error=on_error, batch_size=batch_size, progress=progress)
+    score = score_pictures

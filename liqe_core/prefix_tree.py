@@ -83,7 +83,15 @@ class PrefixTree:
         return cls._laid_out(sequences, token, depth, last, end_of, nodes)
 
     @classmethod
-    def _laid_out(cls, sequences, token, depth, last, end_of, nodes) -> PrefixTree:
+    def _laid_out(
+        cls,
+        sequences: list[np.ndarray],
+        token: np.ndarray,
+        depth: np.ndarray,
+        last: np.ndarray,
+        end_of: np.ndarray,
+        nodes: int,
+    ) -> PrefixTree:
         length = max(len(sequence) for sequence in sequences)
         shape = (len(sequences), length)
         packed_tokens, packed_depth = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -97,13 +105,15 @@ class PrefixTree:
             packed_tokens[s, here], packed_depth[s, here] = token[sequence], depth[sequence]
             packed_first[s, here], packed_last[s, here] = sequence, last[sequence]
             place[sequence] = s * length + np.arange(len(sequence))
-        tensors = (packed_tokens, packed_depth, packed_first, packed_last, place[end_of])
-        return cls(*(torch.from_numpy(np.ascontiguousarray(t)) for t in tensors), nodes=nodes)
+        arrays = {"tokens": packed_tokens, "depth": packed_depth, "first": packed_first, "last": packed_last}
+        arrays["ends"] = place[end_of]
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return cls(**tensors, nodes=nodes)
 
     def to(self, device: torch.device) -> PrefixTree:
         """The same tree with its tensors on `device`."""
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return PrefixTree(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        names = [field.name for field in dataclasses.fields(self) if field.name != "nodes"]
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def attention_mask(self, rows: slice, dtype: torch.dtype) -> Tensor:
         """(s, L, L): 0 where node i (row) may look at node j (column), minus infinity elsewhere."""

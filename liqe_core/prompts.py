@@ -11,6 +11,7 @@ import dataclasses
 import string
 from collections.abc import Iterable, Sequence
 from itertools import product
+from typing import Any
 
 #: From worst to best; the position, counted from 1, is the quality level c.
 QUALITIES = ("bad", "poor", "fair", "good", "perfect")
@@ -82,7 +83,7 @@ class PromptGrid:
     distortion: Sequence[str] = DISTORTIONS
     template: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for axis in AXES:
             object.__setattr__(self, axis, _checked_words(axis, getattr(self, axis)))
         if not self.quality:
@@ -111,7 +112,7 @@ class PromptGrid:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(Q, S, D); 1 for an axis without words."""
-        return tuple(max(1, len(getattr(self, axis))) for axis in AXES)
+        return max(1, len(self.quality)), max(1, len(self.scene)), max(1, len(self.distortion))
 
     def __len__(self) -> int:
         q, s, d = self.shape
@@ -132,7 +133,7 @@ class PromptGrid:
             raise GridError(f"unknown axis {axis!r}: choose one of {', '.join(AXES)}")
         return getattr(self, axis) or (ABSENT,)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists and strings, for a JSON header; ``PromptGrid(**grid.to_dict())`` is the same grid."""
         return {axis: list(getattr(self, axis)) for axis in AXES} | {"template": self.template}
 

@@ -8,6 +8,7 @@ from itertools import islice
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from liqe_core.prediction import Prediction
 if TYPE_CHECKING:
     from liqe_core.model import LIQE
 
-Picture = str | PathLike | Image.Image
+Picture = str | PathLike[str] | Image.Image
 
 
 def score_pictures(
@@ -31,13 +32,29 @@ def score_pictures(
     batch_size: int = 8,
     progress: bool = False,
 ) -> Prediction:
-    """What `LIQE.score` does; see there."""
+    """Score pictures as the public code does: files as they are, with the crops of `geometry`.
+
+    Args:
+        images: a path or a Pillow image, or any number of them.
+        on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
+            scored, its place in the answer holds NaN, and `Prediction.errors` says why.
+        batch_size: pictures that go through the image tower together.
+        progress: show a bar.
+
+    Returns:
+        A `Prediction` with a row for each picture, in order.
+
+    Raises:
+        PictureError: a picture cannot be read or is too small (``on_error="raise"``).
+        TypeError: something that is no picture.
+    """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give a number from 1")
-    several = isinstance(images, Iterable) and not isinstance(images, Picture)
-    pictures = list(images) if several else [images]
+    if isinstance(images, (str, PathLike, Image.Image)) or not isinstance(images, Iterable):
+        images = [images]
+    pictures = list(images)
     names = tuple(_name(picture, i) for i, picture in enumerate(pictures))
 
     def crops_of(i: int) -> Tensor | PictureError:
@@ -57,7 +74,7 @@ def score_pictures(
 def predict_joint(
     model: LIQE,
     crops_of: Callable[[Any], Tensor | PictureError],
-    items: Sequence,
+    items: Sequence[Any] | np.ndarray,
     batch_size: int,
     readers: int = 1,
     done: Callable[[int], object] = lambda count: None,

@@ -7,18 +7,21 @@ and every gradient is that of the padded prompt, to rounding.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import GridError, PromptGrid
+from liqe_core.towers import Clip, Tokenizer
 
 #: Sequences that go through the tower together; bounds the memory of their attention masks.
 SEQUENCES_AT_ONCE = 64
 
 
-def tokenize(grid: PromptGrid, tokenizer, context_length: int) -> Tensor:
+def tokenize(grid: PromptGrid, tokenizer: Tokenizer, context_length: int) -> Tensor:
     """The grid's prompts as tokens, padded to the context as CLIP pads them.
 
     Returns:
@@ -54,7 +57,7 @@ class PromptEncoder:
     the padded prompts through their own `encode_text`.
     """
 
-    def __init__(self, clip: nn.Module, grid: PromptGrid, tokenizer):
+    def __init__(self, clip: Clip, grid: PromptGrid, tokenizer: Tokenizer):
         self.grid = grid
         self._clip = clip
         self._tokens = tokenize(grid, tokenizer, clip.context_length)
@@ -84,10 +87,10 @@ class PromptEncoder:
             features = encode_tree(self._clip, self._on_device[device])
         return F.normalize(features.float(), dim=-1)
 
-    def _parameters(self) -> list[Tensor]:
+    def _parameters(self) -> list[nn.Parameter]:
         return text_parameters(self._clip)
 
-    def _fingerprint(self) -> tuple:
+    def _fingerprint(self) -> tuple[object, ...]:
         """Equal for equal weights; of the token embedding only the rows that the prompts use."""
         tower = text_tower(self._clip)
         embedding = getattr(getattr(tower, "token_embedding", None), "weight", None)
@@ -125,18 +128,18 @@ def _random_integers(n: int, device: torch.device) -> Tensor:
     return _integers[device][:n]
 
 
-def text_tower(clip: nn.Module) -> nn.Module:
+def text_tower(clip: Clip) -> Any:
     """Where an open_clip model keeps its text tower: on itself (CLIP) or in `.text` (CustomTextCLIP)."""
     return getattr(clip, "text", clip)
 
 
-def text_parameters(clip: nn.Module) -> list[nn.Parameter]:
+def text_parameters(clip: Clip) -> list[nn.Parameter]:
     """Every parameter of the text tower, in a fixed order."""
     apart = ("visual.", "logit_scale", "logit_bias")
     return [p for name, p in clip.named_parameters() if not name.startswith(apart)]
 
 
-def shares_prefixes(clip: nn.Module) -> bool:
+def shares_prefixes(clip: Clip) -> bool:
     """Whether the text tower is causal and reads a prompt at its highest token, as CLIP's does."""
     tower = text_tower(clip)
     pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
@@ -148,7 +151,7 @@ def shares_prefixes(clip: nn.Module) -> bool:
     )
 
 
-def encode_tree(clip: nn.Module, tree: PrefixTree) -> Tensor:
+def encode_tree(clip: Clip, tree: PrefixTree) -> Tensor:
     """What `clip.encode_text` returns for the prompts of the tree, differentiable.
 
     Args:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
+
+#: An open_clip model: CLIP, CustomTextCLIP or CoCa, which have no class in common that says what they have.
+Clip = Any
+#: open_clip's description of one: `embed_dim`, `vision_cfg`, `text_cfg` and so on.
+Architecture = Mapping[str, Any]
+#: From texts to (N, context_length) int64 tokens.
+Tokenizer = Callable[..., Tensor]
 
 open_clip.add_model_config(Path(__file__).parent / "architectures")
 
@@ -25,7 +33,7 @@ class ArchitectureError(ValueError):
     """An architecture that open_clip does not know, or weights that do not say theirs."""
 
 
-def architecture(name: str) -> dict:
+def architecture(name: str) -> dict[str, Any]:
     """open_clip's configuration of that name.
 
     OpenAI's weights, and so LIQE's, need the QuickGELU architectures: ``ViT-B-32-quickgelu``.
@@ -33,7 +41,7 @@ def architecture(name: str) -> dict:
     Raises:
         ArchitectureError: open_clip has no such model.
     """
-    config = open_clip.get_model_config(name.replace("/", "-"))
+    config: dict[str, Any] | None = open_clip.get_model_config(name.replace("/", "-"))
     if config is None:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()]
         hint = f"; names like it: {', '.join(near[:6])}" if near else ""
@@ -41,7 +49,7 @@ def architecture(name: str) -> dict:
     return config
 
 
-def build(config: Mapping) -> nn.Module:
+def build(config: Architecture) -> Clip:
     """The model of a configuration in evaluation mode, its weights random from torch's global generator.
 
     Raises:
@@ -56,7 +64,7 @@ def build(config: Mapping) -> nn.Module:
         ) from error
 
 
-def _built(config: dict) -> nn.Module:
+def _built(config: dict[str, Any]) -> Clip:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
@@ -70,7 +78,7 @@ def _built(config: dict) -> nn.Module:
     return clip.eval()
 
 
-def pretrained(name: str, tag: str, cache_dir: str | None = None) -> nn.Module:
+def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
     """An open_clip model with downloaded weights, in float32 and evaluation mode.
 
     Raises:
@@ -92,7 +100,7 @@ def pretrained(name: str, tag: str, cache_dir: str | None = None) -> nn.Module:
         ) from error
 
 
-def tokenizer(config: Mapping):
+def tokenizer(config: Architecture) -> Tokenizer:
     """The tokenizer that goes with a configuration: CLIP's own, or one from Hugging Face by name."""
     _refuse_code(config)
     text = config["text_cfg"]
@@ -102,7 +110,7 @@ def tokenizer(config: Mapping):
     return SimpleTokenizer(context_length=context, **options)
 
 
-def _refuse_code(config: Mapping) -> None:
+def _refuse_code(config: object) -> None:
     """A configuration may come from a checkpoint, and nothing in a checkpoint may run code."""
     if not isinstance(config, Mapping) or not isinstance(config.get("text_cfg"), Mapping):
         raise ArchitectureError("not an architecture: it has no text_cfg")
@@ -112,7 +120,7 @@ def _refuse_code(config: Mapping) -> None:
         )
 
 
-def crop_size(clip: nn.Module) -> int:
+def crop_size(clip: Clip) -> int:
     """The side of the pictures that the image tower takes, in pixels.
 
     Raises:
@@ -125,7 +133,7 @@ def crop_size(clip: nn.Module) -> int:
     return int(height)
 
 
-def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict:
+def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """The configuration of a model in openai/CLIP's layout, read off its shapes.
 
     Attention heads are 64 wide, as in all of OpenAI's models; activations are QuickGELU.

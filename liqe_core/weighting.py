@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,11 +60,11 @@ class DynamicWeightAverage:
         means = self.epoch_means[-1] if self.epoch_means else [float("nan")] * len(self.tasks)
         return dict(zip(self.tasks, means, strict=True))
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on in the middle of an epoch."""
         return {"epoch_means": self.epoch_means, "sums": self._sums.tolist(), "steps": self._steps}
 
-    def load_state_dict(self, state: Mapping) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch_means = [list(means) for means in state["epoch_means"]]
         self._sums, self._steps = np.array(state["sums"], dtype=float), int(state["steps"])
 

@@ -58,21 +58,10 @@ def a_grid(prompts: int) -> PromptGrid:
         return PromptGrid()
     scenes, distortions = {50: (5, 2), 5_000: (40, 25), 50_000: (100, 100)}[prompts]
     first = ("old", "small", "bright", "busy", "quiet", "wooden", "modern", "distant", "wet", "golden")
-    places = (
-        "street",
-        "garden",
-        "kitchen",
-        "harbour",
-        "forest",
-        "station",
-        "market",
-        "beach",
-        "room",
-        "hill",
-    )
+    spots = ("street", "garden", "kitchen", "harbour", "forest", "station", "market", "beach", "room", "hill")
     faults = ("blur", "noise", "banding", "ringing", "haze", "glare", "grain", "shift", "smear", "flicker")
     return PromptGrid(
-        scene=[f"{a} {b}" for a, b in itertools.product(first, places)][:scenes],
+        scene=[f"{a} {b}" for a, b in itertools.product(first, spots)][:scenes],
         distortion=[f"{a} {b}" for a, b in itertools.product(first, faults)][:distortions],
     )
 

@@ -17,7 +17,9 @@ from liqe_core.commands import notebooks
 from liqe_core.files import write_json
 
 
-def run_cell(notebook: str, folder: str, parameters: Mapping[str, object], sweep: str = "") -> dict:
+def run_cell(
+    notebook: str | Path, folder: str | Path, parameters: Mapping[str, object], sweep: str = ""
+) -> dict:
     """Run a notebook; whatever goes wrong becomes part of the record, so that the other cells go on.
 
     Papermill starts the notebook in a process of its own. That process looks after its parent and ends when

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from liqe_core.data.manifests import Manifest
 
 
@@ -61,8 +59,6 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    import pandas as pd
-
     from liqe_core.data.manifests import available, load_manifest
 
     rows = []
@@ -72,20 +68,18 @@ def _list(options: argparse.Namespace) -> int:
         rows.append(
             (name, manifest.role, manifest.images or "", scale or "", manifest.access, manifest.title)
         )
-    _print(pd.DataFrame(rows, columns=["name", "role", "images", "scores", "access", "title"]))
+    _print(["name", "role", "images", "scores", "access", "title"], rows)
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    import pandas as pd
-
     from liqe_core.data.presence import status
 
     found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
     rows = [
         (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
     ]
-    _print(pd.DataFrame(rows, columns=["name", "state", "pictures", "verified", "corrupt", "next"]))
+    _print(["name", "state", "pictures", "verified", "corrupt", "next"], rows)
     return 1 if any(s.state == "corrupt" for s in found) else 0
 
 
@@ -159,7 +153,8 @@ def _audit(options: argparse.Namespace) -> int:
     if tables:
         table = pd.concat(tables, ignore_index=True)
         words = table.assign(ok=table["ok"].map({True: "yes", False: "NO"}).fillna("?"))
-        _print(words[["dataset", "audit", "ok", "verdict"]])
+        shown = ["dataset", "audit", "ok", "verdict"]
+        _print(shown, words[shown].itertuples(index=False))
         if options.csv:
             write_csv(options.csv, table)
     return failed
@@ -204,7 +199,8 @@ def _labels(options: argparse.Namespace) -> int:
     failed = _each(options, read)
     if tables:
         table = pd.concat(tables, ignore_index=True)
-        _print(summary(table).round({"lowest": 2, "highest": 2}))
+        found = summary(table).round({"lowest": 2, "highest": 2})
+        _print(list(found.columns), found.itertuples(index=False))
         if options.csv:
             write_csv(options.csv, table.assign(scenes=table["scenes"].map("|".join)))
     return failed
@@ -228,9 +224,9 @@ def _each(options: argparse.Namespace, run: Callable[[Manifest], int]) -> int:
     return code
 
 
-def _print(table: pd.DataFrame) -> None:
-    """Columns set flush left; pandas sets text flush right."""
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _print(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table, its columns set flush left."""
+    lines = [list(heads), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -236,5 +237,11 @@ def _tar_members(archive: Path, opened: tarfile.TarFile) -> Iterator[Member]:
             raise FetchError(f"{archive}: member {info.name!r} is a link or a device; nothing was unpacked")
         if info.isreg():
             yield Member(
-                info.name, parts, info.size, None, int(info.mtime), lambda info=info: opened.extractfile(info)
+                info.name, parts, info.size, None, int(info.mtime), partial(_extracted, opened, info)
             )
+
+
+def _extracted(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = opened.extractfile(info)
+    assert content is not None, "a regular file has content"
+    return content

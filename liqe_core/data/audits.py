@@ -60,7 +60,7 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         have = Counter(table["distortion"].dropna())
         wrong = [
             f"{name}: {have.get(name, 0)}, not {manifest.distortions.get(name, 0)}"
-            for name in sorted(have | manifest.distortions)
+            for name in sorted({*have, *manifest.distortions})
             if have.get(name, 0) != manifest.distortions.get(name, 0)
         ]
         words = (
@@ -70,9 +70,9 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     if manifest.sessions:
         wrong = []
         for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
-            have = tuple(int((table[session] == part).sum()) for part in PARTS)
-            if have != expected:
-                wrong.append(f"{session}: {have}, not {expected}")
+            sizes = tuple(int((table[session] == part).sum()) for part in PARTS)
+            if sizes != expected:
+                wrong.append(f"{session}: {sizes}, not {expected}")
         words = "; ".join(wrong) or "sizes of train, val and test as the manifest says"
         rows.append(("session sizes", len(manifest.sessions), len(wrong), not wrong, words))
     return _table(manifest, rows)

@@ -51,7 +51,7 @@ def fetch_dataset(
         raise FetchError(
             f"{manifest.name} cannot be fetched without you: get it from {manifest.where or 'its authors'}"
             + (" (a form asks who you are)" if manifest.access == "form" else "")
-            + f", then: python -m liqe_core data unpack {manifest.name} ARCHIVE"
+            + f", then: liqe data unpack {manifest.name} ARCHIVE"
         )
     for archive in archives:
         path = cache_dir("archives") / archive["name"]
@@ -99,13 +99,13 @@ def _strip(manifest: Manifest, names: Sequence[tuple[str, ...]]) -> int:
     return 1 if len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names) else 0
 
 
-def git_tree(folder: str | os.PathLike) -> str:
+def git_tree(folder: str | os.PathLike[str]) -> str:
     """The hash that git gives the content of a folder: of every name and every byte in it.
 
     Files count as not executable; hidden ones and empty folders are left out.
     """
     entries = []
-    for entry in os.scandir(folder):
+    for entry in os.scandir(os.fspath(folder)):
         if entry.name.startswith("."):
             continue
         name = os.fsencode(entry.name)

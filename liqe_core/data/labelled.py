@@ -22,6 +22,8 @@ from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_
 from liqe_core.data.store import PackedStore
 from liqe_core.prompts import PromptGrid
 
+Pictures = Sequence[np.ndarray] | PackedStore
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledPictures:
@@ -36,7 +38,7 @@ class LabelledPictures:
 
     name: str
     table: pd.DataFrame
-    pictures: Sequence[np.ndarray]
+    pictures: Pictures
 
     def __post_init__(self):
         if len(self.table) != len(self.pictures):

@@ -182,6 +182,7 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
     _check(fields, tree, path)
     score = fields.get("score")
+    low, high = score["range"] if score else (0.0, 0.0)
     sessions = fields.get("expect", {}).get("sessions")
     if sessions and isinstance(sessions[0], int):
         # The public split of a set is one session; the paper's are ten.
@@ -194,7 +195,7 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         kind=fields.get("kind"),
         images=fields.get("images"),
         references=fields.get("references"),
-        score=score and Score(score["column"], *score["range"], direction=score.get("direction", "higher")),
+        score=score and Score(score["column"], low, high, score.get("direction", "higher")),
         folders=_names(fields.get("folder", ())),
         pictures=_names(fields.get("pictures", ".")),
         picture_size=tuple(fields["picture_size"]) if "picture_size" in fields else None,
@@ -215,7 +216,7 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-def _check(fields: dict, tree: yaml.Node, path: Path) -> None:
+def _check(fields: dict, tree: yaml.Node | None, path: Path) -> None:
     """Against the schema, then what a schema cannot say; every fault is told at once."""
     faults = [(list(e.absolute_path), e.message) for e in _validator().iter_errors(fields)]
     low_high = fields.get("score", {}).get("range") if isinstance(fields.get("score"), dict) else None
@@ -223,7 +224,7 @@ def _check(fields: dict, tree: yaml.Node, path: Path) -> None:
         faults.append((["score", "range"], f"{low_high} is not [low, high] with low < high"))
     form = fields.get("labels", {}).get("form") if not faults else None
     needed = {"liqe": ("prefix",), "csv": ("file", "image"), "biq2021": ("train", "test", "image")}
-    for key in needed.get(form, ("file",) if form else ()):
+    for key in needed.get(form or "", ("file",) if form else ()):
         if key not in fields["labels"]:
             faults.append((["labels"], f"form {form!r} needs {key!r}"))
     distortions = fields.get("expect", {}).get("distortions") if not faults else None
@@ -237,11 +238,11 @@ def _check(fields: dict, tree: yaml.Node, path: Path) -> None:
         raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines))
 
 
-def _line(node: yaml.Node, at: Sequence) -> int:
+def _line(node: yaml.Node | None, at: Sequence) -> int:
     """The line of the YAML file where a field stands."""
     for key in at:
         if isinstance(node, yaml.MappingNode):
             node = next((value for name, value in node.value if name.value == str(key)), node)
         elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
             node = node.value[key]
-    return node.start_mark.line + 1
+    return node.start_mark.line + 1 if node else 1

@@ -17,7 +17,7 @@ import importlib.metadata
 import itertools
 import os
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,8 @@ def build(
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
     opened = {name: opened_photograph(file) for name, file in files.items()}
-    planned = _plan(chosen, grey={name for name, image in opened.items() if not np.ptp(image, axis=2).any()})
+    grey = {name for name, image in opened.items() if not np.ptp(np.asarray(image), axis=2).any()}
+    planned = _plan(chosen, grey)
     labels = _labels(manifest, planned)
     todo = [one for one in planned if not (folder / one.image).exists()]
 
@@ -180,7 +181,7 @@ def _plan(chosen: _Choice, grey: Collection[str]) -> list[_Picture]:
     return planned
 
 
-def _labels(manifest: dict, planned: list[_Picture]) -> pd.DataFrame:
+def _labels(manifest: Mapping, planned: list[_Picture]) -> pd.DataFrame:
     photographs, opinions = manifest["photographs"], manifest["opinions"]["mean"]
     names = list(dict.fromkeys(one.photograph for one in planned))
     sides = split(names, [name for name in names if photographs[name].get("only_train")])

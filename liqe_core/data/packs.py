@@ -40,7 +40,7 @@ def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
     packs = []
     for start in range(0, len(files), PER_PACK):
         names = files.iloc[start : start + PER_PACK].tolist()
-        facts = [FORMAT, resize_to]
+        facts: list[object] = [FORMAT, resize_to]
         for name in names:
             stat = (source / name).stat()
             facts.append([name, stat.st_size, stat.st_mtime_ns])

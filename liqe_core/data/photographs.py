@@ -90,7 +90,9 @@ def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generato
     return np.round(255 * (view / 255) ** exponent).astype(np.uint8)
 
 
-def _part(photograph: Image.Image, size: tuple[int, int], scale: float, place: Sequence[float]) -> np.ndarray:
+def _part(
+    photograph: Image.Image, size: tuple[int, int], scale: float, place: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """The part `scale` times `size`, resized to it; place: how much of the rest is left of it, and above."""
     width, height = size[0] * scale, size[1] * scale
     left, top = (photograph.width - width) * place[0], (photograph.height - height) * place[1]

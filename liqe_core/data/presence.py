@@ -32,23 +32,23 @@ class Status:
 
     Attributes:
         state: ``absent``, ``partly there``, ``complete`` or ``corrupt``.
+        next: what to do now.
         expected: pictures that the labels name (or the manifest counts, where labels are not at hand).
         found: how many of them are there, names in another case included.
         case: how many of those under a name that differs in upper and lower case.
         checked: how many were opened by `verify` and have not changed since.
         corrupt: how many of those cannot be read.
-        next: what to do now.
     """
 
     name: str
     state: str
     folder: Path
-    expected: int | None
-    found: int
-    case: int
-    checked: int
-    corrupt: int
     next: str
+    expected: int | None = None
+    found: int = 0
+    case: int = 0
+    checked: int = 0
+    corrupt: int = 0
 
 
 def status(
@@ -63,14 +63,12 @@ def status(
     folder, there = manifest.folder(root), manifest.locate(root) is not None
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
-        return Status(manifest.name, "complete", folder, None, 0, 0, 0, 0, made)
+        return Status(manifest.name, "complete", folder, made)
     try:
         images = _labelled(manifest, root, mirror)
     except LabelError as error:
         if there:
-            return Status(
-                manifest.name, "partly there", folder, manifest.images, 0, 0, 0, 0, f"labels: {error}"
-            )
+            return Status(manifest.name, "partly there", folder, f"labels: {error}", manifest.images)
         images = None
     if images is None:
         expected, found, case = manifest.images, len(all_pictures(manifest, folder)) if there else 0, 0
@@ -81,19 +79,10 @@ def status(
     known = journal_of(manifest, root).current() if found else {}
     corrupt = sum(entry["problem"] in CORRUPT for entry in known.values())
     state = "absent" if found == 0 else "corrupt" if corrupt else "partly there"
-    if state == "partly there" and images is not None and found == expected >= (manifest.images or 0):
+    if state == "partly there" and images is not None and found == len(images) >= (manifest.images or 0):
         state = "complete"
-    return Status(
-        manifest.name,
-        state,
-        folder,
-        expected,
-        found,
-        case,
-        len(known),
-        corrupt,
-        _advice(manifest, state, expected, found, len(known), images is None),
-    )
+    advice = _advice(manifest, state, expected, found, len(known), images is None)
+    return Status(manifest.name, state, folder, advice, expected, found, case, len(known), corrupt)
 
 
 def find_pictures(
@@ -176,7 +165,7 @@ def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
 
 
 def _advice(manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool) -> str:
-    data = "python -m liqe_core data"
+    data = "liqe data"
     if state == "absent":
         if manifest.fields.get("repository") or any(
             a.get("url") for a in manifest.fields.get("archives", ())

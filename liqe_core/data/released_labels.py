@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from liqe_core.data.downloads import download
 from liqe_core.data.manifests import SESSIONS, Manifest, manifest_dir
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
-from liqe_core.data.tables import LabelError
+from liqe_core.data.tables import LabelError, read_table
 from liqe_core.files import cache_dir
 from liqe_core.images import read_ahead
 from liqe_core.prompts import SCENES
@@ -28,43 +28,23 @@ COMMIT = "a64655f7b84b9543b513394472851884cde5b257"
 BASE_URL = f"https://raw.githubusercontent.com/zwx8981/LIQE/{COMMIT}/"
 
 
-#: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
+#: The 33 distortions of the label files, by which of the 11 of the prompts each counts as (`dist_map` of the
 #: public code).
-DISTORTION_GROUPS = {
-    "jpeg2000 compression": "jpeg2000 compression",
-    "jpeg compression": "jpeg compression",
-    "white noise": "noise",
-    "gaussian blur": "blur",
-    "fastfading": "jpeg2000 compression",
-    "fnoise": "noise",
-    "contrast": "contrast",
-    "lens": "blur",
-    "motion": "blur",
-    "diffusion": "color",
-    "shifting": "blur",
-    "color quantization": "quantization",
-    "oversaturation": "color",
-    "desaturation": "color",
-    "white with color": "noise",
-    "impulse": "noise",
-    "multiplicative": "noise",
-    "white noise with denoise": "noise",
-    "brighten": "overexposure",
-    "darken": "underexposure",
-    "shifting the mean": "other",
-    "jitter": "spatial",
-    "noneccentricity patch": "spatial",
-    "pixelate": "spatial",
-    "quantization": "quantization",
-    "color blocking": "spatial",
-    "sharpness": "contrast",
-    "realistic blur": "blur",
-    "realistic noise": "noise",
-    "underexposure": "underexposure",
-    "overexposure": "overexposure",
-    "realistic contrast change": "contrast",
-    "other realistic": "other",
+_WHITE_NOISE = ("white noise", "white with color", "white noise with denoise")
+_GROUPED = {
+    "jpeg2000 compression": ["jpeg2000 compression", "fastfading"],
+    "jpeg compression": ["jpeg compression"],
+    "noise": [*_WHITE_NOISE, "fnoise", "impulse", "multiplicative", "realistic noise"],
+    "blur": ["gaussian blur", "lens", "motion", "shifting", "realistic blur"],
+    "color": ["diffusion", "oversaturation", "desaturation"],
+    "contrast": ["contrast", "sharpness", "realistic contrast change"],
+    "overexposure": ["brighten", "overexposure"],
+    "underexposure": ["darken", "underexposure"],
+    "spatial": ["jitter", "noneccentricity patch", "pixelate", "color blocking"],
+    "quantization": ["color quantization", "quantization"],
+    "other": ["shifting the mean", "other realistic"],
 }
+DISTORTION_GROUPS = {name: group for group, names in _GROUPED.items() for name in names}
 
 _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
@@ -168,8 +148,8 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
         for part in PARTS:
             name = f"{manifest.labels['prefix']}_{part}_clip.txt"
             path = folder / "IQA_Database" / manifest.folders[0] / "splits2" / str(session) / name
-            piece = _read_liqe_file(path)
-            pieces.append(piece.assign(line=piece.index + 1, path=str(path), session=session, part=part))
+            piece = read_table(path, columns=_FILE_COLUMNS, sep="\t")
+            pieces.append(piece.assign(line=piece.index, path=str(path), session=session, part=part))
     rows = pd.concat(pieces, ignore_index=True)
     _refuse(rows, rows["image"] == "", "no image name")
     rows["mos"] = pd.to_numeric(rows["mos"], errors="coerce").astype(np.float64)
@@ -192,27 +172,6 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
     scenes = images[_FILE_COLUMNS[3:]].to_numpy()
     images["scenes"] = [tuple(name for name in row if name != "invalid") for row in scenes]
     return pd.concat([images[["mos", "distortion", "scenes"]], parts], axis=1).reset_index(names="image")
-
-
-def _read_liqe_file(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(
-            path,
-            sep="\t",
-            header=None,
-            names=_FILE_COLUMNS,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        ).fillna("")
-    except FileNotFoundError:
-        raise LabelError(
-            f"{path}: no such label file; give a clone of zwx8981/LIQE at commit a64655f as the mirror"
-        ) from None
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise LabelError(f"{path}: not a label file of LIQE ({error})") from error
 
 
 def _refuse(rows: pd.DataFrame, bad: pd.Series, what: str) -> None:

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,8 +105,8 @@ class PackedStore:
                 torn.unlink()  # a killed builder's; the lock says that nobody writes it now
             packs = plan(table["file"], source, resize_to)
             make_packs(packs, source, resize_to, folder, workers, progress)
-            header = {"format": FORMAT, "name": name, "resize_to": resize_to, "source": str(source.resolve())}
-            header["packs"] = [pack["key"] for pack in packs]
+            header: dict[str, Any] = {"format": FORMAT, "name": name, "resize_to": resize_to}
+            header |= {"source": str(source.resolve()), "packs": [pack["key"] for pack in packs]}
             write_index(folder, header, table)
             keep = {f"pack-{i:05}-{pack['key']}" for i, pack in enumerate(packs)}
             for old in folder.glob("pack-*"):
@@ -124,9 +125,7 @@ class PackedStore:
         try:
             content = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise StoreError(
-                f"{folder}: no finished store here; build it (python -m liqe_core data pack)"
-            ) from None
+            raise StoreError(f"{folder}: no finished store here; build it (liqe data pack)") from None
         except json.JSONDecodeError as error:
             raise StoreError(f"{folder / 'index.json'}: damaged ({error}); build the store again") from None
         if content.get("format") != FORMAT:

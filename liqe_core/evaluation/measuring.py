@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from liqe_core.scoring import predict_joint
 def predict(
     model: LIQE,
     pictures: LabelledPictures,
-    rows: Sequence[int],
+    rows: Sequence[int] | np.ndarray,
     batch_size: int = 16,
     ranks: Ranks | None = None,
     autocast: Callable = nullcontext,
@@ -73,18 +74,15 @@ def measure(
         joint = predict(model, of, chosen, ranks=ranks, autocast=autocast)
         labels = targets(of.table.iloc[chosen], model.grid)
         row = {"dataset": of.name, "pictures": len(chosen)}
-        row |= agreement.agreement(expected_quality(joint), labels["mos"])
-        if "scene" in model.grid.axes:
-            row["scene_accuracy"] = agreement.scene_accuracy(marginal(joint, "scene"), labels["scene"])
-        if "distortion" in model.grid.axes:
-            row["distortion_accuracy"] = agreement.distortion_accuracy(
-                marginal(joint, "distortion"), labels["distortion"]
-            )
+        row |= agreement.agreement(expected_quality(joint).numpy(), labels["mos"].numpy())
+        accuracies = {"scene": agreement.scene_accuracy, "distortion": agreement.distortion_accuracy}
+        for axis in model.grid.axes[1:]:
+            row[f"{axis}_accuracy"] = accuracies[axis](marginal(joint, axis).numpy(), labels[axis].numpy())
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def test(
+def measure_kept(
     folder: Path, sets: Sequence[LabelledPictures], session: int, seed: int, ranks: Ranks | None = None
 ) -> pd.DataFrame:
     """Measure every kept checkpoint of a run on the test parts, in float32, and write ``results.csv``.
@@ -112,6 +110,3 @@ def test(
     if ranks.leads:
         write_csv(Path(folder) / "results.csv", results)
     return results
-
-
-test.__test__ = False  # not one for pytest to collect

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain
+from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain, runs_and_mean
 
 
 def ablation(
@@ -80,20 +80,17 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
         epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``.
     """
     levels = [level for level in levels if level in set(epochs["level"])]
+    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
     figure = new_figure(1 + 2.8 * max(1, len(levels)), 2.9)
-    for ax, level in zip(
-        figure.subplots(1, max(1, len(levels)), sharey=True, squeeze=False)[0], levels, strict=False
-    ):
+    (axes,) = figure.subplots(1, max(1, len(levels)), sharey=True, squeeze=False)
+    for ax, level in zip(axes, levels, strict=False):
         of = epochs[epochs["level"] == level]
         for task, color in TASK_COLORS.items():
             column = f"{task}_weight"
             if column not in of or of[column].isna().all():
                 continue
-            for _, run in of.groupby("run"):
-                ax.plot(run["epoch"] + 1, run[column], color=color, linewidth=0.7, alpha=0.5)
-            mean = of.groupby("epoch")[column].mean()
-            ax.plot(mean.index + 1, mean, color=color, linewidth=2, label=task, marker="o", markersize=3)
-        ax.set(title=_named(level), xlabel="epoch", xticks=_whole(of["epoch"] + 1))
+            runs_and_mean(ax, of, "epoch", column, color, task, marker="o", markersize=3)
+        ax.set(title=_named(level), xlabel="epoch", xticks=_whole(of["epoch"]))
         ax.legend(frameon=False, fontsize="small")
         plain(ax, "y")
     figure.axes[0].set_ylabel("weight of the loss")
@@ -109,10 +106,7 @@ def by_crops(table: pd.DataFrame) -> Figure:
     figure = new_figure(6.4, 3.4)
     ax = figure.subplots()
     for color, (level, of) in zip(COLORS, table.groupby("level", sort=False), strict=False):
-        for _, run in of.groupby("run"):
-            ax.plot(run["crops"], run["value"], color=color, linewidth=0.8, alpha=0.5)
-        mean = of.groupby("crops")["value"].mean()
-        ax.plot(mean.index, mean, color=color, linewidth=2, marker="o", label=_named(level))
+        runs_and_mean(ax, of, "crops", "value", color, _named(level), marker="o")
     ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
     ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     plain(ax, "y")

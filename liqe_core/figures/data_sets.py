@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import TASK_COLORS, new_figure, plain
+from liqe_core.figures.style import TASK_COLORS, new_figure, panels, plain
 
 
 def score_histograms(table: pd.DataFrame) -> Figure:
@@ -17,14 +17,11 @@ def score_histograms(table: pd.DataFrame) -> Figure:
         table: ``dataset``, ``mos``.
     """
     sets = list(dict.fromkeys(table["dataset"]))
-    figure = new_figure(2.9 * min(4, len(sets)), 2.5 * -(-len(sets) // 4))
-    axes = figure.subplots(-(-len(sets) // 4), min(4, len(sets)), squeeze=False).ravel()
-    for ax, name in zip(axes, sets, strict=False):
+    figure, axes = panels(sets, 2.9, 2.5)
+    for ax, name in zip(axes, sets, strict=True):
         ax.hist(table.loc[table["dataset"] == name, "mos"], bins=30, color=TASK_COLORS["quality"])
-        ax.set(title=name, xlabel="score")
+        ax.set_xlabel("score")
         plain(ax, "y")
-    for ax in axes[len(sets) :]:
-        ax.set_visible(False)
     return figure
 
 
@@ -61,19 +58,16 @@ def session_sizes(table: pd.DataFrame) -> Figure:
         table: ``dataset`` and ``session_1`` .. ``session_10``.
     """
     sets = list(dict.fromkeys(table["dataset"]))
-    figure = new_figure(2.9 * min(4, len(sets)) + 0.8, 2.4 * -(-len(sets) // 4))
-    axes = figure.subplots(-(-len(sets) // 4), min(4, len(sets)), squeeze=False).ravel()
+    figure, axes = panels(sets, 3.1, 2.4)
     colors = {"train": "#56B4E9", "val": "#F0E442", "test": "#D55E00"}
     sessions = [c for c in table if c.startswith("session_")]
-    for ax, name in zip(axes, sets, strict=False):
+    for ax, name in zip(axes, sets, strict=True):
         bottom = np.zeros(len(sessions))
         for part, color in colors.items():
             counts = (table.loc[table["dataset"] == name, sessions] == part).sum().to_numpy()
             ax.bar(range(1, len(sessions) + 1), counts, bottom=bottom, color=color, label=part)
             bottom += counts
-        ax.set(title=name, xlabel="session", xticks=range(1, len(sessions) + 1))
+        ax.set(xlabel="session", xticks=range(1, len(sessions) + 1))
         plain(ax, "y")
-    for ax in axes[len(sets) :]:
-        ax.set_visible(False)
     axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.1))
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -23,8 +25,8 @@ def shaded_table(
         limit: the distance of the darkest shade.
     """
     lines = [max(str(cell).count("\n") + 1 for cell in row) for row in text.to_numpy()]
-    heights = 0.12 + 0.17 * np.array(lines)  # inches
-    top, columns = np.concatenate([[0], heights.cumsum()]), text.shape[1]
+    heights = [0.12 + 0.17 * count for count in lines]  # inches
+    top, columns = [0.0, *itertools.accumulate(heights)], text.shape[1]
     figure = new_figure(1.9 + 0.86 * columns, 0.9 + top[-1])
     ax = figure.subplots()
     shades, scale = colormaps["RdBu"], Normalize(-limit, limit)
@@ -37,7 +39,7 @@ def shaded_table(
         ax.text(j + 0.5, top[i] + heights[i] / 2, cell, ha="center", va="center", fontsize=7.5, color=ink)
     ax.set(xlim=(0, columns), ylim=(top[-1], 0), title=title)
     ax.set_xticks(np.arange(columns) + 0.5, text.columns, fontsize=8)
-    ax.set_yticks(top[:-1] + heights / 2, text.index, fontsize=8)
+    ax.set_yticks(np.array(top[:-1]) + np.array(heights) / 2, text.index, fontsize=8)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

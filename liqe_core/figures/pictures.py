@@ -14,6 +14,8 @@ from liqe_core.figures.style import GREY, new_figure, signed
 from liqe_core.images import PictureError, read_picture
 
 Paths = Mapping[Hashable, str | os.PathLike]
+#: Heading, why it is empty or "", and the pictures with their captions.
+Column = tuple[str, str, list[tuple[Hashable, str]]]
 _PIXELS = 640  # the longer side of a drawn picture
 
 
@@ -37,7 +39,7 @@ def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
         pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8.
         paths: the file of every image that `pairs` names.
     """
-    columns = []
+    columns: list[Column] = []
     for row in pairs.itertuples(index=False):
         heading = f"{row.defender} fixed at {row.name}\nattacked by {row.attacker}"
         if row.reason:
@@ -72,8 +74,8 @@ def same_score_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
     return _picture_grid(columns, paths, ("better in fact", "worse in fact"))
 
 
-def _picture_grid(columns: list[tuple[str, str, list]], paths: Paths, sides: tuple[str, str]) -> Figure:
-    """Two pictures a column; a column is (heading, why it is empty or "", [(image, caption), ...])."""
+def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -> Figure:
+    """Two pictures a column."""
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
     figure = new_figure(0.5 + 2.75 * len(columns), 5.6)

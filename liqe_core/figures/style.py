@@ -6,7 +6,9 @@ caller saves one with `save`, or shows it as the value of a notebook's cell.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib import colormaps
@@ -19,7 +21,7 @@ from liqe_core.files import atomic_path, write_csv
 QUALITY_COLORS = colormaps["cividis"]
 #: Okabe and Ito's colours, told apart by colour-blind readers too; line styles tell them apart in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
+STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
 #: One of them a task.
 TASK_COLORS = {"quality": COLORS[0], "scene": COLORS[4], "distortion": COLORS[2]}
 INK, GREY, FAINT = "#333333", "#666666", "#DDDDDD"
@@ -44,7 +46,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain(ax: Axes, grid: str = "") -> None:
+def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     """No frame but the axes themselves, and faint lines behind across ``x``, ``y`` or ``both``."""
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
@@ -55,3 +57,23 @@ def plain(ax: Axes, grid: str = "") -> None:
 def signed(value: float, digits: int = 2) -> str:
     """A number with a minus sign that is as wide as a plus."""
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def panels(names: Sequence[str], width: float, height: float, most: int = 4) -> tuple[Figure, list[Axes]]:
+    """A figure with an axes for each name, so many of these inches, and at most so many in a row."""
+    columns, rows = min(most, len(names)), -(-len(names) // most)
+    figure = new_figure(width * columns, height * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for ax, name in zip(axes, names, strict=False):
+        ax.set_title(name)
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
+    return figure, axes[: len(names)]
+
+
+def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str, **more: Any) -> None:
+    """A thin line a run, where the table has a column ``run``, and a thick one for their mean."""
+    for _, run in table.groupby("run") if "run" in table else []:
+        ax.plot(run[x], run[y], color=color, linewidth=0.7, alpha=0.5)
+    mean = table.groupby(x)[y].mean()
+    ax.plot(mean.index, mean, color=color, linewidth=2, label=label, **more)

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liqe_core.figures.style import INK, TASK_COLORS, new_figure, plain
+from liqe_core.figures.style import INK, TASK_COLORS, new_figure, plain, runs_and_mean
 
 
 def training_curves(epochs: pd.DataFrame) -> Figure:
@@ -18,6 +18,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
         epochs: ``epoch``, ``<task>_loss``, ``<task>_weight`` and the measures, a row an epoch; with a column
             ``run`` a thin line a run and a thick one for their mean.
     """
+    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
     tasks = [task for task in TASK_COLORS if f"{task}_loss" in epochs]
     measures = {
         "srcc": ("SRCC", "quality"),
@@ -32,11 +33,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
     figure = new_figure(12, 3.6)
     for ax, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for column, (label, task) in lines.items():
-            by_epoch = epochs.dropna(subset=[column])
-            for _, run in by_epoch.groupby("run") if "run" in epochs else []:
-                ax.plot(run["epoch"] + 1, run[column], color=TASK_COLORS[task], linewidth=0.7, alpha=0.5)
-            mean = by_epoch.groupby("epoch")[column].mean()
-            ax.plot(mean.index + 1, mean, color=TASK_COLORS[task], linewidth=2, label=label)
+            runs_and_mean(ax, epochs.dropna(subset=[column]), "epoch", column, TASK_COLORS[task], label)
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(frameon=False)

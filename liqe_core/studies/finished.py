@@ -71,8 +71,9 @@ def read_runs(root: str | Path) -> Chosen:
             said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
             steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
             schedule = hashlib.sha256(steps.to_csv(index=False).encode()).hexdigest()
-            parts = [dict(said[part]) for part in ("settings", "data", "versions", "code")]
-            run = FinishedRun(folder, *parts, read_results(folder), len(steps), schedule)
+            parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
+            results, count = read_results(folder), len(steps)
+            run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
             run.repeat  # noqa: B018, settings without session or seed are damaged ones
             runs.append(run)
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.evaluation.measuring import measure, test
+from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
 from liqe_core.training import preflight, resume, runs
@@ -69,7 +69,7 @@ def fit(
         if not runs.is_finished(folder):
             with resume.space_explained(folder):
                 Run(settings, sets, folder, ranks, progress).train()
-                test(folder, sets, settings.session, settings.seed, ranks)
+                measure_kept(folder, sets, settings.session, settings.seed, ranks)
         ranks.wait()
         if ranks.leads:
             resume.remove_states(folder)
@@ -100,8 +100,14 @@ class Run:
         preflight.check(settings, self.model, self.folder, self.ranks)
         self.optimizer = build_optimizer(settings, self.model)
         self.precision = Precision(settings.precision, self.ranks.device, settings.tf32)
-        how = {"parallel": wrapped(self.model, self.ranks), "precision": self.precision, "ranks": self.ranks}
-        self.take_step = partial(train_step, self.model, self.optimizer, **how)
+        self.take_step = partial(
+            train_step,
+            self.model,
+            self.optimizer,
+            parallel=wrapped(self.model, self.ranks),
+            precision=self.precision,
+            ranks=self.ranks,
+        )
         self.weighting = WEIGHTINGS[settings.weighting](self.model.grid.axes, settings.temperature)
         self.watch = Watch(settings, self.model)
         self.batches = TrainingBatches(

@@ -32,6 +32,10 @@ class LeanMLP(nn.Sequential):
     """``c_fc, gelu, c_proj`` of a CLIP block, keeping for the backward pass what goes into the activation and
     not what comes out of it, which is computed again. Same values, same gradients, same state dict."""
 
+    c_fc: nn.Module
+    gelu: nn.Module
+    c_proj: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.c_fc(x)
         # Checkpointing stops as soon as it has what was asked for: c_proj's product is not computed again.

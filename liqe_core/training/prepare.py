@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.runs import is_finished, run_folder
 
 #: What ``smoke`` makes of the mini data set: seconds instead of a minute.
-SMOKE_SELECTION = {
+SMOKE_SELECTION: dict[str, Any] = {
     "photographs": ("astronaut", "chelsea", "coffee", "china", "camera"),
     "kinds": (1, 8, 10, 11),
     "levels": (1, 3, 5),
@@ -60,7 +61,7 @@ def picture_folder(name: str, settings: Profile) -> Path:
     """The folder that the names in a data set's label table are relative to."""
     if name == "mini":
         return _mini(settings, progress=False)[0]
-    return load_manifest(name).locate()
+    return load_manifest(name).folder()
 
 
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:

@@ -13,9 +13,18 @@ from collections.abc import Mapping
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
 
-SCHEDULES = ("public", "cosine")
-PRECISIONS = ("float32", "bfloat16", "float16")
-FROZEN = ("", "text", "image")
+#: What a setting may be, and the least that one may be.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "variant": VARIANTS,
+    "schedule": ("public", "cosine"),
+    "batch_norm": ("frozen", "learned"),
+    "weighting": tuple(WEIGHTINGS),
+    "keep": ("best", "last"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "freeze": ("", "text", "image"),
+}
+LEAST = {"epochs": 1, "steps": 1, "crops": 1, "validate_every": 1, "test_every": 0, "warmup_steps": 0}
+LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
 
 #: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
 HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped")
@@ -90,31 +99,12 @@ class Profile:
     save_seconds: float = 300.0
     max_skipped: int = 10
 
-    def __post_init__(self):
-        for field, choices in (
-            ("variant", VARIANTS),
-            ("schedule", SCHEDULES),
-            ("batch_norm", ("frozen", "learned")),
-            ("weighting", tuple(WEIGHTINGS)),
-            ("keep", ("best", "last")),
-            ("precision", PRECISIONS),
-            ("freeze", FROZEN),
-        ):
+    def __post_init__(self) -> None:
+        for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 words = ", ".join(repr(choice) for choice in choices)
                 raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}; choose one of {words}")
-        for field, least in (
-            ("epochs", 1),
-            ("steps", 1),
-            ("crops", 1),
-            ("warmup_steps", 0),
-            ("weight_decay", 0),
-            ("seed", 0),
-            ("validate_every", 1),
-            ("test_every", 0),
-            ("save_seconds", 0),
-            ("max_skipped", 0),
-        ):
+        for field, least in LEAST.items():
             if not getattr(self, field) >= least:
                 raise ValueError(
                     f"{self.name}: {field} is {getattr(self, field)!r}; give a number from {least}"

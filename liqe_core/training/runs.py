@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 import liqe_core
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledPictures, Pictures
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
 from liqe_core.training.profiles import HOW, Profile
@@ -139,7 +139,7 @@ def _take(folder: Path, description: Mapping) -> None:
     """Make the folder this run's, or make sure that it is."""
     path = folder / "settings.json"
     description = json.loads(json.dumps(description))  # as it will be read back
-    start = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+    start: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     if not path.exists():
         if left := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
             raise RunFolderError(
@@ -170,8 +170,8 @@ def _take(folder: Path, description: Mapping) -> None:
     write_json(path, {**old, "starts": [*old.get("starts", []), start]})
 
 
-def _flat(content: Mapping, before: str = "") -> dict:
-    flat = {}
+def _flat(content: Mapping, before: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in content.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{before}{key}.")
@@ -180,7 +180,7 @@ def _flat(content: Mapping, before: str = "") -> dict:
     return flat
 
 
-def _fingerprint_of_some(pictures: Sequence[np.ndarray], count: int = 8) -> str:
+def _fingerprint_of_some(pictures: Pictures, count: int = 8) -> str:
     """A checksum of a few pictures spread over the set: all would take minutes."""
     digest = hashlib.sha256()
     for number in sorted({i * len(pictures) // count for i in range(count)} if len(pictures) else ()):

@@ -87,17 +87,17 @@ def train_step(
         part = (parallel or model)(batch.crops.to(model.device))
     joint = ranks.gather(part, len(batch.images))
     losses = task_losses(joint, batch, model.grid.axes)
-    loss = sum(weights[task] * value for task, value in losses.items())
+    loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
 
     precision.scaler.scale(loss).backward()
     precision.scaler.unscale_(optimizer)
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
 
-    *values, total, norm = torch.stack([*losses.values(), loss, norm]).tolist()  # waits for the device, once
-    values = dict(zip(losses, values, strict=True))
-    overflow = precision.scaler.is_enabled() and not math.isfinite(norm)
-    sound = math.isfinite(total) and (math.isfinite(norm) or overflow)
+    *each, total, length = torch.stack([*losses.values(), loss, norm]).tolist()  # waits for the device, once
+    values = dict(zip(losses, each, strict=True))
+    overflow = precision.scaler.is_enabled() and not math.isfinite(length)
+    sound = math.isfinite(total) and (math.isfinite(length) or overflow)
     if sound:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
@@ -106,7 +106,7 @@ def train_step(
     if not sound:
         reason = "gradient" if math.isfinite(total) else "loss"
         raise BadBatch(values, reason, _suspects(joint, batch))
-    return values, norm
+    return values, length
 
 
 def task_losses(joint: Tensor, batch: Batch, axes: Sequence[str]) -> dict[str, Tensor]:

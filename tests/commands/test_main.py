@@ -1,10 +1,18 @@
 """The command line, as a user types it."""
 
+import re
+import shlex
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 from PIL import Image
 
-from liqe_core.commands.main import main
+import liqe_core
+from liqe_core.__main__ import main
+from liqe_core.commands.main import _parser
+from liqe_core.files import CHECKOUT
 
 
 @pytest.fixture
@@ -65,3 +73,28 @@ def test_a_folder_without_pictures_is_an_error(checkpoint, tmp_path, capsys):
 def test_data_commands_are_there(capsys):
     assert main(["data", "list"]) == 0
     assert "koniq10k" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "notebooks"])
+def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
+    pages = sorted((CHECKOUT / page).glob("*.ipynb")) if page == "notebooks" else [CHECKOUT / page]
+    text = "\n".join(path.read_text() for path in pages)
+    told = re.findall(r"(?:^|`)(liqe (?!<)[^`#\n\"\\]+)", text, flags=re.MULTILINE)
+    assert told
+    for command in told:
+        words = shlex.split(command)[1:]
+        if words != ["--help"]:
+            assert _parser().parse_args(words).run, command
+
+
+def test_help_fits_on_one_screen_and_needs_no_torch():
+    code = "import sys; from liqe_core.commands.main import _parser; print(_parser().format_help());"
+    code += "assert not {'torch', 'pandas', 'papermill'} & set(sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(shown.splitlines()) <= 32 and "liqe score" in shown and "%" not in shown
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"liqe {liqe_core.__version__}\n"

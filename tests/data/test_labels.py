@@ -126,7 +126,7 @@ def broken(tmp_path, monkeypatch):
         (lambda f, _: [*f[:2], "wobble", *f[3:]], "line 5: unknown distortion 'wobble'"),
         (lambda f, _: [*f[:3], "moon", *f[4:]], "line 5: unknown scene 'moon'"),
         (lambda f, _: ["new.JPG", *f[1:]], "in no part of session"),
-        (lambda f, _: [*f, "more"], "not a label file"),
+        (lambda f, _: [*f, "more"], "Expected 6 fields in line 5, saw 7"),
     ],
 )
 def test_a_bad_line_of_a_released_file_is_named(broken, make, says):

@@ -9,7 +9,7 @@ from support.training import small_set
 
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation import measuring
-from liqe_core.evaluation.measuring import measure, predict, test
+from liqe_core.evaluation.measuring import measure, measure_kept, predict
 from liqe_core.training.selection import improved
 
 
@@ -40,7 +40,7 @@ def test_checkpoints_of_one_epoch_are_measured_once(small_liqe, pictures, tmp_pa
     calls = []
     real = measuring.measure
     monkeypatch.setattr(measuring, "measure", lambda *a, **k: calls.append(1) or real(*a, **k))
-    results = test(tmp_path, [pictures], 1, 1)
+    results = measure_kept(tmp_path, [pictures], 1, 1)
     assert len(calls) == 2
     assert results["checkpoint"].tolist() == ["average", "quality", "scene"]
     assert results.iloc[0, 3:].equals(results.iloc[1, 3:])
