@@ -5,6 +5,8 @@ Correlations that are not defined (fewer than two pictures, a constant) are NaN;
 
 from __future__ import annotations
 
+import math
+import statistics
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -28,17 +30,12 @@ def krcc(prediction: Array, mos: Array) -> float:
 
 def plcc(prediction: Array, mos: Array) -> float:
     """Pearson's correlation of the human scores with the predictions mapped by a fitted logistic."""
-    return _correlation(
-        lambda x, y: stats.pearsonr(logistic4(x, *fit_logistic(x, y)), y).statistic, prediction, mos
-    )
+    return _after_fit(prediction, mos)["plcc"]
 
 
 def rmse(prediction: Array, mos: Array) -> float:
     """Root mean square error, in units of the human scores, after the same mapping."""
-    x, y = _pair(prediction, mos)
-    if reason(x, y):
-        return float("nan")
-    return float(np.sqrt(np.mean((logistic4(x, *fit_logistic(x, y)) - y) ** 2)))
+    return _after_fit(prediction, mos)["rmse"]
 
 
 def reason(prediction: Array, mos: Array) -> str:
@@ -75,14 +72,22 @@ def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
     start = np.array([y.max(), y.min(), x.mean(), max(x.std(), 1e-12)])
     if len(x) < len(start):
         return start
+
+    # The MINPACK of SciPy 1.15 to 1.17 reads one number behind the last column of the Jacobian (scipy#24323),
+    # and what lies there differs from run to run. So the last column is one of a parameter that is not in the
+    # curve, with a residual of its own: its first number, the one that is read, is 0. The weight is too small
+    # for the column to be moved to the front; the parameter stays 0, and the others go as without it.
+    def padded(x: np.ndarray, *parameters: float) -> np.ndarray:
+        return np.append(logistic4(x, *parameters[:4]), 1e-250 * parameters[4])
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that we do not use
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
-            found, _ = optimize.curve_fit(logistic4, x, y, p0=start, maxfev=20_000)
+            found, _ = optimize.curve_fit(padded, x, np.append(y, 0), p0=np.append(start, 0), maxfev=24_000)
         except RuntimeError:
             return start
-    return found if np.isfinite(found).all() else start
+    return found[:4] if np.isfinite(found).all() else start
 
 
 def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
@@ -125,8 +130,7 @@ def distortion_accuracy(p_distortion: Array, one_hot: Array) -> float:
 
 def agreement(prediction: Array, mos: Array) -> dict[str, float]:
     """SRCC, KRCC, PLCC and RMSE in one go."""
-    measures = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "rmse": rmse}
-    return {name: measure(prediction, mos) for name, measure in measures.items()}
+    return {"srcc": srcc(prediction, mos), "krcc": krcc(prediction, mos)} | _after_fit(prediction, mos)
 
 
 def over_sessions(results: pd.DataFrame, by: Sequence[str] = ("dataset",)) -> pd.DataFrame:
@@ -143,14 +147,21 @@ def over_sessions(results: pd.DataFrame, by: Sequence[str] = ("dataset",)) -> pd
     return results.groupby(list(by), sort=False)[measures].agg(["mean", "median", "std", "count"])
 
 
-def _correlation(measure: Callable[[np.ndarray, np.ndarray], float], prediction: Array, mos: Array) -> float:
+def _after_fit(prediction: Array, mos: Array) -> dict[str, float]:
+    """PLCC and RMSE after one fit, the same to the last digit on any number of threads."""
     x, y = _pair(prediction, mos)
     if reason(x, y):
-        return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)  # a fitted curve may come out flat
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return float(measure(x, y))
+        return {"plcc": float("nan"), "rmse": float("nan")}
+    curve = logistic4(x, *fit_logistic(x, y))
+    # `statistics` adds with `fsum`, in which order does not count; SciPy's pearsonr adds with BLAS, whose
+    # last digit depends on the number of threads.
+    plcc = float("nan") if reason(curve, y) else statistics.correlation(curve.tolist(), y.tolist())
+    return {"plcc": float(np.clip(plcc, -1, 1)), "rmse": math.sqrt(statistics.fmean((curve - y) ** 2))}
+
+
+def _correlation(measure: Callable[[np.ndarray, np.ndarray], float], prediction: Array, mos: Array) -> float:
+    x, y = _pair(prediction, mos)
+    return float("nan") if reason(x, y) else float(measure(x, y))
 
 
 def _pair(prediction: Array, mos: Array) -> tuple[np.ndarray, np.ndarray]:

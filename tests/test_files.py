@@ -1,11 +1,24 @@
+import errno
 import json
 import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
-from liqe_core.files import atomic_path, cache_dir, runs_dir, write_csv, write_json
+from liqe_core.files import (
+    BusyError,
+    atomic_path,
+    cache_dir,
+    file_sha256,
+    is_disk_full,
+    json_sha256,
+    only_one,
+    runs_dir,
+    write_csv,
+    write_json,
+)
 
 
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
@@ -42,3 +55,28 @@ def test_tables_and_json_are_written_whole(tmp_path):
     assert (tmp_path / "a" / "t.csv").read_text() == "x\n1\n2\n"
     write_json(tmp_path / "t.json", {"x": [1]})
     assert json.loads((tmp_path / "t.json").read_text()) == {"x": [1]}
+
+
+def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
+    target = tmp_path / "work"
+    with only_one(target, doing="painting"):
+        says = rf"work: another process is painting it \(process {os.getpid()} on .*\); wait for that one"
+        with pytest.raises(BusyError, match=says), only_one(target, doing="painting"):
+            pass
+        with only_one(tmp_path / "other"):
+            pass
+    with only_one(target, lock=tmp_path / ".in_use"), only_one(target):
+        assert (tmp_path / ".in_use").exists(), "a lock in a place of its own is another lock"
+
+
+def test_a_full_disk_is_known_by_number_and_by_word():
+    assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_disk_full(SafetensorError("I/O error: No space left on device (os error 28)"))
+    assert not is_disk_full(OSError(errno.EACCES, "Permission denied")) and not is_disk_full(ValueError("28"))
+
+
+def test_checksums(tmp_path):
+    (tmp_path / "abc").write_text("abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert file_sha256(tmp_path / "abc") == abc
+    assert json_sha256({"a": 1, "b": [2.5]}) == json_sha256({"b": [2.5], "a": 1}) != json_sha256({"a": 1})

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from liqe_core.images import MAX_PIXELS, MissingPictureError, PictureError, read_picture
+from liqe_core.images import (
+    MAX_PIXELS,
+    MissingPictureError,
+    PictureError,
+    list_pictures,
+    pictures_in,
+    read_ahead,
+    read_picture,
+    suffixes,
+)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -207,3 +216,42 @@ def test_misspelled_options(jpeg):
         read_picture(jpeg, truncated="yes")
     with pytest.raises(ValueError, match="sixteen_bit is 'auto'"):
         read_picture(jpeg, sixteen_bit="auto")
+
+
+def test_what_counts_as_a_picture_is_one_rule(tmp_path):
+    assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"} <= suffixes()
+    assert {".jp2", ".avif"} <= suffixes(), "what Pillow reads, it reads here"
+    assert suffixes().isdisjoint({".txt", ".csv", ".pdf", ".eps", ".h5", ".mpg"}), (
+        "nor what holds no photograph"
+    )
+    (tmp_path / "below" / ".hidden" / "empty").mkdir(parents=True)
+    for name in ("b.PNG", "a.jpg", ".c.jpg", "notes.txt", "below/d.webp", "below/.hidden/e.jpg"):
+        (tmp_path / name).touch()
+    assert list_pictures(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == pictures_in(tmp_path)
+    assert list_pictures(tmp_path / "nowhere") == []
+    with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
+        pictures_in(tmp_path / "nowhere")
+    with pytest.raises(PictureError, match="no picture in this folder"):
+        pictures_in(tmp_path / "below" / ".hidden" / "empty")
+
+
+def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
+    begun = []
+
+    def read(number: int) -> int:
+        begun.append(number)
+        if number == 5:
+            raise ValueError("the fifth")
+        return number * number
+
+    assert list(read_ahead(read, range(5), readers=3)) == [0, 1, 4, 9, 16]
+    assert list(read_ahead(read, [])) == []
+    begun.clear()
+    with pytest.raises(ValueError, match="the fifth"):
+        list(read_ahead(read, range(1000), readers=1, ahead=2))
+    assert begun[:6] == [0, 1, 2, 3, 4, 5] and len(begun) <= 8, "what had not begun was not read"
+    begun.clear()
+    ahead = read_ahead(read, range(1000), readers=2, ahead=3)
+    assert next(ahead) == 0
+    ahead.close()
+    assert len(begun) <= 6 and threading.active_count() < 50
