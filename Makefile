@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(IN_VENV) pre-commit run --all-files
-	$(IN_VENV) pytest
+	$(IN_VENV) pytest -n 2 --dist loadfile
 
 sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
