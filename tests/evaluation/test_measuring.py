@@ -1,7 +1,5 @@
 """Measuring: what is predicted, at what cost, and how often a checkpoint is."""
 
-import math
-
 import pytest
 import torch
 from PIL import Image
@@ -10,7 +8,6 @@ from support.training import small_set
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation import measuring
 from liqe_core.evaluation.measuring import measure, measure_kept, predict
-from liqe_core.training.selection import improved
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +51,3 @@ def test_a_picture_smaller_than_a_crop_is_named(small_liqe, pictures):
         ValueError, match=rf"{pictures.table['image'][row]}: 96 x 20 pixels, but one crop is 32 x 32"
     ):
         measure(small_liqe, [LabelledPictures("mini", pictures.table, small)], 1, "val")
-
-
-def test_an_epoch_is_kept_under_what_it_is_best_at():
-    best = {}
-    every = ["quality", "scene", "distortion", "average"]
-    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.4, "distortion_accuracy": 0.3}) == every
-    assert best["average"] == pytest.approx(0.4)
-    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.6, "distortion_accuracy": 0.0}) == ["scene"]
-    worse = {"srcc": 0.1, "scene_accuracy": 0.1, "distortion_accuracy": 0.1}
-    assert improved(dict(best), worse, keep="last") == every
-    assert improved(dict(best), {"learning_rate": 1.0}, keep="last") == []  # not validated
-    assert improved(best, {"learning_rate": 1.0}) == []  # not validated
-    assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first is kept, whatever it is
-    only_quality = {}
-    assert improved(only_quality, {"srcc": math.nan}) and improved(only_quality, {"srcc": -0.9}) == [
-        "quality",
-        "average",
-    ]

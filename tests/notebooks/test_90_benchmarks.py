@@ -1,0 +1,34 @@
+"""The notebook of benchmarks, in `smoke`."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from liqe_core.commands import notebooks
+
+
+def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (done,) = notebooks.run(
+        ["90_benchmarks"], tmp_path, {"profile": "smoke", "half": "bfloat16"}, progress=False
+    )
+    assert done.error == ""
+    folder = tmp_path / "90_benchmarks"
+    steps = pd.read_csv(folder / "steps.csv")
+    assert steps["best_seconds"].gt(0).all() and steps["way"].tolist() == [
+        "padded",
+        "tree",
+        "tree",
+        "padded",
+        "tree",
+    ]
+    assert steps["pictures"].tolist() == [6, 6, 6, 48, 48] and set(steps["precision"][3:]) == {"bfloat16"}
+    assert {p.name for p in folder.glob("*.png")} == {"steps.png", "trie.png"}
+    ten = pd.read_csv(folder / "ten_sessions.csv").set_index("way")
+    assert ten.loc["ours", "hours"] > 0
+    paper = steps[steps["pictures"] == 48].set_index("way")["best_seconds"]  # measured, so nothing is guessed
+    hours = {"public": paper["padded"], "ours": paper["tree"]}
+    for way, seconds in hours.items():
+        assert ten.loc[way, "training_hours"] == pytest.approx(10 * 80 * 200 * seconds / 3600)
+    assert json.loads(done.path.read_text())["cells"]

@@ -1,0 +1,25 @@
+"""Which epochs are kept."""
+
+import math
+
+import pytest
+
+from liqe_core.training.selection import improved
+
+
+def test_an_epoch_is_kept_under_what_it_is_best_at():
+    best = {}
+    every = ["quality", "scene", "distortion", "average"]
+    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.4, "distortion_accuracy": 0.3}) == every
+    assert best["average"] == pytest.approx(0.4)
+    assert improved(best, {"srcc": 0.5, "scene_accuracy": 0.6, "distortion_accuracy": 0.0}) == ["scene"]
+    worse = {"srcc": 0.1, "scene_accuracy": 0.1, "distortion_accuracy": 0.1}
+    assert improved(dict(best), worse, keep="last") == every
+    assert improved(dict(best), {"learning_rate": 1.0}, keep="last") == []  # not validated
+    assert improved(best, {"learning_rate": 1.0}) == []  # not validated
+    assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first is kept, whatever it is
+    only_quality = {}
+    assert improved(only_quality, {"srcc": math.nan}) and improved(only_quality, {"srcc": -0.9}) == [
+        "quality",
+        "average",
+    ]
