@@ -15,9 +15,10 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(IN_VENV) liqe notebooks --profile mini
 
+# Two processes; the threads of one, while they wait, would otherwise spin on the other's core.
 test: $(INSTALLED)
 	$(IN_VENV) pre-commit run --all-files
-	$(IN_VENV) pytest -n 2 --dist loadfile
+	$(IN_VENV) OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile
 
 sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
