@@ -13,7 +13,7 @@ from pathlib import Path
 from liqe_core.data.archives import member_names, unpack
 from liqe_core.data.downloads import DamagedArchiveError, FetchError, download
 from liqe_core.data.manifests import Manifest
-from liqe_core.files import cache_dir, only_one
+from liqe_core.files import atomic_path, cache_dir, only_one
 
 
 def fetch_dataset(
@@ -180,9 +180,9 @@ def _git_archive(repository: Path, commit: str) -> Path:
     """An archive of one commit of a clone (bare or not) on this machine."""
     path = cache_dir("archives") / f"{commit}.tar"
     if not path.is_file():
-        part = path.with_name(f".{path.name}.part")
-        _git("-C", str(repository), "archive", "--format=tar", "-o", str(part), commit, what=str(repository))
-        os.replace(part, path)
+        with atomic_path(path) as part:
+            tar = ("archive", "--format=tar", "-o", str(part), commit)
+            _git("-C", str(repository), *tar, what=str(repository))
     return path
 
 
@@ -206,6 +206,5 @@ def _git(*arguments: str, what: str) -> None:
         command, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, check=False
     )
     if run.returncode:
-        raise FetchError(
-            f"{what}: git {arguments[-3]}: {run.stderr.strip().splitlines()[-1:] or run.returncode}"
-        )
+        said = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
+        raise FetchError(f"{what}: git {arguments[2 if arguments[0] == '-C' else 0]}: {said}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from liqe_core.training.runs import is_finished, read_results
+from liqe_core.training.runs import fingerprint, is_finished, read_results
 
 EXCLUDED = ["run", "reason"]
 
@@ -70,7 +69,7 @@ def read_runs(root: str | Path) -> Chosen:
         try:
             said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
             steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
-            schedule = hashlib.sha256(steps.to_csv(index=False).encode()).hexdigest()
+            schedule = fingerprint(steps)
             parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
             results, count = read_results(folder), len(steps)
             run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
