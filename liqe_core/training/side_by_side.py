@@ -30,7 +30,7 @@ def fit_all(
     at_once: int = 0,
     progress: bool = True,
 ) -> list[pd.DataFrame]:
-    """Train what is not finished of `runs`; see `train.fit`.
+    """Train what is not finished of `runs`; see `loop.fit`.
 
     Args:
         sets: the data sets that the runs name.
@@ -43,7 +43,7 @@ def fit_all(
 
     Raises:
         torch.multiprocessing.ProcessRaisedException: a run failed, with its traceback; those beside it were
-            stopped and their state was saved. Otherwise as `train.fit`.
+            stopped and their state was saved. Otherwise as `loop.fit`.
     """
     folders = [run_folder(run, root) for run in runs]
     waiting = [(run, folder) for run, folder in zip(runs, folders, strict=True) if not is_finished(folder)]
