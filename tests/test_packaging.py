@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -88,3 +90,22 @@ def test_the_ground_floor_is_the_method_and_a_wing_says_what_is_in_it():
         (docstring,) = ast.parse((wing / "__init__.py").read_text()).body  # and nothing else
         told = set(re.findall(r"`(\w+)`", docstring.value.value))
         assert told >= {path.stem for path in wing.glob("*.py")} - {"__init__"}, wing.name
+
+
+@pytest.mark.parametrize(
+    ("what", "without"),
+    [
+        ("commands/cell.py", {"torch", "open_clip"}),
+        ("figures", {"torch", "open_clip"}),
+        ("data", {"open_clip", "liqe_core.model", "liqe_core.text"}),
+    ],
+)
+def test_what_starts_without_a_model_does_so(what, without):
+    """import-linter does not see what comes through `from liqe_core import LIQE` or another package."""
+    place = TOP / "liqe_core" / what
+    files = [place] if place.is_file() else sorted(place.glob("*.py"))
+    modules = [".".join(p.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__") for p in files]
+    code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\n"
+    code += f"print(sorted(set({sorted(without)}) & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

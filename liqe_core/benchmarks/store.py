@@ -1,4 +1,4 @@
-"""Measurements that the notebooks draw; each runs its contenders in turns, on the same input."""
+"""Reading random crops from a packed store, from files and from memory, in turns, on the same draws."""
 
 from __future__ import annotations
 

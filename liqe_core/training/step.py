@@ -70,7 +70,7 @@ def train_step(
 
     Args:
         weights: of the tasks' losses.
-        parallel: the model as `Ranks.wrap` gave it, where several processes train together.
+        parallel: the model as `distributed.wrapped` gave it, where several processes train together.
         precision: by default float32.
         ranks: by default one process.
 
