@@ -181,8 +181,7 @@ def _git_archive(repository: Path, commit: str) -> Path:
     path = cache_dir("archives") / f"{commit}.tar"
     if not path.is_file():
         with atomic_path(path) as part:
-            tar = ("archive", "--format=tar", "-o", str(part), commit)
-            _git("-C", str(repository), *tar, what=str(repository))
+            _git("archive", "--format=tar", "-o", str(part), commit, what=str(repository), folder=repository)
     return path
 
 
@@ -193,18 +192,18 @@ def _shallow_clone(url: str, commit: str, progress: bool) -> Path:
         _git("init", "--quiet", "--bare", str(path), what=str(path))
     quiet = () if progress else ("--quiet",)
     # Pointed at one commit, git fetches its files and no history.
-    _git("-C", str(path), "fetch", *quiet, "--depth", "1", url, commit, what=url)
+    _git("fetch", *quiet, "--depth", "1", url, commit, what=url, folder=path)
     return path
 
 
-def _git(*arguments: str, what: str) -> None:
+def _git(verb: str, *arguments: str, what: str, folder: Path = Path()) -> None:
     if shutil.which("git") is None:
         raise FetchError("git is not installed; install it, or fetch the archive (how='archive')")
     # The repository may belong to somebody else; nothing in it is run by the commands used here.
-    command = ["git", "-c", "safe.directory=*", *arguments]
+    command = ["git", "-C", str(folder), "-c", "safe.directory=*", verb, *arguments]
     run = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, check=False
     )
     if run.returncode:
         said = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-        raise FetchError(f"{what}: git {arguments[2 if arguments[0] == '-C' else 0]}: {said}")
+        raise FetchError(f"{what}: git {verb}: {said}")

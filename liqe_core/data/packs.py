@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +66,10 @@ def make_packs(
     done = sum(len(p["files"]) for p in packs) - sum(len(packs[i]["files"]) for i in to_do)
     unreadable: list[str] = []
     geometry = CropGeometry(window=1, resize_to=resize_to)
+
+    def make(i: int) -> list[str]:
+        return _make_pack(packs[i]["files"], source, geometry, stems[i], bar)
+
     with tqdm(
         total=sum(len(p["files"]) for p in packs),
         initial=done,
@@ -75,7 +78,6 @@ def make_packs(
         disable=not progress or not to_do,
     ) as bar:
         try:
-            make = partial(_make_pack, packs, source, geometry, stems, bar)
             for of_pack in read_ahead(make, to_do, workers):
                 unreadable += of_pack
         except OSError as error:
@@ -93,11 +95,8 @@ def make_packs(
         )
 
 
-def _make_pack(
-    packs: list[dict], source: Path, geometry: CropGeometry, stems: list[Path], bar: tqdm, number: int
-) -> list[str]:
+def _make_pack(names: list[str], source: Path, geometry: CropGeometry, stem: Path, bar: tqdm) -> list[str]:
     """Write one pack; what could not be read comes back, and then nothing is written."""
-    names, stem = packs[number]["files"], stems[number]
     places, offset, unreadable = [], 0, []
     with atomic_path(stem.with_suffix(".bin")) as part:
         with part.open("wb") as file:

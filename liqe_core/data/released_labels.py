@@ -27,9 +27,6 @@ from liqe_core.prompts import SCENES
 COMMIT = "a64655f7b84b9543b513394472851884cde5b257"
 BASE_URL = f"https://raw.githubusercontent.com/zwx8981/LIQE/{COMMIT}/"
 
-
-#: The 33 distortions of the label files, by which of the 11 of the prompts each counts as (`dist_map` of the
-#: public code).
 _WHITE_NOISE = ("white noise", "white with color", "white noise with denoise")
 _GROUPED = {
     "jpeg2000 compression": ["jpeg2000 compression", "fastfading"],
@@ -44,6 +41,8 @@ _GROUPED = {
     "quantization": ["color quantization", "quantization"],
     "other": ["shifting the mean", "other realistic"],
 }
+#: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
+#: public code).
 DISTORTION_GROUPS = {name: group for group, names in _GROUPED.items() for name in names}
 
 _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]

@@ -29,7 +29,7 @@ from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped
 from liqe_core.training.precision import Precision
-from liqe_core.training.profiles import HOW, Profile
+from liqe_core.training.profiles import Profile
 from liqe_core.training.schedules import learning_rate
 from liqe_core.training.selection import improved
 from liqe_core.training.step import build_model, build_optimizer, step_allocation, train_step
@@ -207,8 +207,8 @@ class Run:
     def recipe(self, row: Mapping[str, float]) -> dict:
         """What a checkpoint's header says of how it came to be: what decides the weights and what they reach.
         Seconds, and settings of how a run is carried out, are not in it: equal runs end in equal files."""
-        settings = {name: value for name, value in self.settings.to_dict().items() if name not in HOW}
-        return settings | {name: value for name, value in row.items() if not name.endswith("seconds")}
+        reached = {name: value for name, value in row.items() if not name.endswith("seconds")}
+        return self.settings.deciding() | reached
 
     def measured(self, part: str) -> dict[str, float]:
         """Measure the model as it is; returns the means over the data sets."""

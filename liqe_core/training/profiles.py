@@ -135,6 +135,10 @@ class Profile:
             raise ValueError(f"unknown setting {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
         return dataclasses.replace(self, **{k: v for k, v in settings.items() if v is not None})
 
+    def deciding(self) -> dict:
+        """As `to_dict`, without the settings of `HOW`: what decides what comes out of a run."""
+        return {name: value for name, value in self.to_dict().items() if name not in HOW}
+
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
         return dataclasses.asdict(self) | {"batch_sizes": dict(self.batch_sizes)}

@@ -37,8 +37,8 @@ class RunFolderError(ValueError):
 
 def run_folder(settings: Profile, root: str | Path) -> Path:
     """Where a run of these settings belongs below `root`; other settings get another folder."""
-    what = {name: value for name, value in settings.to_dict().items() if name not in HOW}
-    name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{json_sha256(what)[:8]}"
+    digest = json_sha256(settings.deciding())[:8]
+    name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
     return Path(root) / "train" / name
 
 
