@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,17 @@ from torch import Tensor
 
 from liqe_core.images import PictureError
 
-#: Mean and standard deviation of CLIP's training pictures, for RGB in [0, 1] (openai/CLIP).
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of R, G and B in [0, 1] by which an image tower's input is scaled: those of
+    the pictures that its weights were trained on, or what their authors took for them."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+#: CLIP's (openai/CLIP), and so LIQE's.
+CLIP_STATISTICS = Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,8 @@ class CropGeometry:
         wide_from: see `wide_stride`.
         count: how many windows a picture is tested on; a picture with fewer gives all it has.
         first_only: look at the top-left window alone.
+        enlarge_to: a picture whose shorter side is under this is enlarged until it is this long; 0: never,
+            as in the public code, and a picture smaller than a window has no crops.
     """
 
     window: int = 224
@@ -45,6 +55,7 @@ class CropGeometry:
     wide_from: int = 1024
     count: int = 15
     first_only: bool = False
+    enlarge_to: int = 0
 
     def __post_init__(self) -> None:
         for field in ("window", "stride", "wide_stride", "wide_from", "count"):
@@ -55,6 +66,10 @@ class CropGeometry:
                 f"CropGeometry.resize_to {self.resize_to} is under window {self.window}: "
                 "pictures would be shrunk below one window"
             )
+        if self.enlarge_to < 0:
+            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give a length, or 0 for never")
+        if self.enlarge_to > (self.resize_to or self.enlarge_to):
+            raise ValueError(f"CropGeometry.enlarge_to {self.enlarge_to} is over resize_to {self.resize_to}")
 
     @classmethod
     def named(cls, name: str, window: int = 224) -> CropGeometry:
@@ -75,12 +90,16 @@ class CropGeometry:
         return cls(window=window, **settings[name])
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) after shrinking; the longer side is rounded down, as torchvision does."""
-        if self.resize_to is None or min(width, height) < self.resize_to:
-            return width, height
+        """(width, height) after shrinking or enlarging; the longer side is rounded down, like torchvision."""
         short, long = sorted((width, height))
-        long = int(self.resize_to * long / short)
-        return (self.resize_to, long) if width <= height else (long, self.resize_to)
+        if self.resize_to is not None and short >= self.resize_to:
+            wanted = self.resize_to
+        elif short < self.enlarge_to:
+            wanted = self.enlarge_to
+        else:
+            return width, height
+        long = int(wanted * long / short)
+        return (wanted, long) if width <= height else (long, wanted)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a few geometries a process, asked at every picture)
     def windows(self, width: int, height: int) -> np.ndarray:
@@ -106,7 +125,7 @@ class CropGeometry:
 
 
 def resize(image: Image.Image, geometry: CropGeometry) -> Image.Image:
-    """The picture as the windows are laid over it: shrunk where `geometry` says so, else itself."""
+    """The picture as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself."""
     size = geometry.resized(*image.size)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
@@ -187,17 +206,17 @@ def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False
     return crops
 
 
-def normalize(crops: Tensor) -> Tensor:
-    """uint8 crops as the image tower takes them: scaled to [0, 1], less CLIP's mean, over its deviation.
+def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
+    """uint8 crops as the image tower takes them: scaled to [0, 1], less the mean, over the deviation.
 
     Args:
         crops: (..., 3, H, W) uint8.
+        statistics: the tower's; see `towers.statistics`.
 
     Returns:
         (..., 3, H, W) float32 on the same device.
     """
     if crops.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 crops, got {crops.dtype}; floats are taken as normalised")
-    mean = torch.tensor(CLIP_MEAN, device=crops.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=crops.device).view(3, 1, 1)
+    mean, std = (torch.tensor(each, device=crops.device).view(3, 1, 1) for each in statistics)
     return crops.float().div_(255).sub_(mean).div_(std)

@@ -23,17 +23,18 @@ def quality_loss(quality: Tensor, mos: Tensor, dataset: Tensor, spread: float = 
 
     Args:
         quality: (B,) float, the predictions.
-        mos: (B,) float, human scores, higher is better; scales may differ from set to set.
+        mos: (B,) float, human scores, higher is better; scales may differ from set to set. NaN is a picture
+            without a score, which adds nothing.
         dataset: (B,) integer, which data set each picture is of.
         spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
             computes; the paper's Thurstone model has sqrt(2).
 
     Returns:
-        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two pictures.
+        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two scored pictures.
     """
     _same_length(quality=quality, mos=mos, dataset=dataset)
     i, j = torch.triu_indices(len(quality), len(quality), offset=1, device=quality.device)
-    same = dataset[i] == dataset[j]
+    same = (dataset[i] == dataset[j]) & ~(mos[i].isnan() | mos[j].isnan())
     i, j = i[same], j[same]
     if len(i) == 0:
         return quality.sum() * 0.0

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from liqe_core.crops import CLIP_MEAN, CLIP_STD, CropGeometry, cut, normalize, resize, scoring_crops
+from liqe_core.crops import CLIP_STATISTICS, CropGeometry, cut, normalize, resize, scoring_crops
 from liqe_core.images import PictureError
 
 PAPER = CropGeometry()
@@ -92,11 +92,49 @@ def test_named_geometries():
         (dict(stride=-1), "CropGeometry.stride is -1"),
         (dict(count=0), "CropGeometry.count is 0"),
         (dict(resize_to=100), "resize_to 100 is under window 224"),
+        (dict(enlarge_to=769), "enlarge_to 769 is over resize_to 768"),
+        (dict(enlarge_to=-1), "CropGeometry.enlarge_to is -1"),
     ],
 )
 def test_impossible_geometries(arguments, says):
     with pytest.raises(ValueError, match=says):
         CropGeometry(**arguments)
+
+
+@pytest.mark.parametrize(
+    "size, after",
+    [
+        ((223, 223), (224, 224)),
+        ((144, 500), (224, 777)),  # 500 * 224 / 144 = 777.8, down
+        ((500, 144), (777, 224)),
+        ((1, 1), (224, 224)),
+        ((224, 300), (224, 300)),  # a window fits: left alone
+        ((700, 767), (700, 767)),
+        ((1000, 1501), (768, 1152)),  # shrunk as ever
+    ],
+)
+def test_small_pictures_are_enlarged_where_the_geometry_says_so(size, after):
+    geometry = CropGeometry(enlarge_to=224)
+    assert geometry.resized(*size) == after
+    assert PAPER.enlarge_to == 0 and (min(size) >= 224) == (PAPER.resized(*size) == after)
+    assert len(geometry.windows(*after)) >= 1
+
+
+def test_crops_of_an_enlarged_picture_are_those_of_torchvisions(picture):
+    small = picture.resize((150, 100))
+    geometry = CropGeometry(window=128, enlarge_to=160)
+    enlarged = transforms.Resize(160)(small)
+    assert enlarged.size == (240, 160) == geometry.resized(*small.size)
+    assert np.array_equal(np.asarray(resize(small, geometry)), np.asarray(enlarged))
+    every = unfolded(np.asarray(enlarged), 128, 32)
+    assert torch.equal(scoring_crops(small, geometry), every) and len(every) == 8
+    with pytest.raises(PictureError, match="150 x 100 pixels, but one crop is 128 x 128"):
+        scoring_crops(small, CropGeometry(window=128))
+
+
+def test_enlarging_without_shrinking():
+    geometry = CropGeometry(resize_to=None, enlarge_to=900)
+    assert geometry.resized(450, 600) == (900, 1200) and geometry.resized(4000, 3000) == (4000, 3000)
 
 
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (1000, 900), (900, 1300), (1100, 300), (768, 768)])
@@ -127,7 +165,7 @@ def test_crops_are_copies(photograph):
 
 def test_normalize_equals_torchvision_bit_for_bit(photograph):
     every_value = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    way = transforms.Compose([transforms.ToTensor(), transforms.Normalize(CLIP_MEAN, CLIP_STD)])
+    way = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*CLIP_STATISTICS)])
     for pixels in (every_value, photograph):
         crops = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
         before = crops.clone()

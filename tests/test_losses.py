@@ -55,6 +55,35 @@ def test_a_data_set_with_one_picture_adds_nothing():
     assert loss == 0 and alone.grad.tolist() == [0, 0]
 
 
+def test_a_picture_without_a_score_adds_nothing():
+    quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5], requires_grad=True)
+    mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0])
+    dataset = torch.tensor([7, 7, 7, 7, 2, 2, 2])
+    scored = ~mos.isnan()
+    loss = quality_loss(quality, mos, dataset)
+    loss.backward()
+    without = quality.detach()[scored].requires_grad_()
+    expected = quality_loss(without, mos[scored], dataset[scored])
+    expected.backward()
+    assert loss.isfinite() and loss.item() == expected.item()
+    assert quality.grad[~scored].tolist() == [0, 0]
+    assert torch.equal(quality.grad[scored], without.grad) and without.grad.abs().min() > 0
+
+
+def test_a_set_without_scores_adds_nothing_and_is_not_counted():
+    quality = torch.tensor([3.0, 2.0, 5.0, 1.0], requires_grad=True)
+    mos = torch.tensor([10.0, 20.0, math.nan, math.nan])
+    loss = quality_loss(quality, mos, torch.tensor([0, 0, 1, 1]))
+    assert loss.item() == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6), "not half of it"
+    loss.backward()
+    assert quality.grad[2:].tolist() == [0, 0] and quality.grad[:2].abs().min() > 0
+
+    alone = torch.tensor([3.0, 2.0, 1.0], requires_grad=True)
+    loss = quality_loss(alone, torch.tensor([1.0, math.nan, math.nan]), torch.zeros(3))
+    loss.backward()
+    assert loss == 0 and alone.grad.tolist() == [0, 0, 0]
+
+
 def test_gradient_stays_finite_where_the_model_is_sure():
     quality = torch.tensor([5.0, 1.0, 1.0], requires_grad=True)
     quality_loss(quality * 100, torch.tensor([1.0, 2.0, 2.0]), torch.zeros(3, dtype=torch.long)).backward()

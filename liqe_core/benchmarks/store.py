@@ -36,7 +36,7 @@ def store_throughput(
         raise ValueError(f"{store}: no picture is as large as a window of {window}")
     files = [store.source / name for name in store.index["file"]]
     sizes = [store[i].shape[:2] for i in range(len(store))]
-    geometry = CropGeometry(window=window, resize_to=store.resize_to)
+    geometry = CropGeometry(window=window, resize_to=store.geometry.resize_to)
     # Enough arrays that they do not all stay in the processor's cache.
     kept = {i: store[i].copy() for i in usable[:: max(1, len(usable) // 100)]}
 

@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -51,6 +51,7 @@ def unpack(
     archive: str | os.PathLike,
     folder: str | os.PathLike,
     strip: int = 0,
+    only: Sequence[str] = (),
     password: str | None = None,
     max_ratio: float | None = MAX_RATIO,
     progress: bool = True,
@@ -62,6 +63,7 @@ def unpack(
 
     Args:
         strip: how many leading folders of the members' names to leave off; members above that are left out.
+        only: the folders that a member must lie in after that, which are left off too; others are left out.
         password: for an encrypted zip.
         max_ratio: refuse an archive that grows more than this; None: no limit.
 
@@ -75,8 +77,9 @@ def unpack(
     """
     archive, folder = Path(archive), Path(folder)
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
-        wanted = [(m, folder.joinpath(*m.parts[strip:])) for m in _checked(archive, members, max_ratio)]
-        wanted = [(member, path) for member, path in wanted if len(member.parts) > strip]
+        off, only = strip + len(only), tuple(only)
+        inside = [m for m in _checked(archive, members, max_ratio) if m.parts[strip:off] == only]
+        wanted = [(m, folder.joinpath(*m.parts[off:])) for m in inside if len(m.parts) > off]
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_links_below(archive, folder, {path.parent for _, path in wanted})
         to_do = [(member, path) for member, path in wanted if not _is_there(member, path)]

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from liqe_core.data.archives import member_names, unpack
@@ -33,6 +33,7 @@ def fetch_dataset(
         root: the folder that data sets are in.
         how: for a set in a repository: ``archive`` of the pinned commit over HTTPS, or ``git``.
         mirror: in place of the address in the manifest: a clone or an archive on this machine, or an address.
+            For a set from several repositories, a folder with a clone of each as ``owner/name``.
 
     Returns:
         The data set's folder.
@@ -44,8 +45,11 @@ def fetch_dataset(
     if how not in ("archive", "git"):
         raise ValueError(f"how is {how!r}: choose archive or git")
     target = manifest.folder(root)
-    if repository := manifest.fields.get("repository"):
-        return _fetch_repository(manifest, repository, target, how, mirror, progress)
+    for repository in manifest.repositories:
+        of = mirror if mirror is None or len(manifest.repositories) == 1 else _clone_in(mirror, repository)
+        _fetch_repository(manifest, repository, target / repository.get("into", ""), how, of, progress)
+    if manifest.repositories:
+        return target
     archives = [a for a in manifest.fields.get("archives", ()) if a.get("url")]
     if not archives:
         raise FetchError(
@@ -120,14 +124,23 @@ def git_tree(folder: str | os.PathLike[str]) -> str:
     return hashlib.sha1(b"tree %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
 
 
+def _clone_in(mirror: str | os.PathLike, repository: Mapping[str, str]) -> Path:
+    """The clone of one of several repositories; a bare one may have ``.git`` after its name."""
+    place = Path(mirror).expanduser().joinpath(*repository["url"].split("/")[-2:])
+    found = next((p for p in (place, place.with_name(f"{place.name}.git")) if p.is_dir()), None)
+    if found is None:
+        raise FetchError(f"{place}: no such clone; the set comes from {repository['url']} too")
+    return found
+
+
 def _fetch_repository(
-    manifest: Manifest, repository: dict, target: Path, how: str, mirror, progress: bool
-) -> Path:
-    commit = repository["commit"]
+    manifest: Manifest, repository: Mapping[str, str], target: Path, how: str, mirror, progress: bool
+) -> None:
+    commit, path = repository["commit"], repository.get("path", "")
     with only_one(target, doing="fetching"):
         if target.is_dir() and any(target.iterdir()):
             if git_tree(target) == repository["tree"]:
-                return target
+                return
             raise FetchError(
                 f"{target}: there already, and not what commit {commit[:7]} holds; if it is your own copy, "
                 "run verify, else move it away and fetch again"
@@ -135,19 +148,22 @@ def _fetch_repository(
         staging = target.with_name(f".{target.name}.fetching")
         local = Path(mirror).expanduser() if mirror is not None else None
         if local and local.is_dir():
-            archive = _git_archive(local, commit)
+            archive = _git_archive(local, commit, path)
         elif local and local.is_file():
             archive = local
         elif how == "git":
-            archive = _git_archive(_shallow_clone(str(mirror or repository["url"]), commit, progress), commit)
+            clone = _shallow_clone(str(mirror or repository["url"]), commit, progress)
+            archive = _git_archive(clone, commit, path)
         else:
             archive = cache_dir("archives") / f"{manifest.name}-{commit[:12]}.zip"
             if not archive.is_file():
                 download(str(mirror or repository["archive"]), archive, progress=progress)
+        folders = tuple(path.split("/")) if path else ()
         with _thrown_away_if_damaged(archive):
             # An archive made by a web server has one folder around everything, one made by git has none.
-            tops = {name[0] for name in member_names(archive)}
-            unpack(archive, staging, strip=1 if len(tops) == 1 else 0, progress=progress)
+            names = member_names(archive)
+            around = len({name[0] for name in names}) == 1 and names[0][:1] != folders[:1]
+            unpack(archive, staging, strip=int(around), only=folders, progress=progress)
             if git_tree(staging) != repository["tree"]:
                 shutil.rmtree(staging)
                 raise DamagedArchiveError(
@@ -158,7 +174,6 @@ def _fetch_repository(
         os.replace(staging, target)
         if _is_ours(archive):
             archive.unlink()  # its content is in place now
-    return target
 
 
 def _is_ours(archive: Path) -> bool:
@@ -176,13 +191,14 @@ def _thrown_away_if_damaged(archive: Path) -> Iterator[None]:
         raise
 
 
-def _git_archive(repository: Path, commit: str) -> Path:
-    """An archive of one commit of a clone (bare or not) on this machine."""
-    path = cache_dir("archives") / f"{commit}.tar"
-    if not path.is_file():
-        with atomic_path(path) as part:
-            _git("archive", "--format=tar", "-o", str(part), commit, what=str(repository), folder=repository)
-    return path
+def _git_archive(repository: Path, commit: str, path: str = "") -> Path:
+    """An archive of one commit, or a folder of it, of a clone (bare or not) on this machine."""
+    archive = cache_dir("archives") / f"{'-'.join([commit, *filter(None, path.split('/'))])}.tar"
+    if not archive.is_file():
+        what = ("archive", "--format=tar", "-o")
+        with atomic_path(archive) as part:
+            _git(*what, str(part), commit, *filter(None, [path]), what=str(repository), folder=repository)
+    return archive
 
 
 def _shallow_clone(url: str, commit: str, progress: bool) -> Path:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from liqe_core.data.distorted import best_scored, lacking, other_set, table_of
 from liqe_core.data.manifests import SESSIONS, Manifest
 from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
+from liqe_core.images import list_pictures
 from liqe_core.prompts import SCENES
 
 #: TID2013's distortions, 01 to 24 in its file names.
@@ -106,7 +108,7 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     between), ``reference``, ``split`` or ``session_1`` .. ``session_10`` are taken where they are."""
     path = label_file(manifest, folder)
     rows = read_table(path)
-    names = unique(column(rows, manifest.labels["image"], path), path)
+    names = unique(column(rows, manifest.labels["image"], path), path) + manifest.labels.get("suffix", "")
     table = _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
     have = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
     for name in ("distortion", "reference"):
@@ -136,6 +138,58 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     return table
 
 
+def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """Pictures in a folder a class, and a table of the classes: its columns are ``class``, the folder's path
+    (or a single picture's), and ``scenes``, the paper's words with ``;`` between, nothing where none fits.
+
+    A picture of a class without a word is not in the table: a word is not forced on it.
+
+    Raises:
+        LabelError: a class that is not there, a picture whose class is not in the table, an unknown word.
+    """
+    path = label_file(manifest, folder)
+    rows = read_table(path)
+    names = unique(column(rows, "class", path), path)
+    texts = column(rows, "scenes", path)
+    words = {name: tuple(filter(None, text.split(";"))) for name, text in zip(names, texts, strict=True)}
+    for line, name in names.items():
+        if unknown := ", ".join(sorted(set(words[name]) - set(SCENES))):
+            raise LabelError(f"{path}, line {line}: unknown scene {unknown}; known: {', '.join(SCENES)}")
+    pictures = list_pictures(folder)
+    classes = [name if name in words else name.rpartition("/")[0] for name in pictures]
+    if strange := [p for p, name in zip(pictures, classes, strict=True) if name not in words]:
+        raise LabelError(f"{path}: no class of {strange[0]!r} ({len(strange)} such pictures in {folder})")
+    if pictures and (absent := names[~names.isin(classes)]).size:
+        raise LabelError(
+            f"{path}, line {absent.index[0]}: no picture of class {absent.iloc[0]!r} in {folder} "
+            f"({len(absent)} such classes); get the set again"
+        )
+    if not pictures:
+        raise LabelError(f"{folder}: no pictures; get the data set from {manifest.where}")
+    labelled = [(p, words[name]) for p, name in zip(pictures, classes, strict=True) if words[name]]
+    table = pd.DataFrame({"image": [p for p, _ in labelled]}).assign(mos=float("nan"), reference=None)
+    table["scenes"] = pd.Series([scenes for _, scenes in labelled], dtype=object)
+    return table
+
+
+def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """Photographs that are distorted here; the table names every picture before any is made.
+
+    Raises:
+        LabelError: the photographs, or the set whose best are taken too, are not there.
+    """
+    best_of, best = other_set(manifest, folder)
+    if best is None or lacking(manifest, folder):
+        absent = " ".join(lacking(manifest, folder))
+        raise LabelError(
+            f"{manifest.name} is made of photographs that are not there: liqe data fetch {absent}"
+        )
+    table = FORMS[best_of.labels["form"]](best_of, best)
+    table["mos"] = best_of.score.oriented(table["mos"])
+    names = list_pictures(folder / manifest.labels["photographs"])
+    return table_of(names, best_scored(table, manifest.labels["best"]), manifest.pictures[0])
+
+
 FORMS = {
     "tid2013": read_tid2013,
     "pipal": read_pipal,
@@ -144,6 +198,8 @@ FORMS = {
     "agiqa3k": read_columns,
     "biq2021": read_biq2021,
     "csv": read_csv,
+    "classes": read_classes,
+    "distorted": read_distorted,
 }
 
 

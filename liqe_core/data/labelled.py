@@ -15,14 +15,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from liqe_core.crops import CropGeometry
+from liqe_core.crops import CropGeometry, testing_crops, training_crops
+from liqe_core.data.distorted import make_missing
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.data.store import PackedStore
+from liqe_core.data.windows import KeptWindows
 from liqe_core.prompts import PromptGrid
 
-Pictures = Sequence[np.ndarray] | PackedStore
+Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class LabelledPictures:
         name: of the data set.
         table: the label table, index 0..n-1.
         pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
-            `PackedStore`, which maps them from disk.
+            `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
     """
 
     name: str
@@ -46,6 +48,24 @@ class LabelledPictures:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def training_crops(
+        self, row: int, geometry: CropGeometry, count: int, rng: np.random.Generator
+    ) -> Tensor:
+        """Random crops of a picture (see `crops.training_crops`), or what is kept in their place."""
+        if isinstance(self.pictures, KeptWindows):
+            return self.pictures.for_training(row, count, rng)
+        return training_crops(self.pictures[row], geometry, count, rng, self.called(row))
+
+    def testing_crops(self, row: int, geometry: CropGeometry) -> Tensor:
+        """The crops on which a picture is tested, or what is kept in their place."""
+        if isinstance(self.pictures, KeptWindows):
+            return self.pictures.for_testing(row)
+        return testing_crops(self.pictures[row], geometry, self.called(row))
+
+    def called(self, row: int) -> str:
+        """What a picture is called: ``data set/file``."""
+        return f"{self.name}/{self.table['image'].iat[row]}"
 
     def part(self, session: int, part: str) -> np.ndarray:
         """Row numbers of the pictures in ``train``, ``val`` or ``test`` of session 1..10.
@@ -129,6 +149,8 @@ def packed_set(
         table = random_sessions(table, seed)
     elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
         table = with_validation(table, seed=seed)
+    if manifest.labels["form"] == "distorted":
+        make_missing(manifest, table, root, progress)
     store = PackedStore.build(
         manifest, table, manifest.root(root), geometry, missing=missing, progress=progress
     )

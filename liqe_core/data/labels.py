@@ -126,7 +126,9 @@ def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """All columns, in order, whatever the form had."""
     table = table.reset_index(drop=True)
     table["dataset"] = manifest.name
-    table["mos"] = manifest.score.oriented(table["mos"].astype(np.float64))
+    table["mos"] = table["mos"].astype(np.float64)
+    if manifest.score:
+        table["mos"] = manifest.score.oriented(table["mos"])
     if "scenes" not in table:
         table["scenes"] = pd.Series([()] * len(table), dtype=object)
     for name in COLUMNS:

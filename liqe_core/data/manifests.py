@@ -32,6 +32,9 @@ TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
 
 SESSIONS = 10
 
+#: Forms of labels that have no column of human scores.
+WITHOUT_SCORES = ("classes", "distorted")
+
 
 class ManifestError(ValueError):
     """A manifest that cannot be used; the message names the file, the line and the field."""
@@ -90,6 +93,12 @@ class Manifest:
     def access(self) -> str:
         """``open`` (download it), ``form`` (the authors ask for one), ``closed`` or ``unknown``."""
         return self.fields.get("terms", {}).get("access", "unknown")
+
+    @property
+    def repositories(self) -> tuple[Mapping[str, str], ...]:
+        """The public repositories that the pictures come from; fields as in the schema."""
+        given = self.fields.get("repository", ())
+        return (given,) if isinstance(given, Mapping) else tuple(given)
 
     @property
     def where(self) -> str:
@@ -223,7 +232,14 @@ def _check(fields: dict, tree: yaml.Node | None, path: Path) -> None:
     if not faults and low_high and not low_high[0] < low_high[1]:
         faults.append((["score", "range"], f"{low_high} is not [low, high] with low < high"))
     form = fields.get("labels", {}).get("form") if not faults else None
-    needed = {"liqe": ("prefix",), "csv": ("file", "image"), "biq2021": ("train", "test", "image")}
+    if form and form not in WITHOUT_SCORES and "score" not in fields:
+        faults.append((["labels"], f"form {form!r} needs the field `score` of the manifest"))
+    needed = {
+        "liqe": ("prefix",),
+        "csv": ("file", "image"),
+        "biq2021": ("train", "test", "image"),
+        "distorted": ("photographs", "best_of", "best"),
+    }
     for key in needed.get(form or "", ("file",) if form else ()):
         if key not in fields["labels"]:
             faults.append((["labels"], f"form {form!r} needs {key!r}"))

@@ -27,7 +27,7 @@ class StoreError(ValueError):
     """A store that cannot be built or read; the message names it and says what to do."""
 
 
-def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
+def plan(files: pd.Series, source: Path, geometry: CropGeometry) -> list[dict]:
     """Which pictures go in which pack.
 
     Args:
@@ -39,7 +39,7 @@ def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
     packs = []
     for start in range(0, len(files), PER_PACK):
         names = files.iloc[start : start + PER_PACK].tolist()
-        facts: list[object] = [FORMAT, resize_to]
+        facts: list[object] = [FORMAT, *sizes_of(geometry)]
         for name in names:
             stat = (source / name).stat()
             facts.append([name, stat.st_size, stat.st_mtime_ns])
@@ -48,8 +48,18 @@ def plan(files: pd.Series, source: Path, resize_to: int | None) -> list[dict]:
     return packs
 
 
+def sizes_of(geometry: CropGeometry) -> list[int | None]:
+    """What of a geometry decides the pixels that are packed."""
+    return [geometry.resize_to, *([geometry.enlarge_to] if geometry.enlarge_to else ())]
+
+
 def make_packs(
-    packs: list[dict], source: Path, resize_to: int | None, folder: Path, workers: int | None, progress: bool
+    packs: list[dict],
+    source: Path,
+    folder: Path,
+    workers: int | None,
+    progress: bool,
+    geometry: CropGeometry,
 ) -> None:
     """Write the packs that are not there yet.
 
@@ -65,7 +75,6 @@ def make_packs(
     to_do = [i for i, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
     done = sum(len(p["files"]) for p in packs) - sum(len(packs[i]["files"]) for i in to_do)
     unreadable: list[str] = []
-    geometry = CropGeometry(window=1, resize_to=resize_to)
 
     def make(i: int) -> list[str]:
         return _make_pack(packs[i]["files"], source, geometry, stems[i], bar)

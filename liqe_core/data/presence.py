@@ -1,15 +1,16 @@
-"""Are the pictures there: from the names in a label table to files on a disk, without opening one."""
+"""What there is of a data set, without opening a picture, and what to do next."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from liqe_core.data.distorted import lacking
+from liqe_core.data.finding import find_pictures
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
@@ -20,10 +21,6 @@ from liqe_core.images import list_pictures
 
 #: What `verify` calls a picture that cannot be used.
 CORRUPT = ("cut short", "unreadable")
-
-
-class PicturesMissingError(FileNotFoundError):
-    """Pictures that the labels name are not there; the message counts them and names the first five."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +61,10 @@ def status(
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
         return Status(manifest.name, "complete", folder, made)
+    made_here = manifest.labels["form"] == "distorted"
+    lacks = lacking(manifest, folder) if made_here else []
     try:
-        images = _labelled(manifest, root, mirror)
+        images = None if lacks else _labelled(manifest, root, mirror)
     except LabelError as error:
         if there:
             return Status(manifest.name, "partly there", folder, f"labels: {error}", manifest.images)
@@ -81,59 +80,13 @@ def status(
     state = "absent" if found == 0 else "corrupt" if corrupt else "partly there"
     if state == "partly there" and images is not None and found == len(images) >= (manifest.images or 0):
         state = "complete"
-    advice = _advice(manifest, state, expected, found, len(known), images is None)
+    if lacks:
+        advice = f"liqe data fetch {' '.join(lacks)}"
+    elif made_here and found < (expected or 0):
+        advice = "nothing to get: the pictures are made when they are first used"
+    else:
+        advice = _advice(manifest, state, expected, found, len(known), images is None)
     return Status(manifest.name, state, folder, advice, expected, found, case, len(known), corrupt)
-
-
-def find_pictures(
-    images: Iterable[str], folder: str | os.PathLike, pictures: Sequence[str] = (".",)
-) -> pd.DataFrame:
-    """Where the pictures of a label table are.
-
-    Args:
-        images: paths below `folder`, as labels have them.
-        folder: the data set's folder.
-        pictures: folders in it that are looked in; labels name the first, a picture may lie in another.
-
-    Returns:
-        A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
-        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case) or ``missing``.
-    """
-    files = list_pictures(folder)
-    exact = set(files)
-    lower = {name.lower(): name for name in reversed(files)}
-    first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
-    others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures[1:]]
-    rows = []
-    for image in images:
-        names = [image]
-        if image.startswith(first):
-            names += [other + image.removeprefix(first) for other in others]
-        file = next((name for name in names if name in exact), None)
-        match = "exact"
-        if file is None:
-            file = next((lower[name.lower()] for name in names if name.lower() in lower), None)
-            match = "case" if file else "missing"
-        rows.append((image, file, match))
-    return pd.DataFrame(rows, columns=["image", "file", "match"])
-
-
-def refuse_missing(found: pd.DataFrame, folder: str | os.PathLike) -> None:
-    """Raise when a picture is missing.
-
-    Args:
-        found: from `find_pictures`.
-
-    Raises:
-        PicturesMissingError: with the count and the first five names.
-    """
-    missing = found.loc[found["match"] == "missing", "image"].tolist()
-    if missing:
-        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise PicturesMissingError(
-            f"{folder}: {len(missing)} of {len(found)} pictures named in the labels are not there ({names}); "
-            "unpack the whole archive, or go on with those there are (missing='skip')"
-        )
 
 
 def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Journal:
@@ -167,9 +120,7 @@ def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
 def _advice(manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool) -> str:
     data = "liqe data"
     if state == "absent":
-        if manifest.fields.get("repository") or any(
-            a.get("url") for a in manifest.fields.get("archives", ())
-        ):
+        if manifest.repositories or any(a.get("url") for a in manifest.fields.get("archives", ())):
             return f"{data} fetch {manifest.name}"
         if not manifest.where:
             return "put the pictures in place"

@@ -20,10 +20,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from liqe_core.crops import CropGeometry
+from liqe_core.data.finding import find_pictures, refuse_missing
 from liqe_core.data.labels import as_text
 from liqe_core.data.manifests import Manifest, available, load_manifest
-from liqe_core.data.packs import FORMAT, StoreError, digest, make_packs, plan, write_index
-from liqe_core.data.presence import find_pictures, refuse_missing
+from liqe_core.data.packs import FORMAT, StoreError, digest, make_packs, plan, sizes_of, write_index
 from liqe_core.files import cache_dir, only_one
 from liqe_core.images import read_ahead
 
@@ -37,13 +37,16 @@ class PackedStore:
         folder: where it is.
         name: the data set.
         source: the folder that the pictures came from.
-        resize_to: the geometry that the pixels were shrunk with (see `CropGeometry`).
+        geometry: its ``resize_to`` and ``enlarge_to`` are those that the pixels were made with.
         index: a row a picture, in the order of the label table it was built from: that table's columns,
             ``row`` (the position there), ``file``, ``height`` and ``width`` as stored, and where it lies.
     """
 
     def __init__(self, folder: Path, header: dict, index: pd.DataFrame):
-        self.folder, self.name, self.resize_to = folder, header["name"], header["resize_to"]
+        self.folder, self.name = folder, header["name"]
+        self.geometry = CropGeometry(
+            window=1, resize_to=header["resize_to"], enlarge_to=header.get("enlarge_to", 0)
+        )
         self.source = Path(header["source"])
         self.index = index
         self._packs = header["packs"]
@@ -69,7 +72,7 @@ class PackedStore:
             name: the data set.
             table: its label table; column ``image`` is the path below the data set's folder.
             root: the folder that data sets are in, or the data set's own.
-            geometry: only ``resize_to`` counts; default: the paper's.
+            geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
             folder: where the store goes; default: in the cache, a folder for each source and geometry.
             workers: threads; default: one a core.
             missing: ``error`` when a picture named in the table is not there, or ``skip`` it.
@@ -85,9 +88,10 @@ class PackedStore:
         )
         name = manifest.name if manifest else name
         source = (manifest and manifest.locate(root)) or Path(root)
-        resize_to = (geometry or CropGeometry()).resize_to
+        geometry = geometry or CropGeometry()
         if folder is None:
-            tag = hashlib.sha256(f"{source.resolve()}\n{resize_to}".encode()).hexdigest()[:8]
+            decides = "\n".join(map(str, [source.resolve(), *sizes_of(geometry)]))
+            tag = hashlib.sha256(decides.encode()).hexdigest()[:8]
             folder = cache_dir("store") / f"{name}-{tag}"
         folder = Path(folder)
         with only_one(folder, wait=-1, doing="building"):
@@ -103,9 +107,10 @@ class PackedStore:
             folder.mkdir(parents=True, exist_ok=True)
             for torn in folder.glob(".*.part*"):
                 torn.unlink()  # a killed builder's; the lock says that nobody writes it now
-            packs = plan(table["file"], source, resize_to)
-            make_packs(packs, source, resize_to, folder, workers, progress)
-            header: dict[str, Any] = {"format": FORMAT, "name": name, "resize_to": resize_to}
+            packs = plan(table["file"], source, geometry)
+            make_packs(packs, source, folder, workers, progress, geometry)
+            header: dict[str, Any] = {"format": FORMAT, "name": name, "resize_to": geometry.resize_to}
+            header |= {"enlarge_to": geometry.enlarge_to} if geometry.enlarge_to else {}
             header |= {"source": str(source.resolve()), "packs": [pack["key"] for pack in packs]}
             write_index(folder, header, table)
             keep = {f"pack-{i:05}-{pack['key']}" for i, pack in enumerate(packs)}
@@ -184,7 +189,7 @@ class PackedStore:
     def is_fresh(self) -> bool:
         """Whether every source file is still there with the size and time it was packed with."""
         try:
-            packs = plan(self.index["file"], self.source, self.resize_to)
+            packs = plan(self.index["file"], self.source, self.geometry)
         except OSError:
             return False
         return [pack["key"] for pack in packs] == self._packs

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from liqe_core.data.finding import find_pictures
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import CORRUPT, all_pictures, find_pictures, journal_of, report_path
+from liqe_core.data.presence import CORRUPT, all_pictures, journal_of, report_path
 from liqe_core.files import only_one, write_csv
 from liqe_core.images import PictureError, read_ahead, read_picture
 

@@ -24,8 +24,9 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
-        ValueError: a set is missing, has nothing in a part, or a picture without a score; or the batch is
-            too small for the processes.
+        ValueError: a set is missing, has nothing in a part, or a picture without a score (unless none of
+            the set has one, and all have a scene or a distortion); or the batch is too small for the
+            processes.
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.batch_sizes if name not in by_name]:
@@ -35,10 +36,15 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
         )
     found = [by_name[name] for name in settings.batch_sizes]
     for of in found:
+        table = of.table
+        labelled = table["scenes"].map(bool) | table["distortion"].notna()
+        without_scores = (
+            table["mos"].isna().all() and labelled.all()
+        )  # it teaches scenes or distortions alone
         for part in ("train", "val", "test"):
-            rows = of.table.iloc[of.part(settings.session, part)]
+            rows = table.iloc[of.part(settings.session, part)]
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
-            if unscored:  # the sign of NaN is 0: a pair with it would count as a tie
+            if unscored and not without_scores:  # a pair with one that was left out by mistake would be lost
                 raise ValueError(
                     f"{of.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
                     f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"

@@ -77,6 +77,19 @@ def test_leading_folders_and_junk_are_left_off(tmp_path, make, name):
 
 
 @MAKERS
+def test_only_what_lies_in_the_wanted_folder_is_unpacked(tmp_path, make, name):
+    others = ("set/p.bmp", "set/pictures2/q.bmp", "other/pictures/r.bmp", "set/a/pictures/s.bmp")
+    archive = make(tmp_path / name, FILES | dict.fromkeys(others, b"x"))
+    wanted = {n.removeprefix("set/pictures/"): b for n, b in FILES.items() if n.startswith("set/pictures/")}
+    paths = unpack(archive, tmp_path / "whole", only=("set", "pictures"), progress=False)
+    assert content(tmp_path / "whole") == wanted and len(paths) == len(wanted) == 5
+    unpack(archive, tmp_path / "stripped", strip=1, only=["pictures"], progress=False)
+    assert content(tmp_path / "stripped") == wanted | {"r.bmp": b"x"}
+    assert unpack(archive, tmp_path / "none", only=("set", "nothing"), progress=False) == []
+    assert content(tmp_path / "none") == {}
+
+
+@MAKERS
 @pytest.mark.parametrize(
     "bad",
     [

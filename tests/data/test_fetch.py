@@ -126,6 +126,180 @@ def test_a_clone_without_the_commit_and_a_wrong_way(tmp_path, repository):
         fetch_dataset(manifest, tmp_path / "data", how="carrier pigeon")
 
 
+FIRST = {
+    "data/photos/a.jpg": b"a",
+    "data/photos/below/b.jpg": b"b" * 50,
+    "data/other/no.jpg": b"another folder",
+    "data/photos-more/no.jpg": b"a folder whose name begins the same",
+    "a.jpg": b"not in it",
+}
+SECOND = {"c.jpg": b"c", "e/d.jpg": b"d"}
+BOTH = {
+    "one/a.jpg": b"a",
+    "one/below/b.jpg": b"b" * 50,
+    "two/c.jpg": b"c",
+    "two/e/d.jpg": b"d",
+}
+
+
+@pytest.fixture
+def clones(tmp_path):
+    """Clones of two repositories, the second bare, and a manifest that takes a folder of the first and all of
+    the second."""
+    pinned = []
+    for name, body, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
+        folder = tmp_path / "clones" / "owner" / name
+        for file, content in body.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(content)
+        git(tmp_path, "init", "-q", str(folder))
+        git(folder, "config", "core.autocrlf", "false")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", "pinned")
+        commit = git(folder, "rev-parse", "HEAD")
+        url = f"https://127.0.0.1/owner/{name}"
+        tree = git(folder, "rev-parse", f"HEAD:{path}")
+        of = {"url": url, "commit": commit, "tree": tree, "archive": f"{url}.zip", "into": into}
+        pinned.append(of | ({"path": path} if path else {}))
+    bare = tmp_path / "clones" / "owner" / "second.git"
+    git(tmp_path, "clone", "-q", "--bare", str(bare.with_suffix("")), str(bare))
+    shutil.rmtree(bare.with_suffix(""))
+    manifest = load_manifest("open-scenes")
+    return tmp_path / "clones", dataclasses.replace(manifest, fields={"repository": pinned})
+
+
+def one_of(manifest, **changes):
+    """The manifest with its first repository alone, as an object."""
+    return dataclasses.replace(manifest, fields={"repository": manifest.repositories[0] | changes})
+
+
+@needs_git
+def test_a_set_from_several_repositories(tmp_path, clones):
+    mirror, manifest = clones
+    folder = fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
+    assert folder == tmp_path / "data" / "open-scenes" and content(folder) == BOTH
+    assert sorted(p.name for p in folder.iterdir()) == ["one", "two"], "nothing is left beside them"
+    times = [(folder / name).stat().st_ctime_ns for name in BOTH]
+    fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
+    assert [(folder / name).stat().st_ctime_ns for name in BOTH] == times, "they are there"
+    (folder / "one" / "a.jpg").write_bytes(b"mine")
+    with pytest.raises(FetchError, match=r"open-scenes/one: there already, and not what commit"):
+        fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
+    assert content(folder) == BOTH | {"one/a.jpg": b"mine"}
+
+
+@needs_git
+def test_a_clone_that_is_missing_is_named_and_the_next_call_goes_on(tmp_path, clones):
+    mirror, manifest = clones
+    second = mirror / "owner" / "second.git"
+    second.rename(tmp_path / "away")
+    with pytest.raises(FetchError, match=r"owner/second: no such clone.*https://127.0.0.1/owner/second"):
+        fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
+    (tmp_path / "away").rename(second)
+    assert content(fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)) == BOTH
+
+
+@needs_git
+def test_archives_of_several_repositories_as_a_web_server_makes_them(tmp_path, clones):
+    _, manifest = clones
+    files = {
+        f"{name}.zip": archive_of(tmp_path / f"{name}.zip", body, f"{name}-0123/").read_bytes()
+        for name, body in (("first", FIRST), ("second", SECOND))
+    }
+    with serving(files) as server:
+        first, second = manifest.repositories
+        pinned = [
+            first | {"archive": server.url + "first.zip"},
+            second | {"archive": server.url + "second.zip"},
+        ]
+        manifest = dataclasses.replace(manifest, fields={"repository": pinned})
+        assert content(fetch_dataset(manifest, tmp_path / "data", progress=False)) == BOTH
+        assert len(server.asked) == 2
+
+
+def made_by_git(clone, archive, *what):
+    git(clone, "archive", "-o", str(archive), "HEAD", *what)
+    return archive
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda clone, tmp: clone,
+        lambda clone, tmp: made_by_git(clone, tmp / "part.tar", "data/photos"),
+        lambda clone, tmp: made_by_git(clone, tmp / "part.zip", "data/photos"),
+        lambda clone, tmp: made_by_git(clone, tmp / "all.tar.gz"),
+        lambda clone, tmp: archive_of(tmp / "web.zip", FIRST, "first-0123/"),
+        lambda clone, tmp: archive_of(tmp / "web.zip", FIRST, "data-0123/"),
+    ],
+    ids=["clone", "git archive PATH", "the same as zip", "git archive", "web", "web, named as the folder"],
+)
+def test_only_the_folder_of_the_repository_is_taken(tmp_path, clones, way):
+    mirror, manifest = clones
+    source = way(mirror / "owner" / "first", tmp_path)
+    folder = fetch_dataset(one_of(manifest), tmp_path / "data", mirror=source, progress=False)
+    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
+    assert source.exists(), "what was the user's own stays"
+
+
+@needs_git
+def test_git_fetches_the_folder_alone(tmp_path, clones):
+    mirror, manifest = clones
+    url = f"file://{mirror / 'owner' / 'first'}"
+    folder = fetch_dataset(one_of(manifest), tmp_path / "data", "git", url, progress=False)
+    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data/photos/a.jpg": None},
+        {"data/photos/a.jpg": b"b"},
+        {"data/photos/below/b.jpg": b"b" * 49},
+        {"data/photos/more.jpg": b"more"},
+        {"data/photos/a.jpg": None, "data/photos/below/b.jpg": None},
+    ],
+    ids=["missing", "changed", "truncated", "one more", "no such folder"],
+)
+def test_a_folder_that_is_not_the_commits_is_refused_and_fetched_again(tmp_path, clones, change):
+    _, manifest = clones
+    wrong = {name: body for name, body in (FIRST | change).items() if body is not None}
+    mine = archive_of(tmp_path / "mine.zip", wrong, "first-0123/")
+    commit = manifest.repositories[0]["commit"][:7]
+    with pytest.raises(FetchError, match=f"mine.zip: not the content of commit {commit}"):
+        fetch_dataset(one_of(manifest), tmp_path / "data", mirror=mine, progress=False)
+    assert mine.is_file() and list((tmp_path / "data" / "open-scenes").iterdir()) == []
+    with serving({"first.zip": mine.read_bytes()}) as server:
+        online = one_of(manifest, archive=server.url + "first.zip")
+        with pytest.raises(FetchError, match=rf"open-scenes-.*\.zip: not the content of commit {commit}"):
+            fetch_dataset(online, tmp_path / "data", progress=False)
+        server.files["/first.zip"] = archive_of(tmp_path / "good.zip", FIRST, "first-0123/").read_bytes()
+        folder = fetch_dataset(online, tmp_path / "data", progress=False)
+    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
+
+
+@needs_git
+def test_what_is_outside_of_the_folder_does_not_matter(tmp_path, clones):
+    _, manifest = clones
+    mine = archive_of(tmp_path / "mine.zip", FIRST | {"data/other/no.jpg": b"changed"}, "first-0123/")
+    folder = fetch_dataset(one_of(manifest), tmp_path / "data", mirror=mine, progress=False)
+    assert len(content(folder)) == 2
+
+
+@needs_git
+def test_a_clone_without_the_folder_and_an_archive_cut_short(tmp_path, clones):
+    mirror, manifest = clones
+    clone = mirror / "owner" / "first"
+    with pytest.raises(FetchError, match=r"owner/first: git archive: .*data/photographs"):
+        fetch_dataset(one_of(manifest, path="data/photographs"), tmp_path / "d", mirror=clone, progress=False)
+    whole = made_by_git(clone, tmp_path / "cut.tar.gz", "data/photos").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FetchError, match=r"cut.tar.gz: no archive, or damaged or cut short"):
+        fetch_dataset(one_of(manifest), tmp_path / "d", mirror=tmp_path / "cut.tar.gz", progress=False)
+
+
 @needs_git
 def test_git_tree_is_gits(tmp_path):
     # Names that sort differently as files and as folders.

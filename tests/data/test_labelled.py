@@ -4,8 +4,8 @@ import torch
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
 
 from liqe_core.crops import CropGeometry
+from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labelled import packed_set, targets
-from liqe_core.data.presence import PicturesMissingError
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.step import train_step
 

@@ -3,7 +3,15 @@ import time
 
 import pandas as pd
 import pytest
-from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+from support.data import (
+    MIRROR,
+    SAMPLES,
+    distorted_set,
+    needs_mirror,
+    needs_samples,
+    own_set,
+    write_picture,
+)
 
 from liqe_core.data.labels import COLUMNS, load_labels, read_labels, summary
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest, manifest_dir
@@ -254,6 +262,118 @@ def test_ones_own_csv_with_everything(tmp_path):
         )
         with pytest.raises(LabelError, match=f"line 2: {says}"):
             read_labels(manifest)
+
+
+def test_a_suffix_is_put_after_the_names(tmp_path):
+    labels = "{form: csv, file: scores.csv, image: file_name, suffix: .png}"
+    manifest = own_set(tmp_path, labels=labels)
+    (tmp_path / "photographs" / "scores.csv").write_text("file_name,opinion\np000,2\na.b/p001.v2,3\n")
+    assert list(read_labels(manifest)["image"]) == ["p000.png", "a.b/p001.v2.png"]
+    hevc = tmp_path / "hevc"
+    hevc.mkdir()
+    (hevc / "mos_ci.csv").write_text("image_name,mos,ci,std\nA.mov_1frame_crf_03_height_0864,3.1,0.7,0.8\n")
+    row = read_labels("hevc", root=tmp_path).iloc[0]
+    assert (row.image, row.mos) == ("images/A.mov_1frame_crf_03_height_0864.png", 3.1)
+    assert row.reference == "a.mov_1frame"
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """A set of two classes that are folders, one that is a picture, and one without a word."""
+    for name in (
+        "sun/lake/b.jpg",
+        "sun/lake/a.jpg",
+        "sun/garden/c.jpg",
+        "net/n1_cat.JPEG",
+        "net/n2_gas.JPEG",
+    ):
+        write_picture(tmp_path / "mine" / name)
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: Scenes\nfolder: mine\nlabels: {form: classes, file: classes.csv}\nhome: https://example.org\n"
+    )
+
+    def read(**words):
+        lines = {
+            "sun/lake": "landscape",
+            "sun/garden": "landscape;plant",
+            "net/n1_cat.JPEG": "animal",
+            "net/n2_gas.JPEG": "",
+        } | words
+        rows = [f"{name},{scenes}\n" for name, scenes in lines.items() if scenes is not None]
+        (tmp_path / "classes.csv").write_text("class,scenes\n" + "".join(rows))
+        return read_labels(path)
+
+    return read
+
+
+def test_pictures_of_classes_have_the_words_of_their_class(classes):
+    table = classes()
+    assert dict(zip(table["image"], table["scenes"], strict=True)) == {
+        "net/n1_cat.JPEG": ("animal",),
+        "sun/garden/c.jpg": ("landscape", "plant"),
+        "sun/lake/a.jpg": ("landscape",),
+        "sun/lake/b.jpg": ("landscape",),
+    }, "no word is forced on the picture that none fits"
+    assert tuple(table.columns) == COLUMNS and set(table["dataset"]) == {"mine"}
+    assert table["mos"].isna().all() and table["distortion"].isna().all()
+    words = classes(**{"sun/lake": "", "sun/garden": None, "sun/garden/c.jpg": "plant"})
+    assert list(words["image"]) == ["net/n1_cat.JPEG", "sun/garden/c.jpg"], "a word for a single picture"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"net/n2_gas.JPEG": "gas"}, r"classes.csv, line 5: unknown scene gas; known: animal"),
+        ({"sun/lake": "landscape;moon"}, r"classes.csv, line 2: unknown scene moon;"),
+        ({"sun/night": "night"}, r"classes.csv, line 6: no picture of class 'sun/night' in .*mine \(1 such"),
+        ({"sun": "night"}, r"classes.csv, line 6: no picture of class 'sun' in "),
+        ({"sun/lake": None}, r"classes.csv: no class of 'sun/lake/a.jpg' \(2 such pictures"),
+        ({"net/n2_gas.JPEG": None}, r"classes.csv: no class of 'net/n2_gas.JPEG' \(1 such"),
+        ({"": "plant"}, r"classes.csv, line 6: no image name"),
+    ],
+)
+def test_a_list_of_classes_that_does_not_match_is_refused(classes, words, says):
+    with pytest.raises(LabelError, match=says):
+        classes(**words)
+
+
+def test_classes_without_pictures_or_columns_are_told(classes, tmp_path):
+    classes()
+    (tmp_path / "classes.csv").write_text("class,words\nsun/lake,landscape\n")
+    with pytest.raises(LabelError, match=r"classes.csv, line 1: no column 'scenes'"):
+        read_labels(tmp_path / "mine.yaml")
+    (tmp_path / "classes.csv").write_text("class,scenes\nsun/lake,landscape\nsun/lake,plant\n")
+    with pytest.raises(LabelError, match=r"line 3: .*'sun/lake' was already on line 2"):
+        read_labels(tmp_path / "mine.yaml")
+    shutil.rmtree(tmp_path / "mine")
+    with pytest.raises(LabelError, match=r"mine: no pictures; get the data set from https://example\.org"):
+        classes()
+
+
+def test_photographs_to_distort_that_are_not_there_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path / "elsewhere"))
+    manifest = distorted_set(tmp_path, photographs=2, best=1)
+    assert len(read_labels(manifest)) == 75
+    (tmp_path / "BIQ2021").rename(tmp_path / "away")
+    with pytest.raises(LabelError, match=r"photographs that are not there: liqe data fetch biq2021$"):
+        read_labels(manifest)
+    shutil.rmtree(manifest.folder() / "photographs")
+    with pytest.raises(LabelError, match=r"liqe data fetch made biq2021$"):
+        read_labels(manifest)
+    (tmp_path / "away").rename(tmp_path / "BIQ2021")
+    with pytest.raises(LabelError, match=r"liqe data fetch made$"):
+        read_labels(manifest)
+
+
+def test_the_best_are_the_best_where_a_low_score_is_a_good_one(tmp_path, monkeypatch):
+    distorted_set(tmp_path, photographs=1, best=1)
+    manifests = tmp_path / "manifests"
+    shutil.copytree(manifest_dir(), manifests)
+    text = (manifests / "biq2021.yaml").read_text()
+    (manifests / "biq2021.yaml").write_text(text.replace("direction: higher", "direction: lower"))
+    monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
+    assert set(read_labels(tmp_path / "made.yaml")["reference"]) == {"part/0.png", "Images/p00.jpg"}
 
 
 def test_a_manifest_without_labels_is_told(tmp_path):

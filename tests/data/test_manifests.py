@@ -1,7 +1,13 @@
+import json
+from itertools import chain
+
 import pytest
 from support.data import own_set
+from timm.data import ImageNetInfo
 
 from liqe_core.data.manifests import ManifestError, available, load_manifest
+from liqe_core.data.tables import read_table
+from liqe_core.prompts import SCENES
 
 PUBLISHED = {  # the counts that the sets' papers give
     "live": 779,
@@ -16,6 +22,7 @@ PUBLISHED = {  # the counts that the sets' papers give
     "flive": 39810,
     "agiqa3k": 2982,
     "biq2021": 12000,
+    "hevc": 371,
 }
 
 
@@ -26,6 +33,41 @@ def test_every_published_set_has_a_manifest_that_passes_the_schema():
         manifest = load_manifest(name)
         assert manifest.name == name and manifest.title
         assert manifest.images == PUBLISHED.get(name, manifest.images)
+
+
+def test_sets_of_public_repositories_are_pinned():
+    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4}
+    counts = {name: len(load_manifest(name).repositories) for name in available()}
+    assert {name: count for name, count in counts.items() if count} == several
+    for name in several:
+        manifest = load_manifest(name)
+        assert manifest.access == "open" and manifest.where
+        for pinned in manifest.repositories:
+            assert pinned["archive"] == f"{pinned['url']}/archive/{pinned['commit']}.zip"
+        into = [pinned.get("into", "") for pinned in manifest.repositories]
+        assert len(set(into)) == len(into) and (len(into) == 1 or all(into)), "each in a folder of its own"
+
+
+def test_open_distorted_is_as_large_as_its_photographs_make_it():
+    ours, kadid = load_manifest("open-distorted"), load_manifest("kadid10k")
+    assert ours.images == 25 * ours.references == 25 * (500 + ours.labels["best"])
+    assert load_manifest(ours.labels["best_of"]).score is not None
+    assert (ours.score.low, ours.score.high) == (kadid.score.low, kadid.score.high), "whose opinions it has"
+    (pinned,) = ours.repositories
+    assert pinned["into"] == ours.labels["photographs"] != ours.pictures[0]
+
+
+def test_every_class_of_open_scenes_is_there_once_with_the_papers_words():
+    manifest = load_manifest("open-scenes")
+    table = read_table(manifest.path.parent / manifest.labels["file"])
+    assert list(table.columns) == ["class", "scenes"] and table["class"].is_unique
+    words = [tuple(filter(None, text.split(";"))) for text in table["scenes"]]
+    assert set(chain.from_iterable(words)) <= set(SCENES) and all(len(set(w)) == len(w) for w in words)
+    folders = {pinned["into"] for pinned in manifest.repositories}
+    assert set(table["class"].str.split("/").str[0]) == folders
+    of_imagenet = table["class"].str.extract(r"^imagenet/(n\d{8})_[^/]+\.JPEG$")[0].dropna()
+    assert sorted(of_imagenet) == sorted(ImageNetInfo().label_names()), "all thousand of them"
+    assert len(of_imagenet) == table["class"].str.startswith("imagenet/").sum()
 
 
 @pytest.mark.parametrize("name", ["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"])
@@ -74,6 +116,66 @@ def test_a_wrong_field_is_named_with_its_line(tmp_path, field, value, line, says
         own_set(tmp_path, **{field: value})
     assert "holiday.yaml" in str(error.value)
     assert f"line {line}, " in str(error.value) and says in str(error.value)
+
+
+def write(folder, **fields):
+    text = {"title": "t", "folder": "f"} | fields
+    path = folder / "set.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in text.items()))
+    return path
+
+
+WITH_SCORES = {
+    "csv": "{form: csv, file: a.csv, image: name}",
+    "spaq": "{form: spaq, file: a.xlsx, image: name}",
+    "biq2021": "{form: biq2021, train: a.csv, test: b.csv, image: name}",
+    "liqe": "{form: liqe, prefix: a}",
+}
+
+
+@pytest.mark.parametrize("form", WITH_SCORES)
+def test_a_form_with_scores_needs_the_score(tmp_path, form):
+    labels = WITH_SCORES[form]
+    with pytest.raises(ManifestError, match=f"line 3, labels: form '{form}' needs the field `score`"):
+        load_manifest(write(tmp_path, labels=labels))
+    assert load_manifest(write(tmp_path, labels=labels, score="{column: mos, range: [0, 1]}")).score.high == 1
+
+
+def test_a_form_without_scores_needs_none_but_its_own_fields(tmp_path):
+    assert load_manifest(write(tmp_path, labels="{form: classes, file: a.csv}")).score is None
+    made = "{form: distorted, photographs: p, best_of: biq2021, best: 3}"
+    assert load_manifest(write(tmp_path, labels=made)).score is None
+    with pytest.raises(ManifestError, match="line 3, labels: form 'classes' needs 'file'"):
+        load_manifest(write(tmp_path, labels="{form: classes}"))
+    for lacking in ("photographs: p, ", "best_of: biq2021, ", ", best: 3"):
+        name = lacking.strip(", ").partition(":")[0]
+        with pytest.raises(ManifestError, match=f"line 3, labels: form 'distorted' needs '{name}'"):
+            load_manifest(write(tmp_path, labels=made.replace(lacking, "")))
+
+
+PINNED = {"url": "https://a.org/b/c", "commit": "0" * 40, "tree": "1" * 40, "path": "d/e", "into": "f"}
+
+
+@pytest.mark.parametrize(
+    ("repository", "says"),
+    [
+        (PINNED | {"commit": "main"}, "is not valid"),
+        ([PINNED, PINNED | {"url": "http://a.org/b/c"}], "is not valid"),
+        ([], "is not valid"),
+        ({k: v for k, v in PINNED.items() if k != "tree"}, "is not valid"),
+        (PINNED | {"folder": "g"}, "is not valid"),
+    ],
+)
+def test_a_repository_is_an_object_or_a_list_of_them(tmp_path, repository, says):
+    def load(repository):
+        given = json.dumps(repository)
+        return load_manifest(write(tmp_path, labels="{form: classes, file: a.csv}", repository=given))
+
+    assert load(PINNED).repositories == (PINNED,)
+    assert load([PINNED, PINNED]).repositories == (PINNED, PINNED)
+    assert own_set(tmp_path).repositories == ()
+    with pytest.raises(ManifestError, match=rf"line 4, repository: .*{says}"):
+        load(repository)
 
 
 def test_distortion_counts_must_sum_to_the_images(tmp_path):

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -13,10 +15,11 @@ from torchvision.transforms import Resize
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data import packs
+from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labels import COLUMNS, read_labels
 from liqe_core.data.packs import StoreError
-from liqe_core.data.presence import PicturesMissingError
 from liqe_core.data.store import PackedStore
+from liqe_core.files import json_sha256
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +92,61 @@ def test_large_pictures_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, 
     )
     assert unshrunk[0].shape == (height, width, 3), "another geometry, another pack"
     assert len(list((tmp_path / "store").glob("pack-*.bin"))) == 1, "the old one is gone"
+
+
+ENLARGED = CropGeometry(window=32, enlarge_to=96)
+
+
+def test_small_pictures_are_enlarged_as_torchvision_enlarges_them(holiday):
+    manifest, table = holiday
+    store = build(manifest, table, geometry=ENLARGED)
+    assert (store.geometry.resize_to, store.geometry.enlarge_to) == (768, 96)
+    for i, image in enumerate(table["image"]):
+        enlarged = np.asarray(Resize(96)(Image.open(manifest.folder() / image)))
+        assert enlarged.shape == (96, 128, 3)
+        np.testing.assert_array_equal(store[i], enlarged)
+    assert store.verify(progress=False) == [] and store.is_fresh()
+    again = PackedStore.open(store.folder)
+    assert again.geometry == store.geometry and again.is_fresh()
+
+
+def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
+    manifest, table = holiday
+    geometries = [CropGeometry(), ENLARGED, CropGeometry(enlarge_to=97), CropGeometry(resize_to=None)]
+    stores = [build(manifest, table, geometry=g) for g in geometries]
+    assert len({store.folder for store in stores}) == 4
+    packs_of = [{p.name for p in store.folder.glob("pack-*")} for store in stores]
+    assert all(len(names) == 6 for names in packs_of) and len(set.union(*packs_of)) == 24
+    assert [store[0].shape[0] for store in stores] == [48, 96, 97, 48]
+    monkeypatch.setattr(packs, "read_picture", lambda path: pytest.fail(f"{path} was read again"))
+    for geometry, store in zip(geometries, stores, strict=True):
+        assert build(manifest, table, geometry=geometry).folder == store.folder
+    other_window = CropGeometry(window=48, enlarge_to=96)
+    assert build(manifest, table, geometry=other_window).folder == stores[1].folder, "it decides no pixel"
+
+
+def test_another_geometry_in_the_same_folder_makes_every_pack_anew(holiday, tmp_path):
+    manifest, table = holiday
+    small = build(manifest, table, folder=tmp_path / "store")
+    before = {p.name for p in small.folder.glob("pack-*")}
+    large = build(manifest, table, folder=tmp_path / "store", geometry=ENLARGED)
+    assert large[0].shape == (96, 128, 3)
+    assert not before & {p.name for p in large.folder.glob("pack-*")}
+
+
+def test_a_store_from_before_pictures_were_enlarged_is_found_and_opened(holiday):
+    manifest, table = holiday
+    store = build(manifest, table)
+    # The names of the folder and of its packs, as they have always been made.
+    tag = hashlib.sha256(f"{manifest.folder().resolve()}\n768".encode()).hexdigest()[:8]
+    assert store.folder.name == f"holiday-{tag}"
+    stats = [(name, (manifest.folder() / name).stat()) for name in table["image"][:4]]
+    facts = [packs.FORMAT, 768, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
+    assert (store.folder / f"pack-00000-{json_sha256(facts)[:16]}.bin").is_file()
+    content = json.loads((store.folder / "index.json").read_text())
+    assert content["resize_to"] == 768 and "enlarge_to" not in content
+    opened = PackedStore.open(store.folder)
+    assert opened.geometry.enlarge_to == 0 and opened.is_fresh()
 
 
 def test_only_what_changed_is_made_again(holiday):

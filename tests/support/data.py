@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_core.data.manifests import load_manifest
+from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.files import CHECKOUT
 
 SHARED = Path(os.environ.get("LIQE_SHARED") or CHECKOUT.parent / "shared")
@@ -43,4 +43,29 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
     } | fields
     path = folder / "holiday.yaml"
     path.write_text("".join(f"{key}: {value}\n" for key, value in manifest.items()))
+    return load_manifest(path)
+
+
+def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
+    """A data set that is made here: its manifest, photographs of its own, and beside it a small BIQ2021.
+
+    Of the pictures p00, p01, ... of BIQ2021 each is better than the one before; the last is a test picture.
+    """
+    for i in range(photographs):
+        write_picture(folder / "made" / "photographs" / f"part/{i}.png", 72, 64, seed=i)
+    biq = folder / "BIQ2021"
+    for i in range(scored):
+        write_picture(biq / "Images" / f"p{i:02}.jpg", 64, 72, seed=100 + i)
+    rows = [f"p{i:02}.jpg,{i / 10}\n" for i in range(scored)]
+    (biq / "Train (Images and MOS).csv").write_text("Image Name,MOS\n" + "".join(rows[:-1]))
+    (biq / "Test (Images and MOS).csv").write_text("Image Name,MOS\n" + rows[-1])
+    path = folder / "made.yaml"
+    path.write_text(
+        "title: Photographs distorted here\n"
+        "folder: made\n"
+        "pictures: pictures\n"
+        f"labels: {{form: distorted, photographs: photographs, best_of: biq2021, best: {best}}}\n"
+        "score: {column: opinions, range: [1, 5]}\n"
+        f"images: {25 * (photographs + best)}\n"
+    )
     return load_manifest(path)

@@ -1,0 +1,65 @@
+"""From the names in a label table to files on a disk, without opening one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from liqe_core.images import list_pictures
+
+
+class PicturesMissingError(FileNotFoundError):
+    """Pictures that the labels name are not there; the message counts them and names the first five."""
+
+
+def find_pictures(
+    images: Iterable[str], folder: str | os.PathLike, pictures: Sequence[str] = (".",)
+) -> pd.DataFrame:
+    """Where the pictures of a label table are.
+
+    Args:
+        images: paths below `folder`, as labels have them.
+        folder: the data set's folder.
+        pictures: folders in it that are looked in; labels name the first, a picture may lie in another.
+
+    Returns:
+        A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
+        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case) or ``missing``.
+    """
+    files = list_pictures(folder)
+    exact = set(files)
+    lower = {name.lower(): name for name in reversed(files)}
+    first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
+    others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures[1:]]
+    rows = []
+    for image in images:
+        names = [image]
+        if image.startswith(first):
+            names += [other + image.removeprefix(first) for other in others]
+        file = next((name for name in names if name in exact), None)
+        match = "exact"
+        if file is None:
+            file = next((lower[name.lower()] for name in names if name.lower() in lower), None)
+            match = "case" if file else "missing"
+        rows.append((image, file, match))
+    return pd.DataFrame(rows, columns=["image", "file", "match"])
+
+
+def refuse_missing(found: pd.DataFrame, folder: str | os.PathLike) -> None:
+    """Raise when a picture is missing.
+
+    Args:
+        found: from `find_pictures`.
+
+    Raises:
+        PicturesMissingError: with the count and the first five names.
+    """
+    missing = found.loc[found["match"] == "missing", "image"].tolist()
+    if missing:
+        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise PicturesMissingError(
+            f"{folder}: {len(missing)} of {len(found)} pictures named in the labels are not there ({names}); "
+            "unpack the whole archive, or go on with those there are (missing='skip')"
+        )

@@ -1,0 +1,209 @@
+"""Photographs distorted here: what the table says of them; that their pictures are made once, and whole."""
+
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from support.data import distorted_set
+
+from liqe_core.data import distorted, distortions
+from liqe_core.data.distorted import best_scored, make, make_missing, table_of
+from liqe_core.data.finding import PicturesMissingError
+from liqe_core.data.labelled import packed_set
+from liqe_core.data.labels import read_labels
+from liqe_core.data.photographs import read_manifest
+from liqe_core.data.released_labels import DISTORTION_GROUPS
+from liqe_core.data.splits import SESSION_COLUMNS, with_validation
+from liqe_core.images import PictureError, list_pictures, read_picture
+
+PHOTOGRAPHS = [f"test/{i}.jpg" for i in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Nothing of this machine's own data sets is seen."""
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path / "elsewhere"))
+
+
+@pytest.fixture
+def scored():
+    """Labels of forty scored pictures with a public split: p00 the best, every fifth a test picture."""
+    names = [f"Images/p{i:02}.jpg" for i in range(40)]
+    parts = ["test" if i % 5 == 0 else "train" for i in range(40)]
+    mos = np.linspace(1, 0, 40)
+    return pd.DataFrame({"image": names, "mos": mos, "reference": None, "session_1": parts})
+
+
+def numbers(table):
+    """(distortion, level) of each picture, from its name."""
+    return [tuple(map(int, Path(image).stem.rsplit("_", 2)[1:])) for image in table["image"]]
+
+
+def test_each_photograph_has_every_distortion_once_and_every_level_five_times(scored):
+    table = table_of(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    assert len(table) == 25 * 25 and table["image"].is_unique
+    orders = set()
+    for _, rows in table.groupby("reference"):
+        kinds, levels = zip(*numbers(rows), strict=True)
+        assert kinds == tuple(range(1, 26))
+        assert sorted(levels) == sorted([1, 2, 3, 4, 5] * 5)
+        orders.add(levels)
+    assert len(orders) == 25, "the levels are drawn anew for each photograph"
+    again = table_of(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
+    first = table[table["reference"] == PHOTOGRAPHS[7]]
+    assert list(again["image"]) == list(first["image"]), "and do not depend on the others"
+
+
+def test_a_row_says_what_its_name_says(scored):
+    table = table_of(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    assert table["image"][0].startswith("pictures/test-0_01_0")
+    opinions = read_manifest()["opinions"]["mean"]
+    for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
+        assert mos == opinions[kind][level - 1] and name == distortions.find(kind).label
+    assert set(table["distortion"]) <= set(DISTORTION_GROUPS) and table["mos"].between(1, 5).all()
+
+
+def test_pictures_of_one_photograph_are_in_one_part(scored):
+    table = table_of(PHOTOGRAPHS, best_scored(scored, 0), "pictures")
+    for session in SESSION_COLUMNS:
+        parts = table.groupby("reference")[session].agg(set)
+        assert parts.map(len).eq(1).all()
+        assert parts.map(min).value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
+
+
+def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(scored):
+    best = best_scored(scored, 10)
+    public = scored.loc[scored["session_1"] == "train", "image"].tolist()
+    assert best["image"].tolist() == public[:10], "the best-scored, and none of the public test part"
+    table = table_of(PHOTOGRAPHS, best, "pictures")
+    theirs = with_validation(scored).set_index("image")  # as a training on that set has it
+    held = 0
+    for session in SESSION_COLUMNS:
+        parts = table[table["reference"].isin(best["image"])].groupby("reference")[session].agg(list)
+        for name, of_photograph in parts.items():
+            assert len(of_photograph) == 25
+            if theirs.loc[name, session] == "train":
+                assert set(of_photograph) == {"train"}
+            else:
+                assert pd.isna(of_photograph).all(), "in no part"
+                held += 1
+    assert 0 < held < 100, "else nothing was looked at"
+
+
+def test_photographs_whose_pictures_would_have_one_name_are_refused(scored):
+    with pytest.raises(ValueError, match=r"'a/b.jpg' and 'a-b.png' would have the same names"):
+        table_of(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "pictures")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """The manifest of a small set, its labels, and its folder with every picture made."""
+    manifest = distorted_set(tmp_path, photographs=1, best=1)
+    table = read_labels(manifest)
+    make_missing(manifest, table, progress=False)
+    return manifest, table, manifest.folder()
+
+
+def content(folder):
+    return {name: (folder / name).read_bytes() for name in list_pictures(folder)}
+
+
+def test_the_labels_are_tidy_before_any_picture_is_made(tmp_path):
+    manifest = distorted_set(tmp_path)
+    table = read_labels(manifest)
+    assert len(table) == manifest.images == 125 and not (manifest.folder() / "pictures").exists()
+    assert set(table["reference"]) == {"part/0.png", "part/1.png", "part/2.png"} | {
+        "Images/p03.jpg",  # the best of the public training part; p05 is better and in the test part
+        "Images/p04.jpg",
+    }
+    assert table["distortion_group"].notna().all() and not table["scenes"].map(len).any()
+
+
+def test_pictures_are_the_distortions_that_their_names_say(made):
+    _, table, folder = made
+    clean = {
+        "part/0.png": np.asarray(read_picture(folder / "photographs/part/0.png")),
+        "Images/p04.jpg": np.asarray(read_picture(folder.parent / "BIQ2021/Images/p04.jpg")),
+    }
+    for i in (0, 9, 24, 25, 40):
+        image, (kind, level) = table["image"][i], numbers(table)[i]
+        expected = distortions.distort(clean[table["reference"][i]], kind, level, zlib.crc32(image.encode()))
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / image)), expected)
+    assert set(list_pictures(folder / "pictures")) == {Path(image).name for image in table["image"]}
+
+
+def test_a_second_call_makes_nothing(made, monkeypatch):
+    manifest, table, folder = made
+    times = {name: (folder / name).stat().st_ctime_ns for name in table["image"]}
+    monkeypatch.setattr(distorted, "read_picture", lambda path: pytest.fail(f"{path} was read"))
+    make_missing(manifest, table, progress=False)
+    assert {name: (folder / name).stat().st_ctime_ns for name in table["image"]} == times
+
+
+def test_a_missing_picture_is_made_again_with_the_same_bytes(made):
+    manifest, table, folder = made
+    before = content(folder)
+    gone = [table["image"][i] for i in (4, 11, 30)]  # among them such as have noise in them
+    kept = {name: (folder / name).stat().st_ctime_ns for name in table["image"] if name not in gone}
+    for name in gone:
+        (folder / name).unlink()
+    make_missing(manifest, table, progress=False)
+    assert content(folder) == before
+    assert {name: (folder / name).stat().st_ctime_ns for name in kept} == kept
+
+
+def test_a_picture_is_there_whole_or_not_at_all(made, monkeypatch):
+    manifest, table, folder = made
+    before = content(folder)
+    shutil.rmtree(folder / "pictures")
+    save, seen = Image.Image.save, []
+
+    def torn(image, path, *arguments, **options):
+        save(image, path, *arguments, **options)
+        seen.append(path)
+        if len(seen) == 4:
+            Path(path).write_bytes(Path(path).read_bytes()[:100])
+            raise OSError("pulled the plug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", torn)
+        with pytest.raises(OSError, match="pulled the plug"):
+            make(table[:25], folder, lambda name: folder / "photographs" / name, progress=False)
+    there = {n: b for n, b in content(folder).items() if n.startswith("pictures/")}
+    assert len(there) == 3 and there.items() <= before.items()
+    make_missing(manifest, table, progress=False)
+    assert content(folder) == before
+
+
+def test_a_photograph_that_is_missing_or_no_picture_is_named(tmp_path):
+    manifest = distorted_set(tmp_path, photographs=2)
+    table = read_labels(manifest)
+    own = manifest.folder() / "photographs/part/1.png"
+    theirs = tmp_path / "BIQ2021/Images/p04.jpg"
+    for path, name in ((own, "part/1.png"), (theirs, "Images/p04.jpg")):
+        body = path.read_bytes()
+        path.unlink()
+        with pytest.raises(PicturesMissingError, match=name):
+            make_missing(manifest, table, progress=False)
+        path.write_bytes(body[: len(body) // 2])
+        with pytest.raises(PictureError, match=str(path)):
+            make_missing(manifest, table, progress=False)
+        Image.new("RGB", (200, 63)).save(path)
+        with pytest.raises(PictureError, match=rf"{path}: under 64 pixels on a side"):
+            make_missing(manifest, table, progress=False)
+        path.write_bytes(body)
+        shutil.rmtree(manifest.folder() / "pictures", ignore_errors=True)
+
+
+def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
+    manifest = distorted_set(tmp_path, photographs=1, best=1)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "BIQ2021").rename(tmp_path / "elsewhere" / "BIQ2021")
+    of = packed_set(manifest, root=tmp_path, progress=False)
+    assert len(of) == 50 and of.table["image"].tolist() == read_labels(manifest)["image"].tolist()
+    assert of.pictures[0].shape == (64, 72, 3) and of.pictures[49].shape == (72, 64, 3)
