@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from os import PathLike
@@ -22,11 +23,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from liqe_core import towers
+from liqe_core.crops import CLIP_STATISTICS, Statistics
 from liqe_core.files import atomic_path
 from liqe_core.towers import Architecture, Clip
 
 #: The key of our header in a safetensors file, and the version of what is in it.
 HEADER, VERSION = "liqe_core", 1
+
+#: Weights that come with the package, by the name that stands for their file.
+PACKAGED = {"liqe-tiny": Path(__file__).parent / "weights" / "liqe-tiny.safetensors"}
 
 #: Entries that OpenAI's archives carry beside the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -46,6 +51,7 @@ class Checkpoint:
         kind: ``liqe_core``, ``public``, ``public training`` or ``pyiqa``.
         grid: arguments of `PromptGrid`, where the file says.
         geometry: arguments of `CropGeometry`, where the file says.
+        statistics: what the crops are scaled by, where the file says; else they are CLIP's.
         recipe: how the weights were trained, where the file says.
     """
 
@@ -54,6 +60,7 @@ class Checkpoint:
     kind: str
     grid: dict[str, Any] | None = None
     geometry: dict[str, Any] | None = None
+    statistics: Statistics = CLIP_STATISTICS
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -61,6 +68,7 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     """Read any of the four kinds. Half-precision weights come back as float32.
 
     Args:
+        path: a file, or a name from `PACKAGED`, where no file is called so.
         architecture: open_clip's name or configuration, for a file that does not say it. By default the sizes
             are read off the shapes, with attention heads 64 wide and QuickGELU, as in all of OpenAI's models.
 
@@ -70,8 +78,11 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     """
     path = Path(path)
     if not path.is_file():
+        path = PACKAGED.get(str(path), path)
+    if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise CheckpointError(f"{path}: {what}; check the path")
+        names = ", ".join(PACKAGED)
+        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
@@ -99,7 +110,19 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     except towers.ArchitectureError as error:
         raise CheckpointError(f"{path}: {error}") from None
     known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
+    if "statistics" in header:
+        known["statistics"] = _statistics(path, header["statistics"])
     return Checkpoint(state_dict, dict(architecture), kind, **known)
+
+
+def _statistics(path: Path, given: object) -> Statistics:
+    try:
+        mean, std = (tuple(map(float, each)) for each in given)  # type: ignore[attr-defined]
+        if len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0:
+            return Statistics(mean, std)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CheckpointError(f"{path}: statistics are {given!r}, expected three means and three deviations")
 
 
 def read_recipe(path: str | PathLike[str]) -> dict[str, Any]:
@@ -220,7 +243,9 @@ def write_checkpoint(
     architecture: Architecture,
     grid: Mapping[str, Any],
     geometry: Mapping[str, Any],
+    statistics: Statistics = CLIP_STATISTICS,
     recipe: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
 
@@ -228,15 +253,21 @@ def write_checkpoint(
         path: the file; replaced atomically.
         architecture: open_clip's configuration.
         grid, geometry: as `PromptGrid(**grid)` and `CropGeometry(**geometry)` take them.
+        statistics: what the crops are scaled by.
         recipe: anything JSON can hold about how the weights came to be.
+        dtype: what floating-point weights are rounded to; None: kept.
     """
     header = {
         "version": VERSION,
         "architecture": dict(architecture),
         "grid": dict(grid),
         "geometry": dict(geometry),
+        "statistics": [list(each) for each in statistics],
         "recipe": dict(recipe or {}),
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in clip.state_dict().items()}
+    tensors = {
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for key, value in clip.state_dict().items()
+    }
     with atomic_path(path) as part:
         save_file(tensors, part, metadata={HEADER: json.dumps(header)})

@@ -11,7 +11,7 @@ and quality is the expected level under its marginal: q(x) = sum over c of c * p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liqe_core import checkpoints, towers
-from liqe_core.crops import CropGeometry, normalize
+from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics, normalize
 from liqe_core.prompts import PromptGrid
 from liqe_core.scoring import score_pictures
 from liqe_core.text import PromptEncoder, tokenize
@@ -43,6 +43,7 @@ class LIQE(nn.Module):
         tokenizer: the one that goes with the text tower.
         architecture: open_clip's configuration of `clip`, kept for `save`.
         geometry: where crops lie; default: the paper's, with the window that the image tower takes.
+        statistics: what crops are scaled by before the image tower.
 
     Raises:
         GridError: a prompt is longer than the text tower's context.
@@ -57,6 +58,7 @@ class LIQE(nn.Module):
         tokenizer: Tokenizer,
         architecture: Architecture,
         geometry: CropGeometry | None = None,
+        statistics: Statistics = CLIP_STATISTICS,
     ):
         super().__init__()
         window = towers.crop_size(clip)
@@ -65,7 +67,7 @@ class LIQE(nn.Module):
         self.geometry = geometry or CropGeometry(window=window)
         if self.geometry.window != window:
             raise ValueError(f"geometry.window is {self.geometry.window}, but the image tower takes {window}")
-        self.architecture = dict(architecture)
+        self.architecture, self.statistics = dict(architecture), statistics
         self.text = PromptEncoder(clip, grid, tokenizer)
 
     @property
@@ -84,6 +86,8 @@ class LIQE(nn.Module):
         device: str | torch.device = "cpu",
     ) -> LIQE:
         """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours.
+
+        ``liqe-tiny`` comes with the package and needs no network; see its card, ``weights/liqe-tiny.md``.
 
         Args:
             grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
@@ -106,7 +110,11 @@ class LIQE(nn.Module):
         except (TypeError, ValueError) as error:  # what the file says, not what the caller gave
             raise checkpoints.CheckpointError(f"{path}: {error}") from None
         checkpoints.load_weights(clip, file.state_dict, path)
-        return cls._assembled(clip, grid, file.architecture, geometry, device)
+        statistics = file.statistics
+        if file.kind != "liqe_core":
+            name = architecture if isinstance(architecture, str) else None
+            statistics = towers.statistics(file.architecture, name)
+        return cls._assembled(clip, grid, file.architecture, geometry, statistics, device)
 
     @classmethod
     def from_clip(
@@ -116,13 +124,17 @@ class LIQE(nn.Module):
         *,
         grid: PromptGrid | None = None,
         geometry: CropGeometry | str | None = None,
+        separate_heads: bool = False,
         device: str | torch.device = "cpu",
     ) -> LIQE:
         """A model to start training from: CLIP's towers before they learnt about quality.
 
         Args:
             name: any of open_clip's architectures (``open_clip.list_models()``), ours included.
-            pretrained: a tag that open_clip has for it, a file of weights, or None for random weights.
+            pretrained: a tag that open_clip has for it, a file of weights, ``liqe-tiny`` for its own
+                architecture, ``imagenet`` (see `towers.imagenet`), or None for random weights.
+            separate_heads: a linear head for each axis in place of the prompts (see `text.separate_heads`),
+                random from torch's global generator.
 
         Raises:
             ArchitectureError: an unknown name or tag, or no network to download the weights.
@@ -130,17 +142,24 @@ class LIQE(nn.Module):
             GridError: a prompt is longer than the context.
         """
         config = towers.architecture(name)
-        grid = grid or PromptGrid()
+        grid, statistics = grid or PromptGrid(), towers.statistics(config, name)
         if pretrained is None:
             clip = towers.build(config)
-        elif Path(pretrained).is_file():
+        elif Path(pretrained).is_file() or pretrained in checkpoints.PACKAGED:
             clip = towers.build(config)
-            weights = checkpoints.read_checkpoint(pretrained, config).state_dict
-            checkpoints.load_weights(clip, weights, pretrained)
+            file = checkpoints.read_checkpoint(pretrained, config)
+            checkpoints.load_weights(clip, file.state_dict, pretrained)
+            statistics = file.statistics if file.kind == "liqe_core" else statistics
+        elif pretrained == "imagenet":
+            clip = towers.imagenet(config)
         else:
             tokenize(grid, towers.tokenizer(config), config["text_cfg"].get("context_length", 77))
             clip = towers.pretrained(name, fspath(pretrained))
-        return cls._assembled(clip, grid, config, geometry, device)
+            statistics = Statistics(tuple(clip.visual.image_mean), tuple(clip.visual.image_std))
+        if separate_heads:
+            config = config | {"heads": list(grid.shape)}
+            towers.add_heads(clip, config)
+        return cls._assembled(clip, grid, config, geometry, statistics, device)
 
     @classmethod
     def _assembled(
@@ -149,20 +168,35 @@ class LIQE(nn.Module):
         grid: PromptGrid,
         architecture: Architecture,
         geometry: CropGeometry | str | None,
+        statistics: Statistics,
         device: str | torch.device,
     ) -> LIQE:
         if isinstance(geometry, str):
             geometry = CropGeometry.named(geometry, window=towers.crop_size(clip))
-        return cls(clip, grid, towers.tokenizer(architecture), architecture, geometry).to(device).eval()
+        tokenizer = towers.tokenizer(architecture)
+        return cls(clip, grid, tokenizer, architecture, geometry, statistics).to(device).eval()
 
-    def save(self, path: str | PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | PathLike[str],
+        recipe: Mapping[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         """Write our own format, which `from_checkpoint` reads without being told anything more.
 
         Args:
             recipe: how the weights were trained; anything JSON can hold.
+            dtype: what the weights are rounded to in the file (``torch.float16`` halves it); None: kept.
         """
         checkpoints.write_checkpoint(
-            path, self.clip, self.architecture, self.grid.to_dict(), dataclasses.asdict(self.geometry), recipe
+            path,
+            self.clip,
+            self.architecture,
+            self.grid.to_dict(),
+            dataclasses.asdict(self.geometry),
+            self.statistics,
+            recipe,
+            dtype,
         )
 
     @property
@@ -174,20 +208,23 @@ class LIQE(nn.Module):
         """The joint probability.
 
         Args:
-            crops: (B, U, 3, window, window); float as `normalize` gives, or uint8, normalised here.
+            crops: (B, U, 3, window, window); float as `normalize` gives, or uint8, normalised here. Or
+                (B, U, F), what `embed` gave for them.
 
         Returns:
             (B, Q, S, D) float32, summing to 1 for each picture.
         """
-        if crops.ndim != 5:
-            raise ValueError(f"crops have shape {tuple(crops.shape)}, expected (B, U, 3, window, window)")
+        if crops.ndim not in (3, 5):
+            raise ValueError(
+                f"crops have shape {tuple(crops.shape)}, expected (B, U, 3, window, window) or (B, U, F)"
+            )
         return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
 
     def logits(self, crops: Tensor, text: Tensor | None = None) -> Tensor:
         """The logits of each crop by itself, before they are averaged over a picture's crops.
 
         Args:
-            crops: (n, 3, window, window), values as in `forward`.
+            crops: (n, 3, window, window) or (n, F), values as in `forward`.
             text: what `self.text()` gave, where it was called once for many crops.
 
         Returns:
@@ -199,13 +236,31 @@ class LIQE(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             return self.clip.logit_scale.float().exp() * image @ text.T
 
+    def embed(self, crops: Tensor) -> Tensor:
+        """(n, F): what the part of the image tower that can be frozen says of each crop, before the
+        projection of `towers.trunk_and_head`; `logits` takes it in place of the crops.
+
+        Args:
+            crops: (n, 3, window, window), values as in `forward`.
+        """
+        trunk, _ = towers.trunk_and_head(self.clip.visual)
+        return self._in_parts(trunk, crops)
+
     def _encode_image(self, crops: Tensor) -> Tensor:
         """(n, E): what the image tower says of each crop, not normalised."""
+        if crops.ndim == 2:
+            return towers.trunk_and_head(self.clip.visual)[1](crops)
+        return self._in_parts(self.clip.encode_image, crops)
+
+    def _in_parts(self, tower: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
         count = len(crops)
         if crops.device.type == "cpu" and not self.training:  # a batch norm that learns needs them together
             count = max(1, PIXELS_AT_ONCE // self.geometry.window**2)
-        parts = (normalize(part) if part.dtype == torch.uint8 else part for part in crops.split(count))
-        return torch.cat([self.clip.encode_image(part) for part in parts])
+        parts = (
+            normalize(part, self.statistics) if part.dtype == torch.uint8 else part
+            for part in crops.split(count)
+        )
+        return torch.cat([tower(part) for part in parts])
 
     def joint(self, logits: Tensor) -> Tensor:
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""

@@ -7,6 +7,7 @@ and every gradient is that of the padded prompt, to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,6 +59,9 @@ class PromptEncoder:
     """
 
     def __init__(self, clip: Clip, grid: PromptGrid, tokenizer: Tokenizer):
+        words = tuple(map(len, getattr(clip, "heads", ()))) or grid.shape
+        if words != grid.shape:
+            raise GridError(f"the model has linear heads of {words} words, the grid has {grid.shape}")
         self.grid = grid
         self._clip = clip
         self._tokens = tokenize(grid, tokenizer, clip.context_length)
@@ -79,6 +83,8 @@ class PromptEncoder:
 
     def _encode(self) -> Tensor:
         device = self._clip.logit_scale.device
+        if hasattr(self._clip, "heads"):
+            return separate_heads(self._clip.heads)
         if self.tree is None:
             features = self._clip.encode_text(self._tokens.to(device))
         else:
@@ -137,6 +143,24 @@ def text_parameters(clip: Clip) -> list[nn.Parameter]:
     """Every parameter of the text tower, in a fixed order."""
     apart = ("visual.", "logit_scale", "logit_bias")
     return [p for name, p in clip.named_parameters() if not name.startswith(apart)]
+
+
+def separate_heads(heads: Sequence[Tensor]) -> Tensor:
+    """What stands in the place of the prompts' embeddings where each axis has a linear head of its own.
+
+    The logit of a combination is the sum of its words' logits, so the joint probability is the product of
+    the axes' own softmaxes, and the rest of the model need not know.
+
+    Args:
+        heads: for each axis (words, E).
+
+    Returns:
+        (N, E), in the order of the grid.
+    """
+    total = heads[0]
+    for head in heads[1:]:
+        total = (total[:, None] + head).flatten(0, 1)
+    return total
 
 
 def shares_prefixes(clip: Clip) -> bool:

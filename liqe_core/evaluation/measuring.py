@@ -12,7 +12,6 @@ from torch import Tensor
 
 from liqe_core import agreement
 from liqe_core.checkpoints import read_recipe
-from liqe_core.crops import testing_crops
 from liqe_core.data.labelled import LabelledPictures, targets
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
@@ -43,8 +42,7 @@ def predict(
     ranks = ranks or Ranks(device=model.device)
 
     def crops_of(row: int) -> Tensor:
-        name = f"{pictures.name}/{pictures.table['image'].iloc[row]}"
-        return testing_crops(pictures.pictures[row], model.geometry, name)
+        return pictures.testing_crops(row, model.geometry)
 
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
@@ -74,7 +72,8 @@ def measure(
         joint = predict(model, of, chosen, ranks=ranks, autocast=autocast)
         labels = targets(of.table.iloc[chosen], model.grid)
         row = {"dataset": of.name, "pictures": len(chosen)}
-        row |= agreement.agreement(expected_quality(joint).numpy(), labels["mos"].numpy())
+        scored = ~labels["mos"].isnan()
+        row |= agreement.agreement(expected_quality(joint)[scored].numpy(), labels["mos"][scored].numpy())
         accuracies = {"scene": agreement.scene_accuracy, "distortion": agreement.distortion_accuracy}
         for axis in model.grid.axes[1:]:
             row[f"{axis}_accuracy"] = accuracies[axis](marginal(joint, axis).numpy(), labels[axis].numpy())

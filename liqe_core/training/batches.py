@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liqe_core.crops import CropGeometry, training_crops
+from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, targets
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.images import read_ahead
@@ -30,8 +30,8 @@ class Batch:
     """One step's pictures. B is the sum over data sets.
 
     Attributes:
-        crops: (B, U, 3, window, window) uint8; where several processes share the batch, those of this one's
-            share only, or of one picture beside it where the share is empty.
+        crops: (B, U, 3, window, window) uint8, or (B, U, F) of a frozen tower; where several processes share
+            the batch, those of this one's share only, or of one picture beside it where the share is empty.
         mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
         images: what each picture is called, ``data set/file``.
     """
@@ -74,6 +74,7 @@ class TrainingBatches:
         geometry: for the windows.
         crops: how many a picture, drawn with replacement from its grid of windows after a random mirroring.
         seed: everything drawn depends on it.
+        shuffled: give the scenes and distortions of the training part to other pictures of the same set.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class TrainingBatches:
         geometry: CropGeometry,
         crops: int = 3,
         seed: int = 0,
+        shuffled: bool = False,
     ):
         if missing := [s.name for s in sets if not batch_sizes.get(s.name, 0) >= 1]:
             raise ValueError(f"no batch size for {', '.join(missing)}")
@@ -92,6 +94,11 @@ class TrainingBatches:
         self._sizes = [batch_sizes[s.name] for s in sets]
         self._rows = [s.part(session, "train") for s in sets]
         self._targets = [targets(s.table, grid) for s in sets]
+        if shuffled:
+            for number, (rows, of) in enumerate(zip(self._rows, self._targets, strict=True)):
+                others = np.random.default_rng((seed, 2, number)).permutation(rows)
+                for axis in ("scene", "distortion"):
+                    of[axis][rows] = of[axis][others]
         self._names = [[f"{s.name}/{image}" for image in s.table["image"]] for s in sets]
 
     def rows(self, epoch: int, step: int) -> list[np.ndarray]:
@@ -128,10 +135,9 @@ class TrainingBatches:
         )
 
     def _crops(self, epoch: int, step: int, place: int, number: int, row: int) -> Tensor:
-        """(U, 3, window, window): the crops of the picture at a place in a batch."""
+        """(U, 3, window, window), or (U, F): the crops of the picture at a place in a batch."""
         rng = np.random.default_rng((self.seed, 1, epoch, step, place))
-        pixels = self.sets[number].pictures[row]
-        return training_crops(pixels, self.geometry, self.crops, rng, self._names[number][row])
+        return self.sets[number].training_crops(row, self.geometry, self.crops, rng)
 
 
 def batches_ahead(

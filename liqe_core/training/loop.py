@@ -28,6 +28,7 @@ from liqe_core.files import write_csv
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped
+from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
 from liqe_core.training.schedules import learning_rate
@@ -68,6 +69,9 @@ def fit(
     with runs.claimed(folder, runs.describe(settings, sets, ranks), ranks, restart) as folder:
         if not runs.is_finished(folder):
             with resume.space_explained(folder):
+                if settings.keep_windows:
+                    start = build_model(settings, ranks.device)
+                    sets = [kept_windows(of, start, progress=progress) for of in sets]
                 Run(settings, sets, folder, ranks, progress).train()
                 measure_kept(folder, sets, settings.session, settings.seed, ranks)
         ranks.wait()
@@ -108,7 +112,8 @@ class Run:
             precision=self.precision,
             ranks=self.ranks,
         )
-        self.weighting = WEIGHTINGS[settings.weighting](self.model.grid.axes, settings.temperature)
+        tasks = self.model.grid.axes[:1] if settings.control == "quality alone" else self.model.grid.axes
+        self.weighting = WEIGHTINGS[settings.weighting](tasks, settings.temperature)
         self.watch = Watch(settings, self.model)
         self.batches = TrainingBatches(
             sets,
@@ -118,6 +123,7 @@ class Run:
             self.model.geometry,
             settings.crops,
             settings.seed,
+            shuffled=settings.control == "shuffled labels",
         )
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.best: dict[str, float] = {}

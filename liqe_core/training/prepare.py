@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from liqe_core import towers
-from liqe_core.crops import CropGeometry
 from liqe_core.data import mini
 from liqe_core.data.labelled import LabelledPictures, packed_set
 from liqe_core.data.manifests import load_manifest
@@ -19,6 +18,7 @@ from liqe_core.model import LIQE
 from liqe_core.training.loop import fit
 from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.runs import is_finished, run_folder
+from liqe_core.training.step import geometry_of
 
 #: What ``smoke`` makes of the mini data set: seconds instead of a minute.
 SMOKE_SELECTION: dict[str, Any] = {
@@ -40,8 +40,11 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     return [labelled(name, settings, progress) for name in settings.batch_sizes]
 
 
-def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPictures:
+def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:
     """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
+
+    Args:
+        missing: ``skip`` goes on with the pictures there are.
 
     Raises:
         ValueError: it is not there; says what to do.
@@ -51,10 +54,13 @@ def labelled(name: str, settings: Profile, progress: bool = True) -> LabelledPic
         store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
         return LabelledPictures(name, labels, store)
     manifest = load_manifest(name)
-    found = status(manifest)
-    if found.found == 0:
+    found, made = status(manifest), manifest.labels["form"] == "distorted"
+    if found.found == 0 and not (made and found.expected):
         raise ValueError(f"the data set {name} is not there: {found.next}")
-    return packed_set(manifest, geometry_of(settings), progress=progress)
+    of = packed_set(manifest, geometry_of(settings), progress=progress, missing=missing)
+    if made and not settings.stand_in:
+        of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
+    return of
 
 
 def picture_folder(name: str, settings: Profile) -> Path:
@@ -66,11 +72,6 @@ def picture_folder(name: str, settings: Profile) -> Path:
 
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
     return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=progress)
-
-
-def geometry_of(settings: Profile) -> CropGeometry:
-    """The paper's crop geometry, with the window that the profile's architecture takes."""
-    return CropGeometry(window=towers.architecture(settings.architecture)["vision_cfg"]["image_size"])
 
 
 def trained_model(

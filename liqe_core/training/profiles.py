@@ -1,8 +1,9 @@
 """Named settings. A profile is plain values; every one can be overridden from a notebook parameter.
 
-``smoke`` runs in seconds and means nothing, for tests; ``mini`` trains a small model from nothing on
-photographs that every installation has; ``open`` trains CLIP on BIQ2021, which anyone may download; ``paper``
-is the published protocol over six data sets.
+``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
+every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` trains
+``liqe-tiny`` on data that anyone may download, ``open-frozen`` the same with the image tower left as ImageNet
+made it, in a minute; ``paper`` is the published protocol over six data sets.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "keep": ("best", "last"),
     "precision": ("float32", "bfloat16", "float16"),
     "freeze": ("", "text", "image"),
+    "control": ("", "shuffled labels", "quality alone", "separate heads"),
 }
-LEAST = {"epochs": 1, "steps": 1, "crops": 1, "validate_every": 1, "test_every": 0, "warmup_steps": 0}
+LEAST = {
+    "epochs": 1,
+    "steps": 1,
+    "crops": 1,
+    "windows": 1,
+    "unlocked_groups": 0,
+    "validate_every": 1,
+    "test_every": 0,
+    "warmup_steps": 0,
+}
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
 
 #: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
@@ -41,7 +52,11 @@ class Profile:
         template: the wording of the prompts, with a placeholder for each axis of the variant; empty: the
             paper's.
         epochs, steps: an epoch is that many optimiser steps.
-        crops: windows a picture in training; 15 are used in testing.
+        crops: windows a picture in training.
+        windows: windows a picture in testing.
+        enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
+        stand_in: pictures that were distorted here (``open-distorted``) have the mean opinion of their
+            distortion and level for a score; else they have none, and teach the distortion alone.
         learning_rate, weight_decay: of AdamW.
         schedule: ``public`` is CosineAnnealingLR(T_max=5) an epoch, restarted; ``cosine`` falls to zero over
             the whole run, a step at a time, after `warmup_steps` of linear rise.
@@ -57,6 +72,13 @@ class Profile:
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
         freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none.
+        unlocked_groups: of a frozen image tower, how many groups of layers, counted from its end, train all
+            the same (open_clip's ``lock_image_tower``; the projection of a timm tower always trains).
+        keep_windows: with a frozen image tower, compute what it says of the windows of testing, and of their
+            mirror images, once, keep it, and train and test on that (`training.embeddings`).
+        control: what the paper did not try beside its variants: ``shuffled labels``, scenes and distortions
+            given to other pictures of the same set's training part; ``quality alone``, all prompts, but only
+            the quality loss; ``separate heads``, a linear head an axis in place of the prompts.
         precision: ``float32``, or the type that products are computed in, the weights staying float32:
             ``bfloat16``, ``float16``. What is reported on the test parts is always computed in float32.
         tf32: let a GPU round the factors of float32 products to 10 bits; faster, not exact.
@@ -78,6 +100,9 @@ class Profile:
     epochs: int = 80
     steps: int = 200
     crops: int = 3
+    windows: int = 15
+    enlarge: bool = False
+    stand_in: bool = True
     learning_rate: float = 5e-6
     weight_decay: float = 1e-3
     schedule: str = "public"
@@ -91,6 +116,9 @@ class Profile:
     keep: str = "best"
     test_every: int = 0
     freeze: str = ""
+    unlocked_groups: int = 0
+    keep_windows: bool = False
+    control: str = ""
     precision: str = "float32"
     tf32: bool = False
     compile: bool = False
@@ -117,6 +145,8 @@ class Profile:
             raise ValueError(f"{self.name}: batch_sizes is empty; name at least one data set")
         if wrong := [name for name, size in self.batch_sizes.items() if not size >= 1]:
             raise ValueError(f"{self.name}: batch_sizes of {', '.join(wrong)} is below 1; leave the set out")
+        if self.keep_windows and (self.freeze != "image" or self.unlocked_groups):
+            raise ValueError(f"{self.name}: keep_windows needs freeze='image' and no unlocked_groups")
         self.grid()  # a template that does not fit the variant is refused here, before any work
 
     def grid(self) -> PromptGrid:
@@ -159,6 +189,24 @@ PROFILES = {
         ),
         Profile(
             name="mini",
+            architecture="LIQE-tiny",
+            pretrained="liqe-tiny",
+            batch_sizes={"mini": 24},
+            epochs=4,
+            steps=10,
+            crops=1,
+            windows=3,
+            enlarge=True,
+            learning_rate=2e-4,
+            schedule="cosine",
+            warmup_steps=5,
+            freeze="image",
+            unlocked_groups=13,
+            validate_every=2,
+            keep="last",  # two photographs are too few to choose by
+        ),
+        Profile(
+            name="mini-scratch",
             architecture="LIQE-mini",
             pretrained=None,
             batch_sizes={"mini": 32},
@@ -174,11 +222,37 @@ PROFILES = {
         ),
         Profile(
             name="open",
-            architecture="ViT-B-32-quickgelu",
-            pretrained="openai",
-            batch_sizes={"biq2021": 16},
-            variant="quality",
+            architecture="LIQE-tiny",
+            pretrained="imagenet",
+            batch_sizes={"biq2021": 24, "open-distorted": 14, "open-scenes": 10},
             epochs=20,
+            steps=130,
+            crops=1,
+            windows=9,
+            enlarge=True,
+            learning_rate=5e-4,
+            schedule="cosine",
+            warmup_steps=100,
+            freeze="image",
+            unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
+            validate_every=10,
+        ),
+        Profile(
+            name="open-frozen",
+            architecture="LIQE-tiny",
+            pretrained="imagenet",
+            batch_sizes={"biq2021": 64, "open-distorted": 48, "open-scenes": 32},
+            epochs=10,
+            steps=100,
+            crops=1,
+            windows=3,
+            enlarge=True,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=50,
+            freeze="image",
+            keep_windows=True,
+            validate_every=5,
         ),
         Profile(
             name="paper",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from liqe_core import towers
+from liqe_core.crops import CropGeometry
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.losses import distortion_loss, quality_loss, scene_loss
 from liqe_core.model import LIQE
@@ -21,16 +24,31 @@ from liqe_core.training.profiles import Profile
 from liqe_core.training.watch import BadBatch
 
 
+def geometry_of(settings: Profile) -> CropGeometry:
+    """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
+    window = towers.architecture(settings.architecture)["vision_cfg"]["image_size"]
+    return CropGeometry(window=window, count=settings.windows, enlarge_to=window if settings.enlarge else 0)
+
+
 def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     """The model that a profile starts from; random weights come from its seed."""
     torch.manual_seed(settings.seed)
-    model = LIQE.from_clip(settings.architecture, settings.pretrained, grid=settings.grid(), device=device)
+    model = LIQE.from_clip(
+        settings.architecture,
+        settings.pretrained,
+        grid=settings.grid(),
+        geometry=geometry_of(settings),
+        separate_heads=settings.control == "separate heads",
+        device=device,
+    )
     use_lean_mlps(model.clip)
-    if settings.freeze == "text":
+    heads = set(getattr(model.clip, "heads", ()))
+    if settings.freeze == "text" or heads:
         for parameter in text_parameters(model.clip):
-            parameter.requires_grad_(False)
-    elif settings.freeze == "image":
-        model.clip.visual.requires_grad_(False)
+            parameter.requires_grad_(parameter in heads)
+    if settings.freeze == "image":
+        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # open_clip's, of timm
+            model.clip.lock_image_tower(settings.unlocked_groups)
     if settings.gradient_checkpointing:
         model.clip.set_grad_checkpointing(True)
     if settings.compile:
@@ -86,7 +104,7 @@ def train_step(
     with precision.autocast():
         part = (parallel or model)(batch.crops.to(model.device))
     joint = ranks.gather(part, len(batch.images))
-    losses = task_losses(joint, batch, model.grid.axes)
+    losses = task_losses(joint, batch, tuple(weights))
     loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
 
     precision.scaler.scale(loss).backward()
@@ -124,5 +142,5 @@ def task_losses(joint: Tensor, batch: Batch, axes: Sequence[str]) -> dict[str, T
 
 def _suspects(joint: Tensor, batch: Batch) -> list[str]:
     """The pictures whose own prediction or score is not finite; all of them where none is."""
-    wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | ~batch.mos.isfinite().cpu()
+    wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | batch.mos.isinf().cpu()  # NaN: no score
     return [name for name, bad in zip(batch.images, wrong, strict=True) if bad] or list(batch.images)

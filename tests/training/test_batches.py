@@ -2,11 +2,13 @@
 
 import threading
 
+import pandas as pd
 import pytest
 import torch
 from support.training import small_set
 
 from liqe_core.crops import CropGeometry
+from liqe_core.data.labelled import LabelledPictures, targets
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.prompts import PromptGrid
 from liqe_core.training.batches import TrainingBatches, batches_ahead
@@ -55,3 +57,50 @@ def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkey
             taken.append(batch)
     assert len(taken) == 2
     assert threading.active_count() == before
+
+
+def epoch_of(sets, session=2, **options) -> tuple[list, pd.DataFrame]:
+    """The batches of an epoch, and what they say of each of its pictures, by name."""
+    sizes, grid = {"one": 4, "other": 4}, PromptGrid()
+    batches = TrainingBatches(sets, sizes, session, grid, CropGeometry(window=32), 2, 7, **options)
+    found = [batches.batch(0, step) for step in range(3)]  # 12 of each set
+    rows = {}
+    for batch in found:
+        for i, name in enumerate(batch.images):
+            scene, distortion = (tuple(part[i].tolist()) for part in (batch.scene, batch.distortion))
+            rows[name] = (float(batch.mos[i]), int(batch.dataset[i]), scene, distortion)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mos", "dataset", "scene", "distortion"])
+    return found, table.sort_index()
+
+
+def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_path):
+    one, other = small_set(tmp_path, "one"), small_set(tmp_path, "other")
+    # Nothing that the others have, and nothing outside of training: so what comes from where can be seen.
+    words = pd.Series([("night",)] * len(other), dtype=object)
+    other = LabelledPictures("other", other.table.assign(scenes=words), other.pictures)
+    rest = one.table["session_2"] != "train"
+    told = [("plant",) if out else ("animal",) if i % 2 else ("human",) for i, out in enumerate(rest)]
+    one = LabelledPictures("one", one.table.assign(scenes=pd.Series(told, dtype=object)), one.pictures)
+    sets, before = [one, other], [s.table.copy() for s in (one, other)]
+    plain_batches, plain = epoch_of(sets)
+    batches, shuffled = epoch_of(sets, shuffled=True)
+
+    assert len(plain) == 24
+    assert shuffled.index.equals(plain.index)
+    pd.testing.assert_frame_equal(shuffled[["mos", "dataset"]], plain[["mos", "dataset"]])
+    for a, b in zip(plain_batches, batches, strict=True):
+        assert a.images == b.images and torch.equal(a.crops, b.crops)
+
+    for number in (0, 1):
+        was, now = (table[table["dataset"] == number] for table in (plain, shuffled))
+        pairs = [sorted(zip(t["scene"], t["distortion"], strict=True)) for t in (was, now)]
+        assert pairs[0] == pairs[1], "a picture's scene and distortion stay together, within the set"
+        assert (was["distortion"] != now["distortion"]).any()
+    assert (plain["scene"] != shuffled["scene"]).any()
+
+    # Validation and testing look at the tables, which are as they were.
+    for s, table in zip(sets, before, strict=True):
+        pd.testing.assert_frame_equal(s.table, table)
+        scene = targets(s.table.iloc[s.part(2, "val")], PromptGrid())["scene"]
+        assert scene[:, PromptGrid().names("scene").index("plant" if s is one else "night")].all()
+    pd.testing.assert_frame_equal(epoch_of(sets, shuffled=True)[1], shuffled)  # the seed decides

@@ -21,6 +21,7 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.files import CHECKOUT, file_sha256
 from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
+from liqe_core.training.preflight import chosen
 from liqe_core.training.resume import StateError
 from liqe_core.training.runs import RunFolderError
 from liqe_core.training.watch import TrainingError
@@ -315,6 +316,32 @@ def test_a_picture_without_a_score_is_refused_by_name(pictures, tmp_path):
     table.loc[row, "mos"] = math.nan
     with pytest.raises(ValueError, match=f"1 pictures of the val part.*{table['image'][row]}"):
         fit(settings(), [LabelledPictures("mini", table, pictures.pictures)], tmp_path)
+
+
+def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
+    bare = pictures.table.assign(mos=math.nan, distortion=None)
+    bare["scenes"] = pd.Series([()] * len(bare), dtype=object)
+    scenes = pd.Series([("plant",)] * len(bare), dtype=object)
+    row = bare.index[pictures.part(1, "train")[3]]
+    half = bare.assign(distortion=pictures.table["distortion"])
+    half.loc[row, "distortion"] = None
+    some = bare.assign(scenes=scenes)
+    some.at[row, "scenes"] = ()
+    scored = bare.assign(scenes=scenes)
+    scored.loc[row, "mos"] = 3.0
+
+    def taken(table):
+        return chosen(settings(), [LabelledPictures("mini", table, pictures.pictures)])
+
+    for table in (
+        bare.assign(distortion=pictures.table["distortion"]),
+        bare.assign(scenes=scenes),
+        half.assign(scenes=[() if pd.notna(d) else ("plant",) for d in half["distortion"]]),
+    ):
+        assert len(taken(table)) == 1
+    for table in (bare, half, some, scored):
+        with pytest.raises(ValueError, match=r"mini: \d+ pictures of the train part have no finite mos"):
+            taken(table)
 
 
 @pytest.mark.parametrize("rate", [3.0, 1e9])

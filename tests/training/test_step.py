@@ -8,10 +8,11 @@ import pytest
 import torch
 from support.training import settings, small_set
 
-from liqe_core.crops import normalize
+from liqe_core.crops import CropGeometry, normalize
+from liqe_core.text import text_parameters
 from liqe_core.training.loop import Run
 from liqe_core.training.schedules import learning_rate
-from liqe_core.training.step import build_model
+from liqe_core.training.step import build_model, geometry_of
 
 EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
@@ -196,6 +197,93 @@ def test_a_frozen_tower_stays_and_the_other_gets_the_same_gradient(sets, tmp_pat
     before = {k: v.clone() for k, v in frozen.model.named_parameters() if k not in found}
     frozen.take_step(frozen.batches.batch(0, 1), EQUAL, 1e-2)
     assert all(torch.equal(before[k], v) for k, v in frozen.model.named_parameters() if k in before)
+
+
+def trained(run: Run) -> set[str]:
+    """What the optimiser moves, by name below the model's CLIP."""
+    moved = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    return {name for name, p in run.model.clip.named_parameters() if id(p) in moved}
+
+
+@pytest.mark.parametrize(
+    "architecture, groups, unlocked, locked",
+    [
+        ("LIQE-smoke", 1, {"proj"}, {"ln_post.weight", "conv1.weight"}),
+        ("LIQE-smoke", 2, {"proj", "ln_post.weight", "transformer.resblocks.1.mlp.c_fc.weight"},
+         {"transformer.resblocks.0.mlp.c_fc.weight", "conv1.weight"}),
+        ("LIQE-mini", 1, {"head.proj.weight", "trunk.layer4.0.conv1.weight"},
+         {"trunk.layer1.0.conv1.weight", "trunk.conv1.0.weight"}),
+    ],
+)  # fmt: skip
+def test_the_last_groups_of_a_frozen_tower_train(sets, tmp_path, architecture, groups, unlocked, locked):
+    """The names say which groups; everything of a group trains, and the text as ever."""
+    chosen = dict(architecture=architecture, batch_norm="frozen", freeze="image")
+    frozen = a_run(sets, tmp_path, **chosen)
+    run = a_run(sets, tmp_path, **chosen, unlocked_groups=groups)
+    of_image = {name.removeprefix("visual.") for name in trained(run) if name.startswith("visual.")}
+    assert unlocked <= of_image and not locked & of_image
+    before = {name: p.clone() for name, p in run.model.clip.named_parameters()}
+    run.take_step(run.batches.batch(0, 0), EQUAL, 1e-2)
+    moved = {name for name, p in run.model.clip.named_parameters() if not torch.equal(p, before[name])}
+    assert {f"visual.{name}" for name in unlocked} <= moved <= trained(run) and trained(frozen) < trained(run)
+    text = {name for name in trained(run) if not name.startswith("visual.")}
+    assert text == {name for name in trained(frozen) if not name.startswith("visual.")}
+    assert {"text_projection", "token_embedding.weight"} <= text
+
+
+def test_a_step_on_quality_alone_has_all_prompts_and_one_loss(sets, tmp_path):
+    plain, alone = a_run(sets, tmp_path), a_run(sets, tmp_path, control="quality alone")
+    assert alone.model.grid == plain.model.grid and len(alone.model.grid.prompts) == 495
+    weights = alone.weighting.weights()
+    assert weights == {"quality": 1.0}
+    losses, _ = alone.take_step(alone.batches.batch(0, 0), weights, 0.0)
+    expected = gradients(plain, {"quality": 1.0, "scene": 0.0, "distortion": 0.0})
+    of_plain, _ = plain.take_step(plain.batches.batch(0, 0), EQUAL, 0.0)
+    assert losses == {"quality": pytest.approx(of_plain["quality"], abs=1e-6)}
+    close(expected, gradients(alone, weights), 1e-4)
+
+
+def test_a_run_on_quality_alone_ends_with_every_measure(sets, tmp_path):
+    run = a_run(sets, tmp_path, control="quality alone", epochs=3, steps=1)
+    run.train()
+    assert {"quality_loss", "quality_weight", "srcc", "scene_accuracy"} <= set(run.epochs[-1])
+    assert not {"scene_loss", "distortion_loss", "scene_weight"} & {*run.epochs[-1], *run.steps[-1]}
+
+
+def test_with_shuffled_labels_the_batches_are_shuffled(sets, tmp_path):
+    plain, shuffled = a_run(sets, tmp_path), a_run(sets, tmp_path, control="shuffled labels")
+    pairs = [(plain.batches.batch(0, i), shuffled.batches.batch(0, i)) for i in range(4)]
+    assert all(torch.equal(a.crops, b.crops) and torch.equal(a.mos, b.mos) for a, b in pairs)
+    assert not all(torch.equal(a.distortion, b.distortion) for a, b in pairs)
+    close(gradients(plain, EQUAL | {"scene": 0.0, "distortion": 0.0}),
+          gradients(shuffled, EQUAL | {"scene": 0.0, "distortion": 0.0}), 1e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("freeze", ["", "text", "image"])
+def test_separate_heads_train_and_the_text_tower_has_no_part(sets, tmp_path, freeze):
+    run = a_run(sets, tmp_path, control="separate heads", freeze=freeze)
+    assert [tuple(head.shape) for head in run.model.clip.heads] == [(5, 32), (9, 32), (11, 32)]
+    heads = set(run.model.clip.heads)
+    assert all(name.startswith(("visual.", "heads.")) for name in trained(run))
+    before = {p: p.clone() for p in text_parameters(run.model.clip)}
+    found = gradients(run)
+    assert {"clip.heads.0", "clip.heads.1", "clip.heads.2"} <= set(found)
+    rest = {name for name in found if not name.startswith("clip.heads.")}
+    assert all(name.startswith("clip.visual.") for name in rest) and bool(rest) == (freeze != "image")
+    run.take_step(run.batches.batch(0, 1), EQUAL, 1e-2)
+    assert all(torch.equal(p, was) != (p in heads) for p, was in before.items())
+    run.model.save(tmp_path / "heads.safetensors")
+    again = type(run.model).from_checkpoint(tmp_path / "heads.safetensors")
+    crops = run.batches.batch(0, 2).crops
+    with torch.no_grad():
+        assert torch.equal(again(crops), run.model.eval()(crops))
+
+
+def test_a_profile_says_where_crops_lie():
+    assert geometry_of(settings()) == CropGeometry(window=32)
+    chosen = settings(architecture="LIQE-mini", windows=4, enlarge=True)
+    assert geometry_of(chosen) == CropGeometry(window=64, count=4, enlarge_to=64)
+    assert build_model(chosen).geometry == geometry_of(chosen)
 
 
 @pytest.mark.filterwarnings("ignore")

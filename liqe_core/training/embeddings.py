@@ -1,0 +1,114 @@
+"""A frozen image tower looks at a picture once: its embeddings are kept, and training costs milliseconds.
+
+What is kept is what the frozen part of the tower gives for the windows that a picture is tested on, and for
+their mirror images; a projection on top of it (timm's towers have one in open_clip) trains all the same. The
+folder is named after everything that decides the numbers: the tower and its frozen weights, how crops are
+scaled, the geometry and the pictures' checksums. Embeddings of other weights are never read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from liqe_core import towers
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.packs import digest
+from liqe_core.data.store import PackedStore
+from liqe_core.data.windows import KeptWindows
+from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
+from liqe_core.images import read_ahead
+from liqe_core.model import LIQE
+from liqe_core.scoring import evaluating
+
+#: Pictures in a file: what a process that is killed may lose.
+PER_FILE = 256
+#: Pictures that are looked at together.
+AT_ONCE = 8
+
+
+def kept_windows(
+    of: LabelledPictures, model: LIQE, folder: str | Path | None = None, progress: bool = True
+) -> LabelledPictures:
+    """The same data set with embeddings in place of its pictures; computed where they are not there yet.
+
+    Args:
+        of: with pictures.
+        model: its frozen part looks at the windows of its geometry.
+        folder: where all of them are kept; default: ``embeddings`` in the cache folder.
+
+    Raises:
+        PictureError: a picture is smaller than a crop; names it.
+    """
+    # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
+    tower = [model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
+    geometry = dataclasses.asdict(model.geometry)
+    decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(of)]
+    place = Path(folder or cache_dir("embeddings")) / f"{of.name}-{json_sha256(decides)[:16]}"
+    starts = range(0, len(of), PER_FILE)
+    files = [place / f"{start:07}.npy" for start in starts]
+    place.mkdir(parents=True, exist_ok=True)
+    with only_one(place, wait=-1, doing="computing"):
+        chunks = [range(start, min(start + PER_FILE, len(of))) for start in starts]
+        to_do = [(rows, file) for rows, file in zip(chunks, files, strict=True) if not file.is_file()]
+        done = len(of) - sum(len(rows) for rows, _ in to_do)
+        with tqdm(total=len(of), initial=done, disable=not (progress and to_do)) as bar:
+            bar.set_description(f"{of.name} windows")
+            for rows, file in to_do:
+                values = _windows(of, model, rows)
+                with atomic_path(file) as part, part.open("wb") as opened:
+                    np.save(opened, values)
+                bar.update(len(rows))
+    counts = np.array([_count(of, model, i) for i in range(len(of))])
+    return dataclasses.replace(of, pictures=KeptWindows(files, counts))
+
+
+def weights_sha256(model: LIQE) -> str:
+    """Of the frozen part of the image tower: every name, shape and bit."""
+    trunk, _ = towers.trunk_and_head(model.clip.visual)
+    sha = hashlib.sha256()
+    for name, value in trunk.state_dict().items():
+        sha.update(f"{name} {tuple(value.shape)}\n".encode())
+        sha.update(value.detach().cpu().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _digests(of: LabelledPictures) -> list[str]:
+    if isinstance(of.pictures, KeptWindows):
+        raise TypeError(f"{of.name}: embeddings already, not pictures")
+    if isinstance(of.pictures, PackedStore):
+        return of.pictures.index["digest"].tolist()
+    return [digest(np.ascontiguousarray(pixels)) for pixels in of.pictures]
+
+
+def _count(of: LabelledPictures, model: LIQE, i: int) -> int:
+    height, width = of.pictures[i].shape[:2]
+    return len(model.geometry.test_windows(width, height))
+
+
+@torch.no_grad()
+def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int]) -> np.ndarray:
+    """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
+
+    rows_left, found = list(rows), []
+    ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
+    with evaluating(model):
+        while rows_left:
+            crops = list(islice(ahead, AT_ONCE))
+            del rows_left[: len(crops)]
+            both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
+            values = (
+                model.embed(both.flatten(0, 1).to(model.device)).half().cpu().unflatten(0, both.shape[:2])
+            )
+            found += values.split([len(c) for c in crops], dim=1)
+    widest = model.geometry.count
+    padded = [F.pad(value, (0, 0, 0, widest - value.shape[1])) for value in found]
+    return torch.stack(padded).numpy()

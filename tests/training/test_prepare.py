@@ -1,0 +1,58 @@
+"""A profile's data sets, found or made."""
+
+import math
+
+import pytest
+import torch
+from support.data import distorted_set, own_set
+from support.training import settings
+
+from liqe_core.images import PictureError
+from liqe_core.training.batches import TrainingBatches
+from liqe_core.training.prepare import labelled
+from liqe_core.training.step import build_model, geometry_of
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_stand_in_score_of_a_set_that_is_made_here_can_be_left_away(tmp_path):
+    path = str(distorted_set(tmp_path, photographs=10).path)
+    scored = labelled(path, settings(), progress=False)
+    bare = labelled(path, settings(stand_in=False), progress=False)
+    assert len(scored) == len(bare) == 25 * 12
+    assert scored.table["mos"].between(1, 5).all() and scored.table["mos"].nunique() > 20
+    assert bare.table["mos"].isna().all()
+    assert bare.table.drop(columns="mos").equals(scored.table.drop(columns="mos"))
+    assert bare.pictures[7].tolist() == scored.pictures[7].tolist()
+
+
+def test_scores_that_people_gave_stay(tmp_path):
+    path = str(own_set(tmp_path, count=10).path)
+    of = labelled(path, settings(stand_in=False), progress=False)
+    assert of.table["mos"].tolist() == list(map(float, range(1, 11)))
+
+
+def test_a_set_without_scores_trains_its_distortions(tmp_path):
+    chosen = settings(stand_in=False, batch_sizes={"made": 4})
+    of = labelled(str(distorted_set(tmp_path, photographs=10).path), chosen, progress=False)
+    model = build_model(chosen)
+    batch = TrainingBatches([of], {"made": 4}, 1, model.grid, model.geometry).batch(0, 0)
+    assert all(map(math.isnan, batch.mos)) and (batch.distortion.sum(dim=1) == 1).all()
+
+
+def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
+    path = str(own_set(tmp_path, count=10, width=30, height=20).path)
+    for enlarge in (False, True):
+        chosen = settings(enlarge=enlarge, batch_sizes={"holiday": 2})
+        of = labelled(path, chosen, progress=False)
+        batches = TrainingBatches([of], {"holiday": 2}, 1, build_model(chosen).grid, geometry_of(chosen))
+        if enlarge:
+            assert of.pictures[0].shape == (32, 48, 3)
+            assert batches.batch(0, 0).crops.shape == (2, 3, 3, 32, 32)
+            assert of.testing_crops(0, geometry_of(chosen)).dtype == torch.uint8
+        else:
+            with pytest.raises(PictureError, match=r"holiday/p00\d\.png"):
+                batches.batch(0, 0)
