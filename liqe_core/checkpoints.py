@@ -81,8 +81,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         path = PACKAGED.get(str(path), path)
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        names = ", ".join(PACKAGED)
-        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
+        names = ", ".join(name for name, file in PACKAGED.items() if file.is_file())
+        other = f", or give a name that has weights: {names}" if names else ""
+        raise CheckpointError(f"{path}: {what}; check the path{other}")
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """``--profile`` and ``--out``."""
-    parser.add_argument("--profile", default="mini", help="smoke, mini (default), open or paper")
+    parser.add_argument("--profile", default="mini", help="smoke, mini (default), open, paper, ...")
     parser.add_argument("--out", help="the folder for what is made; default: in runs/PROFILE")
 
 

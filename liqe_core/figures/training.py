@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liqe_core.figures.style import INK, TASK_COLORS, new_figure, plain, runs_and_mean
+from liqe_core.figures.style import COLORS, INK, STYLES, TASK_COLORS, new_figure, plain, runs_and_mean
 
 
 def training_curves(epochs: pd.DataFrame) -> Figure:
@@ -41,11 +41,31 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
     return figure
 
 
-def agreement(table: pd.DataFrame, title: str = "") -> Figure:
-    """Predicted quality against human score, a dot a picture, a colour a distortion.
+def two_starts(curves: pd.DataFrame) -> Figure:
+    """Validation of runs that started from different weights, against how many pictures they had seen.
+
+    Args:
+        curves: ``start``, ``pictures``, and ``srcc`` and ``distortion_accuracy``; a row a validation.
+    """
+    names = {"srcc": "SRCC", "distortion_accuracy": "distortion accuracy"}
+    figure = new_figure(9, 3.4)
+    for ax, (measure, label) in zip(figure.subplots(1, len(names)), names.items(), strict=True):
+        for number, (start, of) in enumerate(curves.groupby("start", sort=False)):
+            known = of.dropna(subset=[measure])
+            style = {"color": COLORS[number], "linestyle": STYLES[number], "marker": "o", "markersize": 4}
+            ax.plot(known["pictures"], known[measure], label=start, **style)
+        ax.set(xlabel="pictures trained on", ylabel=label, title=f"validation: {label}")
+        ax.legend(frameon=False)
+        plain(ax, "y")
+    return figure
+
+
+def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Figure:
+    """Predicted quality against score, a dot a picture, a colour a distortion.
 
     Args:
         table: ``quality``, ``mos`` and, for colours, ``distortion_group``.
+        score: what ``mos`` is, for the axis.
     """
     figure = new_figure(6.5, 4.6)
     ax = figure.subplots()
@@ -53,7 +73,7 @@ def agreement(table: pd.DataFrame, title: str = "") -> Figure:
     for number, (name, rows) in enumerate(groups):
         color = colormaps["tab20"](number)
         ax.scatter(rows["quality"], rows["mos"], s=12, alpha=0.7, color=color, label=name)
-    ax.set(xlabel="predicted quality", ylabel="human score", title=title)
+    ax.set(xlabel="predicted quality", ylabel=score, title=title)
     if "distortion_group" in table:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     plain(ax, "both")

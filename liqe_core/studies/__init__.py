@@ -1,7 +1,8 @@
 """What is asked of trained models: the paper's claims, each as a computation on tables.
 
 Read `finished` (run folders, read) and `ablations` first; then `published` and `paper_tables`, `unseen`,
-`scorers` and `gmad`, `planted` and `realign`.
+`scorers` and `gmad`, `planted` and `realign`. `open_benchmark` puts the first claim to the test on data that
+anyone may have, beside `baselines`.
 
 May use the method, `data`, `evaluation` and `training`.
 """

@@ -1,9 +1,9 @@
 """Named settings. A profile is plain values; every one can be overridden from a notebook parameter.
 
-``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
-every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` trains
-``liqe-tiny`` on data that anyone may download, ``open-frozen`` the same with the image tower left as ImageNet
-made it, in a minute; ``paper`` is the published protocol over six data sets.
+``smoke`` runs in seconds and means nothing, for tests; ``mini`` trains a small model from nothing on
+photographs that every installation has; ``open`` trains ``LIQE-tiny`` on data that anyone may download,
+``open-frozen`` the same with the image tower left as ImageNet made it, in a minute; ``paper`` is the published
+protocol over six data sets.
 """
 
 from __future__ import annotations
@@ -189,24 +189,6 @@ PROFILES = {
         ),
         Profile(
             name="mini",
-            architecture="LIQE-tiny",
-            pretrained="liqe-tiny",
-            batch_sizes={"mini": 24},
-            epochs=4,
-            steps=10,
-            crops=1,
-            windows=3,
-            enlarge=True,
-            learning_rate=2e-4,
-            schedule="cosine",
-            warmup_steps=5,
-            freeze="image",
-            unlocked_groups=13,
-            validate_every=2,
-            keep="last",  # two photographs are too few to choose by
-        ),
-        Profile(
-            name="mini-scratch",
             architecture="LIQE-mini",
             pretrained=None,
             batch_sizes={"mini": 32},

@@ -1,0 +1,118 @@
+"""What the open benchmark found, from its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain
+
+
+def right_and_wrong(table: pd.DataFrame, axis: str = "distortion") -> Figure:
+    """How often each word's pictures are called by it, and by which other words, a bar a word.
+
+    Args:
+        table: a row a picture: ``true_<axis>`` and ``<axis>``, the word that was said.
+        axis: ``distortion`` or ``scene``.
+    """
+    true, said = table[f"true_{axis}"], table[axis]
+    words = (said == true).groupby(true).mean().sort_values().index
+    figure = new_figure(7, 0.8 + 0.36 * len(words))
+    ax = figure.subplots()
+    for row, word in enumerate(words):
+        of = said[true == word]
+        share = (of == word).mean()
+        ax.barh(row, share, color=TASK_COLORS[axis])
+        ax.barh(row, 1 - share, left=share, color=FAINT)
+        others = of[of != word].value_counts(normalize=False)
+        note = f"rather: {others.index[0]} ({others.iloc[0]})" if len(others) else ""
+        ax.text(0.99, row, note, ha="right", va="center", fontsize=7, color=GREY)
+    ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
+    ax.set(xlim=(0, 1), xlabel=f"share called by the right name; {(said == true).mean():.0%} of all")
+    plain(ax, "x")
+    return figure
+
+
+def beside_the_others(table: pd.DataFrame, word: str, quality: float, title: str = "") -> Figure:
+    """The answers about many pictures with one fault: what they were called, and the quality they got.
+
+    Args:
+        table: a row a picture: ``quality``, ``distortion``.
+        word: the right name. quality: of the picture that is shown beside, marked.
+    """
+    figure = new_figure(7, 3)
+    left, right = figure.subplots(1, 2)
+    counts = table["distortion"].value_counts()
+    colors = [TASK_COLORS["distortion"] if name == word else FAINT for name in counts.index]
+    left.barh(counts.index, counts, color=colors)
+    left.invert_yaxis()
+    left.set(xlabel=f"of {len(table)} photographs", title="called")
+    right.hist(table["quality"], bins=np.arange(1, 5.01, 0.25), color=TASK_COLORS["quality"])
+    right.axvline(quality, color=INK, linestyle="--", linewidth=1.2)
+    right.set(xlabel="predicted quality", ylabel="photographs", title=title or "quality")
+    for ax in (left, right):
+        plain(ax, "x")
+    return figure
+
+
+def arms(runs: pd.DataFrame, order: Sequence[str], measure: str = "srcc", title: str = "") -> Figure:
+    """A measure of every run, a row an arm: a dot a seed, a bar at their mean.
+
+    Args:
+        runs: a row a run: ``arm``, ``seed`` and the measure.
+        order: the arms, from the top.
+    """
+    figure = new_figure(7, 0.9 + 0.38 * len(order))
+    ax = figure.subplots()
+    for row, arm in enumerate(order):
+        values = runs.loc[runs["arm"] == arm, measure].dropna()
+        ax.scatter(values, np.full(len(values), row), s=22, color=COLORS[0], alpha=0.7, zorder=3)
+        if len(values):
+            ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
+    ax.set_yticks(range(len(order)), order)
+    ax.invert_yaxis()
+    ax.set(xlabel=measure.upper().replace("_", " "), title=title)
+    plain(ax, "both")
+    return figure
+
+
+def differences(table: pd.DataFrame, title: str = "") -> Figure:
+    """Differences and their intervals, a row each, with a line at none.
+
+    Args:
+        table: ``arm``, ``difference``, ``low``, ``high``.
+    """
+    figure = new_figure(7, 0.9 + 0.38 * len(table))
+    ax = figure.subplots()
+    _with_intervals(ax, table["difference"], table["low"], table["high"], table["arm"])
+    ax.axvline(0, color=GREY, linewidth=1)
+    ax.set(xlabel="difference in SRCC, with its interval", title=title)
+    return figure
+
+
+def levels(table: pd.DataFrame, title: str = "") -> Figure:
+    """Values and their intervals, a row each.
+
+    Args:
+        table: ``method``, ``srcc``, ``low``, ``high``.
+    """
+    figure = new_figure(7, 0.9 + 0.38 * len(table))
+    ax = figure.subplots()
+    _with_intervals(ax, table["srcc"], table["low"], table["high"], table["method"])
+    ax.set(xlabel="SRCC with people, with its interval", title=title)
+    return figure
+
+
+def _with_intervals(
+    ax: Axes, middle: pd.Series, low: pd.Series, high: pd.Series, names: Sequence[str] | pd.Series
+) -> None:
+    rows = np.arange(len(middle))
+    ax.hlines(rows, low, high, color=COLORS[0], linewidth=2)
+    ax.scatter(middle, rows, s=36, color=COLORS[0], zorder=3)
+    ax.set_yticks(rows, names)
+    ax.invert_yaxis()
+    plain(ax, "both")

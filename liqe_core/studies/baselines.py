@@ -1,0 +1,104 @@
+"""What a quality model has to beat: guesses that do not look, BRISQUE, and a ridge on the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.store import PackedStore
+from liqe_core.data.windows import KeptWindows
+from liqe_core.images import PictureError, read_ahead, read_picture
+
+#: Strengths of the ridge's penalty that leave-one-out on the training part chooses from.
+PENALTIES = tuple(10.0**power for power in range(0, 7))
+
+
+def constant(files: Sequence[Path]) -> np.ndarray:
+    """(n,) zeros: the same answer about every picture, whose rank correlation counts as 0."""
+    return np.zeros(len(files))
+
+
+def file_size(files: Sequence[Path]) -> np.ndarray:
+    """(n,) bytes on the disk: what a compressor thinks of a picture."""
+    return np.array([float(file.stat().st_size) for file in files])
+
+
+def brisque(files: Sequence[Path], progress: bool = True) -> np.ndarray:
+    """(n,) BRISQUE (Mittal, Moorthy, Bovik 2012) by the package of that name, turned round so that higher is
+    better; NaN for a picture that it cannot take.
+
+    Raises:
+        ImportError: the package is not installed; says how.
+    """
+    try:
+        from brisque import BRISQUE
+    except ImportError:
+        raise ImportError(
+            "BRISQUE needs its package: pip install 'liqe-core[brisque]' (it compiles)"
+        ) from None
+
+    class Brisque(BRISQUE):
+        def scale_features(self, features):
+            # Some are arrays of one number, which NumPy from 2.4 on does not take for a number.
+            return super().scale_features([np.squeeze(feature) for feature in features])
+
+    model = Brisque(url=False)
+
+    def score(file: Path) -> float:
+        try:
+            return -float(model.score(np.asarray(read_picture(file))))
+        except (PictureError, ValueError, ArithmeticError):
+            return float("nan")
+
+    found = tqdm(read_ahead(score, list(files)), "BRISQUE", len(files), disable=not progress)
+    return np.array(list(found))
+
+
+BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
+    "constant": constant,
+    "file size": file_size,
+    "BRISQUE": brisque,
+}
+
+
+def files_of(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Path]:
+    """The picture files of a packed set, by row.
+
+    Raises:
+        TypeError: the set is not packed.
+    """
+    if not isinstance(of.pictures, PackedStore):
+        raise TypeError(f"{of.name} is not packed: its files are not known")
+    return [of.pictures.source / name for name in of.pictures.index["file"].iloc[rows]]
+
+
+def ridge(of: LabelledPictures, session: int, test: Sequence[LabelledPictures]) -> list[np.ndarray]:
+    """Ridge regression from the mean embedding of a picture's windows to its score.
+
+    Args:
+        of: a set with kept windows, whose training part is learned from; the penalty is chosen on it, too.
+        test: sets with kept windows, all of whose pictures are predicted.
+
+    Returns:
+        For each set of `test` the prediction (n,).
+    """
+    rows = of.part(session, "train")
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
+    model.fit(_means(of, rows), of.table["mos"].to_numpy(float)[rows])
+    return [model.predict(_means(each, range(len(each)))) for each in test]
+
+
+def _means(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    kept = of.pictures
+    if not isinstance(kept, KeptWindows):
+        raise TypeError(
+            f"{of.name}: pictures, not what a frozen tower said of them (embeddings.kept_windows)"
+        )
+    return np.stack([kept[row][0].astype(np.float32).mean(axis=0) for row in rows])

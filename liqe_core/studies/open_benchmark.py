@@ -1,0 +1,435 @@
+"""The open benchmark: does it help quality to learn scenes and distortions too? On data that anyone may have.
+
+Every arm of the study is trained on the same batches from the same seeds; what differs is the prompts, the
+labels or the losses. Test pictures are predicted once, when all choices are made, and what was predicted is
+kept as small tables, so that every figure can be drawn again without the pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from liqe_core import agreement
+from liqe_core.checkpoints import PACKAGED, read_recipe
+from liqe_core.data.duplicates import near_duplicates
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.manifests import load_manifest
+from liqe_core.evaluation.measuring import predict
+from liqe_core.files import CHECKOUT, write_csv
+from liqe_core.model import LIQE
+from liqe_core.prediction import expected_quality, marginal
+from liqe_core.prompts import VARIANTS
+from liqe_core.studies import baselines
+from liqe_core.training.embeddings import kept_windows
+from liqe_core.training.loop import fit
+from liqe_core.training.prepare import labelled, sets_for
+from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.runs import is_finished
+from liqe_core.training.step import build_model
+
+#: Where the tables are kept that this study left.
+KEPT = CHECKOUT / "data_manifests" / "open"
+
+#: Sets that no arm trains on, tested whole.
+UNSEEN = ("hevc",)
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        name: in the tables. meaning: one line for the reader. changes: settings of the profile.
+    """
+
+    name: str
+    meaning: str
+    changes: Mapping[str, Any]
+
+
+ARMS = tuple(
+    Arm(*each)
+    for each in (
+        ("Q", "quality alone, its own five prompts", {"variant": VARIANTS[0]}),
+        ("Q+S", "quality and scene", {"variant": VARIANTS[1]}),
+        ("Q+D", "quality and distortion", {"variant": VARIANTS[2]}),
+        ("Q+S+D", "all three, as LIQE", {}),
+        ("shuffled", "all three, scenes and distortions of other pictures", {"control": "shuffled labels"}),
+        ("ensemble", "all 495 prompts, quality loss alone", {"control": "quality alone"}),
+        ("heads", "all three, a linear head each in place of prompts", {"control": "separate heads"}),
+        ("BIQ2021 Q", "quality of BIQ2021 alone", {"variant": VARIANTS[0], "batch_sizes": {"biq2021": 64}}),
+        ("BIQ2021 Q+S+D", "all three, scores of BIQ2021 alone", {"stand_in": False}),
+    )
+)
+#: The arm that the others are compared with.
+REFERENCE = "Q"
+
+
+def settings_of(arm: Arm, seed: int, of: str = "open-frozen") -> Profile:
+    """The settings of an arm: those of the profile, its own changes, and the seed."""
+    return profile(of, seed=seed, **arm.changes)
+
+
+def train_and_predict(
+    arms: Iterable[Arm],
+    seeds: Iterable[int],
+    root: str | Path,
+    of: str = "open-frozen",
+    progress: bool = True,
+) -> None:
+    """Train what is not finished and predict the test pictures of each run, once.
+
+    A run's predictions lie in its folder as ``predictions.csv``; a run that has them is left alone, so that
+    a study that was stopped goes on.
+
+    Args:
+        root: run folders are in ``root/<profile>/<arm>-<seed>``.
+        of: the profile.
+    """
+    base = profile(of)
+    sets = {s.name: s for s in sets_for(base, progress)}
+    tests = test_sets(base, sets.values(), progress)
+    for seed in seeds:
+        for arm in arms:
+            settings, folder = settings_of(arm, seed, of), Path(root) / of / f"{arm.name}-{seed}"
+            if (folder / "predictions.csv").is_file():
+                continue
+            if not is_finished(folder):
+                chosen = [sets[name] for name in settings.batch_sizes]
+                if not settings.stand_in:
+                    chosen = [labelled(s.name, settings, progress) for s in chosen]
+                fit(settings, chosen, folder, progress)
+            model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
+            looked = (
+                [kept_windows(s, model, progress=progress) for s in tests] if base.keep_windows else tests
+            )
+            table = predictions(model, looked, settings.session)
+            write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
+
+
+def test_sets(
+    settings: Profile, trained: Iterable[LabelledPictures], progress: bool = True
+) -> list[LabelledPictures]:
+    """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here."""
+    here = [name for name in UNSEEN if load_manifest(name).locate() is not None]
+    return [*trained, *(labelled(name, settings, progress, missing="skip") for name in here)]
+
+
+def test_rows(of: LabelledPictures, session: int = 1) -> np.ndarray:
+    """Which pictures of a set are tested: its test part, or all of an unseen set."""
+    return np.arange(len(of)) if of.name in UNSEEN else of.part(session, "test")
+
+
+def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
+    """What a model says of every test picture.
+
+    Returns:
+        A row a picture: ``dataset, image, quality`` and, where the model's grid has the axis, the most
+        probable ``scene`` and ``distortion``.
+    """
+    tables = []
+    for of in sets:
+        rows = test_rows(of, session)
+        joint = predict(model, of, rows)
+        table = pd.DataFrame({"dataset": of.name, "image": of.table["image"].iloc[rows].to_numpy()})
+        table["quality"] = expected_quality(joint).numpy().astype(float).round(6)
+        for axis in model.grid.axes[1:]:
+            words = np.array(model.grid.names(axis))
+            table[axis] = words[marginal(joint, axis).argmax(dim=1).numpy()]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def labels(sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
+    """The labels of the test pictures, in the order of `predictions`.
+
+    Returns:
+        ``dataset, image, mos, distortion, scenes`` (words with ``;`` between), ``reference``, and
+        ``near_duplicate``: the training part has the same photograph (see `data.duplicates`).
+    """
+    tables = []
+    for of in sets:
+        rows = test_rows(of, session)
+        table = of.table.iloc[rows]
+        chosen = table[["dataset", "image", "mos"]].assign(
+            distortion=table["distortion_group"],
+            scenes=table["scenes"].str.join(";"),
+            reference=table["reference"],
+            near_duplicate=False,
+        )
+        if of.name == "biq2021":
+            pairs = near_duplicates(of.table, load_manifest(of.name).folder(), session=session)
+            chosen["near_duplicate"] = chosen["image"].isin(pairs.loc[pairs["part"] == "test", "image"])
+        tables.append(chosen)
+    return pd.concat(tables, ignore_index=True)
+
+
+def measures(table: pd.DataFrame) -> pd.DataFrame:
+    """What a model reaches on each test set.
+
+    Args:
+        table: predictions joined with `labels`, of one model.
+
+    Returns:
+        A row a set, and one more for BIQ2021 without the near-duplicates: ``dataset, pictures, srcc, plcc,
+        scene_accuracy, distortion_accuracy``; NaN where it is not defined.
+    """
+    rows = []
+    for name, of in parts(table):
+        scored = of[of["mos"].notna()]
+        row = {"dataset": name, "pictures": len(of)}
+        row["srcc"] = agreement.srcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
+        row["plcc"] = agreement.plcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
+        for axis, right in (("scene", right_scene), ("distortion", right_distortion)):
+            hits = right(of) if axis in of else pd.Series(dtype=float)
+            row[f"{axis}_accuracy"] = hits.mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """The test sets of a table by name; BIQ2021 also without near-duplicates."""
+    for name, of in table.groupby("dataset", sort=False):
+        yield str(name), of
+        if of["near_duplicate"].any():
+            yield f"{name} without near-duplicates", of[~of["near_duplicate"]]
+
+
+def right_scene(table: pd.DataFrame) -> pd.Series:
+    """Whether the scene that was named is one of the picture's; NaN where it has none."""
+    words = table["scenes"].fillna("").str.split(";")
+    hit = [float(said in true) for said, true in zip(table["scene"], words, strict=True)]
+    return pd.Series(hit, table.index).where(table["scenes"].fillna("") != "")
+
+
+def right_distortion(table: pd.DataFrame) -> pd.Series:
+    """Whether the distortion was named rightly; NaN where the picture has none."""
+    return (
+        (table["distortion"] == table["true_distortion"])
+        .astype(float)
+        .where(table["true_distortion"].notna())
+    )
+
+
+def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
+    """Predictions beside labels; what the label tables call ``distortion`` becomes ``true_distortion``."""
+    return predicted.merge(
+        true.rename(columns={"distortion": "true_distortion"}), on=["dataset", "image"], validate="m:1"
+    )
+
+
+def srcc_interval(quality: np.ndarray, mos: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """A bootstrap interval of the rank correlation, over pictures (SciPy, percentiles of 999 resamples)."""
+    return interval([quality], [np.zeros_like(quality)], mos, confidence)
+
+
+def interval(
+    these: Sequence[np.ndarray],
+    those: Sequence[np.ndarray],
+    mos: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 999,
+) -> tuple[float, float]:
+    """A bootstrap interval, over pictures, of how much better some runs rank them than others, on average.
+
+    Args:
+        these, those: for each run the predicted qualities (n,); a constant one counts as 0.
+        mos: (n,) human scores.
+    """
+
+    def ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Of each resample's pictures, with mean 0 and length 1; zeros where all are alike."""
+        ranked = stats.rankdata(values[rows], axis=-1)
+        ranked -= ranked.mean(axis=-1, keepdims=True)
+        length = np.linalg.norm(ranked, axis=-1, keepdims=True)
+        return np.divide(ranked, length, out=np.zeros_like(ranked), where=length > 0)
+
+    def gain(rows: np.ndarray, axis: int = -1) -> np.ndarray:
+        human = ranks(mos, rows)
+        ours, theirs = (
+            sum((ranks(run, rows) * human).sum(axis=axis) for run in runs) / len(runs)
+            for runs in (these, those)
+        )
+        return ours - theirs
+
+    found = stats.bootstrap(
+        (np.arange(len(mos)),),
+        gain,
+        vectorized=True,
+        batch=100,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def gathered(root: str | Path, of: str = "open-frozen") -> pd.DataFrame:
+    """The predictions of every run of the study that has them: `predictions` with ``arm`` and ``seed``."""
+    files = sorted((Path(root) / of).glob("*/predictions.csv"))
+    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+
+
+def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
+    """`measures` of every run: ``arm, seed`` and its columns."""
+    rows = []
+    for (arm, seed), of in predicted.groupby(["arm", "seed"], sort=False):
+        present = of.dropna(axis="columns", how="all")
+        found = measures(with_labels(present.drop(columns=["arm", "seed"]), true))
+        rows.append(found.assign(arm=arm, seed=seed))
+    table = pd.concat(rows, ignore_index=True)
+    return table[["arm", "seed", *(c for c in table.columns if c not in ("arm", "seed"))]]
+
+
+def difference_table(
+    predicted: pd.DataFrame, true: pd.DataFrame, pairs: Sequence[tuple[str, str]], confidence: float = 0.95
+) -> pd.DataFrame:
+    """How much better one arm ranks the pictures of each test set than another, run against run.
+
+    Args:
+        pairs: (arm, reference).
+
+    Returns:
+        A row a set and pair: ``dataset, arm, reference, runs, difference`` (mean over shared seeds),
+        ``low, high`` (bootstrap over pictures), ``better`` (seeds in which the arm was ahead), ``verdict``:
+        ``better``, ``worse`` or ``cannot be told``.
+    """
+    rows = []
+    for name, of in parts(true):
+        scored = of[of["mos"].notna()]
+        if scored.empty:
+            continue
+        wide = predicted[predicted["dataset"] == scored["dataset"].iloc[0]].pivot(
+            index="image", columns=["arm", "seed"], values="quality"
+        )
+        wide, mos = wide.loc[scored["image"]], scored["mos"].to_numpy()
+        for arm, reference in pairs:
+            if arm not in wide or reference not in wide:
+                continue
+            seeds = sorted(set(wide[arm]) & set(wide[reference]))
+            these = [wide[arm, seed].to_numpy() for seed in seeds]
+            those = [wide[reference, seed].to_numpy() for seed in seeds]
+            each = np.array(
+                [agreement.srcc(a, mos) - agreement.srcc(b, mos) for a, b in zip(these, those, strict=True)]
+            )
+            low, high = interval(these, those, mos, confidence)
+            row = {"dataset": name, "arm": arm, "reference": reference, "runs": len(seeds)}
+            row |= {"difference": each.mean(), "low": low, "high": high, "better": int((each > 0).sum())}
+            rows.append(row | {"verdict": verdict(low, high)})
+    return pd.DataFrame(rows)
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference says."""
+    return "better" if low > 0 else "worse" if high < 0 else "cannot be told"
+
+
+def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation of several methods on each test set, with its interval.
+
+    Args:
+        predicted: by method: ``dataset, image, quality``.
+
+    Returns:
+        ``dataset, method, pictures, srcc, low, high``.
+    """
+    rows = []
+    for name, of in parts(true):
+        for method, table in predicted.items():
+            both = of.merge(table[["dataset", "image", "quality"]], on=["dataset", "image"])
+            both = both[both["mos"].notna() & both["quality"].notna()]
+            if both.empty:
+                continue
+            quality, mos = both["quality"].to_numpy(float), both["mos"].to_numpy(float)
+            low, high = srcc_interval(quality, mos)
+            srcc = 0.0 if np.ptp(quality) == 0 else agreement.srcc(quality, mos)
+            row = {"dataset": name, "method": method, "pictures": len(both)}
+            rows.append(row | {"srcc": srcc, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+#: What is compared with what in `write_kept`: each arm with the reference, the full one with its controls.
+PAIRS = (
+    *((arm.name, REFERENCE) for arm in ARMS if arm.name != REFERENCE),
+    *(("Q+S+D", control) for control in ("shuffled", "ensemble", "heads")),
+    ("BIQ2021 Q+S+D", "BIQ2021 Q"),
+)
+
+
+def write_kept(
+    root: str | Path, of: str = "open-frozen", folder: str | Path = KEPT, progress: bool = True
+) -> None:
+    """Write the tables of the study: ``runs.csv``, ``differences.csv``, ``levels.csv`` (baselines beside the
+    arms), and ``arms.csv``, each arm's predictions (the first seed's) of every scored test picture.
+
+    Args:
+        root: as in `train_and_predict`.
+    """
+    settings, folder = profile(of), Path(folder)
+    sets = test_sets(settings, sets_for(settings, progress), progress)
+    true, predicted = labels(sets, settings.session), gathered(root, of)
+    write_csv(folder / "runs.csv", run_table(predicted, true).round(5))
+    write_csv(folder / "differences.csv", difference_table(predicted, true, PAIRS).round(5))
+    first = predicted[predicted["seed"] == predicted["seed"].min()]
+    methods = {arm: table for arm, table in first.groupby("arm", sort=False)}
+    methods |= baseline_predictions(sets, settings, progress)
+    write_csv(folder / "levels.csv", level_table(methods, true).round(5))
+    wide = first.pivot(index=["dataset", "image"], columns="arm", values="quality").reset_index()
+    scored = true.loc[true["mos"].notna(), ["dataset", "image", "mos", "near_duplicate"]]
+    write_csv(folder / "arms.csv", scored.merge(wide, on=["dataset", "image"]))
+
+
+def baseline_predictions(
+    sets: Sequence[LabelledPictures], settings: Profile, progress: bool = True
+) -> dict[str, pd.DataFrame]:
+    """What the methods of `baselines` say of the scored test pictures; those that cannot be had are left out.
+
+    The ridge learns from BIQ2021's training part, from the embeddings of the frozen tower.
+    """
+    scored = [s for s in sets if s.table["mos"].notna().any()]
+    rows = {s.name: test_rows(s, settings.session) for s in scored}
+    names = [
+        pd.DataFrame({"dataset": s.name, "image": s.table["image"].iloc[rows[s.name]].to_numpy()})
+        for s in scored
+    ]
+    files = [file for s in scored for file in baselines.files_of(s, rows[s.name])]
+    of_all, found = pd.concat(names, ignore_index=True), {}
+    for method, score in baselines.BLIND.items():
+        try:
+            found[method] = of_all.assign(quality=score(files))
+        except ImportError:
+            continue
+    frozen = profile("open-frozen")
+    kept = {s.name: kept_windows(s, build_model(frozen), progress=progress) for s in scored}
+    predicted = baselines.ridge(kept["biq2021"], settings.session, list(kept.values()))
+    quality = [values[rows[name]] for name, values in zip(kept, predicted, strict=True)]
+    return found | {"ridge": of_all.assign(quality=np.concatenate(quality))}
+
+
+def write_tiny(checkpoint: str | Path, folder: str | Path = KEPT, progress: bool = True) -> None:
+    """Make the model in the box from a run of profile ``open``, and the table of what it says.
+
+    The weights are rounded to half precision; what is tested is what is shipped.
+
+    Args:
+        checkpoint: of the run, such as ``runs/open/tiny/best_average.safetensors``.
+        folder: where ``liqe-tiny.csv`` goes: the labels of every test picture, and the model's answers.
+    """
+    recipe = read_recipe(checkpoint)
+    LIQE.from_checkpoint(checkpoint).save(PACKAGED["liqe-tiny"], recipe, torch.float16)
+    settings = profile("open", session=recipe["session"])
+    sets = test_sets(settings, sets_for(settings, progress), progress)
+    said = predictions(LIQE.from_checkpoint("liqe-tiny"), sets, settings.session)
+    table = with_labels(said.round({"quality": 4}), labels(sets, settings.session))
+    write_csv(Path(folder) / "liqe-tiny.csv", table)

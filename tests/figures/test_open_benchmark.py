@@ -1,0 +1,48 @@
+"""The open benchmark's figures, from tables made for them."""
+
+import pandas as pd
+import pytest
+from support.figures import drawn, texts
+
+from liqe_core.figures import open_benchmark as figures
+
+
+@pytest.fixture
+def named():
+    return pd.DataFrame(
+        {
+            "true_distortion": ["blur"] * 4 + ["noise"] * 2,
+            "distortion": ["blur", "blur", "blur", "noise", "noise", "noise"],
+            "quality": [1.0, 2.0, 2.5, 3.0, 4.0, 4.5],
+        }
+    )
+
+
+def test_right_and_wrong_says_what_was_named_instead(named):
+    figure = figures.right_and_wrong(named)
+    said = texts(figure)
+    assert "blur (4)" in said and "rather: noise (1)" in said and "83% of all" in said
+    assert drawn(figure).std() > 5
+
+
+def test_beside_the_others_counts_the_names(named):
+    figure = figures.beside_the_others(named[named["true_distortion"] == "blur"], "blur", 2.0)
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [3, 1] and "of 4 photographs" in texts(figure)
+    assert sum(bar.get_height() for bar in right.patches) == 4
+    assert drawn(figure).std() > 5
+
+
+def test_arms_differences_and_levels_have_a_row_each():
+    runs = pd.DataFrame({"arm": ["Q", "Q", "Q+S+D"], "seed": [1, 2, 1], "srcc": [0.5, 0.6, 0.7]})
+    figure = figures.arms(runs, ["Q", "Q+S+D"])
+    assert [len(dots.get_offsets()) for dots in figure.axes[0].collections] == [2, 1]
+    rows = pd.DataFrame(
+        {"arm": ["S", "D"], "difference": [0.1, -0.1], "low": [0.0, -0.2], "high": [0.2, 0.0]}
+    )
+    for made in (
+        figure,
+        figures.differences(rows),
+        figures.levels(rows.rename(columns={"arm": "method", "difference": "srcc"})),
+    ):
+        assert drawn(made).std() > 5

@@ -1,0 +1,46 @@
+"""Baselines: what each says is what it should."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageFilter
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.windows import KeptWindows
+from liqe_core.studies import baselines
+
+
+def test_the_blind_ones(tmp_path, photograph):
+    files = [tmp_path / f"{quality}.jpg" for quality in (5, 50, 95)]
+    for file in files:
+        Image.fromarray(photograph).save(file, quality=int(file.stem))
+    sizes = baselines.file_size(files)
+    assert sizes.tolist() == [file.stat().st_size for file in files] == sorted(sizes)
+    assert np.ptp(baselines.constant(files)) == 0
+
+
+def test_brisque_finds_noise_worse_than_none(tmp_path, photograph):
+    pytest.importorskip("brisque", reason="the extra `brisque` is not installed: its libsvm wants a compiler")
+    image = Image.fromarray(photograph)
+    noisy = photograph + np.random.default_rng(0).normal(0, 40, photograph.shape)
+    image.save(tmp_path / "a.png")
+    image.filter(ImageFilter.GaussianBlur(6)).save(tmp_path / "b.png")
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "c.png")
+    (tmp_path / "d.png").write_bytes(b"no picture")
+    found = baselines.brisque([tmp_path / f"{name}.png" for name in "abcd"], progress=False)
+    assert found[0] > found[1] and found[0] > found[2] and np.isnan(found[3])
+
+
+def test_ridge_finds_a_linear_rule_in_the_mean_of_the_windows(tmp_path):
+    rng = np.random.default_rng(0)
+    kept = rng.normal(size=(120, 2, 3, 8)).astype(np.float16)
+    np.save(tmp_path / "0.npy", kept)
+    counts = np.array([3, 2] * 60)
+    means = np.stack([kept[i, 0, : counts[i]].astype(np.float32).mean(axis=0) for i in range(120)])
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(120)], "mos": means @ np.arange(8.0) + 3})
+    table["session_1"] = ["train"] * 80 + ["test"] * 40
+    of = LabelledPictures("made", table, KeptWindows([tmp_path / "0.npy"], counts))
+    (found,) = baselines.ridge(of, 1, [of])
+    assert np.abs(found[80:] - table["mos"].to_numpy()[80:]).max() < 0.5
+    with pytest.raises(TypeError, match="made: pictures, not what a frozen tower said"):
+        baselines.ridge(LabelledPictures("made", table, list(kept)), 1, [of])
