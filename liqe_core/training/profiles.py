@@ -2,8 +2,8 @@
 
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` trains a small model from nothing on
 photographs that every installation has; ``open`` trains ``LIQE-tiny`` on data that anyone may download,
-``open-frozen`` the same with the image tower left as ImageNet made it, in a minute; ``paper`` is the published
-protocol over six data sets.
+``open-frozen`` the same with the image tower left as ImageNet made it, in a minute; ``paper`` is the
+published protocol over six data sets.
 """
 
 from __future__ import annotations
