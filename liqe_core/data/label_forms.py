@@ -178,12 +178,12 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     Raises:
         LabelError: the photographs, or the set whose best are taken too, are not there.
     """
-    best_of, best = other_set(manifest, folder)
-    if best is None or lacking(manifest, folder):
-        absent = " ".join(lacking(manifest, folder))
+    if absent := " ".join(lacking(manifest, folder)):
         raise LabelError(
             f"{manifest.name} is made of photographs that are not there: liqe data fetch {absent}"
         )
+    best_of, best = other_set(manifest, folder)
+    assert best is not None, "nothing is lacking"
     table = FORMS[best_of.labels["form"]](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
     names = list_pictures(folder / manifest.labels["photographs"])

@@ -7,6 +7,7 @@ scenes, reference, session_1 .. session_10``, whatever data set it comes from.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from liqe_core.crops import CropGeometry, testing_crops, training_crops
-from liqe_core.data.distorted import make_missing
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
@@ -55,17 +55,18 @@ class LabelledPictures:
         """Random crops of a picture (see `crops.training_crops`), or what is kept in their place."""
         if isinstance(self.pictures, KeptWindows):
             return self.pictures.for_training(row, count, rng)
-        return training_crops(self.pictures[row], geometry, count, rng, self.called(row))
+        return training_crops(self.pictures[row], geometry, count, rng, self.names[row])
 
     def testing_crops(self, row: int, geometry: CropGeometry) -> Tensor:
         """The crops on which a picture is tested, or what is kept in their place."""
         if isinstance(self.pictures, KeptWindows):
             return self.pictures.for_testing(row)
-        return testing_crops(self.pictures[row], geometry, self.called(row))
+        return testing_crops(self.pictures[row], geometry, self.names[row])
 
-    def called(self, row: int) -> str:
-        """What a picture is called: ``data set/file``."""
-        return f"{self.name}/{self.table['image'].iat[row]}"
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """What each picture is called: ``data set/file``."""
+        return [f"{self.name}/{image}" for image in self.table["image"]]
 
     def part(self, session: int, part: str) -> np.ndarray:
         """Row numbers of the pictures in ``train``, ``val`` or ``test`` of session 1..10.
@@ -149,8 +150,6 @@ def packed_set(
         table = random_sessions(table, seed)
     elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
         table = with_validation(table, seed=seed)
-    if manifest.labels["form"] == "distorted":
-        make_missing(manifest, table, root, progress)
     store = PackedStore.build(
         manifest, table, manifest.root(root), geometry, missing=missing, progress=progress
     )

@@ -20,6 +20,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from liqe_core.crops import CropGeometry
+from liqe_core.data.distorted import make_missing
 from liqe_core.data.finding import find_pictures, refuse_missing
 from liqe_core.data.labels import as_text
 from liqe_core.data.manifests import Manifest, available, load_manifest
@@ -68,6 +69,8 @@ class PackedStore:
     ) -> PackedStore:
         """Make a store, or what is lacking of it, and open it; one that is up to date is opened at once.
 
+        Pictures of a set that is made here (`data.distorted`) are made first, where they are not there yet.
+
         Args:
             name: the data set.
             table: its label table; column ``image`` is the path below the data set's folder.
@@ -95,6 +98,8 @@ class PackedStore:
             folder = cache_dir("store") / f"{name}-{tag}"
         folder = Path(folder)
         with only_one(folder, wait=-1, doing="building"):
+            if manifest and manifest.labels.get("form") == "distorted":
+                make_missing(manifest, table, root, progress)
             found = find_pictures(table["image"], source, manifest.pictures if manifest else (".",))
             if missing == "error":
                 refuse_missing(found, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,7 @@ def predict(
         PictureError: a picture is smaller than a crop; names it.
     """
     ranks = ranks or Ranks(device=model.device)
-
-    def crops_of(row: int) -> Tensor:
-        return pictures.testing_crops(row, model.geometry)
-
+    crops_of = partial(pictures.testing_crops, geometry=model.geometry)
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
     return ranks.gather(joint, len(rows)).cpu()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain
@@ -28,7 +27,7 @@ def right_and_wrong(table: pd.DataFrame, axis: str = "distortion") -> Figure:
         share = (of == word).mean()
         ax.barh(row, share, color=TASK_COLORS[axis])
         ax.barh(row, 1 - share, left=share, color=FAINT)
-        others = of[of != word].value_counts(normalize=False)
+        others = of[of != word].value_counts()
         note = f"rather: {others.index[0]} ({others.iloc[0]})" if len(others) else ""
         ax.text(0.99, row, note, ha="right", va="center", fontsize=7, color=GREY)
     ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
@@ -86,11 +85,8 @@ def differences(table: pd.DataFrame, title: str = "") -> Figure:
     Args:
         table: ``arm``, ``difference``, ``low``, ``high``.
     """
-    figure = new_figure(7, 0.9 + 0.38 * len(table))
-    ax = figure.subplots()
-    _with_intervals(ax, table["difference"], table["low"], table["high"], table["arm"])
-    ax.axvline(0, color=GREY, linewidth=1)
-    ax.set(xlabel="difference in SRCC, with its interval", title=title)
+    figure = _intervals(table, "difference", "arm", "difference in SRCC, with its interval", title)
+    figure.axes[0].axvline(0, color=GREY, linewidth=1)
     return figure
 
 
@@ -100,19 +96,17 @@ def levels(table: pd.DataFrame, title: str = "") -> Figure:
     Args:
         table: ``method``, ``srcc``, ``low``, ``high``.
     """
+    return _intervals(table, "srcc", "method", "SRCC with people, with its interval", title)
+
+
+def _intervals(table: pd.DataFrame, value: str, name: str, label: str, title: str) -> Figure:
+    rows = np.arange(len(table))
     figure = new_figure(7, 0.9 + 0.38 * len(table))
     ax = figure.subplots()
-    _with_intervals(ax, table["srcc"], table["low"], table["high"], table["method"])
-    ax.set(xlabel="SRCC with people, with its interval", title=title)
-    return figure
-
-
-def _with_intervals(
-    ax: Axes, middle: pd.Series, low: pd.Series, high: pd.Series, names: Sequence[str] | pd.Series
-) -> None:
-    rows = np.arange(len(middle))
-    ax.hlines(rows, low, high, color=COLORS[0], linewidth=2)
-    ax.scatter(middle, rows, s=36, color=COLORS[0], zorder=3)
-    ax.set_yticks(rows, names)
+    ax.hlines(rows, table["low"], table["high"], color=COLORS[0], linewidth=2)
+    ax.scatter(table[value], rows, s=36, color=COLORS[0], zorder=3)
+    ax.set_yticks(rows, table[name])
     ax.invert_yaxis()
+    ax.set(xlabel=label, title=title)
     plain(ax, "both")
+    return figure

@@ -79,20 +79,22 @@ def files_of(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Pat
     return [of.pictures.source / name for name in of.pictures.index["file"].iloc[rows]]
 
 
-def ridge(of: LabelledPictures, session: int, test: Sequence[LabelledPictures]) -> list[np.ndarray]:
+def ridge(
+    of: LabelledPictures, session: int, test: Sequence[tuple[LabelledPictures, Sequence[int] | np.ndarray]]
+) -> list[np.ndarray]:
     """Ridge regression from the mean embedding of a picture's windows to its score.
 
     Args:
         of: a set with kept windows, whose training part is learned from; the penalty is chosen on it, too.
-        test: sets with kept windows, all of whose pictures are predicted.
+        test: sets with kept windows, and the row numbers of the pictures to predict.
 
     Returns:
-        For each set of `test` the prediction (n,).
+        For each of `test` the predictions, in the order of its rows.
     """
     rows = of.part(session, "train")
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
     model.fit(_means(of, rows), of.table["mos"].to_numpy(float)[rows])
-    return [model.predict(_means(each, range(len(each)))) for each in test]
+    return [model.predict(_means(each, chosen)) for each, chosen in test]
 
 
 def _means(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> np.ndarray:

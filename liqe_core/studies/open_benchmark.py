@@ -41,8 +41,6 @@ KEPT = CHECKOUT / "data_manifests" / "open"
 #: Sets that no arm trains on, tested whole.
 UNSEEN = ("hevc",)
 
-SEEDS = (1, 2, 3, 4, 5)
-
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
@@ -154,7 +152,7 @@ def labels(sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
     """The labels of the test pictures, in the order of `predictions`.
 
     Returns:
-        ``dataset, image, mos, distortion, scenes`` (words with ``;`` between), ``reference``, and
+        ``dataset, image, mos, true_distortion, scenes`` (words with ``;`` between), ``reference``, and
         ``near_duplicate``: the training part has the same photograph (see `data.duplicates`).
     """
     tables = []
@@ -162,7 +160,7 @@ def labels(sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
         rows = test_rows(of, session)
         table = of.table.iloc[rows]
         chosen = table[["dataset", "image", "mos"]].assign(
-            distortion=table["distortion_group"],
+            true_distortion=table["distortion_group"],
             scenes=table["scenes"].str.join(";"),
             reference=table["reference"],
             near_duplicate=False,
@@ -222,10 +220,8 @@ def right_distortion(table: pd.DataFrame) -> pd.Series:
 
 
 def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
-    """Predictions beside labels; what the label tables call ``distortion`` becomes ``true_distortion``."""
-    return predicted.merge(
-        true.rename(columns={"distortion": "true_distortion"}), on=["dataset", "image"], validate="m:1"
-    )
+    """Predictions beside the labels of the same pictures."""
+    return predicted.merge(true, on=["dataset", "image"], validate="m:1")
 
 
 def srcc_interval(quality: np.ndarray, mos: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -286,10 +282,11 @@ def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (arm, seed), of in predicted.groupby(["arm", "seed"], sort=False):
         present = of.dropna(axis="columns", how="all")
-        found = measures(with_labels(present.drop(columns=["arm", "seed"]), true))
-        rows.append(found.assign(arm=arm, seed=seed))
-    table = pd.concat(rows, ignore_index=True)
-    return table[["arm", "seed", *(c for c in table.columns if c not in ("arm", "seed"))]]
+        found = measures(with_labels(present, true))
+        found.insert(0, "arm", arm)
+        found.insert(1, "seed", seed)
+        rows.append(found)
+    return pd.concat(rows, ignore_index=True)
 
 
 def difference_table(
@@ -410,10 +407,9 @@ def baseline_predictions(
             found[method] = of_all.assign(quality=score(files))
         except ImportError:
             continue
-    frozen = profile("open-frozen")
-    kept = {s.name: kept_windows(s, build_model(frozen), progress=progress) for s in scored}
-    predicted = baselines.ridge(kept["biq2021"], settings.session, list(kept.values()))
-    quality = [values[rows[name]] for name, values in zip(kept, predicted, strict=True)]
+    tower = build_model(profile("open-frozen"))
+    kept = {s.name: kept_windows(s, tower, progress=progress) for s in scored}
+    quality = baselines.ridge(kept["biq2021"], settings.session, [(kept[name], rows[name]) for name in kept])
     return found | {"ridge": of_all.assign(quality=np.concatenate(quality))}
 
 

@@ -99,7 +99,6 @@ class TrainingBatches:
                 others = np.random.default_rng((seed, 2, number)).permutation(rows)
                 for axis in ("scene", "distortion"):
                     of[axis][rows] = of[axis][others]
-        self._names = [[f"{s.name}/{image}" for image in s.table["image"]] for s in sets]
 
     def rows(self, epoch: int, step: int) -> list[np.ndarray]:
         """The row numbers drawn from each set at a step."""
@@ -130,7 +129,7 @@ class TrainingBatches:
         return Batch(
             torch.stack(crops),
             dataset=torch.tensor([number for number, _ in places]),
-            images=tuple(self._names[number][row] for number, row in places),
+            images=tuple(self.sets[number].names[row] for number, row in places),
             **parts,
         )
 

@@ -97,18 +97,13 @@ def _count(of: LabelledPictures, model: LIQE, i: int) -> int:
 @torch.no_grad()
 def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int]) -> np.ndarray:
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
-
-    rows_left, found = list(rows), []
+    found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     with evaluating(model):
-        while rows_left:
-            crops = list(islice(ahead, AT_ONCE))
-            del rows_left[: len(crops)]
+        while crops := list(islice(ahead, AT_ONCE)):
             both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
-            values = (
-                model.embed(both.flatten(0, 1).to(model.device)).half().cpu().unflatten(0, both.shape[:2])
-            )
-            found += values.split([len(c) for c in crops], dim=1)
+            values = model.embed(both.flatten(0, 1).to(model.device)).half().cpu()
+            found += values.unflatten(0, both.shape[:2]).split([len(c) for c in crops], dim=1)
     widest = model.geometry.count
     padded = [F.pad(value, (0, 0, 0, widest - value.shape[1])) for value in found]
     return torch.stack(padded).numpy()

@@ -69,11 +69,9 @@ def fit(
     with runs.claimed(folder, runs.describe(settings, sets, ranks), ranks, restart) as folder:
         if not runs.is_finished(folder):
             with resume.space_explained(folder):
-                if settings.keep_windows:
-                    start = build_model(settings, ranks.device)
-                    sets = [kept_windows(of, start, progress=progress) for of in sets]
-                Run(settings, sets, folder, ranks, progress).train()
-                measure_kept(folder, sets, settings.session, settings.seed, ranks)
+                run = Run(settings, sets, folder, ranks, progress)
+                run.train()
+                measure_kept(folder, run.sets, settings.session, settings.seed, ranks)
         ranks.wait()
         if ranks.leads:
             resume.remove_states(folder)
@@ -85,6 +83,7 @@ class Run:
 
     Attributes:
         model, optimizer, weighting, precision: what is trained, and how.
+        sets: what it is trained on: pictures, or what is kept of them.
         epoch, step: the step to take next.
         best: the best value so far of each of `selection.CRITERIA`.
         steps, epochs, measures: the rows of the three tables.
@@ -98,10 +97,13 @@ class Run:
         ranks: Ranks | None = None,
         progress: bool = False,
     ):
-        self.settings, self.sets, self.folder, self.progress = settings, sets, Path(folder), progress
+        self.settings, self.folder, self.progress = settings, Path(folder), progress
         self.ranks = ranks or Ranks()
         self.model = build_model(settings, self.ranks.device)
         preflight.check(settings, self.model, self.folder, self.ranks)
+        if settings.keep_windows:
+            sets = [kept_windows(of, self.model, progress=progress) for of in sets]
+        self.sets = sets
         self.optimizer = build_optimizer(settings, self.model)
         self.precision = Precision(settings.precision, self.ranks.device, settings.tf32)
         self.take_step = partial(

@@ -174,6 +174,24 @@ class Profile:
         return dataclasses.asdict(self) | {"batch_sizes": dict(self.batch_sizes)}
 
 
+OPEN = Profile(
+    name="open",
+    architecture="LIQE-tiny",
+    pretrained="imagenet",
+    batch_sizes={"biq2021": 24, "open-distorted": 14, "open-scenes": 10},
+    epochs=20,
+    steps=130,
+    crops=1,
+    windows=9,
+    enlarge=True,
+    learning_rate=5e-4,
+    schedule="cosine",
+    warmup_steps=100,
+    freeze="image",
+    unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
+    validate_every=10,
+)
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -202,37 +220,16 @@ PROFILES = {
             validate_every=10,
             keep="last",  # two photographs are too few to choose by
         ),
-        Profile(
-            name="open",
-            architecture="LIQE-tiny",
-            pretrained="imagenet",
-            batch_sizes={"biq2021": 24, "open-distorted": 14, "open-scenes": 10},
-            epochs=20,
-            steps=130,
-            crops=1,
-            windows=9,
-            enlarge=True,
-            learning_rate=5e-4,
-            schedule="cosine",
-            warmup_steps=100,
-            freeze="image",
-            unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
-            validate_every=10,
-        ),
-        Profile(
+        OPEN,
+        OPEN.override(
             name="open-frozen",
-            architecture="LIQE-tiny",
-            pretrained="imagenet",
             batch_sizes={"biq2021": 64, "open-distorted": 48, "open-scenes": 32},
             epochs=10,
             steps=100,
-            crops=1,
             windows=3,
-            enlarge=True,
             learning_rate=1e-3,
-            schedule="cosine",
             warmup_steps=50,
-            freeze="image",
+            unlocked_groups=0,
             keep_windows=True,
             validate_every=5,
         ),

@@ -31,17 +31,22 @@ def git(folder, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def committed(folder, files):
+    """A new repository with those files, in one commit."""
+    for name, body in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    git(folder, "init", "-q")
+    git(folder, "config", "core.autocrlf", "false")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "pinned")
+
+
 @pytest.fixture
 def repository(tmp_path):
     """A repository with an older and a newer commit, and BIQ2021's manifest pinned to the older one."""
     folder = tmp_path / "repository"
-    for name, body in CONTENT.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(body)
-    git(tmp_path, "init", "-q", str(folder))
-    git(folder, "config", "core.autocrlf", "false")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "pinned")
+    committed(folder, CONTENT)
     pinned = {
         "url": "https://127.0.0.1/none",
         "commit": git(folder, "rev-parse", "HEAD"),
@@ -149,13 +154,7 @@ def clones(tmp_path):
     pinned = []
     for name, body, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
         folder = tmp_path / "clones" / "owner" / name
-        for file, content in body.items():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).write_bytes(content)
-        git(tmp_path, "init", "-q", str(folder))
-        git(folder, "config", "core.autocrlf", "false")
-        git(folder, "add", ".")
-        git(folder, "commit", "-qm", "pinned")
+        committed(folder, body)
         commit = git(folder, "rev-parse", "HEAD")
         url = f"https://127.0.0.1/owner/{name}"
         tree = git(folder, "rev-parse", f"HEAD:{path}")

@@ -16,10 +16,10 @@ def tables():
     rng = np.random.default_rng(0)
     mos = rng.uniform(0, 1, 200)
     true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
-    true = true.assign(distortion=None, scenes="", reference=None, near_duplicate=np.arange(200) < 20)
+    true = true.assign(true_distortion=None, scenes="", reference=None, near_duplicate=np.arange(200) < 20)
     other = pd.DataFrame({"dataset": "made", "image": [f"{i}.png" for i in range(60)], "mos": np.nan})
     other = other.assign(
-        distortion=["blur", "noise", "blur"] * 20,
+        true_distortion=["blur", "noise", "blur"] * 20,
         scenes=["plant;landscape", "", "animal"] * 20,
         reference=None,
         near_duplicate=False,

@@ -279,7 +279,7 @@ def test_a_run_on_kept_windows_learns_what_one_on_pixels_would(pictures, tmp_pat
     chosen = settings(**KEPT)
     model = build_model(chosen)
     kept = kept_windows(pictures, model, place, progress=False)
-    batch = loop.Run(chosen, [kept], tmp_path).batches.batch(0, 0)
+    batch = loop.Run(chosen.override(keep_windows=False), [kept], tmp_path).batches.batch(0, 0)
     gradients = []
     for of in (kept, pictures):
         windows = torch.stack([of.testing_crops(row, model.geometry)[:1] for row in range(6)])
