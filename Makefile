@@ -2,6 +2,7 @@
 # make test   the checks that CI runs
 # make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
+# make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
 # make paper  the published protocol; needs the six data sets and a GPU (see README)
 
 VENV ?= .venv
@@ -10,7 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test sweep lab paper
+.PHONY: demo test sweep lab open paper
 
 demo: $(INSTALLED)
 	$(IN_VENV) liqe notebooks --profile mini
@@ -25,6 +26,10 @@ sweep: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab notebooks
+
+open: $(INSTALLED)
+	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
+	$(IN_VENV) liqe notebooks 05_open_benchmark --profile open-frozen -p recompute true
 
 paper: $(INSTALLED)
 	$(IN_VENV) liqe notebooks 01_data_preparation 02_multitask_training --profile paper -p fetch_labels true -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'

@@ -6,12 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
+#: What scores where no checkpoint is named.
+PACKAGED = "liqe-tiny"
+
 
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
     score = commands.add_parser("score", help="score pictures, or folders of them")
     score.add_argument("images", nargs="+", help="picture files, or folders of them")
-    score.add_argument("--checkpoint", required=True, help="LIQE.pt, pyiqa's file, or one of our own")
+    score.add_argument(
+        "--checkpoint",
+        default=PACKAGED,
+        help=f"LIQE.pt, pyiqa's file, or one of our own (default: {PACKAGED}, which comes with the package)",
+    )
     score.add_argument("--csv", help="write the table here instead of printing it")
     score.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     score.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
@@ -23,6 +30,8 @@ def _score(options: argparse.Namespace) -> int:
     from liqe_core import LIQE, PromptGrid
     from liqe_core.files import write_csv
 
+    if options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
+        print(f"scored by {PACKAGED}, the small model that comes with this package", file=sys.stderr)
     images = [picture for given in options.images for picture in _pictures(Path(given))]
     model = LIQE.from_checkpoint(
         options.checkpoint,

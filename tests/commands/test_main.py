@@ -4,12 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 import liqe_core
+from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
 from liqe_core.commands.main import _parser
 from liqe_core.files import CHECKOUT
@@ -50,6 +52,25 @@ def test_score_writes_a_csv_and_says_what_it_skipped(checkpoint, folder, tmp_pat
     assert "not a picture" in table.set_index("image").loc[str(bad), "error"]
     said = capsys.readouterr()
     assert "2 of 3 pictures scored" in said.out and "broken.jpg" in said.err
+
+
+def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
+    checkpoint, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(checkpoints, "PACKAGED", {"liqe-tiny": Path(checkpoint)})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["score", str(folder)]) == 0
+    packaged = capsys.readouterr()
+    assert packaged.err == "scored by liqe-tiny, the small model that comes with this package\n"
+    assert main(["score", str(folder), "--checkpoint", checkpoint]) == 0
+    named = capsys.readouterr()
+    assert named.out == packaged.out and named.err == ""
+    other = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=PromptGrid.variant("quality"))
+    other.save("liqe-tiny")  # a file that is called so wins
+    assert main(["score", str(folder)]) == 0
+    mine = capsys.readouterr()
+    assert mine.out != packaged.out and mine.err == ""
 
 
 @pytest.mark.parametrize(
