@@ -154,9 +154,14 @@ class Run:
                 self.write_tables()  # they say what went wrong, and when
                 raise
 
+    def weights(self) -> dict[str, float]:
+        """What each task's loss counts in the epoch under way."""
+        weights = self.weighting.weights()
+        return weights | {"quality": weights["quality"] * self.settings.quality_weight}
+
     def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
         """The steps of an epoch that are still to be taken."""
-        weights = self.weighting.weights()
+        weights = self.weights()
         self.model.train(self.settings.batch_norm == "learned")
         started = time.perf_counter() - self.seconds
         for batch in batches_ahead(self.batches, self.epoch, self.step, self.settings.steps, self.ranks):
@@ -189,7 +194,7 @@ class Run:
     def end_epoch(self) -> None:
         """Close the epoch: its losses, validation, the checkpoints that it improves."""
         started = time.perf_counter()
-        weights = self.weighting.weights()
+        weights = self.weights()
         self.weighting.end_epoch()
         number, last = self.epoch + 1, self.epoch + 1 == self.settings.epochs
         row = {

@@ -23,6 +23,7 @@ PUBLISHED = {  # the counts that the sets' papers give
     "agiqa3k": 2982,
     "biq2021": 12000,
     "hevc": 371,
+    "tid2013-part": 286,
 }
 
 
@@ -36,7 +37,7 @@ def test_every_published_set_has_a_manifest_that_passes_the_schema():
 
 
 def test_sets_of_public_repositories_are_pinned():
-    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4}
+    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4, "tid2013-part": 1}
     counts = {name: len(load_manifest(name).repositories) for name in available()}
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:

@@ -356,6 +356,20 @@ def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path, rate):
     assert (tmp_path / "steps.csv").exists()
 
 
+def test_the_quality_loss_may_count_more(pictures, tmp_path):
+    taken = []
+
+    def step(batch, weights, rate):
+        taken.append(dict(weights))
+        return dict.fromkeys(weights, 0.5), 1.0
+
+    run = Run(settings(quality_weight=3.0, epochs=1, steps=1), [pictures], tmp_path)
+    run.take_step = step
+    run.train()
+    assert taken == [{"quality": 3.0, "scene": 1.0, "distortion": 1.0}]
+    assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
+
+
 def test_fewer_pictures_than_a_batch_are_a_short_batch(pictures, tmp_path):
     run = Run(settings(batch_sizes={"mini": 40}), [pictures], tmp_path)
     assert len(run.batches.batch(0, 0).images) == len(set(run.batches.batch(0, 1).images)) == 12
