@@ -197,10 +197,11 @@ def _read_published(name: str, architecture: Architecture | str | None) -> Check
             with torch.device("meta"):  # shapes alone: nothing is allocated
                 _refuse_unfit(towers.build(found.architecture).state_dict(), found.state_dict, path)
     except CheckpointError as error:
+        then = f"to have it fetched anew, delete {path}"
         if source:
             path.unlink()
-        kept = f"it came from {source} and was thrown away; try again" if source else f"or delete {path}"
-        raise CheckpointError(f"{name}: {error}; {kept}, and it is fetched anew") from None
+            then = f"it came from {source} and was thrown away; try again, or put the right file there"
+        raise CheckpointError(f"{name}: {error}; {then}") from None
     if not known:
         source = source or "a file that was there already"
         write_json(record, {"sha256": sha256, "source": source, "commit": commit or None})

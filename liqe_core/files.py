@@ -190,7 +190,8 @@ def fetch_from_hub(
             raise OSError(f"the SHA-256 of what came is {found}, the hub says {told.etag}")
         return hf_hub_url(repository, path.name, revision=commit), commit or ""
     except Exception as error:
-        failed.append(f"{address}: {_why_not(error, path)}")
+        gate = "; accept the terms on its page, if it has any, then `hf auth login` or set HF_TOKEN"
+        failed.append(f"{address}: {_why_not(error, path, gate)}")
     try:
         with atomic_path(path) as part, part.open("wb") as file:
             http_get(second, file, displayed_filename=path.name)
@@ -203,8 +204,11 @@ def fetch_from_hub(
     )
 
 
-def _why_not(error: BaseException, path: Path) -> str:
+def _why_not(error: BaseException, path: Path, gate: str = "") -> str:
     """Why a transfer failed, and what to do, in a few words.
+
+    Args:
+        gate: what to do where entry is refused.
 
     Raises:
         UnavailableError: the disk is full, which no other source helps with.
@@ -222,10 +226,7 @@ def _why_not(error: BaseException, path: Path) -> str:
         return "not tried, for HF_HUB_OFFLINE is set; unset it"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return (
-            f"refused (HTTP {status}); accept the terms on its page, if it has any, then `hf auth login` or "
-            "set HF_TOKEN"
-        )
+        return f"refused (HTTP {status}){gate}"
     if status in (404, 410):
         return f"not there (HTTP {status})"
     if status == 429:

@@ -175,6 +175,7 @@ def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
         (403, r"refused \(HTTP 403\); accept the terms"),
         (404, r"not there \(HTTP 404\)"),
         (429, r"too many requests \(HTTP 429\); wait some minutes"),
+        (500, r"the server failed \(HTTP 500\)"),
         (503, r"the server failed \(HTTP 503\); try again later"),
     ],
 )
@@ -183,7 +184,7 @@ def test_when_neither_source_has_it_the_error_says_why_and_what_to_do(hub, kept,
     with pytest.raises(CheckpointError) as error:
         LIQE.from_checkpoint("official")
     assert error.match(rf"^official: {MIX} could not be fetched\. {hub.url}/{checkpoints.HUB}/\S+: {says}")
-    assert error.match(rf"\. {hub.second_url}{MIX}: \S+.*with a browser.* put it at {kept}")
+    assert error.match(rf"\. {hub.second_url}{MIX}: .*\(HTTP {status}\).*with a browser.* put it at {kept}")
     assert left_in(kept.parent) == []
 
 
@@ -254,7 +255,7 @@ def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_
 def test_what_was_put_there_by_hand_is_refused_but_not_thrown_away(hub, kept):
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"<html>log in</html>")
-    with pytest.raises(CheckpointError, match=rf"{MIX}: a web page .*; or delete {kept}, and it is fetched"):
+    with pytest.raises(CheckpointError, match=rf"{MIX}: a web page .* fetched anew, delete {kept}$"):
         LIQE.from_checkpoint("official")
     assert left_in(kept.parent) == [MIX] and hub.asked == []
 

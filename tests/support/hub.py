@@ -20,7 +20,8 @@ class Hub(ThreadingHTTPServer):
         status: the hub's answer to everything, where it is no file. second_status: the same of the second.
         etags: name -> the tag that is told of it; default: its SHA-256, as of large files.
         cuts: how many bytes to send of each body in turn before the connection ends; then all of it.
-        asked: method and path of every request. sent: (first byte, one after the last) of what was sent.
+        asked: method and path of every request for a file.
+        sent: (first byte, one after the last) of what was sent.
     """
 
     daemon_threads = True
@@ -49,6 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, body):
         hub, name = self.server, self.path.rpartition("/")[2]
+        if "/resolve/" not in self.path and not self.path.startswith("/second/"):
+            return self.send_error(404)  # what huggingface_hub asks for purposes of its own
         hub.asked.append(f"{self.command} {self.path}")
         if self.path.startswith("/second/"):
             files, status, headers = hub.second, hub.second_status, {}
