@@ -11,7 +11,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
     score = commands.add_parser("score", help="score pictures, or folders of them")
     score.add_argument("images", nargs="+", help="picture files, or folders of them")
-    score.add_argument("--checkpoint", required=True, help="LIQE.pt, pyiqa's file, or one of our own")
+    score.add_argument("--checkpoint", required=True, help="official, official-koniq, or a file of weights")
     score.add_argument("--csv", help="write the table here instead of printing it")
     score.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     score.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
