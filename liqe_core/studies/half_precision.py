@@ -2,7 +2,8 @@
 
 A number of half precision with 2^e <= |w| < 2^(e+1) has neighbours 2^(e-10) away (2^(e-11) on the near side
 of a power of two). A step shorter than half of that is rounded away, whatever its direction and however often
-it is taken: nothing of it is kept. AdamW's steps are about as long as the learning rate.
+it is taken: nothing of it is kept. AdamW's steps are about as long as the learning rate; a gradient that
+comes suddenly can make one three times as long (0.1 / sqrt(0.001)).
 
 In `studies`, since it asks a question of weights; what is rounded is said by `training.precision`.
 """

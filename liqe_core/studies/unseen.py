@@ -88,7 +88,7 @@ def measure_unseen(
 
 def _too_small(of: LabelledPictures, scored: np.ndarray, window: int) -> str:
     """Which pictures are smaller than a crop: how many, and the first few names; "" where none is."""
-    names = [f"{of.names[i]} ({_size(of, i)})" for i in np.flatnonzero(~scored)]
+    names = [f"{of.names[i]} ({_size(of, i)})" for i in np.flatnonzero(~scored).tolist()]
     if not names:
         return ""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

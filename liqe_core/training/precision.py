@@ -24,9 +24,8 @@ DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 #: What openai's `convert_weights` converts beside the weights of convolutions and linear layers, by name.
-_ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-_ATTENTION += ("in_proj_bias", "bias_k", "bias_v")
-_PROJECTIONS = ("text_projection", "proj")
+_BY_NAME: tuple[str, ...] = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_BY_NAME += ("in_proj_bias", "bias_k", "bias_v", "text_projection", "proj")
 
 
 def type_of_products(name: str, device_type: str) -> torch.dtype | None:
@@ -48,9 +47,8 @@ def half_weights(clip: nn.Module) -> dict[str, nn.Parameter]:
     them; linear heads in place of prompts (`Profile.control`), which it does not have, are."""
     found = {id(head) for head in getattr(clip, "heads", ())}
     for module in clip.modules():
-        names = _ATTENTION + _PROJECTIONS
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            names = ("weight", "bias")
+        weighty = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
+        names = ("weight", "bias") if weighty else _BY_NAME
         found |= {id(getattr(module, name, None)) for name in names}
     return {name: value for name, value in clip.named_parameters() if id(value) in found}
 
