@@ -170,7 +170,10 @@ class Run:
             row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
             dropped = drops and batch.has_lone_picture
             try:
-                if dropped:  # by rule, not by accident: which steps depends on the split's sizes alone
+                if dropped:
+                    # By rule, not by accident: which steps depends on the split's sizes alone. The public
+                    # script's epoch means count them as zeros; ratios of epochs, all that the weights are
+                    # made of, are the same, since every epoch drops as many.
                     losses, norm = dict.fromkeys(weights, math.nan), math.nan
                 else:
                     losses, norm = self.take_step(batch, weights, rate)

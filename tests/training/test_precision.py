@@ -86,8 +86,9 @@ class Crash(BaseException):
 
 def test_a_run_in_half_precision_goes_on_bit_for_bit(pictures, tmp_path, monkeypatch):
     chosen = settings(precision="public", save_seconds=0)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
     whole = Run(chosen, [pictures], tmp_path / "whole")
-    (tmp_path / "whole").mkdir()
     whole.train()
 
     done, real = [], loop.train_step
@@ -98,7 +99,6 @@ def test_a_run_in_half_precision_goes_on_bit_for_bit(pictures, tmp_path, monkeyp
         done.append(1)
         return real(*arguments, **more)
 
-    (tmp_path / "cut").mkdir()
     monkeypatch.setattr(loop, "train_step", crashing)
     with pytest.raises(Crash):
         Run(chosen, [pictures], tmp_path / "cut").train()
