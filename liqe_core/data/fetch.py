@@ -31,8 +31,8 @@ def fetch_dataset(
 
     A set that the hub has comes from there (`fetch_hosted`). A set from a public repository is unpacked
     beside its place, compared with the pinned commit file by file (the hash that git itself keeps of all of
-    them), and only then put in its place. Archives from the authors' own address stay in the cache folder, so that a
-    second call has nothing to fetch.
+    them), and only then put in its place. Archives from the authors' own address stay in the cache folder, so
+    that a second call has nothing to fetch.
 
     Args:
         root: the folder that data sets are in.

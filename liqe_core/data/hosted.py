@@ -94,8 +94,7 @@ def fetch_hosted(
         except (FetchError, LabelError) as error:
             shutil.rmtree(staging, ignore_errors=True)
             again = isinstance(error, PicturesLackingError) or is_disk_full(error.__cause__ or error)
-            if not again:
-                _remove_whole(store)
+            _tidy(store, again)
             raise
         shutil.rmtree(store, ignore_errors=True)
     return target
@@ -210,11 +209,11 @@ def _put_in_place(manifest: Manifest, root, staging: Path, target: Path, named: 
     shutil.rmtree(staging)
 
 
-def _remove_whole(store: Path) -> None:
-    """Whole files that turned out to be of no use; the part of a transfer that broke stays, to go on from."""
+def _tidy(store: Path, again: bool) -> None:
+    """Remove whole files, unless they serve `again`; the part of a transfer that broke stays, to go on from."""
     if store.is_dir():
         for path in store.iterdir():
-            if not path.name.startswith("."):
+            if not again and not path.name.startswith("."):
                 path.unlink()
         if not any(store.iterdir()):
             store.rmdir()

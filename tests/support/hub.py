@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine, and small data sets in the layouts of the real archives.
+"""A stand-in for the Hugging Face hub on this machine, and small sets in the layouts of the real archives.
 
 The pictures are drawn; a few of the real names are among them. The label files are written here too, with the
 manifests that name their checksums and counts, so nothing outside of the checkout is needed.
@@ -178,7 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         server, wanted = self.server, self.headers.get("Range")
-        server.asked.append((self.command, self.path, wanted, self.headers.get("Authorization")))
+        if self.path.startswith("/datasets/"):  # the library asks for other things of its own as well
+            server.asked.append((self.command, self.path, wanted, self.headers.get("Authorization")))
         found = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
         content = server.files.get(f"{found[1]}/{found[3]}") if found else None
         code = server.refuse or (200 if content is not None else 404)
