@@ -210,7 +210,7 @@ def _put_in_place(manifest: Manifest, root, staging: Path, target: Path, named: 
 
 
 def _tidy(store: Path, again: bool) -> None:
-    """Remove whole files, unless they serve `again`; the part of a transfer that broke stays, to go on from."""
+    """Remove whole files, unless they serve `again`; the part of a broken transfer stays, to go on from."""
     if store.is_dir():
         for path in store.iterdir():
             if not again and not path.name.startswith("."):

@@ -70,7 +70,7 @@ def fetch_from_hub(
                 with part.open("ab") as content:
                     http_get(
                         address,
-                        content,  # type: ignore[arg-type]  # it asks for more than it uses
+                        content,
                         resume_size=content.tell(),
                         # Ranges count the bytes of the file itself.
                         headers=build_hf_headers(headers={"Accept-Encoding": "identity"}),

@@ -183,7 +183,7 @@ def test_a_file_of_the_hub_is_taken_apart_or_kept_whole(tmp_path, wrong):
     loose = {k: v for k, v in HOSTED.items() if k != "take"} | {"name": "a.csv"}
     assert load(HOSTED).hosted == (HOSTED,) and load([HOSTED, loose]).hosted == (HOSTED, loose)
     assert load(HOSTED).can_be_fetched and not own_set(tmp_path).can_be_fetched
-    with pytest.raises(ManifestError, match="line 4, hub: .*is not valid"):
+    with pytest.raises(ManifestError, match=r"line 4, hub: .*is not valid"):
         load(wrong)
 
 

@@ -32,7 +32,9 @@ def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
     assert (after.expected, after.found, after.checked, after.corrupt) == (6, 6, 6, 0)
     assert "data pack holiday" in after.next
     (holiday.folder() / "p005.png").unlink()
-    assert status(holiday).state == "partly there" and "the rest (1 pictures)" in status(holiday).next
+    assert (
+        status(holiday).state == "partly there" and "the rest (1 pictures: p005.png)" in status(holiday).next
+    )
     for path in holiday.folder().glob("*.png"):
         path.unlink()
     assert status(holiday).state == "absent"
