@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 import torch
 from PIL import Image
-from support.hub import hub_instead
+from support.weights_hub import hub_instead
 
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main

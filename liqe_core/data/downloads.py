@@ -164,15 +164,15 @@ def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_said_plainly(path: Path) -> Iterator[None]:
-    """A full disk, said plainly."""
+def disk_full_said_plainly(path: Path, kept: bool = True) -> Iterator[None]:
+    """A full disk, said plainly; `kept`: whether what was written until then stays."""
     try:
         yield
     except OSError as error:
         if not is_disk_full(error):
             raise
         free = shutil.disk_usage(path.parent).free
+        what = "what was written is kept" if kept else "what was written is removed"
         raise FetchError(
-            f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again, "
-            "what was written is kept"
+            f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again, {what}"
         ) from error

@@ -43,8 +43,9 @@ def test_each_set_gets_its_measures_or_its_reason(small_liqe, get, monkeypatch):
 
 def test_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
-    assert unseen.what_is_missing("tid2013").startswith("no pictures: get it from")
-    assert unseen.what_is_missing("sjtu_h3d").startswith("no manifest")
+    assert unseen.what_is_missing("tid2013") == "no pictures: liqe data fetch tid2013"
+    assert unseen.what_is_missing("agiqa1k").startswith("no pictures: get it from")
+    assert unseen.what_is_missing("uhdiqa").startswith("no manifest")
     table, reasons = unseen.measure_unseen(None, ["spaq"], None)
     assert table.empty and reasons["spaq"].startswith("no pictures")
 
