@@ -11,14 +11,13 @@ import hashlib
 import io
 import re
 import tarfile
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import yaml
 from PIL import Image
+from support.server import Handler, Local, running
 
 from liqe_core.files import CHECKOUT
 
@@ -145,7 +144,7 @@ def write_labels(folder: Path) -> dict[str, str]:
     return pins
 
 
-class StandIn(ThreadingHTTPServer):
+class StandIn(Local):
     """Answers like the hub to ``/datasets/OWNER/NAME/resolve/REVISION/FILE``.
 
     Attributes:
@@ -156,27 +155,15 @@ class StandIn(ThreadingHTTPServer):
         sent: (first byte, bytes sent) of every body.
     """
 
-    daemon_threads = True
-
     def __init__(self, files: dict[str, bytes]):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.files, self.refuse, self.cut, self.cuts = files, 0, 0, 0
         self.asked: list[tuple] = []
         self.sent: list[tuple[int, int]] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
+class _Handler(Handler):
+    def answer(self, body: bool) -> None:
         server, wanted = self.server, self.headers.get("Range")
         if self.path.startswith("/datasets/"):  # the library asks for other things of its own as well
             server.asked.append((self.command, self.path, wanted, self.headers.get("Authorization")))
@@ -215,9 +202,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
         self.close_connection = True
 
-    def log_message(self, *args):
-        pass
-
 
 @contextlib.contextmanager
 def hub_of(files: dict[str, bytes], monkeypatch):
@@ -232,14 +216,8 @@ def hub_of(files: dict[str, bytes], monkeypatch):
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextlib.contextmanager

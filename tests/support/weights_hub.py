@@ -2,17 +2,16 @@
 
 import contextlib
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
 import pytest
+from support.server import Handler, Local, running
 
 #: The header by which the hub says what a status means, as huggingface_hub reads it.
 CODES = {401: "RepoNotFound", 403: "GatedRepo", 404: "EntryNotFound"}
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(Local):
     """Serves `files` (name -> bytes) as any repository's, at its one commit and at ``main``.
 
     Attributes:
@@ -24,30 +23,18 @@ class Hub(ThreadingHTTPServer):
         sent: (first byte, one after the last) of what was sent.
     """
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.files, self.second, self.etags = {}, {}, {}
         self.status, self.second_status, self.commit = 0, 0, "c0ffee" + 34 * "0"
         self.cuts, self.asked, self.sent = [], [], []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
     def second_url(self):
         return f"{self.url}/second/"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
+class _Handler(Handler):
     def answer(self, body):
         hub, name = self.server, self.path.rpartition("/")[2]
         if "/resolve/" not in self.path and not self.path.startswith("/second/"):
@@ -82,25 +69,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
         return None
 
-    def log_message(self, *args):
-        pass
-
 
 @contextlib.contextmanager
 def hub_instead():
     """A stand-in in place of the hub for huggingface_hub in this process, which waits for nothing."""
     hub, constants = Hub(), huggingface_hub.constants
-    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with running(hub), pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", hub.url)
         path = constants.HUGGINGFACE_CO_URL_TEMPLATE.split("/{", 1)[1]
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{{path}")
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setattr("time.sleep", lambda seconds: None)
-        try:
-            yield hub
-        finally:
-            hub.shutdown()
-            hub.server_close()
-            thread.join()
+        yield hub
