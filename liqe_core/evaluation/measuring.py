@@ -16,7 +16,6 @@ from liqe_core.checkpoints import read_recipe
 from liqe_core.data.labelled import LabelledPictures, targets
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
-from liqe_core.images import PictureError
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.scoring import predict_joint
@@ -30,7 +29,6 @@ def predict(
     ranks: Ranks | None = None,
     autocast: Callable = nullcontext,
     seed: int | None = None,
-    small: str = "raise",
 ) -> Tensor:
     """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
 
@@ -40,25 +38,12 @@ def predict(
         batch_size: see `predict_joint`.
         autocast: makes the context to compute in.
         seed: of random windows, see `LabelledPictures.testing_crops`; None: evenly spaced ones.
-        small: ``raise`` at a picture that is smaller than a crop, or leave its row NaN: ``nan``.
 
     Raises:
-        PictureError: a picture is smaller than a crop (``small="raise"``); names it.
-        ValueError: another `small`.
+        PictureError: a picture is smaller than a crop; names it.
     """
-    if small not in ("raise", "nan"):
-        raise ValueError(f"small is {small!r}: choose raise or nan")
     ranks = ranks or Ranks(device=model.device)
-    cut = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
-
-    def crops_of(row: int) -> Tensor | PictureError:
-        try:
-            return cut(row)
-        except PictureError as error:
-            if small == "raise":
-                raise
-            return error
-
+    crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
     return ranks.gather(joint, len(rows)).cpu()

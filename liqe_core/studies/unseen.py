@@ -67,16 +67,18 @@ def measure_unseen(
         try:
             of = get(name)
             drawn = seed if windows == "public" and name in RANDOM_WINDOWS else None
-            quality = expected_quality(predict(model, of, range(len(of)), seed=drawn, small="nan")).numpy()
+            scored = np.array(
+                [min(of.pictures[i].shape[:2]) >= model.geometry.window for i in range(len(of))]
+            )
+            quality = expected_quality(predict(model, of, np.flatnonzero(scored), seed=drawn)).numpy()
         except (ValueError, OSError) as error:  # damaged: the other sets still count
             reasons[name] = f"no result: {' '.join(str(error).split())}"
             continue
-        scored = np.array([min(of.pictures[i].shape[:2]) >= model.geometry.window for i in range(len(of))])
         told = _too_small(of, scored, model.geometry.window)
         if not scored.any():
             reasons[name] = f"no result: {told}"
             continue
-        mos, quality = of.table["mos"].to_numpy(float)[scored], quality[scored]
+        mos = of.table["mos"].to_numpy(float)[scored]
         if why := agreement.reason(quality, mos):
             reasons[name] = f"not defined: {why}"
             continue
