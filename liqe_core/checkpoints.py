@@ -34,6 +34,7 @@ from liqe_core.files import (
     cache_dir,
     fetch_from_hub,
     file_sha256,
+    is_web_page,
     only_one,
     write_json,
 )
@@ -71,13 +72,6 @@ class Published:
 PUBLISHED = {
     "official": Published("liqe_mix.pt", "quality+scene+distortion"),
     "official-koniq": Published("liqe_koniq.pt", "quality"),
-}
-
-#: How what is often saved in place of weights begins, in small letters, and what it is.
-IMPOSTORS = {
-    b"<!doctype html": "a web page (a login, a consent or an error page)",
-    b"<html": "a web page (a login, a consent or an error page)",
-    b"version https://git-lfs": "the pointer that Git LFS keeps in place of a file",
 }
 
 #: Entries that OpenAI's archives carry beside the weights.
@@ -135,9 +129,11 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
     with path.open("rb") as file:
         start = file.read(512)
-    for beginning, what in IMPOSTORS.items():
-        if start.lstrip().lower().startswith(beginning):
-            raise CheckpointError(f"{path}: {what}, not weights; download them again")
+    what = "a web page (a login, a consent or an error page)" if is_web_page(start) else ""
+    if start.lstrip().lower().startswith(b"version https://git-lfs"):
+        what = "the pointer that Git LFS keeps in place of a file"
+    if what:
+        raise CheckpointError(f"{path}: {what}, not weights; download them again")
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
         content: object
         content, header = _read_safetensors(path)

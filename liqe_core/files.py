@@ -205,7 +205,7 @@ def fetch_from_hub(
 
 
 def _why_not(error: BaseException, path: Path, gate: str = "") -> str:
-    """Why a transfer failed, and what to do, in a few words.
+    """Why a source failed, and what to do about it.
 
     Args:
         gate: what to do where entry is refused.
@@ -213,28 +213,53 @@ def _why_not(error: BaseException, path: Path, gate: str = "") -> str:
     Raises:
         UnavailableError: the disk is full, which no other source helps with.
     """
+    if is_disk_full(error):
+        raise UnavailableError(full_disk_in_words(path)) from error
+    to_do = {
+        "refused": gate,
+        "throttled": "; wait some minutes and try again",
+        "server": "; try again later",
+        "broken": "; check the network and try again",
+    }
+    kind, what = transfer_fault(error)
+    return what + to_do.get(kind, "")
+
+
+def transfer_fault(error: BaseException) -> tuple[str, str]:
+    """Why huggingface_hub could not transfer a file.
+
+    Returns:
+        The kind: ``offline``, ``refused``, ``absent``, ``throttled``, ``server`` or ``broken``, by which the
+        caller says what to do; and what happened, in a few words.
+    """
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    if is_disk_full(error):
-        free = shutil.disk_usage(path.parent).free
-        raise UnavailableError(
-            f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again"
-        ) from error
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # that it is not in the hub's cache either is no news
     if isinstance(error, OfflineModeIsEnabled):
-        return "not tried, for HF_HUB_OFFLINE is set; unset it"
+        return "offline", "not tried, since HF_HUB_OFFLINE is set; unset it"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return f"refused (HTTP {status}){gate}"
+        return "refused", f"refused (HTTP {status})"
     if status in (404, 410):
-        return f"not there (HTTP {status})"
+        return "absent", f"not there (HTTP {status})"
     if status == 429:
-        return "too many requests (HTTP 429); wait some minutes and try again"
+        return "throttled", "too many requests (HTTP 429)"
     if status:
-        return f"the server failed (HTTP {status}); try again later"
-    said = str(error).strip().splitlines()[:1] or [type(error).__name__]
-    return f"no connection, or it broke ({said[0]}); check the network and try again"
+        return "server", f"the server failed (HTTP {status})"
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "broken", f"no connection, or it broke ({said})"
+
+
+def full_disk_in_words(path: Path) -> str:
+    """What to say, and to do, when there is no room for `path`."""
+    free = shutil.disk_usage(path.parent).free
+    return f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again"
+
+
+def is_web_page(start: bytes) -> bool:
+    """Whether a file that begins so is a web page, such as a login, which servers send in place of others."""
+    return start[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _umask() -> int:

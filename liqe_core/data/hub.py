@@ -13,7 +13,7 @@ from pathlib import Path
 
 from liqe_core.data.checksums import check
 from liqe_core.data.downloads import FetchError, disk_full_said_plainly
-from liqe_core.files import only_one
+from liqe_core.files import only_one, transfer_fault
 
 
 def fetch_from_hub(
@@ -110,23 +110,16 @@ def _refuse_another(address: str, etag: str | None, sha256: str | None) -> None:
 
 def _why_not(error: BaseException, repository: str, kept: int) -> str:
     """Why a transfer failed, and what to do, in a few words."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    if isinstance(error, OfflineModeIsEnabled):
-        return "not tried, since HF_HUB_OFFLINE is set; unset it"
-    status = getattr(getattr(error, "response", None), "status_code", None)
     page = f"https://huggingface.co/datasets/{repository}"
-    if status in (401, 403):
-        return (
-            f"refused (HTTP {status}); accept the terms on {page}, if it asks for that, then run "
-            "`hf auth login`, or set HF_TOKEN, and fetch again"
-        )
-    if status in (404, 410):
-        return f"not there (HTTP {status}); it was moved or removed, look on {page}"
-    if status == 429:
-        return "too many requests (HTTP 429); wait some minutes and fetch again, or log in (`hf auth login`)"
-    if status:
-        return f"the server failed (HTTP {status}); fetch again later"
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    again = f"{kept} bytes are kept, fetch again and it goes on from there" if kept else "fetch again later"
-    return f"no connection, or it broke ({said}); {again}"
+    later = "; fetch again later"
+    goes_on = f"; {kept} bytes are kept, fetch again and it goes on from there"
+    to_do = {
+        "refused": f"; accept the terms on {page}, if it asks for that, then run `hf auth login`, or set "
+        "HF_TOKEN, and fetch again",
+        "absent": f"; it was moved or removed, look on {page}",
+        "throttled": "; wait some minutes and fetch again, or log in (`hf auth login`)",
+        "server": later,
+        "broken": goes_on if kept else later,
+    }
+    kind, what = transfer_fault(error)
+    return what + to_do.get(kind, "")
