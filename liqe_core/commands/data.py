@@ -43,16 +43,14 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     )
     fetch.add_argument("--git", action="store_true", help="by git in place of an archive, where both are had")
     fetch.add_argument("--from", dest="source", help="a clone or an archive you have, or another address")
-    fetch.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
-    )
     unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
     unpack.add_argument("name", metavar="NAME")
     unpack.add_argument("archive", metavar="ARCHIVE")
     unpack.add_argument("--password", help="for an encrypted zip")
-    unpack.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
-    )
+    for getting in (fetch, unpack):
+        getting.add_argument(
+            "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
+        )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
     verify.add_argument("--workers", type=int, help="threads (default: one a core)")
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
@@ -125,9 +123,7 @@ def _fetch(options: argparse.Namespace) -> int:
         fetch_dataset(
             manifest, options.root, how, options.source, not options.quiet, options.mirror, options.missing
         )
-        now = status(manifest, options.root, options.mirror)
-        print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
-        print(f"next: {now.next}")
+        _tell(manifest, options)
         return 0
 
     options.names = [step.manifest.path for step in todo]
@@ -147,7 +143,6 @@ def _agreed(question: str) -> bool:
 def _unpack(options: argparse.Namespace) -> int:
     from liqe_core.data.fetch import unpack_dataset
     from liqe_core.data.manifests import load_manifest
-    from liqe_core.data.presence import status
 
     manifest = load_manifest(options.name)
     unpack_dataset(
@@ -159,10 +154,17 @@ def _unpack(options: argparse.Namespace) -> int:
         options.mirror,
         options.missing,
     )
+    _tell(manifest, options)
+    return 0
+
+
+def _tell(manifest: Manifest, options: argparse.Namespace) -> None:
+    """What is there now of a data set, and what to do next."""
+    from liqe_core.data.presence import status
+
     now = status(manifest, options.root, options.mirror)
     print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
     print(f"next: {now.next}")
-    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

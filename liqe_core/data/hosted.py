@@ -14,11 +14,11 @@ from PIL import Image
 from liqe_core.data.archives import unpack
 from liqe_core.data.checksums import check, note
 from liqe_core.data.downloads import FetchError, disk_full_said_plainly, download
-from liqe_core.data.finding import find_pictures
+from liqe_core.data.finding import find_pictures, some
 from liqe_core.data.hub import fetch_from_hub, source_of
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.places import Parts, PicturesLackingError, places, refuse_lacking, some
+from liqe_core.data.places import Parts, PicturesLackingError, places, refuse_lacking
 from liqe_core.data.presence import CORRUPT, journal_of, status
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError

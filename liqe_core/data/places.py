@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from liqe_core.data.downloads import FetchError
+from liqe_core.data.finding import some
 
 Parts = tuple[str, ...]
 
@@ -121,8 +122,3 @@ class _Rule:
 
 def _parts(path: str) -> Parts:
     return tuple(part for part in path.split("/") if part not in ("", "."))
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from liqe_core.data.distorted import lacking
-from liqe_core.data.finding import find_pictures
+from liqe_core.data.finding import find_pictures, some
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
@@ -143,7 +143,6 @@ def _advice(
     if state == "partly there" and found == expected:
         return f"the label files here name {expected} of the {manifest.images} pictures, and all are there"
     if state == "partly there":
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        which = f"{expected - found} pictures" + (f": {names}" if names else "")
+        which = f"{expected - found} pictures" + (f": {some(missing, 3)}" if missing else "")
         return f"unpack the rest ({which}), or use those there are (--missing skip)"
     return f"{data} verify {manifest.name}" if checked < found else f"{data} pack {manifest.name}"

@@ -413,9 +413,11 @@ def write_kept(
     settings, folder = profile(of), Path(folder)
     runs, differences, levels = [], [], []
     for split in SPLITS:
-        sets = test_sets(settings, split_sets(settings, split, progress), progress)
-        if split != "public":
-            sets = [of for of in sets if of.name == "biq2021"]  # the others are tested the same
+        sets = split_sets(settings, split, progress)
+        if split == "public":
+            sets = test_sets(settings, sets, progress)
+        else:
+            sets = [s for s in sets if s.name == "biq2021"]  # the others are tested the same
         true, predicted = labels(sets, settings.session), gathered(root, of, split)
         first = predicted[predicted["seed"] == predicted["seed"].min()]
         methods = {arm: table for arm, table in first.groupby("arm", sort=False)}

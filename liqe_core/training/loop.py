@@ -108,8 +108,7 @@ class Run:
         self.sets = sets
         self.length = (1, 0) if settings.freeze == "all" else (settings.epochs, settings.steps)
         self.optimizer = build_optimizer(settings, self.model)
-        device = self.ranks.device
-        self.precision = Precision(settings.precision, device, settings.tf32, self.model.clip)
+        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32, self.model.clip)
         self.take_step = partial(
             train_step,
             self.model,

@@ -210,11 +210,7 @@ class Profile:
 
     def deciding(self) -> dict:
         """As `to_dict`, without the settings of `HOW`: what decides what comes out of a run."""
-        return {
-            name: value
-            for name, value in self.to_dict().items()
-            if name not in HOW and (name not in ADDED or value != ADDED[name])
-        }
+        return {n: v for n, v in self.to_dict().items() if n not in HOW and (n, v) not in ADDED.items()}
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
