@@ -17,7 +17,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     score.add_argument(
         "--checkpoint",
         default=PACKAGED,
-        help=f"LIQE.pt, pyiqa's file, or one of our own (default: {PACKAGED}, which comes with the package)",
+        help=f"{PACKAGED} (default), official, official-koniq, or a file of weights",
     )
     score.add_argument("--csv", help="write the table here instead of printing it")
     score.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")

@@ -64,7 +64,9 @@ def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -
     return table
 
 
-def by_neighbours(table: pd.DataFrame, run: int = 50, seed: int = 0, fractions=(0.75, 1 / 12, 1 / 6)) -> pd.DataFrame:
+def by_neighbours(
+    table: pd.DataFrame, run: int = 50, seed: int = 0, fractions=(0.75, 1 / 12, 1 / 6)
+) -> pd.DataFrame:
     """A copy with ten random splits in which pictures with neighbouring numbers stay together.
 
     Where pictures were numbered as they were gathered, those of one photographer, place or album are

@@ -230,7 +230,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The test sets of a table by name; BIQ2021 also without near-duplicates, TID2013's part also by reference."""
+    """The test sets of a table by name; BIQ2021 also without near-duplicates, TID2013's part by reference."""
     for name, of in table.groupby("dataset", sort=False):
         yield str(name), of
         if of["near_duplicate"].any():
@@ -413,9 +413,11 @@ def write_kept(
     settings, folder = profile(of), Path(folder)
     runs, differences, levels = [], [], []
     for split in SPLITS:
-        sets = test_sets(settings, split_sets(settings, split, progress), progress)
-        if split != "public":
-            sets = [of for of in sets if of.name == "biq2021"]  # the others are tested the same
+        sets = split_sets(settings, split, progress)
+        if split == "public":
+            sets = test_sets(settings, sets, progress)
+        else:
+            sets = [s for s in sets if s.name == "biq2021"]  # the others are tested the same
         true, predicted = labels(sets, settings.session), gathered(root, of, split)
         first = predicted[predicted["seed"] == predicted["seed"].min()]
         methods = {arm: table for arm, table in first.groupby("arm", sort=False)}

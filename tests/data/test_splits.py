@@ -29,7 +29,7 @@ def test_neighbours_stay_together():
         assert split[session].value_counts(normalize=True)["test"] == pytest.approx(0.25, abs=0.05)
     assert (split["session_1"] != split["session_2"]).any() and split["reference"].isna().all()
     assert len(split.groupby("session_1")) == 3
-    with pytest.raises(ValueError, match="'beach.jpg' has no number"):
+    with pytest.raises(ValueError, match=r"'beach\.jpg' has no number"):
         by_neighbours(pd.DataFrame({"image": ["1.jpg", "beach.jpg"], "reference": None}))
 
 

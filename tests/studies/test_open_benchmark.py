@@ -53,10 +53,12 @@ def test_scenes_are_counted_as_the_training_script_counts():
     rng, words = np.random.default_rng(2), np.array(["animal", "human", "plant", "night"])
     p, hot = rng.random((50, 4)), rng.random((50, 4)) < 0.4
     likeliest = words[np.argsort(-p, axis=1)]
-    table = pd.DataFrame({
-        "scenes": [";".join(words[row]) for row in hot],
-        "scene": [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)],
-    })
+    table = pd.DataFrame(
+        {
+            "scenes": [";".join(words[row]) for row in hot],
+            "scene": [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)],
+        }
+    )
     found = study.scenes_found(table)
     assert found["labels"].sum() == hot.sum()
     assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
