@@ -8,7 +8,8 @@ kept as small tables, so that every figure can be drawn again without the pictur
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +217,9 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for name, of in parts(table):
-        scored = of[of["mos"].notna()]
         row = {"dataset": name, "pictures": len(of)}
-        row["srcc"] = agreement.srcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
-        row["plcc"] = agreement.plcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
-        if "scene" in of:
-            found = scenes_found(of)
-            row["scene_accuracy"] = found["found"].sum() / found["labels"].sum() if len(found) else np.nan
-        if "distortion" in of:
-            row["distortion_accuracy"] = right_distortion(of).mean()
+        has = {"scene_accuracy": "scene" in of, "distortion_accuracy": "distortion" in of}
+        row |= {measure: value(of) for measure, value in MEASURES.items() if has.get(measure, True)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -237,6 +232,67 @@ def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
             yield f"{name} without near-duplicates", of[~of["near_duplicate"]]
         if name == "tid2013-part":
             yield from ((f"{name} {reference}", few) for reference, few in of.groupby("reference"))
+
+
+#: What the card of a model says of each test set: dataset, in words, measure.
+ON_THE_CARD = (
+    ("biq2021", "BIQ2021, public test part", "srcc"),
+    ("biq2021 without near-duplicates", "the same, without pictures whose twin was trained on", "srcc"),
+    ("open-distorted", "photographs distorted in 25 ways, none of them trained on", "srcc"),
+    ("open-distorted", "the same", "distortion_accuracy"),
+    ("open-scenes", "scenes, pictures not trained on", "scene_accuracy"),
+    ("hevc", "HEVC, nothing like it trained on", "srcc"),
+)
+#: How the card names the measures.
+IN_WORDS = {
+    "srcc": "SRCC with the scores",
+    "distortion_accuracy": "distortion named, of eleven",
+    "scene_accuracy": "scenes named, of nine",
+}
+
+
+def card_table(table: pd.DataFrame) -> pd.DataFrame:
+    """What a model reaches, for its card.
+
+    Args:
+        table: predictions joined with `labels`, of one model.
+
+    Returns:
+        A row for each of `ON_THE_CARD` that the table has: ``pictures`` (in words), ``count``, ``measure``,
+        ``reached``, ``low`` and ``high`` (95 % bootstrap interval over photographs: pictures made of one are
+        drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
+    """
+    of, rows = dict(parts(table)), []
+    for name, words, measure in ON_THE_CARD:
+        if name not in of:
+            continue
+        these, constant = of[name], of[name].copy()
+        constant["distortion"] = these["true_distortion"].mode().get(0)
+        common = these["scenes"].dropna().str.split(";").explode().value_counts().index
+        lengths = these["scenes"].fillna("").str.count(";") + 1
+        constant["scene"] = [";".join(common[:length]) for length in lengths]
+        row = {"pictures": words, "count": len(these), "measure": IN_WORDS[measure]}
+        row |= {"reached": MEASURES[measure](these)}
+        row["low"], row["high"] = _over_photographs(these, MEASURES[measure])
+        rows.append(row | {"commonest": 0.0 if measure == "srcc" else MEASURES[measure](constant)})
+    return pd.DataFrame(rows)
+
+
+def _over_photographs(table: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> tuple[float, float]:
+    photographs = list(table.groupby(table["reference"].fillna(table["image"])).indices.values())
+
+    def of(drawn: np.ndarray) -> float:
+        return measure(table.iloc[np.concatenate([photographs[i] for i in drawn])])
+
+    found = stats.bootstrap(
+        (np.arange(len(photographs)),),
+        of,
+        vectorized=False,
+        n_resamples=999,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
@@ -254,6 +310,25 @@ def right_distortion(table: pd.DataFrame) -> pd.Series:
         .astype(float)
         .where(table["true_distortion"].notna())
     )
+
+
+def _of_scored(measure: Callable[[np.ndarray, np.ndarray], float], table: pd.DataFrame) -> float:
+    scored = table[table["mos"].notna()]
+    return measure(scored["quality"].to_numpy(), scored["mos"].to_numpy())
+
+
+def _scene_accuracy(table: pd.DataFrame) -> float:
+    found = scenes_found(table)
+    return found["found"].sum() / found["labels"].sum() if len(found) else np.nan
+
+
+#: From predictions joined with `labels` to a number.
+MEASURES: dict[str, Callable[[pd.DataFrame], float]] = {
+    "srcc": partial(_of_scored, agreement.srcc),
+    "plcc": partial(_of_scored, agreement.plcc),
+    "scene_accuracy": _scene_accuracy,
+    "distortion_accuracy": lambda table: right_distortion(table).mean(),
+}
 
 
 def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
@@ -459,17 +534,21 @@ def baseline_predictions(
     return found | {"ridge": of_all.assign(quality=np.concatenate(quality))}
 
 
-def write_tiny(checkpoint: str | Path, folder: str | Path = KEPT, progress: bool = True) -> None:
-    """Make the model in the box from a run of profile ``open``, and the table of what it says.
+def write_tiny(
+    checkpoint: str | Path, folder: str | Path = KEPT, windows: int = 15, progress: bool = True
+) -> None:
+    """Make the model in the box from a run of profile ``open-second``, and the table of what it says.
 
     The weights are rounded to half precision; what is tested is what is shipped.
 
     Args:
-        checkpoint: of the run, such as ``runs/open/tiny/best_average.safetensors``.
+        checkpoint: of the run, such as ``runs/open/tiny/best_quality.safetensors``.
         folder: where ``liqe-tiny.csv`` goes: the labels of every test picture, and the model's answers.
+        windows: how many of a picture it looks at, whatever validation made do with.
     """
-    recipe = read_recipe(checkpoint)
-    LIQE.from_checkpoint(checkpoint).save(PACKAGED["liqe-tiny"], recipe, torch.float16)
+    recipe, model = read_recipe(checkpoint), LIQE.from_checkpoint(checkpoint)
+    model.geometry = dataclasses.replace(model.geometry, count=windows)
+    model.save(PACKAGED["liqe-tiny"], recipe, torch.float16)
     settings = profile("open", session=recipe["session"])
     sets = test_sets(settings, sets_for(settings, progress), progress)
     said = predictions(LIQE.from_checkpoint("liqe-tiny"), sets, settings.session)

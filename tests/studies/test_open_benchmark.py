@@ -1,11 +1,14 @@
 """The open benchmark: on tables where the answer is known, and once through on a toy set."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from support.training import settings, small_set
 
 from liqe_core.agreement import scene_accuracy, srcc
+from liqe_core.checkpoints import PACKAGED, read_checkpoint
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.studies import open_benchmark as study
@@ -62,6 +65,46 @@ def test_scenes_are_counted_as_the_training_script_counts():
     found = study.scenes_found(table)
     assert found["labels"].sum() == hot.sum()
     assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
+
+
+def test_the_card_counts_photographs_not_pictures():
+    """Of twenty photographs half are named rightly, whatever was made of them."""
+    made = pd.DataFrame({"photograph": np.repeat(np.arange(20), 25)})
+    made = made.assign(
+        image=[f"{i}.png" for i in range(500)], reference=made["photograph"].map("{}.jpg".format)
+    )
+    made = made.assign(dataset="open-distorted", mos=made.index / 500.0, quality=1.0 + made.index, scenes="")
+    made["true_distortion"] = ["blur"] * 300 + ["noise"] * 200
+    made = made.assign(near_duplicate=False, scene="")
+    made["distortion"] = made["true_distortion"].where(made["photograph"] % 2 == 0, "contrast")
+    card = study.card_table(made).set_index("measure")
+    named = card.loc["distortion named, of eleven"]
+    assert named["reached"] == 0.5 and named["commonest"] == 0.6 and named["count"] == 500
+    assert named["high"] - named["low"] > 0.35, "twenty draws, not five hundred, which give 0.09"
+    ranked = card.loc["SRCC with the scores"]
+    assert ranked["reached"] == pytest.approx(1) and ranked["low"] == pytest.approx(1)
+    scenes = made.assign(dataset="open-scenes", scenes=["plant;animal", "animal"] * 250, scene="animal;human")
+    card = study.card_table(scenes)
+    assert card["measure"].tolist() == ["scenes named, of nine"] and card["reached"].item() == pytest.approx(
+        2 / 3
+    )
+    assert card["commonest"].item() == 1, "animal, then plant"
+
+
+def test_the_card_and_readme_say_what_the_kept_answers_give():
+    card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
+    kept = pd.read_csv(study.KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
+    for row in study.card_table(kept).itertuples():
+        reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
+        line = f"| {row.pictures} | {row.count} | {row.measure} | {reached} |"
+        assert line in card, line
+
+
+def test_what_is_shipped_fits_the_box():
+    path, found = PACKAGED["liqe-tiny"], read_checkpoint("liqe-tiny")
+    assert path.stat().st_size <= 16e6
+    assert found.geometry["count"] == 15 and len(found.grid["quality"]) == 5
+    assert found.recipe["session"] == 1 and not Path(found.recipe["pretrained"]).is_absolute()
 
 
 def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
