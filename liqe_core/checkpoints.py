@@ -157,8 +157,8 @@ def _warn_of_gelu(path: Path, architecture: str) -> None:
     name = architecture.replace("/", "-")
     if f"{name}-quickgelu" in open_clip.list_models():
         warnings.warn(
-            f"{path}: loaded as {name}, whose activation is GELU; OpenAI's weights, and what was trained from "
-            f"them, LIQE.pt for one, need QuickGELU: give architecture {name}-quickgelu",
+            f"{path}: loaded as {name}, whose activation is GELU; OpenAI's weights, and what was trained "
+            f"from them, LIQE.pt for one, need QuickGELU: give architecture {name}-quickgelu",
             stacklevel=4,
         )
 

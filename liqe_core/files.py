@@ -109,7 +109,7 @@ def json_sha256(content: object) -> str:
 
 
 def mistaken(start: bytes) -> str:
-    """What a file is that was saved in place of another, by its first 64 bytes; empty where that is not known.
+    """What a file is that was saved in place of another, by its first 64 bytes; empty where not known.
 
     Downloads that want a login or a confirmation leave such files, and so does a clone without Git LFS.
     """

@@ -1,8 +1,9 @@
 """Levels and colours: from whatever a file stores a pixel as to 8-bit RGB, rightly or not at all.
 
-Pillow hands out levels of more than 8 bits as they lie in the file, and what its own conversion makes of them
-is black, white or inverted. Where a file does not say what its white is, the rules are these: whole numbers up
-to 255 are 8-bit levels, up to 65535 16-bit ones; fractions lie in [0, 1]. What fits no rule is refused.
+Pillow hands out levels of more than 8 bits as they lie in the file, and what its own conversion makes of
+them is black, white or inverted. Where a file does not say what its white is, the rules are these: whole
+numbers up to 255 are 8-bit levels, up to 65535 16-bit ones; fractions lie in [0, 1]. What fits no rule is
+refused.
 """
 
 from __future__ import annotations

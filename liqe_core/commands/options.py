@@ -31,7 +31,7 @@ def _json_or_text(text: str) -> object:
 
 
 def device(name: str) -> str:
-    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``, the fastest there is.
+    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
 
     Raises:
         ValueError: another word, or no such device here.

@@ -56,9 +56,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
                 chosen.left_out.setdefault(why, []).extend(str(folder / name) for name in names)
             if not found.pictures:
                 told = "".join(f"\n{line}" for line in chosen.told())
-                raise PictureError(
-                    f"{folder}: no picture in this folder, nor in those below it; give one that has some{told}"
-                )
+                raise PictureError(f"{folder}: no picture in this folder, nor in those below it{told}")
             below = [(str(folder / name), name) for name in found.pictures]
         else:
             below = [(one, one)]

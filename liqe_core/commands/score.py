@@ -24,9 +24,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     score = commands.add_parser(
         "score",
         help="score pictures, or folders of them",
-        description="Quality, scene and distortion of pictures. A run with a table in a file that is stopped, or "
-        "killed, goes on where it was when the same command is given again. In a table, a backslash, a line break "
-        r"or a byte that is no UTF-8 of a file name stands as \\, \n, \xe9.",
+        description="Quality, scene and distortion of pictures. A run with a table in a file that is "
+        "stopped, or killed, goes on where it was when the same command is given again. In a table, a "
+        r"backslash, a line break or a byte that is no UTF-8 of a file name stands as \\, \n, \xe9.",
     )
     which = score.add_argument_group("which pictures")
     which.add_argument("images", nargs="*", help="picture files, or folders of them")
@@ -117,8 +117,10 @@ class _Run:
         from liqe_core.commands.score_table import clear_parts, write
         from liqe_core.data.journal import Journal
 
-        if kept and self.options.restart:
-            kept.unlink(missing_ok=True)
+        if kept:
+            clear_parts(kept)
+            if self.options.restart:
+                kept.unlink(missing_ok=True)
         self.model = _model(self.options)
         journal, about = Journal(kept or os.devnull, ""), _about(self.options, self.model)
         self.scores = take_up(journal, about) if kept else Scores()
@@ -160,13 +162,16 @@ class _Run:
     def left(self) -> str:
         """What there is when a run ends early, and how to go on. Without a file, prints the table so far."""
         if self.scores is None or self.model is None:
+            if self.journal is not None and self.journal.exists():
+                return f"what was scored before is in {self.journal}; give the same command again to go on"
             return "nothing was scored yet"
         if self.journal is not None:
-            return f"{self._counted()} are scored and kept in {self.journal}; give the same command again to go on"
+            kept = f"{self._counted()} are scored and kept in {self.journal}"
+            return f"{kept}; give the same command again to go on"
         self._print()
         return (
-            f"{self._counted()} are scored; with a file for the table (--csv FILE), the same command given again "
-            "goes on where it was stopped"
+            f"{self._counted()} are scored; with a file for the table (--csv FILE), the same command given "
+            "again goes on where it was stopped"
         )
 
     def _counted(self) -> str:

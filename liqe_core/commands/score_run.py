@@ -2,8 +2,8 @@
 
 What a batch says of its pictures depends, in the last bits, on which pictures are in it together. So the
 batches are laid over the list of pictures once and for all, a batch counts when all that was noted of it is
-there, and one that does not is computed again whole: however often a run is broken off, its table has the same
-bytes as that of a run that was not.
+there, and one that does not is computed again whole: however often a run is broken off, its table has the
+same bytes as that of a run that was not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a table of scores goes: one frame, written as CSV, as lines of JSON or as Parquet, whole or not at all."""
+"""Where a table of scores goes: one frame, as CSV, as lines of JSON or as Parquet, whole or not at all."""
 
 from __future__ import annotations
 
