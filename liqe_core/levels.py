@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -52,6 +53,9 @@ def stored(image: Image.Image) -> Stored:
     bits, layout = int((tags.get(_BITS) or (1,))[0]), getattr(image, "tile", None) or []
     if bits == 16 and tags.get(_PLANAR) == 2 and image.mode in ("RGB", "RGBA", "CMYK"):
         _mend_planes(image, layout)
+    if layout and layout[0].codec_name == "libtiff":
+        _mend_order(image, layout)
+        layout = image.tile  # type: ignore[attr-defined]
     raw = str(layout[0][3][0]) if layout and isinstance(layout[0][3], tuple) else ""
     # A raw mode of Pillow's that inverts ends in I, after the semicolon: "L;I", "L;4IR".
     inverts = "I" in raw.partition(";")[2]
@@ -71,6 +75,17 @@ def _mend_planes(image: Image.Image, layout: list) -> None:  # type: ignore[type
         if part.codec_name == "raw" and len(part.args[0]) == 1
         else part
         for part in layout
+    ]
+
+
+def _mend_order(image: Image.Image, layout: list) -> None:  # type: ignore[type-arg]
+    """libtiff has swapped the bytes of compressed levels of a big-endian file, and Pillow swaps them back."""
+
+    def native(raw: str) -> str:
+        return re.sub(r";(32|64)B|;(16)B(?=S)", lambda match: f";{match[1] or match[2]}N", raw)
+
+    image.tile = [  # type: ignore[attr-defined]
+        part._replace(args=(native(part.args[0]), *part.args[1:])) for part in layout
     ]
 
 

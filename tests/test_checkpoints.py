@@ -436,5 +436,5 @@ def test_an_architecture_with_the_other_activation_is_warned_of(openai_state, tm
 def test_a_dictionary_that_holds_itself_ends(openai_state, tmp_path):
     openai_state["model"] = openai_state
     torch.save(openai_state, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"x\.pt: 'model' is dict"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: 'model' is OrderedDict"):
         read_checkpoint(tmp_path / "x.pt")

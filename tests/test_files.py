@@ -102,4 +102,4 @@ def test_any_file_name_is_a_line_of_text_and_back():
             bytes(rng.choice(b"\\xn0a\n\xc3\xa9\xe2\x80\xa8\xff") for _ in range(rng.randrange(8)))
         )
         text = escaped(name)
-        assert unescaped(text) == name and len(text.splitlines()) <= 1 and text.encode()
+        assert unescaped(text) == name and len(text.splitlines()) <= 1 and text.encode().decode() == text

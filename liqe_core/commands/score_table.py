@@ -66,15 +66,16 @@ def write(form: str, path: Path, table: pd.DataFrame) -> None:
 
 
 def _json(path: Path, table: pd.DataFrame) -> None:
-    columns = [str(name) for name in table.columns]
+    names = [str(name) for name in table.columns]
+    # Through NumPy, whose float32 are written with the digits that CSV has, not those of the same float64.
+    columns = [map(_plain, table[name].to_numpy()) for name in table.columns]
     with path.open("w", encoding="utf-8") as file:
-        for row in table.itertuples(index=False, name=None):
-            values = (_plain(value) for value in row)
-            file.write(json.dumps(dict(zip(columns, values, strict=True)), ensure_ascii=False) + "\n")
+        for row in zip(*columns, strict=True):
+            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
 
 
 def _plain(value: object) -> object:
-    """A cell as JSON has it, a float32 with the digits that CSV gives it, what is missing as null."""
+    """A cell as JSON has it; what is missing is null."""
     if value is None or value != value:
         return None
     return value if isinstance(value, str) else float(str(value))

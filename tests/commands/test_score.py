@@ -157,6 +157,7 @@ def test_killed_at_random_the_table_is_the_same(model, folder):
             traceback.print_exc()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def never_twice():
