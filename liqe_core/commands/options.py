@@ -28,24 +28,3 @@ def _json_or_text(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def device(name: str) -> str:
-    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
-
-    Raises:
-        ValueError: another word, or no such device here.
-    """
-    import torch
-
-    has_mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"--device {name}: no such device; give cpu, cuda, cuda:1 or auto")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
-    if int(number or 0) >= count:
-        there = f"there are {count} of its kind here" if count else "there is none of its kind here"
-        raise ValueError(f"--device {name}: {there}; give cpu, or auto for the fastest there is")
-    return name

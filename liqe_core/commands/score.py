@@ -210,7 +210,6 @@ def _reader(options: argparse.Namespace) -> Callable[[str], Image.Image]:
 
 def _model(options: argparse.Namespace) -> LIQE:
     from liqe_core import LIQE, PromptGrid
-    from liqe_core.commands.options import device
     from liqe_core.crops import CropGeometry
 
     if options.batch_size < 1:
@@ -222,7 +221,7 @@ def _model(options: argparse.Namespace) -> LIQE:
         options.checkpoint,
         geometry=options.geometry or None,
         grid=grid,
-        device=device(options.device),
+        device=_device(options.device),
     )
 
 
@@ -247,3 +246,24 @@ def _about(options: argparse.Namespace, model: LIQE) -> dict[str, Any]:
         "--truncated": options.truncated,
         "version of liqe_core, torch or Pillow": [__version__, torch.__version__, PIL.__version__],
     }
+
+
+def _device(name: str) -> str:
+    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
+
+    Raises:
+        ValueError: another word, or no such device here.
+    """
+    import torch
+
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"--device {name}: no such device; give cpu, cuda, cuda:1 or auto")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
+    if int(number or 0) >= count:
+        there = f"there are {count} of its kind here" if count else "there is none of its kind here"
+        raise ValueError(f"--device {name}: {there}; give cpu, or auto for the fastest there is")
+    return name
