@@ -26,6 +26,7 @@ def killed_until_done(
 
     Args:
         start: begins the process; gives its id.
+        seconds: that a run takes which is not killed.
         after: called after each kill.
 
     Returns:
@@ -35,7 +36,7 @@ def killed_until_done(
     while not codes or codes[-1] not in (0, 1):
         process = start()
         if len(codes) < kills:
-            time.sleep(rng.uniform(0, seconds))
+            time.sleep(rng.uniform(0, 0.6 * seconds))  # most are killed before they are done
             with contextlib.suppress(ProcessLookupError):  # it was faster
                 os.kill(process, rng.choice(SIGNALS))
         codes.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
