@@ -2,7 +2,7 @@
 
     from liqe_core import LIQE
 
-    prediction = LIQE.from_checkpoint("LIQE.pt").score("photo.jpg")
+    prediction = LIQE.from_checkpoint("official").score("photo.jpg")
     print(prediction.to_frame())
 
 At the top of the package lies the method and nothing else. Read it in this order: `prompts` (every label

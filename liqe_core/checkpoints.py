@@ -4,6 +4,9 @@ Four kinds of file are told apart by content: the public LIQE file (a plain stat
 script saves (``{'model_state_dict': ...}``), pyiqa's (``{'params': {'clip_model.*': ...}}``), and our own:
 safetensors with a JSON header that names the CLIP architecture, the grid, the crop geometry and the recipe.
 What other programs put around a state dict, and before its names, is taken off.
+
+The authors' weights are also known by name (`PUBLISHED`): fetched at first use, checked, and pinned from then
+on.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import dataclasses
 import json
 import math
 import pickle
+import sys
 import warnings
 from collections.abc import Mapping
 from os import PathLike
@@ -27,7 +31,17 @@ from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.crops import CLIP_STATISTICS, Statistics
-from liqe_core.files import atomic_path, mistaken
+from liqe_core.files import (
+    UnavailableError,
+    atomic_path,
+    cache_dir,
+    fetch_from_hub,
+    file_sha256,
+    mistaken,
+    only_one,
+    write_json,
+)
+from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
 
 #: The key of our header in a safetensors file, and the version of what is in it.
@@ -35,6 +49,33 @@ HEADER, VERSION = "liqe_core", 1
 
 #: Weights that come with the package, by the name that stands for their file.
 PACKAGED = {"liqe-tiny": Path(__file__).parent / "weights" / "liqe-tiny.safetensors"}
+
+#: Where the authors' weights are, in their author's port to IQA-PyTorch, and on what terms.
+HUB = "chaofengc/IQA-PyTorch-Weights"
+SECOND = "https://github.com/zwx8981/IQA-PyTorch/releases/download/Weights/"
+LICENCE = "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/): not for commercial use"
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Weights that are fetched by name.
+
+    Attributes:
+        file: its name at either source.
+        variant: the grid that they were trained with, of `PromptGrid.variant`.
+        architecture: open_clip's name or configuration.
+    """
+
+    file: str
+    variant: str
+    architecture: Architecture | str = "ViT-B-32-quickgelu"
+
+
+#: The authors' model of the six data sets, trained on the first split, and theirs of KonIQ-10k's scores.
+PUBLISHED = {
+    "official": Published("liqe_mix.pt", "quality+scene+distortion"),
+    "official-koniq": Published("liqe_koniq.pt", "quality"),
+}
 
 #: Entries that OpenAI's archives carry beside the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -84,18 +125,21 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     """Read any of the four kinds. Half-precision weights come back as float32.
 
     Args:
-        path: a file, or a name from `PACKAGED`, where no file is called so.
+        path: a file, or a name from `PACKAGED` or `PUBLISHED`, where no file is called so.
         architecture: open_clip's name or configuration, for a file that does not say it. By default the sizes
             are read off the shapes, with attention heads 64 wide and QuickGELU, as in all of OpenAI's models.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, one that would run code when loaded, or one without
-            the tensors that give the architecture.
+            the tensors that give the architecture; for a name of `PUBLISHED` also: not to be had, not the
+            weights of its architecture, or others than at first use.
     """
+    if str(path) in PUBLISHED and not Path(path).is_file():
+        return _read_published(str(path), architecture)
     path = located(path)
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            start = file.read(512)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if not start:
@@ -135,19 +179,20 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
 
 
 def located(path: str | PathLike[str]) -> Path:
-    """The file of weights at that path, or from `PACKAGED` under that name.
+    """The file of weights at that path, or under that name: from `PACKAGED`, or of `PUBLISHED` where it is kept
+    once it was fetched.
 
     Raises:
         CheckpointError: there is none.
     """
     path = Path(path)
     if not path.is_file():
-        path = PACKAGED.get(str(path), path)
+        named = PUBLISHED.get(str(path))
+        path = cache_dir("weights") / named.file if named else PACKAGED.get(str(path), path)
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        names = ", ".join(name for name, file in PACKAGED.items() if file.is_file())
-        other = f", or give a name that has weights: {names}" if names else ""
-        raise CheckpointError(f"{path}: {what}; check the path{other}")
+        names = ", ".join([*(name for name, file in PACKAGED.items() if file.is_file()), *PUBLISHED])
+        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
     return path
 
 
@@ -161,6 +206,52 @@ def _warn_of_gelu(path: Path, architecture: str) -> None:
             f"from them, LIQE.pt for one, need QuickGELU: give architecture {name}-quickgelu",
             stacklevel=4,
         )
+
+
+def _read_published(name: str, architecture: Architecture | str | None) -> Checkpoint:
+    """Weights by name: from the cache folder, where they are put at first use.
+
+    No checksum of them has been published, so that of the first file that holds whole and finite weights of
+    the right architecture is written down beside it, and any other is refused from then on.
+    """
+    published = PUBLISHED[name]
+    path = cache_dir("weights") / published.file
+    record, source, commit = path.with_name(f"{path.name}.json"), "", ""
+    known = json.loads(record.read_text("utf-8")) if record.is_file() else {}
+    if not path.is_file():
+        with only_one(path, wait=-1, doing="fetching"):
+            if not path.is_file():
+                try:
+                    source, commit = fetch_from_hub(path, HUB, SECOND + path.name, known.get("commit"))
+                except UnavailableError as error:
+                    raise CheckpointError(f"{name}: {error}, or give the path of a file instead") from error
+    try:
+        sha256 = file_sha256(path)
+        if known and known["sha256"] != sha256:
+            raise CheckpointError(
+                f"{path}: its SHA-256 is {sha256}, but was {known['sha256']} at first use (from "
+                f"{known['source']}): these are other weights; if you mean to use them, delete {record}"
+            )
+        found = read_checkpoint(path, published.architecture)
+        if not known:
+            with torch.device("meta"):  # shapes alone: nothing is allocated
+                _refuse_unfit(towers.build(found.architecture).state_dict(), found.state_dict, path)
+    except CheckpointError as error:
+        then = f"to have it fetched anew, delete {path}"
+        if source:
+            path.unlink()
+            then = f"it came from {source} and was thrown away; try again, or put the right file there"
+        raise CheckpointError(f"{name}: {error}; {then}") from None
+    if not known:
+        source = source or "a file that was there already"
+        write_json(record, {"sha256": sha256, "source": source, "commit": commit or None})
+        print(
+            f"{name}: {path.name}, SHA-256 {sha256}, from {source}, kept at {path}\nlicence: {LICENCE}",
+            file=sys.stderr,
+        )
+    if architecture is not None:
+        found = read_checkpoint(path, architecture)
+    return dataclasses.replace(found, grid=PromptGrid.variant(published.variant).to_dict())
 
 
 def _statistics(path: Path, given: object) -> Statistics:
@@ -270,7 +361,13 @@ def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | Pat
     Raises:
         CheckpointError: keys missing or too many, wrong shapes, NaN or infinity; lists them by kind.
     """
-    wanted = clip.state_dict()
+    _refuse_unfit(clip.state_dict(), state_dict, source)
+    clip.load_state_dict(state_dict)
+
+
+def _refuse_unfit(
+    wanted: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], source: str | PathLike[str]
+) -> None:
     faults = {
         "missing": [key for key in wanted if key not in state_dict],
         "not in the model": [key for key in state_dict if key not in wanted],
@@ -284,7 +381,6 @@ def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | Pat
     if any(faults.values()):
         listed = "; ".join(f"{what}: {_some(keys)}" for what, keys in faults.items() if keys)
         raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
-    clip.load_state_dict(state_dict)
 
 
 def _some(keys: list[str], most: int = 5) -> str:

@@ -168,10 +168,38 @@ def training_crops(
     Raises:
         PictureError: a side is shorter than one window.
     """
+    chosen = _drawn(pixels, geometry, count, rng, name)
+    return cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
+
+
+def random_crops(
+    pixels: np.ndarray, geometry: CropGeometry, rng: np.random.Generator, name: str = "the picture"
+) -> Tensor:
+    """Test crops as the public loaders of SPAQ, TID2013 and PIPAL draw them: `geometry.count` windows, with
+    replacement, from a grid with `geometry.stride` whatever the picture's size; not mirrored.
+
+    Their loader of PIPAL stops at pictures of 288 x 288, which have nine windows, not fifteen; here
+    fifteen are drawn from the nine.
+
+    Args:
+        pixels: (H, W, 3) uint8, shrunk already.
+
+    Returns:
+        (geometry.count, 3, window, window) uint8.
+
+    Raises:
+        PictureError: a side is shorter than one window.
+    """
+    dense = dataclasses.replace(geometry, wide_stride=geometry.stride)
+    return cut(pixels, _drawn(pixels, dense, geometry.count, rng, name), geometry.window)
+
+
+def _drawn(
+    pixels: np.ndarray, geometry: CropGeometry, count: int, rng: np.random.Generator, name: str
+) -> np.ndarray:
     _refuse_small(pixels, geometry, name)
     windows = geometry.windows(pixels.shape[1], pixels.shape[0])
-    chosen = windows[rng.integers(len(windows), size=count)]
-    return cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
+    return windows[rng.integers(len(windows), size=count)]
 
 
 def _refuse_small(pixels: np.ndarray, geometry: CropGeometry, name: str) -> None:

@@ -131,7 +131,7 @@ def read_picture(
 
 def _no_picture(path: Path) -> str:
     with path.open("rb") as file:
-        what = files.mistaken(file.read(64))
+        what = files.mistaken(file.read(512))
     if what:
         return f"no picture but {what}"
     if path.suffix.lower() in HEIF_SUFFIXES and path.suffix.lower() not in suffixes():

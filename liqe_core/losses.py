@@ -14,12 +14,22 @@ from torch import Tensor
 EPSILON = 1e-8
 
 
-def quality_loss(quality: Tensor, mos: Tensor, dataset: Tensor, spread: float = 1.0) -> Tensor:
+def quality_loss(
+    quality: Tensor,
+    mos: Tensor,
+    dataset: Tensor,
+    spread: float = 1.0,
+    pair_mean: str = "sets",
+    ties: str = "half",
+) -> Tensor:
     """Do pairs of pictures rank as people ranked them? Pairs within one data set only.
 
     For each pair i < j the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)``, the
     predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a data set,
     then mean over the data sets that have a pair.
+
+    So the public code. The paper is said to have the mean over all pairs, and a probability of 1 where i is
+    at least as good as j: `pair_mean` and `ties`. Its text could not be checked here.
 
     Args:
         quality: (B,) float, the predictions.
@@ -28,19 +38,34 @@ def quality_loss(quality: Tensor, mos: Tensor, dataset: Tensor, spread: float = 
         dataset: (B,) integer, which data set each picture is of.
         spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
             computes; the paper's Thurstone model has sqrt(2).
+        pair_mean: ``sets``, or ``pairs``: every pair weighs the same, so a large set more than a small one.
+        ties: of two equal scores the first is preferred with probability one ``half``; or one, ``preferred``,
+            which then depends on the order of the batch.
 
     Returns:
         Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two scored pictures.
+
+    Raises:
+        ValueError: tensors that do not fit, or another `pair_mean` or `ties`.
     """
+    if pair_mean not in ("sets", "pairs"):
+        raise ValueError(f"pair_mean is {pair_mean!r}: choose sets or pairs")
+    if ties not in ("half", "preferred"):
+        raise ValueError(f"ties is {ties!r}: choose half or preferred")
     _same_length(quality=quality, mos=mos, dataset=dataset)
     i, j = torch.triu_indices(len(quality), len(quality), offset=1, device=quality.device)
     same = (dataset[i] == dataset[j]) & ~(mos[i].isnan() | mos[j].isnan())
     i, j = i[same], j[same]
     if len(i) == 0:
         return quality.sum() * 0.0
-    g = 0.5 * (torch.sign(mos[i] - mos[j]).to(quality.dtype) + 1)
+    if ties == "half":
+        g = 0.5 * (torch.sign(mos[i] - mos[j]).to(quality.dtype) + 1)
+    else:
+        g = (mos[i] >= mos[j]).to(quality.dtype)
     p = 0.5 * (1 + torch.erf((quality[i] - quality[j]) / (math.sqrt(2) * spread)))
     loss = _binary_fidelity_loss(p, g)
+    if pair_mean == "pairs":
+        return loss.mean()
 
     # The mean over sets of the mean over pairs: each pair weighs one over its set's number of pairs.
     _, which, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)

@@ -85,17 +85,19 @@ class LIQE(nn.Module):
         architecture: Architecture | str | None = None,
         device: str | torch.device = "cpu",
     ) -> LIQE:
-        """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours.
+        """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours; or by name.
 
         Args:
+            path: a file, or ``official``, the authors' model of the six data sets, or ``official-koniq``,
+                theirs of KonIQ-10k's scores alone; these are fetched at first use.
             grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
-                `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.
+                file `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.
             geometry: a `CropGeometry`, or ``paper``, ``standalone``, ``pyiqa`` (see `CropGeometry.named`);
                 default: what the file says, else the paper's.
             architecture: see `checkpoints.read_checkpoint`.
 
         Raises:
-            CheckpointError: the file cannot be used; says why.
+            CheckpointError: the file cannot be used, or not be fetched; says why.
             GridError: a prompt is longer than the context.
         """
         file = checkpoints.read_checkpoint(path, architecture)
@@ -129,8 +131,8 @@ class LIQE(nn.Module):
 
         Args:
             name: any of open_clip's architectures (``open_clip.list_models()``), ours included.
-            pretrained: a tag that open_clip has for it, a file of weights, ``imagenet`` (see
-                `towers.imagenet`), or None for random weights.
+            pretrained: a tag that open_clip has for it, weights as `from_checkpoint` takes them,
+                ``imagenet`` (see `towers.imagenet`), or None for random weights.
             separate_heads: a linear head for each axis in place of the prompts (see `text.separate_heads`),
                 random from torch's global generator.
 
@@ -143,7 +145,7 @@ class LIQE(nn.Module):
         grid, statistics = grid or PromptGrid(), towers.statistics(config, name)
         if pretrained is None:
             clip = towers.build(config)
-        elif Path(pretrained).is_file() or pretrained in checkpoints.PACKAGED:
+        elif Path(pretrained).is_file() or pretrained in {**checkpoints.PACKAGED, **checkpoints.PUBLISHED}:
             clip = towers.build(config)
             file = checkpoints.read_checkpoint(pretrained, config)
             checkpoints.load_weights(clip, file.state_dict, pretrained)

@@ -314,7 +314,7 @@ def test_pictures_of_telephones(picture, tmp_path):
 def test_what_was_saved_in_place_of_a_picture_is_named(tmp_path):
     (tmp_path / "page.jpg").write_text("\n<HTML><body>log in</body></HTML>")
     (tmp_path / "lfs.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(PictureError, match=r"page\.jpg: no picture but an HTML page"):
+    with pytest.raises(PictureError, match=r"page\.jpg: no picture but a web page"):
         read_picture(tmp_path / "page.jpg")
     with pytest.raises(PictureError, match=r"lfs\.jpg: no picture but a Git LFS pointer.*git lfs pull"):
         read_picture(tmp_path / "lfs.jpg")

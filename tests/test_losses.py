@@ -55,6 +55,40 @@ def test_a_data_set_with_one_picture_adds_nothing():
     assert loss == 0 and alone.grad.tolist() == [0, 0]
 
 
+def test_the_mean_over_all_pairs_lets_a_large_set_weigh_more():
+    quality = torch.tensor([3.0, 2.0, 2.5, 1.0, 4.0])
+    mos, dataset = torch.tensor([3.0, 1.0, 2.0, 10.0, 20.0]), torch.tensor([0, 0, 0, 1, 1])
+    of_first = [fidelity_loss(phi(d), 1.0) for d in (1.0, 0.5)] + [fidelity_loss(phi(-0.5), 0.0)]
+    of_other = fidelity_loss(phi(-3.0), 0.0)
+    over_pairs = quality_loss(quality, mos, dataset, pair_mean="pairs")
+    assert over_pairs.item() == pytest.approx((sum(of_first) + of_other) / 4, abs=1e-6)
+    over_sets = quality_loss(quality, mos, dataset)
+    assert over_sets.item() == pytest.approx((sum(of_first) / 3 + of_other) / 2, abs=1e-6)
+    assert abs(over_pairs - over_sets) > 1e-3
+    alone = quality_loss(quality[:2], mos[:2], torch.tensor([0, 1]), pair_mean="pairs")
+    assert alone == 0
+
+
+def test_of_two_equal_scores_the_first_is_preferred_with_one_half_or_one():
+    quality, mos, dataset = torch.tensor([3.0, 2.0]), torch.tensor([5.0, 5.0]), torch.zeros(2)
+    half = quality_loss(quality, mos, dataset)
+    assert half.item() == pytest.approx(fidelity_loss(phi(1.0), 0.5), abs=1e-6)
+    one = quality_loss(quality, mos, dataset, ties="preferred")
+    assert one.item() == pytest.approx(fidelity_loss(phi(1.0), 1.0), abs=1e-6)
+    other_way = quality_loss(quality.flip(0), mos, dataset, ties="preferred")
+    assert other_way.item() == pytest.approx(fidelity_loss(phi(-1.0), 1.0), abs=1e-6)
+    for order in (mos - torch.tensor([0.0, 1.0]), mos - torch.tensor([1.0, 0.0])):  # nothing else changes
+        assert quality_loss(quality, order, dataset, ties="preferred") == quality_loss(
+            quality, order, dataset
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"pair_mean": "all"}, {"ties": "lost"}])
+def test_other_means_and_ties_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))} is .*: choose"):
+        quality_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2), **wrong)
+
+
 def test_a_picture_without_a_score_adds_nothing():
     quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5], requires_grad=True)
     mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0])

@@ -36,13 +36,21 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
 
     command("list", _list, "", help="the data sets that there are manifests for")
     command("status", _status, "*", help="which are there, and what to do next")
-    fetch = command("fetch", _fetch, "+", help="get what may be had without registration")
+    fetch = command("fetch", _fetch, "+", help="get data sets: names, or `paper`, or `unseen`")
+    fetch.add_argument("--yes", action="store_true", help="do not ask before the transfer begins")
+    fetch.add_argument(
+        "--direct", action="store_true", help="from the authors' own address, where the hub has it too"
+    )
     fetch.add_argument("--git", action="store_true", help="by git in place of an archive, where both are had")
     fetch.add_argument("--from", dest="source", help="a clone or an archive you have, or another address")
     unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
     unpack.add_argument("name", metavar="NAME")
     unpack.add_argument("archive", metavar="ARCHIVE")
     unpack.add_argument("--password", help="for an encrypted zip")
+    for getting in (fetch, unpack):
+        getting.add_argument(
+            "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
+        )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
     verify.add_argument("--workers", type=int, help="threads (default: one a core)")
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
@@ -85,26 +93,78 @@ def _status(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     from liqe_core.data.fetch import fetch_dataset
+    from liqe_core.data.manifests import load_manifest, sets_called
+    from liqe_core.data.plans import hosts_terms, in_words, plan, refuse_too_little_room
+    from liqe_core.data.presence import status
+
+    how = "git" if options.git else "direct" if options.direct else "archive"
+    asked, options.names = options.names, sets_called(options.names)
+    steps = plan(map(load_manifest, options.names), options.root, options.mirror, how)
+    by_hand = [step for step in steps if not step.source]
+    todo = [step for step in steps if step.source and not step.done]
+    for step in steps:
+        if step.done:
+            print(f"{step.name}: all of it is there, in {step.manifest.folder(options.root)}")
+    for step in by_hand:
+        print(
+            f"{step.name}: no program can get it: {status(step.manifest, options.root, options.mirror).next}"
+        )
+    if todo:
+        rows = [(s.name, in_words(s.transfer), in_words(s.unpacked), s.source) for s in todo]
+        _print(["name", "to transfer", "unpacked", "from"], rows)
+        print(f"together: {in_words(sum(s.transfer or 0 for s in todo))} to transfer, of what is known")
+        print("\n".join(["terms:", *(f"  {s.name}: {s.terms}" for s in todo)]))
+        print("".join(f"  {line}\n" for line in hosts_terms(todo)), end="")
+        print(refuse_too_little_room(todo, options.root))
+        if not (options.yes or options.source or _agreed("Accept these terms and fetch? [y/N] ")):
+            return 1
 
     def fetch(manifest: Manifest) -> int:
-        how = "git" if options.git else "archive"
-        print(fetch_dataset(manifest, options.root, how, options.source, progress=not options.quiet))
+        fetch_dataset(
+            manifest, options.root, how, options.source, not options.quiet, options.mirror, options.missing
+        )
+        _tell(manifest, options)
         return 0
 
-    return _each(options, fetch)
+    options.names = [step.manifest.path for step in todo]
+    failed = _each(options, fetch) if todo else 0
+    # Of a group it is no failure that some of it has to be got by hand; of a set that was named it is.
+    return max(failed, int(any(step.name in asked for step in by_hand)))
+
+
+def _agreed(question: str) -> bool:
+    """Ask; where nobody can answer, say how a script does."""
+    if not sys.stdin.isatty():
+        print("error: nothing was fetched: nobody is here to be asked; say yes with --yes", file=sys.stderr)
+        return False
+    return input(question).strip().lower() in ("y", "yes")
 
 
 def _unpack(options: argparse.Namespace) -> int:
     from liqe_core.data.fetch import unpack_dataset
     from liqe_core.data.manifests import load_manifest
-    from liqe_core.data.presence import status
 
     manifest = load_manifest(options.name)
-    unpack_dataset(manifest, options.archive, options.root, options.password, progress=not options.quiet)
+    unpack_dataset(
+        manifest,
+        options.archive,
+        options.root,
+        options.password,
+        not options.quiet,
+        options.mirror,
+        options.missing,
+    )
+    _tell(manifest, options)
+    return 0
+
+
+def _tell(manifest: Manifest, options: argparse.Namespace) -> None:
+    """What is there now of a data set, and what to do next."""
+    from liqe_core.data.presence import status
+
     now = status(manifest, options.root, options.mirror)
     print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
     print(f"next: {now.next}")
-    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

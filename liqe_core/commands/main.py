@@ -18,7 +18,7 @@ from liqe_core.commands import data, notebooks, score, sweep, train
 _ABOUT = "How good is a photograph, with no original to compare it with? LIQE, reproduced (CVPR 2023)."
 _FIRST_STEPS = """\
 first steps:
-  liqe score holiday/ --checkpoint LIQE.pt --csv scores.csv
+  liqe score holiday/ --checkpoint official --csv scores.csv
                           quality, scene and distortion of every picture in a folder
   liqe notebooks          train a small model on built-in data, and show all of it on one HTML page
   liqe data status        which data sets are on this machine, and how to get the others

@@ -36,7 +36,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "leave out what matches this pattern; may be given several times"
     which.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
-    model.add_argument("--checkpoint", required=True, help="LIQE.pt, pyiqa's file, or one of our own")
+    model.add_argument("--checkpoint", required=True, help="official, official-koniq, or a file of weights")
     model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
     model.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto")

@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -55,6 +55,8 @@ def unpack(
     password: str | None = None,
     max_ratio: float | None = MAX_RATIO,
     progress: bool = True,
+    placed: Callable[[Sequence[tuple[str, ...]]], Mapping[tuple[str, ...], tuple[str, ...]]] | None = None,
+    kept: bool = True,
 ) -> list[Path]:
     """Unpack a zip or tar archive; a second call goes on where the first was stopped.
 
@@ -66,9 +68,12 @@ def unpack(
         only: the folders that a member must lie in after that, which are left off too; others are left out.
         password: for an encrypted zip.
         max_ratio: refuse an archive that grows more than this; None: no limit.
+        placed: in place of `strip` and `only`: from the paths of all members to those wanted, and where in
+            `folder` each goes. What it raises is raised before anything is written.
+        kept: whether the caller keeps what was written when the disk is full; only for the message.
 
     Returns:
-        The paths of all its files.
+        The paths of all files that were wanted.
 
     Raises:
         FetchError: a member that would leave `folder` or is a link or device, an archive that grows out of
@@ -77,9 +82,14 @@ def unpack(
     """
     archive, folder = Path(archive), Path(folder)
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
-        off, only = strip + len(only), tuple(only)
-        inside = [m for m in _checked(archive, members, max_ratio) if m.parts[strip:off] == only]
-        wanted = [(m, folder.joinpath(*m.parts[off:])) for m in inside if len(m.parts) > off]
+        checked = _checked(archive, members, max_ratio)
+        if placed is None:
+            placed = partial(_below, strip=strip, only=tuple(only))
+        to = placed([member.parts for member in checked])
+        # Where a file goes may stand in a label file, which is from elsewhere as well.
+        wanted = [
+            (m, folder.joinpath(*_parts(archive, "/".join(to[m.parts])))) for m in checked if m.parts in to
+        ]
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_links_below(archive, folder, {path.parent for _, path in wanted})
         to_do = [(member, path) for member, path in wanted if not _is_there(member, path)]
@@ -96,7 +106,7 @@ def unpack(
             unit="file",
             disable=not progress,
         )
-        with bar, disk_full_said_plainly(folder):
+        with bar, disk_full_said_plainly(folder, kept):
             for member, path in to_do:
                 _write(archive, member, path)
                 bar.update()
@@ -107,6 +117,11 @@ def member_names(archive: str | os.PathLike, password: str | None = None) -> lis
     """The path of every file in an archive, after the same checks as `unpack`."""
     with _opened(Path(archive), password) as members:
         return [member.parts for member in _checked(Path(archive), members, MAX_RATIO)]
+
+
+def _below(names: Sequence[tuple[str, ...]], strip: int, only: tuple[str, ...]) -> dict:
+    off = strip + len(only)
+    return {name: name[off:] for name in names if name[strip:off] == only and len(name) > off}
 
 
 def _write(archive: Path, member: Member, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from liqe_core.files import file_sha256, is_disk_full, only_one
+from liqe_core.files import file_sha256, full_disk_in_words, is_disk_full, is_web_page, only_one
 
 _CHUNK = 1 << 20
 
@@ -154,9 +153,7 @@ def _refuse_insecure(url: str) -> None:
 def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:
     if Path(name).suffix.lower() in (".html", ".htm"):
         return
-    if content_type.startswith("text/html") or start[:512].lstrip().lower().startswith(
-        (b"<!doctype html", b"<html")
-    ):
+    if content_type.startswith("text/html") or is_web_page(start):
         raise FetchError(
             f"{url}: the server sent a web page, not {name} (a login, a consent or an error page); "
             "open the address in a browser and save the file by hand"
@@ -164,15 +161,12 @@ def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_said_plainly(path: Path) -> Iterator[None]:
-    """A full disk, said plainly."""
+def disk_full_said_plainly(path: Path, kept: bool = True) -> Iterator[None]:
+    """A full disk, said plainly; `kept`: whether what was written until then stays."""
     try:
         yield
     except OSError as error:
         if not is_disk_full(error):
             raise
-        free = shutil.disk_usage(path.parent).free
-        raise FetchError(
-            f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again, "
-            "what was written is kept"
-        ) from error
+        what = "what was written is kept" if kept else "what was written is removed"
+        raise FetchError(f"{full_disk_in_words(path)}, {what}") from error

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from liqe_core.data.archives import member_names, unpack
+from liqe_core.data.checksums import check, note
 from liqe_core.data.downloads import DamagedArchiveError, FetchError, download
+from liqe_core.data.hosted import fetch_hosted
 from liqe_core.data.manifests import Manifest
 from liqe_core.files import atomic_path, cache_dir, only_one
 
@@ -22,28 +24,36 @@ def fetch_dataset(
     how: str = "archive",
     mirror: str | os.PathLike | None = None,
     progress: bool = True,
+    labels: str | os.PathLike | None = None,
+    missing: str = "error",
 ) -> Path:
-    """Get a data set that may be had without registration.
+    """Get a data set that a program may get.
 
-    A set from a public repository is unpacked beside its place, compared with the pinned commit file by file
-    (the hash that git itself keeps of all of them), and only then put in its place. Other archives stay in
-    the cache folder, so that a second call has nothing to fetch.
+    A set that the hub has comes from there (`fetch_hosted`). A set from a public repository is unpacked
+    beside its place, compared with the pinned commit file by file (the hash that git itself keeps of all of
+    them), and only then put in its place. Archives from the authors' own address stay in the cache folder, so
+    that a second call has nothing to fetch.
 
     Args:
         root: the folder that data sets are in.
-        how: for a set in a repository: ``archive`` of the pinned commit over HTTPS, or ``git``.
+        how: ``archive``; ``git``, for a set in a repository; ``direct``: from the authors' own address where
+            the hub has it too.
         mirror: in place of the address in the manifest: a clone or an archive on this machine, or an address.
-            For a set from several repositories, a folder with a clone of each as ``owner/name``.
+            For a set from several repositories, a folder with a clone of each as ``owner/name``; for a set of
+            the hub, the archive.
+        labels, missing: see `fetch_hosted`.
 
     Returns:
         The data set's folder.
 
     Raises:
-        FetchError: it needs registration (says where), something else lies in its place, or the transfer
-            fails; what came is kept and the next call goes on.
+        FetchError: it has no address for programs (says where it is), something else lies in its place, or
+            the transfer fails; what came is kept and the next call goes on.
     """
-    if how not in ("archive", "git"):
-        raise ValueError(f"how is {how!r}: choose archive or git")
+    if how not in ("archive", "git", "direct"):
+        raise ValueError(f"how is {how!r}: choose archive or git, or direct")
+    if manifest.hosted and how != "direct":
+        return fetch_hosted(manifest, root, mirror, labels, missing, progress)
     target = manifest.folder(root)
     for repository in manifest.repositories:
         of = mirror if mirror is None or len(manifest.repositories) == 1 else _clone_in(mirror, repository)
@@ -61,8 +71,10 @@ def fetch_dataset(
         path = cache_dir("archives") / archive["name"]
         if archive.get("sha256") or not path.is_file():
             download(archive["url"], path, sha256=archive.get("sha256"), progress=progress)
+        check(path, archive["url"], archive.get("sha256"))
         with _thrown_away_if_damaged(path):
             unpack_dataset(manifest, path, root, progress=progress)
+        note(path, archive["url"], archive.get("sha256"))
     return target
 
 
@@ -72,11 +84,18 @@ def unpack_dataset(
     root: str | os.PathLike | None = None,
     password: str | None = None,
     progress: bool = True,
+    labels: str | os.PathLike | None = None,
+    missing: str = "error",
 ) -> Path:
     """Unpack an archive that you have to where the labels expect its pictures.
 
+    One that is called like the hub's is taken for that, checked, and unpacked as `fetch_hosted` does.
+
     Archives differ in how many folders they put around the pictures; as many are left off as needed for the
     manifest's picture folder to lie right below the data set's.
+
+    Args:
+        labels, missing: see `fetch_hosted`.
 
     Returns:
         The data set's folder.
@@ -85,6 +104,8 @@ def unpack_dataset(
         FetchError: see `unpack`.
     """
     target = manifest.folder(root)
+    if any(Path(of["file"]).name == Path(archive).name for of in manifest.hosted if "take" in of):
+        return fetch_hosted(manifest, root, archive, labels, missing, progress)
     strip = _strip(manifest, member_names(archive, password))
     unpack(archive, target, strip=strip, password=password, progress=progress)
     return target

@@ -58,8 +58,12 @@ def refuse_missing(found: pd.DataFrame, folder: str | os.PathLike) -> None:
     """
     missing = found.loc[found["match"] == "missing", "image"].tolist()
     if missing:
-        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise PicturesMissingError(
-            f"{folder}: {len(missing)} of {len(found)} pictures named in the labels are not there ({names}); "
-            "unpack the whole archive, or go on with those there are (missing='skip')"
+            f"{folder}: {len(missing)} of {len(found)} pictures named in the labels are not there "
+            f"({some(missing)}); unpack the whole archive, or go on with those there are (missing='skip')"
         )
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

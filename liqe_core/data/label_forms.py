@@ -6,6 +6,7 @@ score as published.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from liqe_core.data.distorted import best_scored, lacking, other_set, table_of
 from liqe_core.data.manifests import SESSIONS, Manifest
-from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
+from liqe_core.data.tables import LabelError, column, numbers, read_table, read_text, unique
 from liqe_core.images import list_pictures
 from liqe_core.prompts import SCENES
 
@@ -81,6 +82,21 @@ def read_columns(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """SPAQ's spreadsheet, FLIVE's and AGIQA-3K's CSV: an image column and a score column."""
     path = label_file(manifest, folder)
     rows = read_table(path)
+    names = unique(column(rows, manifest.labels["image"], path), path)
+    return _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
+
+
+def read_json(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """A JSON file (AIGCIQA2023's): a list of objects, one a picture, or one object of columns."""
+    path = label_file(manifest, folder)
+    try:
+        rows = pd.DataFrame(json.loads(read_text(path)))
+    except ValueError as error:
+        if isinstance(error, LabelError):
+            raise
+        raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
+    rows = rows.astype(str)
+    rows.index = pd.RangeIndex(1, len(rows) + 1)
     names = unique(column(rows, manifest.labels["image"], path), path)
     return _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
 
@@ -198,6 +214,7 @@ FORMS = {
     "agiqa3k": read_columns,
     "biq2021": read_biq2021,
     "csv": read_csv,
+    "json": read_json,
     "classes": read_classes,
     "distorted": read_distorted,
 }

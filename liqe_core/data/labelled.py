@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from liqe_core.crops import CropGeometry, testing_crops, training_crops
+from liqe_core.crops import CropGeometry, random_crops, testing_crops, training_crops
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
@@ -57,10 +57,24 @@ class LabelledPictures:
             return self.pictures.for_training(row, count, rng)
         return training_crops(self.pictures[row], geometry, count, rng, self.names[row])
 
-    def testing_crops(self, row: int, geometry: CropGeometry) -> Tensor:
-        """The crops on which a picture is tested, or what is kept in their place."""
+    def testing_crops(self, row: int, geometry: CropGeometry, seed: int | None = None) -> Tensor:
+        """The crops on which a picture is tested, or what is kept in their place.
+
+        Args:
+            seed: None for evenly spaced windows; else random ones (see `crops.random_crops`), a function of
+                the seed and the row.
+
+        Raises:
+            PictureError: the picture is smaller than a crop; names it.
+            TypeError: random windows of pictures of which only the even ones were kept.
+        """
         if isinstance(self.pictures, KeptWindows):
+            if seed is not None:
+                raise TypeError(f"{self.name}: only even windows were kept; give pictures, or no seed")
             return self.pictures.for_testing(row)
+        if seed is not None:
+            rng = np.random.default_rng((seed, row))
+            return random_crops(self.pictures[row], geometry, rng, self.names[row])
         return testing_crops(self.pictures[row], geometry, self.names[row])
 
     @functools.cached_property

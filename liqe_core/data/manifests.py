@@ -17,7 +17,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,18 @@ class Manifest:
         return (given,) if isinstance(given, Mapping) else tuple(given)
 
     @property
+    def hosted(self) -> tuple[Mapping[str, Any], ...]:
+        """The files of the Hugging Face hub that the set comes from; fields as in the schema."""
+        given = self.fields.get("hub", ())
+        return (given,) if isinstance(given, Mapping) else tuple(given)
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether a program can get the pictures."""
+        urls = any(archive.get("url") for archive in self.fields.get("archives", ()))
+        return bool(self.hosted or self.repositories or urls)
+
+    @property
     def where(self) -> str:
         """The page to get the data set from, or an empty string."""
         return self.fields.get("terms", {}).get("where") or self.fields.get("home") or ""
@@ -159,6 +171,15 @@ def available() -> list[str]:
     # published.yaml, beside them, holds the numbers to compare with (`studies.published`).
     names = sorted(path.stem for path in manifest_dir().glob("*.yaml") if path.stem != "published")
     return [n for n in TRAINING_SETS if n in names] + [n for n in names if n not in TRAINING_SETS]
+
+
+def sets_called(names: Iterable[str]) -> list[str]:
+    """Names of data sets, with ``paper`` for the paper's training sets and ``unseen`` for those that it never
+    trains on; each once, in order."""
+    names = list(names)
+    unseen = [n for n in available() if load_manifest(n).role == "test"] if "unseen" in names else []
+    groups = {"paper": TRAINING_SETS, "unseen": unseen}
+    return list(dict.fromkeys(n for name in names for n in groups.get(name, [name])))
 
 
 def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
@@ -237,6 +258,7 @@ def _check(fields: dict, tree: yaml.Node | None, path: Path) -> None:
     needed = {
         "liqe": ("prefix",),
         "csv": ("file", "image"),
+        "json": ("file", "image"),
         "biq2021": ("train", "test", "image"),
         "distorted": ("photographs", "best_of", "best"),
     }

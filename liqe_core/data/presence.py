@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from liqe_core.data.distorted import lacking
-from liqe_core.data.finding import find_pictures
+from liqe_core.data.finding import find_pictures, some
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
@@ -58,6 +58,9 @@ def status(
         mirror: see `read_labels`.
     """
     folder, there = manifest.folder(root), manifest.locate(root) is not None
+    if not manifest.labels and manifest.where:
+        by_hand = f"get it from {manifest.where}; this project does not read its labels yet"
+        return Status(manifest.name, "absent", folder, by_hand, manifest.images)
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
         return Status(manifest.name, "complete", folder, made)
@@ -69,10 +72,13 @@ def status(
         if there:
             return Status(manifest.name, "partly there", folder, f"labels: {error}", manifest.images)
         images = None
+    missing: list[str] = []
     if images is None:
         expected, found, case = manifest.images, len(all_pictures(manifest, folder)) if there else 0, 0
     else:
-        matches = find_pictures(images, folder, manifest.pictures)["match"].value_counts()
+        files = find_pictures(images, folder, manifest.pictures)
+        missing = files.loc[files["match"] == "missing", "image"].tolist()
+        matches = files["match"].value_counts()
         expected, case = len(images), int(matches.get("case", 0))
         found = int(matches.get("exact", 0)) + case
     known = journal_of(manifest, root).current() if found else {}
@@ -85,7 +91,7 @@ def status(
     elif made_here and found < (expected or 0):
         advice = "nothing to get: the pictures are made when they are first used"
     else:
-        advice = _advice(manifest, state, expected, found, len(known), images is None)
+        advice = _advice(manifest, state, expected, found, len(known), images is None, missing)
     return Status(manifest.name, state, folder, advice, expected, found, case, len(known), corrupt)
 
 
@@ -117,10 +123,12 @@ def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
     ]
 
 
-def _advice(manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool) -> str:
+def _advice(
+    manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool, missing: list[str]
+) -> str:
     data = "liqe data"
     if state == "absent":
-        if manifest.repositories or any(a.get("url") for a in manifest.fields.get("archives", ())):
+        if manifest.can_be_fetched:
             return f"{data} fetch {manifest.name}"
         if not manifest.where:
             return "put the pictures in place"
@@ -129,9 +137,12 @@ def _advice(manifest: Manifest, state: str, expected, found: int, checked: int, 
     if no_labels:
         return f"{data} labels {manifest.name}"
     if state == "corrupt":
+        if manifest.hosted:
+            return f"{data} fetch {manifest.name} (it puts whole pictures in place of broken ones)"
         return f"get the pictures named in {report_path(manifest)} again, then {data} verify {manifest.name}"
     if state == "partly there" and found == expected:
         return f"the label files here name {expected} of the {manifest.images} pictures, and all are there"
     if state == "partly there":
-        return f"unpack the rest ({expected - found} pictures), or use those there are (--missing skip)"
+        which = f"{expected - found} pictures" + (f": {some(missing, 3)}" if missing else "")
+        return f"unpack the rest ({which}), or use those there are (--missing skip)"
     return f"{data} verify {manifest.name}" if checked < found else f"{data} pack {manifest.name}"

@@ -64,6 +64,32 @@ def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -
     return table
 
 
+def by_neighbours(
+    table: pd.DataFrame, run: int = 50, seed: int = 0, fractions=(0.75, 1 / 12, 1 / 6)
+) -> pd.DataFrame:
+    """A copy with ten random splits in which pictures with neighbouring numbers stay together.
+
+    Where pictures were numbered as they were gathered, those of one photographer, place or album are
+    neighbours; a split that parts them asks a model for what it has nearly seen.
+
+    Args:
+        table: its images' names have a number, the last digits in them (``ss01 (17).jpg``).
+        run: how many numbers in a row stay together.
+        seed, fractions: see `random_sessions`; BIQ2021's public sizes.
+
+    Raises:
+        ValueError: a name without a number; names it.
+    """
+    found = table["image"].str.extract(r"^(.*?)(\d+)\D*$")
+    if found[1].isna().any():
+        name = table["image"][found[1].isna()].iloc[0]
+        raise ValueError(f"{name!r} has no number to tell its neighbours by")
+    together = found[0] + (found[1].astype(int) // run).astype(str)
+    return random_sessions(table.assign(reference=together), seed, fractions).assign(
+        reference=table["reference"]
+    )
+
+
 def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame, session: int = 1) -> pd.DataFrame:
     """A copy whose test (and val) part lacks the pictures that the training part also has.
 

@@ -28,6 +28,7 @@ def predict(
     batch_size: int = 16,
     ranks: Ranks | None = None,
     autocast: Callable = nullcontext,
+    seed: int | None = None,
 ) -> Tensor:
     """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
 
@@ -36,12 +37,13 @@ def predict(
     Args:
         batch_size: see `predict_joint`.
         autocast: makes the context to compute in.
+        seed: of random windows, see `LabelledPictures.testing_crops`; None: evenly spaced ones.
 
     Raises:
         PictureError: a picture is smaller than a crop; names it.
     """
     ranks = ranks or Ranks(device=model.device)
-    crops_of = partial(pictures.testing_crops, geometry=model.geometry)
+    crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
     return ranks.gather(joint, len(rows)).cpu()

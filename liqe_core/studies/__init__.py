@@ -2,7 +2,7 @@
 
 Read `finished` (run folders, read) and `ablations` first; then `published` and `paper_tables`, `unseen`,
 `scorers` and `gmad`, `planted` and `realign`. `open_benchmark` puts the first claim to the test on data that
-anyone may have, beside `baselines`.
+anyone may have, beside `baselines`. `half_precision` asks which weights can move at all.
 
 May use the method, `data`, `evaluation` and `training`.
 """

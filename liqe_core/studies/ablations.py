@@ -50,7 +50,7 @@ STUDIES = {
     for study in (
         Study("variant", VARIANTS, VARIANTS[0], "which tasks are learned together"),
         Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted against one another"),
-        Study("freeze", ("", "text", "image"), "", "which tower does not train"),
+        Study("freeze", ("", "text", "image", "all"), "", "which tower does not train (all: neither)"),
         Study("crops", (1, 3, 5), 3, "how many crops of a picture a training step sees"),
         Study(
             "template",
@@ -66,7 +66,7 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
     """Of some runs, those with these settings, whatever the study's one, the session and the seed are.
 
     They also saw the same pictures and labels and took the same steps; where runs disagree on that, the
-    larger group is kept.
+    larger group is kept. A run that trains nothing took no steps, and is kept.
 
     Args:
         settings: what the runs must have been made with.
@@ -84,12 +84,14 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
             excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
         else:
             kept.append(run)
-    for key, reason in (
-        (lambda run: json.dumps(run.data, sort_keys=True), "other pictures or labels than most runs here"),
-        (lambda run: run.schedule, "other steps than most runs here (batches left out, or other rates)"),
-    ):
-        kept, other = _largest_group(kept, key)
-        excluded += [(run.folder.name, reason) for run in other]
+    kept, other = _largest_group(kept, lambda run: json.dumps(run.data, sort_keys=True))
+    excluded += [(run.folder.name, "other pictures or labels than most runs here") for run in other]
+    still = [run for run in kept if run.settings["freeze"] == "all"]
+    stepped = [run for run in kept if run.settings["freeze"] != "all"]
+    kept, other = _largest_group(stepped, lambda run: run.schedule)
+    reason = "other steps than most runs here (batches left out, or other rates)"
+    excluded += [(run.folder.name, reason) for run in other]
+    kept += still
     kept.sort(key=lambda run: (study.levels.index(run.settings[study.setting]), run.repeat))
     return Chosen(kept, pd.DataFrame(excluded, columns=EXCLUDED))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from liqe_core.training.profiles import completed
 from liqe_core.training.runs import fingerprint, is_finished, read_results
 
 EXCLUDED = ["run", "reason"]
@@ -71,6 +72,7 @@ def read_runs(root: str | Path) -> Chosen:
             steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
             schedule = fingerprint(steps)
             parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
+            parts["settings"] = completed(parts["settings"])
             results, count = read_results(folder), len(steps)
             run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
             run.repeat  # noqa: B018, settings without session or seed are damaged ones

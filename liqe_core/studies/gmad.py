@@ -205,6 +205,25 @@ def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float] | Non
     return Competition(attack, resistance, ranking.loc[order].rename_axis("scorer"))
 
 
+def preference(pairs: pd.DataFrame, mos: pd.Series) -> dict[int, float]:
+    """What people who scored the images one at a time say of each pair, for `attack_resistance`.
+
+    Args:
+        pairs: the rows of `compete`.
+        mos: human scores, higher is better, by the images' names.
+
+    Returns:
+        By the index label of each row that holds a pair: how much better the attacker's better image was
+        scored, in percent of the range of all scores; negative where people contradict the attacker.
+
+    Raises:
+        KeyError: an image of a pair has no score.
+    """
+    fought = pairs[pairs["reason"] == ""]
+    told = mos.loc[fought["better"]].to_numpy(float) - mos.loc[fought["worse"]].to_numpy(float)
+    return dict(zip(fought.index, (100 * told / np.ptp(mos.to_numpy(float))).tolist(), strict=True))
+
+
 def _thurstone(wins: pd.DataFrame) -> np.ndarray:
     """(M, M) how strongly row beat column -> (M,) zero-mean strengths, most likely under case V."""
     counts = np.nan_to_num(wins.to_numpy(dtype=float)).clip(min=0)

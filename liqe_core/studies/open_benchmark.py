@@ -22,6 +22,7 @@ from liqe_core.checkpoints import PACKAGED, read_recipe
 from liqe_core.data.duplicates import near_duplicates
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.manifests import load_manifest
+from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours
 from liqe_core.evaluation.measuring import predict
 from liqe_core.files import CHECKOUT, write_csv
 from liqe_core.model import LIQE
@@ -39,7 +40,7 @@ from liqe_core.training.step import build_model
 KEPT = CHECKOUT / "data_manifests" / "open"
 
 #: Sets that no arm trains on, tested whole.
-UNSEEN = ("hevc",)
+UNSEEN = ("hevc", "tid2013-part")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +79,20 @@ def settings_of(arm: Arm, seed: int, of: str = "open-frozen") -> Profile:
     return profile(of, seed=seed, **arm.changes)
 
 
+#: How BIQ2021 is split, and the arms that are trained on it so: as its authors did, or with pictures of
+#: neighbouring numbers together (`splits.by_neighbours`).
+SPLITS = {
+    "public": tuple(arm.name for arm in ARMS),
+    "neighbours": ("Q", "Q+S+D"),
+}
+
+
 def train_and_predict(
     arms: Iterable[Arm],
     seeds: Iterable[int],
     root: str | Path,
     of: str = "open-frozen",
+    split: str = "public",
     progress: bool = True,
 ) -> None:
     """Train what is not finished and predict the test pictures of each run, once.
@@ -91,21 +101,22 @@ def train_and_predict(
     a study that was stopped goes on.
 
     Args:
-        root: run folders are in ``root/<profile>/<arm>-<seed>``.
+        root: run folders are in ``root/<profile>/<split>/<arm>-<seed>``.
         of: the profile.
+        split: one of `SPLITS`; its arms alone are trained.
     """
     base = profile(of)
-    sets = {s.name: s for s in sets_for(base, progress)}
+    sets = {s.name: s for s in split_sets(base, split, progress)}
     tests = test_sets(base, sets.values(), progress)
     for seed in seeds:
         for arm in arms:
-            settings, folder = settings_of(arm, seed, of), Path(root) / of / f"{arm.name}-{seed}"
-            if (folder / "predictions.csv").is_file():
+            settings, folder = settings_of(arm, seed, of), Path(root) / of / split / f"{arm.name}-{seed}"
+            if arm.name not in SPLITS[split] or (folder / "predictions.csv").is_file():
                 continue
             if not is_finished(folder):
                 chosen = [sets[name] for name in settings.batch_sizes]
                 if not settings.stand_in:
-                    chosen = [labelled(s.name, settings, progress) for s in chosen]
+                    chosen = split_sets(settings, split, progress)
                 fit(settings, chosen, folder, progress)
             model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
             looked = (
@@ -113,6 +124,23 @@ def train_and_predict(
             )
             table = predictions(model, looked, settings.session)
             write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
+
+
+def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledPictures]:
+    """The sets of a profile, with BIQ2021 split as `SPLITS` names it; pictures made of one of its photographs
+    are trained on only where that photograph is."""
+    sets = sets_for(settings, progress)
+    if split == "public":
+        return sets
+    tables, sessions = {of.name: of.table for of in sets}, list(SESSION_COLUMNS)
+    tables["biq2021"] = by_neighbours(tables["biq2021"])
+    parts = tables["biq2021"].set_index("image")[sessions]
+    for name in tables.keys() - {"biq2021"}:
+        table = tables[name] = tables[name].copy()
+        made = table["reference"].isin(parts.index)
+        there = parts.reindex(table.loc[made, "reference"])
+        table.loc[made, sessions] = there.where(there == "train", None).to_numpy()
+    return [dataclasses.replace(of, table=tables[of.name]) for of in sets]
 
 
 def test_sets(
@@ -132,8 +160,8 @@ def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1)
     """What a model says of every test picture.
 
     Returns:
-        A row a picture: ``dataset, image, quality`` and, where the model's grid has the axis, the most
-        probable ``scene`` and ``distortion``.
+        A row a picture: ``dataset, image, quality`` and, where the model's grid has the axis, the likeliest
+        ``distortion`` and the likeliest ``scene``, or as many as the picture has labels, with ``;`` between.
     """
     tables = []
     for of in sets:
@@ -143,7 +171,10 @@ def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1)
         table["quality"] = expected_quality(joint).numpy().astype(float).round(6)
         for axis in model.grid.axes[1:]:
             words = np.array(model.grid.names(axis))
-            table[axis] = words[marginal(joint, axis).argmax(dim=1).numpy()]
+            likeliest = words[marginal(joint, axis).argsort(dim=1, descending=True, stable=True).numpy()]
+            labelled = of.table["scenes"].iloc[rows].str.len() if axis == "scene" else [1] * len(rows)
+            pairs = zip(likeliest, labelled, strict=True)
+            table[axis] = [";".join(named[: max(1, count)]) for named, count in pairs]
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -179,8 +210,9 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
         table: predictions joined with `labels`, of one model.
 
     Returns:
-        A row a set, and one more for BIQ2021 without the near-duplicates: ``dataset, pictures, srcc, plcc,
-        scene_accuracy, distortion_accuracy``; NaN where it is not defined.
+        A row for each of `parts`: ``dataset, pictures, srcc, plcc`` and, where the model has the axis,
+        ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``; NaN where it is
+        not defined.
     """
     rows = []
     for name, of in parts(table):
@@ -188,26 +220,31 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
         row = {"dataset": name, "pictures": len(of)}
         row["srcc"] = agreement.srcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
         row["plcc"] = agreement.plcc(scored["quality"].to_numpy(), scored["mos"].to_numpy())
-        for axis, right in (("scene", right_scene), ("distortion", right_distortion)):
-            hits = right(of) if axis in of else pd.Series(dtype=float)
-            row[f"{axis}_accuracy"] = hits.mean()
+        if "scene" in of:
+            found = scenes_found(of)
+            row["scene_accuracy"] = found["found"].sum() / found["labels"].sum() if len(found) else np.nan
+        if "distortion" in of:
+            row["distortion_accuracy"] = right_distortion(of).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The test sets of a table by name; BIQ2021 also without near-duplicates."""
+    """The test sets of a table by name; BIQ2021 also without near-duplicates, TID2013's part by reference."""
     for name, of in table.groupby("dataset", sort=False):
         yield str(name), of
         if of["near_duplicate"].any():
             yield f"{name} without near-duplicates", of[~of["near_duplicate"]]
+        if name == "tid2013-part":
+            yield from ((f"{name} {reference}", few) for reference, few in of.groupby("reference"))
 
 
-def right_scene(table: pd.DataFrame) -> pd.Series:
-    """Whether the scene that was named is one of the picture's; NaN where it has none."""
-    words = table["scenes"].fillna("").str.split(";")
-    hit = [float(said in true) for said, true in zip(table["scene"], words, strict=True)]
-    return pd.Series(hit, table.index).where(table["scenes"].fillna("") != "")
+def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each picture that has scenes how many ``labels`` it has, and how many of them were ``found``."""
+    labelled = table[table["scenes"].fillna("") != ""]
+    true, said = (labelled[column].str.split(";") for column in ("scenes", "scene"))
+    hits = [len(set(t) & set(s)) for t, s in zip(true, said, strict=True)]
+    return pd.DataFrame({"labels": true.str.len(), "found": hits}, index=labelled.index)
 
 
 def right_distortion(table: pd.DataFrame) -> pd.Series:
@@ -271,9 +308,9 @@ def interval(
     return float(found.low), float(found.high)
 
 
-def gathered(root: str | Path, of: str = "open-frozen") -> pd.DataFrame:
+def gathered(root: str | Path, of: str = "open-frozen", split: str = "public") -> pd.DataFrame:
     """The predictions of every run of the study that has them: `predictions` with ``arm`` and ``seed``."""
-    files = sorted((Path(root) / of).glob("*/predictions.csv"))
+    files = sorted((Path(root) / of / split).glob("*/predictions.csv"))
     return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
 
 
@@ -374,17 +411,26 @@ def write_kept(
         root: as in `train_and_predict`.
     """
     settings, folder = profile(of), Path(folder)
-    sets = test_sets(settings, sets_for(settings, progress), progress)
-    true, predicted = labels(sets, settings.session), gathered(root, of)
-    write_csv(folder / "runs.csv", run_table(predicted, true).round(5))
-    write_csv(folder / "differences.csv", difference_table(predicted, true, PAIRS).round(5))
-    first = predicted[predicted["seed"] == predicted["seed"].min()]
-    methods = {arm: table for arm, table in first.groupby("arm", sort=False)}
-    methods |= baseline_predictions(sets, settings, progress)
-    write_csv(folder / "levels.csv", level_table(methods, true).round(5))
-    wide = first.pivot(index=["dataset", "image"], columns="arm", values="quality").reset_index()
-    scored = true.loc[true["mos"].notna(), ["dataset", "image", "mos", "near_duplicate"]]
-    write_csv(folder / "arms.csv", scored.merge(wide, on=["dataset", "image"]))
+    runs, differences, levels = [], [], []
+    for split in SPLITS:
+        sets = split_sets(settings, split, progress)
+        if split == "public":
+            sets = test_sets(settings, sets, progress)
+        else:
+            sets = [s for s in sets if s.name == "biq2021"]  # the others are tested the same
+        true, predicted = labels(sets, settings.session), gathered(root, of, split)
+        first = predicted[predicted["seed"] == predicted["seed"].min()]
+        methods = {arm: table for arm, table in first.groupby("arm", sort=False)}
+        methods |= baseline_predictions(sets, settings, progress)
+        runs.append(run_table(predicted, true).assign(split=split))
+        differences.append(difference_table(predicted, true, PAIRS).assign(split=split))
+        levels.append(level_table(methods, true).assign(split=split))
+        if split == "public":
+            wide = first.pivot(index=["dataset", "image"], columns="arm", values="quality").reset_index()
+            scored = true.loc[true["mos"].notna(), ["dataset", "image", "mos", "near_duplicate"]]
+            write_csv(folder / "arms.csv", scored.merge(wide, on=["dataset", "image"]))
+    for name, tables in (("runs", runs), ("differences", differences), ("levels", levels)):
+        write_csv(folder / f"{name}.csv", pd.concat(tables, ignore_index=True).round(5))
 
 
 def baseline_predictions(

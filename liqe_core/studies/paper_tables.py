@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,14 @@ def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataF
     return pd.DataFrame(rows, columns=["level", "paper", "source", "reason"])
 
 
-def ours_within(runs: Iterable[FinishedRun], criterion: str = "average") -> pd.DataFrame:
+def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.DataFrame:
     """Our test results over sessions: a row a data set and metric, with `median`, `mean`, `spread` (standard
-    deviation) and `sessions`.
+    deviation, with n - 1; the public benchmark's has n) and `sessions`.
 
     Args:
         runs: of one recipe; several seeds of a session are averaged first.
-        criterion: which kept checkpoint; ``quality`` where a run has no other.
+        criterion: which kept checkpoint: ``quality``, which the public benchmark reads, or another of
+            `selection.CRITERIA`; ``quality`` where a run has no other.
     """
     names = {"srcc": "SRCC", "plcc": "PLCC", "scene_accuracy": "scene accuracy"}
     names |= {"distortion_accuracy": "distortion accuracy"}
@@ -98,36 +99,38 @@ def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequ
     return table
 
 
-def with_ours(
-    table: pd.DataFrame, compared: pd.DataFrame, name: str = "ours"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A last row with our numbers, and the distances to shade by.
+def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Last rows with our numbers, and the distances to shade by.
 
     Args:
-        table: from `method_table`. compared: from `beside`; where several sources give a value, the distance
-            is to the nearest.
+        table: from `method_table`.
+        rows: by the name of the row, what `beside` gave; where several sources give a value, the distance is
+            to the nearest.
 
     Returns:
-        The text with the row `name` added, where a missing number is the first words of its reason, and
-        distances of the same shape, NaN but in that row.
+        The text with the rows added, where a missing number is the first words of its reason, and distances
+        of the same shape, NaN but in these rows.
     """
-    distance = pd.DataFrame(float("nan"), index=[*table.index, name], columns=table.columns)
-    text = table.reindex([*table.index, name])
-    text.loc[name] = "no metric"
-    for (dataset, metric), group in compared.groupby(_CELL, sort=False):
-        column = f"{dataset}\n{metric}"
-        if column not in text:
-            continue
-        if group["ours"].isna().all():
-            text.at[name, column] = group["reason"].iloc[0].split(":")[0]
-            continue
-        if group["distance"].isna().all():  # nothing published to lie near to
-            text.at[name, column] = f"{group['ours'].iloc[0]:.3f}"
-            continue
-        nearest = group.loc[group["distance"].abs().idxmin()]
-        text.at[name, column] = f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})"
-        distance.at[name, column] = nearest["distance"]
+    index = [*table.index, *rows]
+    distance = pd.DataFrame(float("nan"), index=index, columns=table.columns)
+    text = table.reindex(index)
+    for name, compared in rows.items():
+        text.loc[name] = "no metric"
+        for (dataset, metric), group in compared.groupby(_CELL, sort=False):
+            column = f"{dataset}\n{metric}"
+            if column in text:
+                text.at[name, column], distance.at[name, column] = _cell(group)
     return text, distance
+
+
+def _cell(group: pd.DataFrame) -> tuple[str, float]:
+    """What a cell of ours says, and how far it lies from the nearest published value (NaN: from none)."""
+    if group["ours"].isna().all():
+        return group["reason"].iloc[0].split(":")[0], float("nan")
+    if group["distance"].isna().all():  # nothing published to lie near to
+        return f"{group['ours'].iloc[0]:.3f}", float("nan")
+    nearest = group.loc[group["distance"].abs().idxmin()]
+    return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})", float(nearest["distance"])
 
 
 def disagreements(published: pd.DataFrame) -> pd.DataFrame:

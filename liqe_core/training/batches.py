@@ -43,6 +43,11 @@ class Batch:
     distortion: Tensor
     images: tuple[str, ...]
 
+    @property
+    def has_lone_picture(self) -> bool:
+        """Whether some data set has one picture in the batch, and so no pair."""
+        return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))

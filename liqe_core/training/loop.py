@@ -25,6 +25,7 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
+from liqe_core.losses import quality_loss
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped
@@ -84,6 +85,7 @@ class Run:
     Attributes:
         model, optimizer, weighting, precision: what is trained, and how.
         sets: what it is trained on: pictures, or what is kept of them.
+        length: epochs, and steps an epoch; (1, 0) where nothing trains, and there is only what to measure.
         epoch, step: the step to take next.
         best: the best value so far of each of `selection.CRITERIA`.
         steps, epochs, measures: the rows of the three tables.
@@ -104,8 +106,9 @@ class Run:
         if settings.keep_windows:
             sets = [kept_windows(of, self.model, progress=progress) for of in sets]
         self.sets = sets
+        self.length = (1, 0) if settings.freeze == "all" else (settings.epochs, settings.steps)
         self.optimizer = build_optimizer(settings, self.model)
-        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32)
+        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32, self.model.clip)
         self.take_step = partial(
             train_step,
             self.model,
@@ -113,6 +116,7 @@ class Run:
             parallel=wrapped(self.model, self.ranks),
             precision=self.precision,
             ranks=self.ranks,
+            ranking=partial(quality_loss, pair_mean=settings.pair_mean, ties=settings.ties),
         )
         tasks = self.model.grid.axes[:1] if settings.control == "quality alone" else self.model.grid.axes
         self.weighting = WEIGHTINGS[settings.weighting](tasks, settings.temperature)
@@ -144,33 +148,48 @@ class Run:
             self.bar() as bar,
         ):
             try:
-                while self.epoch < self.settings.epochs:
+                while self.epoch < self.length[0]:
                     self.train_epoch(bar, clock, stop_asked)
                     self.end_epoch()
-                    if clock.due() or self.epoch == self.settings.epochs:
+                    if clock.due() or self.epoch == self.length[0]:
                         self.save()
                         clock.reset()
             except TrainingError:
                 self.write_tables()  # they say what went wrong, and when
                 raise
 
+    def weights(self) -> dict[str, float]:
+        """What each task's loss counts in the epoch under way."""
+        weights = self.weighting.weights()
+        return weights | {"quality": weights["quality"] * self.settings.quality_weight}
+
     def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
         """The steps of an epoch that are still to be taken."""
-        weights = self.weighting.weights()
+        weights = self.weights()
+        drops = self.settings.lone_pictures == "drop step"
         self.model.train(self.settings.batch_norm == "learned")
         started = time.perf_counter() - self.seconds
-        for batch in batches_ahead(self.batches, self.epoch, self.step, self.settings.steps, self.ranks):
+        for batch in batches_ahead(self.batches, self.epoch, self.step, self.length[1], self.ranks):
             rate = learning_rate(self.settings, self.epoch, self.step)
             row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
+            dropped = drops and batch.has_lone_picture
             try:
-                losses, norm = self.take_step(batch, weights, rate)
-                self.weighting.record(losses)
+                if dropped:
+                    # By rule, not by accident: which steps depends on the split's sizes alone. The public
+                    # script's epoch means count them as zeros; ratios of epochs, all that the weights are
+                    # made of, are the same, since every epoch drops as many.
+                    losses, norm = dict.fromkeys(weights, math.nan), math.nan
+                else:
+                    losses, norm = self.take_step(batch, weights, rate)
+                    self.weighting.record(losses)
                 row |= _named(losses, "loss") | {"gradient_norm": norm, "skipped": 0}
             except BadBatch as bad:
                 self.watch.skip(self.epoch, self.step, bad)
                 row |= _named(bad.losses, "loss") | {"gradient_norm": math.nan, "skipped": 1}
+            if drops:
+                row["dropped"] = int(dropped)
             self.steps.append(row)
-            self.watch.check(self.steps)
+            self.watch.check(len(self.steps))
             self.step += 1
             self.seconds = time.perf_counter() - started
             bar.update()
@@ -189,12 +208,12 @@ class Run:
     def end_epoch(self) -> None:
         """Close the epoch: its losses, validation, the checkpoints that it improves."""
         started = time.perf_counter()
-        weights = self.weighting.weights()
+        weights = self.weights()
         self.weighting.end_epoch()
-        number, last = self.epoch + 1, self.epoch + 1 == self.settings.epochs
+        number, last = self.epoch + 1, self.epoch + 1 == self.length[0]
         row = {
             "epoch": self.epoch,
-            "learning_rate": learning_rate(self.settings, self.epoch, self.settings.steps - 1),
+            "learning_rate": learning_rate(self.settings, self.epoch, max(0, self.length[1] - 1)),
             **_named(self.weighting.last_means(), "loss"),
             **_named(weights, "weight"),
             "skipped": sum(step["skipped"] for step in self.steps if step["epoch"] == self.epoch),
@@ -238,7 +257,7 @@ class Run:
             "skipped": self.watch.skipped,
             **{name: getattr(self, name) for name in STATE},
         }
-        steps = self.epoch * self.settings.steps + self.step
+        steps = self.epoch * self.length[1] + self.step
         resume.save_state(self.folder, steps, resume.pack(self.model.clip, self.optimizer), content)
 
     def restore(self) -> None:
@@ -258,7 +277,7 @@ class Run:
 
     def bar(self) -> tqdm:
         """A progress bar that starts where the run does."""
-        total, done = self.settings.epochs * self.settings.steps, len(self.steps)
+        total, done = math.prod(self.length), len(self.steps)
         shown = self.progress and self.ranks.leads
         return tqdm(total=total, initial=done, unit="step", disable=not shown)
 
@@ -268,10 +287,13 @@ class Run:
             return
         tables = {"steps": self.steps, "epochs": self.epochs, "measures": self.measures}
         for name, rows in (tables | {"skipped": self.watch.skipped}).items():
-            if rows:
-                write_csv(self.folder / f"{name}.csv", pd.DataFrame(rows))
+            if rows or name == "steps":  # a run that trains nothing has none, and says so
+                columns = None if rows else NO_STEPS
+                write_csv(self.folder / f"{name}.csv", pd.DataFrame(rows, columns=columns))
 
 
+#: The columns of ``steps.csv`` where no step was taken.
+NO_STEPS = ["epoch", "step", "learning_rate", "gradient_norm", "skipped"]
 #: The attributes of a `Run` that are saved as they are.
 STATE = ("epoch", "step", "seconds", "best", "steps", "epochs", "measures")
 

@@ -13,6 +13,7 @@ import torch
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.model import LIQE
+from liqe_core.training.precision import type_of_products
 from liqe_core.training.profiles import Profile
 from liqe_core.training.resume import KEPT
 
@@ -93,17 +94,18 @@ def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
     pictures = -(-sum(settings.batch_sizes.values()) // world)
     towers = []
     vision = model.architecture["vision_cfg"]
-    if settings.freeze != "image" and isinstance(vision.get("patch_size"), int):
+    if settings.freeze not in ("image", "all") and isinstance(vision.get("patch_size"), int):
         tokens = 1 + (vision["image_size"] // vision["patch_size"]) ** 2
         towers.append((pictures * settings.crops * tokens, vision["width"], vision["layers"]))
     text = model.architecture["text_cfg"]
-    if settings.freeze != "text" and "layers" in text:
+    if settings.freeze not in ("text", "all") and "layers" in text:
         tokens = model.text.tree.tokens if model.text.tree else model.text._tokens
         towers.append((tokens.numel(), text["width"], text["layers"]))
-    blocks = 0
+    half = type_of_products(settings.precision, model.device.type)
+    blocks, size = 0, 3 if half else 4  # bytes a value, on average
     for tokens, width, layers in towers:
         values = layers + VALUES_PER_TOKEN if settings.gradient_checkpointing else layers * VALUES_PER_TOKEN
-        blocks += tokens * width * values * (4 if settings.precision == "float32" else 3)
+        blocks += tokens * width * values * size
     return 12 * trained + blocks
 
 

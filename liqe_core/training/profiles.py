@@ -1,9 +1,10 @@
 """Named settings. A profile is plain values; every one can be overridden from a notebook parameter.
 
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` trains a small model from nothing on
-photographs that every installation has; ``open`` trains ``LIQE-tiny`` on data that anyone may download,
-``open-frozen`` the same with the image tower left as ImageNet made it, in a minute; ``paper`` is the
-published protocol over six data sets.
+photographs that every installation has; ``open`` and, going on from it, ``open-second`` train ``LIQE-tiny``
+on data that anyone may download, ``open-frozen`` leaves the image tower as ImageNet made it, in a minute;
+``paper`` is the protocol of the public script over six data sets, its half-precision weights included,
+``paper-float32`` the same with weights that keep what each step adds.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "batch_norm": ("frozen", "learned"),
     "weighting": tuple(WEIGHTINGS),
     "keep": ("best", "last"),
-    "precision": ("float32", "bfloat16", "float16"),
-    "freeze": ("", "text", "image"),
+    "precision": ("float32", "bfloat16", "float16", "public"),
+    "freeze": ("", "text", "image", "all"),
+    "lone_pictures": ("leave out", "drop step"),
+    "pair_mean": ("sets", "pairs"),
+    "ties": ("half", "preferred"),
+    "unseen_windows": ("even", "public"),
     "control": ("", "shuffled labels", "quality alone", "separate heads"),
 }
 LEAST = {
@@ -38,7 +43,17 @@ LEAST = {
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
 
 #: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
-HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped")
+HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped", "unseen_windows")
+
+#: Settings that runs before 2026-11-26 do not name, and what they did: such a run is still found and gone on
+#: with, since a setting that has this value does not count as one that decides.
+ADDED = {
+    "lone_pictures": "leave out",
+    "pair_mean": "sets",
+    "ties": "half",
+    "unseen_windows": "even",
+    "quality_weight": 1.0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +80,25 @@ class Profile:
             evaluation mode, which for CLIP's transformers is the same. ``learned`` is what a batch norm that
             starts from random weights needs.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
+        quality_weight: how many times its weight the quality loss counts; 1 in the paper.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
         keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those
             of the last validation, where the validation part is too small to choose by.
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
-        freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none.
+        freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none;
+            ``all`` (its opt 3, which its own loop cannot run): no step is taken, and the weights that the run
+            starts with are validated and tested.
+        lone_pictures: a data set with one picture in the batch has no pair: ``leave out`` takes the step
+            without that set's quality loss; ``drop step``, as the public script, whose loss is then NaN,
+            takes no step at all (column ``dropped`` of ``steps.csv``; not counted by `max_skipped`).
+        pair_mean: the quality loss is the mean over ``sets`` of each set's mean over pairs, as in the public
+            code, or the mean over all ``pairs``, as the paper is said to have it (not checked here).
+        ties: of two equal scores, the first is taken to be preferred with probability one ``half``, as in the
+            public code, or one: ``preferred``, being at least as good, as the paper is said to have it.
+        unseen_windows: what sets that were not trained on are tested on: ``even``ly spaced windows, or, in
+            SPAQ, TID2013 and PIPAL, random ones, as their ``public`` loaders draw (`studies.unseen`).
         unlocked_groups: of a frozen image tower, how many groups of layers, counted from its end, train all
             the same (open_clip's ``lock_image_tower``; the projection of a timm tower always trains).
         keep_windows: with a frozen image tower, compute what it says of the windows of testing, and of their
@@ -80,7 +107,9 @@ class Profile:
             given to other pictures of the same set's training part; ``quality alone``, all prompts, but only
             the quality loss; ``separate heads``, a linear head an axis in place of the prompts.
         precision: ``float32``, or the type that products are computed in, the weights staying float32:
-            ``bfloat16``, ``float16``. What is reported on the test parts is always computed in float32.
+            ``bfloat16``, ``float16``. ``public``: after every step the weights themselves are rounded to half
+            precision, and no float32 copy is kept, as in the public script on CUDA (`training.precision`).
+            What is reported on the test parts is always computed in float32.
         tf32: let a GPU round the factors of float32 products to 10 bits; faster, not exact.
         compile: run both towers through torch.compile; pays where a run is long and steps are short.
         gradient_checkpointing: keep only the input of each block and compute the rest again on the way back:
@@ -110,6 +139,7 @@ class Profile:
     batch_norm: str = "frozen"
     weighting: str = "dwa"
     temperature: float = 2.0
+    quality_weight: float = 1.0
     session: int = 1
     seed: int = 20200626
     validate_every: int = 1
@@ -119,6 +149,10 @@ class Profile:
     unlocked_groups: int = 0
     keep_windows: bool = False
     control: str = ""
+    lone_pictures: str = "leave out"
+    pair_mean: str = "sets"
+    ties: str = "half"
+    unseen_windows: str = "even"
     precision: str = "float32"
     tf32: bool = False
     compile: bool = False
@@ -137,8 +171,10 @@ class Profile:
                 raise ValueError(
                     f"{self.name}: {field} is {getattr(self, field)!r}; give a number from {least}"
                 )
-        if not self.learning_rate > 0:
-            raise ValueError(f"{self.name}: learning_rate is {self.learning_rate!r}; give a positive number")
+        for field in ("learning_rate", "quality_weight"):
+            if not getattr(self, field) > 0:
+                value = getattr(self, field)
+                raise ValueError(f"{self.name}: {field} is {value!r}; give a positive number")
         if self.session not in range(1, 11):
             raise ValueError(f"{self.name}: session is {self.session!r}; choose from 1 to 10")
         if not self.batch_sizes:
@@ -147,6 +183,13 @@ class Profile:
             raise ValueError(f"{self.name}: batch_sizes of {', '.join(wrong)} is below 1; leave the set out")
         if self.keep_windows and (self.freeze != "image" or self.unlocked_groups):
             raise ValueError(f"{self.name}: keep_windows needs freeze='image' and no unlocked_groups")
+        if self.lone_pictures == "drop step" and (
+            alone := [name for name, size in self.batch_sizes.items() if size == 1]
+        ):
+            raise ValueError(
+                f"{self.name}: lone_pictures='drop step' would drop every step, since the batch_sizes of "
+                f"{', '.join(alone)} is 1; give at least 2, or lone_pictures='leave out'"
+            )
         self.grid()  # a template that does not fit the variant is refused here, before any work
 
     def grid(self) -> PromptGrid:
@@ -167,7 +210,7 @@ class Profile:
 
     def deciding(self) -> dict:
         """As `to_dict`, without the settings of `HOW`: what decides what comes out of a run."""
-        return {name: value for name, value in self.to_dict().items() if name not in HOW}
+        return {n: v for n, v in self.to_dict().items() if n not in HOW and (n, v) not in ADDED.items()}
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
@@ -190,6 +233,16 @@ OPEN = Profile(
     freeze="image",
     unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
     validate_every=10,
+)
+
+PAPER = Profile(
+    name="paper",
+    architecture="ViT-B-32-quickgelu",
+    pretrained="openai",
+    batch_sizes={"live": 4, "csiq": 4, "bid": 4, "clive": 4, "koniq10k": 16, "kadid10k": 16},
+    lone_pictures="drop step",
+    unseen_windows="public",
+    precision="public",
 )
 
 PROFILES = {
@@ -222,6 +275,16 @@ PROFILES = {
         ),
         OPEN,
         OPEN.override(
+            name="open-second",  # -p pretrained FILE: a checkpoint of `open`, which it goes on from
+            batch_sizes={"biq2021": 32, "open-distorted": 12, "open-scenes": 4},
+            epochs=4,
+            steps=650,
+            windows=15,
+            learning_rate=1.5e-4,
+            quality_weight=6.0,
+            validate_every=2,
+        ),
+        OPEN.override(
             name="open-frozen",
             batch_sizes={"biq2021": 64, "open-distorted": 48, "open-scenes": 32},
             epochs=10,
@@ -233,14 +296,17 @@ PROFILES = {
             keep_windows=True,
             validate_every=5,
         ),
-        Profile(
-            name="paper",
-            architecture="ViT-B-32-quickgelu",
-            pretrained="openai",
-            batch_sizes={"live": 4, "csiq": 4, "bid": 4, "clive": 4, "koniq10k": 16, "kadid10k": 16},
+        PAPER,
+        PAPER.override(
+            name="paper-float32", lone_pictures="leave out", unseen_windows="even", precision="float32"
         ),
     )
 }
+
+
+def completed(settings: Mapping) -> dict:
+    """The settings that an older run folder names, with what it did where it names none; see `ADDED`."""
+    return ADDED | dict(settings)
 
 
 def profile(name: str, **settings) -> Profile:

@@ -25,7 +25,7 @@ import liqe_core
 from liqe_core.data.labelled import LabelledPictures, Pictures
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
-from liqe_core.training.profiles import HOW, Profile
+from liqe_core.training.profiles import HOW, Profile, completed
 
 #: What a run writes, by pattern; `restart` removes these and nothing else.
 PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.safetensors", "state_*.json", ".*.part*")
@@ -150,9 +150,9 @@ def _take(folder: Path, description: Mapping) -> None:
         return
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
-        parts = ("settings", "data")
-        changed = [d for part in parts for d in differences(old[part], description[part], HOW)]
-    except (ValueError, KeyError, AttributeError):
+        changed = differences(completed(old["settings"]), description["settings"], HOW)
+        changed += differences(old["data"], description["data"])
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise RunFolderError(
             f"{path}: damaged, so nothing says which run this is; give another folder, or restart=True to "
             "train from the beginning"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     if settings.freeze == "image":
         with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # open_clip's, of timm
             model.clip.lock_image_tower(settings.unlocked_groups)
+    if settings.freeze == "all":
+        model.requires_grad_(False)
     if settings.gradient_checkpointing:
         model.clip.set_grad_checkpointing(True)
     if settings.compile:
@@ -60,7 +62,7 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
 def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
     """AdamW over what trains; as one kernel where torch has one, which is several times faster."""
     return torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
+        [{"params": [p for p in model.parameters() if p.requires_grad]}],  # a group may be empty, a list not
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         fused=model.device.type in ("cpu", "cuda"),
@@ -83,6 +85,7 @@ def train_step(
     parallel: nn.Module | None = None,
     precision: Precision | None = None,
     ranks: Ranks | None = None,
+    ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss,
 ) -> tuple[dict[str, float], float]:
     """One step: the weighted sum of the task losses, its gradient, the update.
 
@@ -91,6 +94,7 @@ def train_step(
         parallel: the model as `distributed.wrapped` gave it, where several processes train together.
         precision: by default float32.
         ranks: by default one process.
+        ranking: see `task_losses`.
 
     Returns:
         The losses by task, unweighted, and the norm of the gradient (infinite where float16 overflowed, in
@@ -104,7 +108,7 @@ def train_step(
     with precision.autocast():
         part = (parallel or model)(batch.crops.to(model.device))
     joint = ranks.gather(part, len(batch.images))
-    losses = task_losses(joint, batch, tuple(weights))
+    losses = task_losses(joint, batch, tuple(weights), ranking)
     loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
 
     precision.scaler.scale(loss).backward()
@@ -120,6 +124,7 @@ def train_step(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         precision.scaler.step(optimizer)
+        precision.round_weights()
     precision.scaler.update()
     if not sound:
         reason = "gradient" if math.isfinite(total) else "loss"
@@ -127,12 +132,19 @@ def train_step(
     return values, length
 
 
-def task_losses(joint: Tensor, batch: Batch, axes: Sequence[str]) -> dict[str, Tensor]:
-    """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability."""
+def task_losses(
+    joint: Tensor,
+    batch: Batch,
+    axes: Sequence[str],
+    ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss,
+) -> dict[str, Tensor]:
+    """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability.
+
+    Args:
+        ranking: `losses.quality_loss`, or it with other settings.
+    """
     device = joint.device
-    losses = {
-        "quality": quality_loss(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))
-    }
+    losses = {"quality": ranking(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))}
     if "scene" in axes:
         losses["scene"] = scene_loss(marginal(joint, "scene"), batch.scene.to(device))
     if "distortion" in axes:

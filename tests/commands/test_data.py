@@ -1,12 +1,18 @@
 import argparse
+import io
+import subprocess
+import sys
 import zipfile
 
 import pandas as pd
 import pytest
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+from support.hub import stand_in
 
 from liqe_core.commands.data import add_command
+from liqe_core.data.downloads import FetchError
 from liqe_core.data.store import PackedStore
+from liqe_core.files import CHECKOUT
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +84,53 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     code, out, err = data("pack", "spaq", manifest.path, "--root", tmp_path, "--quiet")
     assert code == 1 and out == ""
     assert "no such label file of spaq" in err and "p001.png: not a picture" in err
-    code, _, err = data("fetch", "live", "--root", tmp_path)
-    assert code == 1 and "a form asks who you are" in err
+    code, out, _ = data("fetch", "agiqa1k", "--root", tmp_path)
+    assert code == 1 and "agiqa1k: no program can get it: get it from https://github.com/lcysyzxdxc" in out
     with pytest.raises(ValueError, match="no data set called 'nonsense'"):
         data("verify", "nonsense")
 
 
 def test_nothing_there(data, tmp_path):
     assert data("verify", "--root", tmp_path) == (0, "no data set is there; see the command status\n", "")
+
+
+def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
+    with stand_in(tmp_path, monkeypatch, ["csiq", "bid"]) as server:
+        monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody is there
+        code, out, err = data("fetch", "csiq", "bid", "--quiet")
+        assert code == 1 and "nothing was fetched: nobody is here to be asked; say yes with --yes" in err
+        assert "csiq: no licence stated, see https://s2.smu.edu" in out and "VQA-CityU/IQA_data: " in out
+        assert "together: 0.0 MB to transfer" in out and "are needed at a time" in out
+        assert server.asked == []
+        monkeypatch.setattr("liqe_core.commands.data._agreed", lambda question: False)
+        assert data("fetch", "csiq")[0] == 1 and server.asked == []
+        code, out, err = data("fetch", "csiq", "bid", "--yes", "--quiet")
+        assert (code, err) == (0, "")
+        assert "csiq: complete, 12 of 12 pictures in " in out and "next: liqe data verify bid" in out
+        code, out, _ = data("fetch", "csiq", "--yes")
+        assert code == 0 and "csiq: all of it is there, in " in out
+        assert "complete" in data("status", "csiq")[1]
+
+
+def test_fetch_stops_where_there_is_no_room_and_goes_on_after_a_set_that_failed(data, tmp_path, monkeypatch):
+    with stand_in(tmp_path, monkeypatch, ["csiq", "bid"]) as server:
+        server.files.pop("chaofengc/IQA-PyTorch-Datasets/csiq.tgz")
+        code, out, err = data("fetch", "csiq", "bid", "--yes", "--quiet")
+        assert code == 1 and "csiq.tgz: not there (HTTP 404)" in err and "bid: complete" in out
+        (tmp_path / "manifests" / "huge.yaml").write_text(
+            (tmp_path / "manifests" / "csiq.yaml").read_text().replace("bytes: ", "bytes: 99999999999")
+        )
+        with pytest.raises(FetchError, match="are needed there"):
+            data("fetch", "huge", "--yes")
+
+
+def test_a_mirror_is_asked_where_hf_endpoint_says(tmp_path, monkeypatch):
+    with stand_in(tmp_path, monkeypatch, ["csiq"]) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        command = [sys.executable, "-m", "liqe_core", "data", "fetch", "csiq", "--yes", "--quiet"]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+        assert run.returncode == 0 and "csiq: complete, 12 of 12 pictures" in run.stdout, run.stderr
+        assert [method for method, *_ in server.asked] == ["HEAD", "GET"]
 
 
 @needs_samples

@@ -311,11 +311,13 @@ def test_git_tree_is_gits(tmp_path):
     assert git_tree(tmp_path / "r") == git(tmp_path / "r", "write-tree")
 
 
-def test_a_set_with_a_form_says_where(tmp_path):
+def test_a_set_with_a_form_or_without_an_address_says_where(tmp_path):
     with pytest.raises(
         FetchError, match=r"live cannot be fetched .*live\.ece\.utexas\.edu.*a form.*data unpack live"
     ):
-        fetch_dataset(load_manifest("live"), tmp_path)
+        fetch_dataset(load_manifest("live"), tmp_path, how="direct")
+    with pytest.raises(FetchError, match=r"agiqa1k cannot be fetched .*github\.com/lcysyzxdxc/AGIQA-1k"):
+        fetch_dataset(load_manifest("agiqa1k"), tmp_path)
 
 
 def test_open_archives_are_downloaded_and_unpacked(tmp_path):
@@ -358,6 +360,11 @@ def test_a_damaged_archive_is_fetched_again(tmp_path):
         asked = len(server.asked)
         fetch_dataset(manifest, tmp_path / "data", progress=False)
         assert len(server.asked) == asked, "the archive is kept"
+        other = archive_of(tmp_path / "o.zip", {"1024x768/a.jpg": b"b" * 5000}, top="").read_bytes()
+        server.files["/k.zip"] = other
+        (tmp_path / "cache" / "archives" / "k.zip").unlink()
+        with pytest.raises(FetchError, match=r"k\.zip: checksum differs .*at first sight here"):
+            fetch_dataset(manifest, tmp_path / "data", progress=False)
     assert (tmp_path / "data" / "koniq-10k" / "1024x768" / "a.jpg").read_bytes() == b"a" * 5000
 
 

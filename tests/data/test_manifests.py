@@ -21,8 +21,11 @@ PUBLISHED = {  # the counts that the sets' papers give
     "pipal": 23200,
     "flive": 39810,
     "agiqa3k": 2982,
+    "agiqa1k": 1080,
+    "aigciqa2023": 2400,
     "biq2021": 12000,
     "hevc": 371,
+    "tid2013-part": 286,
 }
 
 
@@ -36,7 +39,7 @@ def test_every_published_set_has_a_manifest_that_passes_the_schema():
 
 
 def test_sets_of_public_repositories_are_pinned():
-    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4}
+    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4, "tid2013-part": 1}
     counts = {name: len(load_manifest(name).repositories) for name in available()}
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:
@@ -151,6 +154,38 @@ def test_a_form_without_scores_needs_none_but_its_own_fields(tmp_path):
         name = lacking.strip(", ").partition(":")[0]
         with pytest.raises(ManifestError, match=f"line 3, labels: form 'distorted' needs '{name}'"):
             load_manifest(write(tmp_path, labels=made.replace(lacking, "")))
+
+
+HOSTED = {
+    "repository": "o/n",
+    "file": "a.zip",
+    "bytes": 5,
+    "take": [{"from": "a", "to": "b", "match": "name"}],
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        HOSTED | {"repository": "n"},
+        HOSTED | {"take": []},
+        HOSTED | {"take": [{"to": "b"}]},
+        HOSTED | {"take": [{"from": "a", "match": "size"}]},
+        HOSTED | {"name": "a.csv"},
+        HOSTED | {"revision": "main"},
+        {k: v for k, v in HOSTED.items() if k != "bytes"},
+    ],
+)
+def test_a_file_of_the_hub_is_taken_apart_or_kept_whole(tmp_path, wrong):
+    def load(hosted):
+        given = json.dumps(hosted)
+        return load_manifest(write(tmp_path, labels="{form: classes, file: a.csv}", hub=given))
+
+    loose = {k: v for k, v in HOSTED.items() if k != "take"} | {"name": "a.csv"}
+    assert load(HOSTED).hosted == (HOSTED,) and load([HOSTED, loose]).hosted == (HOSTED, loose)
+    assert load(HOSTED).can_be_fetched and not own_set(tmp_path).can_be_fetched
+    with pytest.raises(ManifestError, match=r"line 4, hub: .*is not valid"):
+        load(wrong)
 
 
 PINNED = {"url": "https://a.org/b/c", "commit": "0" * 40, "tree": "1" * 40, "path": "d/e", "into": "f"}

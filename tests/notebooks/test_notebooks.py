@@ -152,7 +152,7 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
     assert accuracies.loc["SRCC", "sessions"] == 2
     results = pd.read_csv(folder / "02_multitask_training" / "results.csv")
-    mean = results.loc[results["checkpoint"] == "average", "scene_accuracy"].mean()
+    mean = results.loc[results["checkpoint"] == "quality", "scene_accuracy"].mean()
     assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
     counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
     assert counts.to_numpy().sum() == 12, "the test part: one photograph, 4 distortions, 3 levels"

@@ -9,7 +9,7 @@ import pytest
 from liqe_core.studies import ablations
 from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, scores
 from liqe_core.studies.finished import read_runs
-from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.profiles import ADDED, Profile, profile
 from liqe_core.training.runs import run_folder
 
 STUDY = STUDIES["variant"]
@@ -59,6 +59,30 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     assert set(reasons.index) == {other.name, elsewhere.name, nan.name}
     assert "epochs: 3 -> 7" in reasons[other.name]
     assert "pictures" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
+
+
+def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
+    for level in STUDIES["freeze"].levels:
+        folder = a_run(tmp_path, freeze=level)
+        if level == "all":
+            (folder / "steps.csv").write_text("epoch,step,learning_rate,gradient_norm,skipped\n")
+    runs, unread = read_runs(tmp_path)
+    chosen, excluded = alike(runs, profile("smoke"), STUDIES["freeze"])
+    assert [run.settings["freeze"] for run in chosen] == ["", "text", "image", "all"]
+    assert excluded.empty and unread.empty
+
+
+def test_a_run_from_before_a_setting_is_alike_to_those_with_its_default(tmp_path):
+    folder = a_run(tmp_path)
+    said = json.loads((folder / "settings.json").read_text())
+    for name in ADDED:
+        del said["settings"][name]
+    (folder / "settings.json").write_text(json.dumps(said))
+    a_run(tmp_path, seed=2)
+    changed = a_run(tmp_path, seed=3, ties="preferred")
+    chosen, excluded = alike(read_runs(tmp_path).runs, profile("smoke"), STUDY)
+    assert sorted(run.repeat for run in chosen) == [(1, 1), (1, 2)]
+    assert excluded["run"].tolist() == [changed.name] and "ties" in excluded["reason"].item()
 
 
 def test_the_table_pairs_seeds(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.studies.gmad import attack_resistance, compete, gmad_pairs, quality_levels
+from liqe_core.studies.gmad import attack_resistance, compete, gmad_pairs, preference, quality_levels
 
 
 def brute_force(scores, attacker, defender, low, high):
@@ -165,10 +165,21 @@ def test_people_who_see_the_true_quality_rank_the_scorers(three_scorers):
     rng = np.random.default_rng(0)
     quality = pd.Series(rng.uniform(size=3000))  # the fixture's first draw
     pairs = compete(three_scorers, levels=6)
-    seen = 100 * (quality[pairs["better"]].to_numpy() - quality[pairs["worse"]].to_numpy())
-    ranking = attack_resistance(pairs, preference=dict(zip(pairs.index, seen, strict=True))).ranking
+    ranking = attack_resistance(pairs, preference(pairs, quality)).ranking
     assert list(ranking.index) == ["good", "fair", "poor"]
     assert ranking["resistance"].is_monotonic_decreasing
+
+
+def test_scores_of_single_images_say_what_people_prefer():
+    scores = pd.DataFrame({"x": [1.0, 1.05, 2.0], "y": [3.0, 1.0, 2.0]}, index=["a", "b", "c"])
+    pairs = compete(scores, levels=2, width=0.5)
+    told = preference(pairs, pd.Series({"c": 5.0, "b": 3.0, "a": 2.0, "unseen": 7.0}))
+    of = pairs.assign(told=pd.Series(told)).set_index(["attacker", "name"])
+    assert of.loc[("y", "low"), ["better", "worse"]].tolist() == ["a", "b"]
+    assert of.loc[("y", "low"), "told"] == pytest.approx(-20), "people contradict: 2 against 3, of 2 to 7"
+    assert set(told) == set(pairs.index[pairs["reason"] == ""])
+    with pytest.raises(KeyError):
+        preference(pairs, pd.Series({"a": 1.0, "c": 2.0}))
 
 
 def test_a_competition_without_any_pair_is_all_missing():

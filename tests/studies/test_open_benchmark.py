@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from support.training import settings, small_set
 
-from liqe_core.agreement import srcc
+from liqe_core.agreement import scene_accuracy, srcc
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.studies import open_benchmark as study
 from liqe_core.training.profiles import PROFILES
 
@@ -44,9 +46,52 @@ def test_measures_of_each_set_and_without_near_duplicates(tables):
     assert one["srcc"].iloc[1] == srcc(of["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
     assert np.isnan(one["srcc"].iloc[2]) and np.isnan(one["distortion_accuracy"].iloc[0])
     assert one["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
-    assert one["scene_accuracy"].iloc[2] == pytest.approx(1 / 2), (
-        "one of two scenes will do; none is no answer"
+    assert one["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
+
+
+def test_scenes_are_counted_as_the_training_script_counts():
+    rng, words = np.random.default_rng(2), np.array(["animal", "human", "plant", "night"])
+    p, hot = rng.random((50, 4)), rng.random((50, 4)) < 0.4
+    likeliest = words[np.argsort(-p, axis=1)]
+    table = pd.DataFrame(
+        {
+            "scenes": [";".join(words[row]) for row in hot],
+            "scene": [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)],
+        }
     )
+    found = study.scenes_found(table)
+    assert found["labels"].sum() == hot.sum()
+    assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
+
+
+def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
+    true, _ = tables
+    tid = true.head(120).assign(dataset="tid2013-part", reference=["i01", "i02"] * 60, near_duplicate=False)
+    found = {name: len(of) for name, of in study.parts(tid)}
+    assert found == {"tid2013-part": 120, "tid2013-part i01": 60, "tid2013-part i02": 60}
+
+
+def test_a_photograph_of_another_part_is_not_trained_on_in_disguise(monkeypatch):
+    parts = dict.fromkeys(SESSION_COLUMNS, "train")
+    photographs = pd.DataFrame({"image": [f"i/ss ({i}).jpg" for i in range(400)], "reference": None, **parts})
+    made = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], **parts})
+    made["reference"] = ["bsds.jpg", "i/ss (0).jpg", "i/ss (399).jpg"]
+    sets = [
+        LabelledPictures("biq2021", photographs, [None] * 400),
+        LabelledPictures("open-distorted", made, [None] * 3),
+    ]
+    monkeypatch.setattr(study, "sets_for", lambda *_: sets)
+    assert study.split_sets(None, "public") is sets
+    biq, distorted = study.split_sets(None, "neighbours")
+    of, seen = biq.table.set_index("image"), set()
+    for session in SESSION_COLUMNS:
+        assert distorted.table[session][0] == "train"
+        for row in (1, 2):
+            part = of.loc[made["reference"][row], session]
+            assert (distorted.table[session][row] == "train") == (part == "train")
+            assert distorted.table[session][row] not in ("val", "test")
+            seen.add(part)
+    assert seen == {"train", "val", "test"}
 
 
 def test_a_difference_is_told_where_there_is_one(tables):
@@ -110,10 +155,10 @@ def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
     assert set(predicted["arm"]) == {"Q", "Q+S+D", "heads"} and predicted.groupby("arm").size().eq(6).all()
     results = study.run_table(predicted, study.labels([small_set(tmp_path / "mini")])).set_index("arm")
     for arm in ("Q", "Q+S+D", "heads"):
-        kept = pd.read_csv(tmp_path / "toy" / f"{arm}-1" / "results.csv").set_index("checkpoint")
+        kept = pd.read_csv(tmp_path / "toy" / "public" / f"{arm}-1" / "results.csv").set_index("checkpoint")
         assert results.loc[arm, "srcc"] == pytest.approx(kept.loc["quality", "srcc"])
         if arm == "Q":
             assert np.isnan(results.loc[arm, "distortion_accuracy"]), "that arm says nothing of distortions"
         else:
-            accuracy = kept.loc["quality", "distortion_accuracy"]
-            assert results.loc[arm, "distortion_accuracy"] == pytest.approx(accuracy)
+            for measure in ("distortion_accuracy", "scene_accuracy"):
+                assert results.loc[arm, measure] == pytest.approx(kept.loc["quality", measure])

@@ -29,7 +29,7 @@ PUBLISHED = pd.DataFrame(
 
 def a_run(session, srcc, seed=1):
     results = pd.DataFrame(
-        {"checkpoint": ["average", "quality"], "dataset": "csiq", "srcc": [srcc, 0.0], "plcc": [0.9, 0.0]}
+        {"checkpoint": ["average", "quality"], "dataset": "csiq", "srcc": [srcc - 0.1, srcc], "plcc": 0.9}
     )
     settings = {"session": session, "seed": seed}
     return FinishedRun(Path(f"run-{session}-{seed}"), settings, {}, {}, {}, results, 1, "")
@@ -42,6 +42,8 @@ def test_median_over_sessions_after_the_mean_over_seeds():
     assert table.loc["SRCC", "mean"] == pytest.approx(0.95) and table.loc["SRCC", "sessions"] == 3
     assert table.loc["SRCC", "spread"] == pytest.approx(0.04)
     assert paper_tables.ours_within([]).empty
+    average = paper_tables.ours_within(runs, "average").set_index("metric")
+    assert average.loc["SRCC", "median"] == pytest.approx(0.85), "best by quality is the benchmark's"
 
 
 def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
@@ -57,12 +59,18 @@ def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
     assert (
         table.loc["LIQE", "csiq\nSRCC"] == "0.936\n0.943" and table.loc["UNIQUE", "live\nSRCC"] == "no source"
     )
-    text, distance = paper_tables.with_ours(table, compared)
+    average = paper_tables.ours_within([a_run(1, 0.940)], "average")
+    other = paper_tables.beside(PUBLISHED, average, lambda name: f"no run: of {name}")
+    text, distance = paper_tables.with_ours(table, {"ours": compared, "by average": other})
+    assert list(text.index) == ["UNIQUE", "LIQE", "ours", "by average"]
+    assert text.loc["by average", "csiq\nSRCC"] == "0.840\n(-0.096)"
+    assert distance.loc["by average", "csiq\nSRCC"] == pytest.approx(-0.096)
+    text, distance = paper_tables.with_ours(table, {"ours": compared})
     assert text.loc["ours", "csiq\nSRCC"] == "0.940\n(-0.003)" and text.loc["ours", "live\nSRCC"] == "no run"
     assert distance.loc["ours", "csiq\nSRCC"] == pytest.approx(-0.003)
     assert distance.notna().sum(axis=None) == 1
     alone = pd.DataFrame([{"dataset": "live", "metric": "SRCC", "ours": 0.9, "distance": np.nan}])
-    text, distance = paper_tables.with_ours(table, alone)
+    text, distance = paper_tables.with_ours(table, {"ours": alone})
     assert text.loc["ours", "live\nSRCC"] == "0.900" and distance.isna().all(axis=None), (
         "nothing to compare with"
     )
@@ -99,5 +107,5 @@ def test_the_real_file_makes_both_tables():
         table.loc["LIQE", "csiq\nSRCC"].startswith("0.936") and table.loc["LIQE", "kadid10k\nSRCC"] == "0.930"
     )
     compared = paper_tables.beside(within, paper_tables.ours_within([]), lambda name: "no run: yet")
-    text, distance = paper_tables.with_ours(table, compared)
+    text, distance = paper_tables.with_ours(table, {"ours": compared})
     assert (text.loc["ours"] == "no run").all() and distance.isna().all(axis=None)

@@ -5,7 +5,46 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Faulty(ThreadingHTTPServer):
+class Local(ThreadingHTTPServer):
+    """A server at a free port of this machine."""
+
+    daemon_threads = True
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers HEAD and GET by `answer(body)`, and logs nothing."""
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def running(server):
+    """The server, answering for the length of the block."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Faulty(Local):
     """Serves `files` (path -> bytes).
 
     Attributes:
@@ -17,17 +56,15 @@ class Faulty(ThreadingHTTPServer):
         asked: (path, Range header) of every request.
     """
 
-    daemon_threads = True
-
     def __init__(self, files):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.files = {f"/{name}": body for name, body in files.items()}
         self.cut, self.cuts, self.busy, self.ranges, self.html, self.pace = 0, 0, 0, True, False, 0.0
         self.asked = []
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/"
+        return f"{super().url}/"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,14 +103,5 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
 def serving(files):
-    server = Faulty(files)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return running(Faulty(files))

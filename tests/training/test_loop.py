@@ -18,12 +18,16 @@ from support.training import settings, small_set, without_times
 from liqe_core import LIQE
 from liqe_core.crops import normalize
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.measuring import measure
 from liqe_core.files import CHECKOUT, file_sha256
 from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
+from liqe_core.training.precision import Precision
 from liqe_core.training.preflight import chosen
+from liqe_core.training.profiles import ADDED
 from liqe_core.training.resume import StateError
 from liqe_core.training.runs import RunFolderError
+from liqe_core.training.step import build_model
 from liqe_core.training.watch import TrainingError
 
 TABLES = ("steps", "epochs", "measures", "results")
@@ -354,6 +358,67 @@ def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path, rate):
             progress=False,
         )
     assert (tmp_path / "steps.csv").exists()
+
+
+def test_the_quality_loss_may_count_more(pictures, tmp_path):
+    taken = []
+
+    def step(batch, weights, rate):
+        taken.append(dict(weights))
+        return dict.fromkeys(weights, 0.5), 1.0
+
+    run = Run(settings(quality_weight=3.0, epochs=1, steps=1), [pictures], tmp_path)
+    run.take_step = step
+    run.train()
+    assert taken == [{"quality": 3.0, "scene": 1.0, "distortion": 1.0}]
+    assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
+
+
+def test_a_loss_that_rises_stops_nothing(pictures, tmp_path):
+    """As after a warm restart; weights that are not finite, or explode, do."""
+    run = Run(settings(), [pictures], tmp_path)
+    run.steps = [{"quality_loss": 0.1}] * 50 + [{"quality_loss": 0.9}] * 50
+    run.watch.check(len(run.steps))
+    weight = run.model.clip.text_projection
+    before = weight.detach().clone()
+    for wrong in (math.nan, 1e4):
+        weight.data.fill_(wrong)
+        run.watch.check(99)  # looked at every fifty steps
+        with pytest.raises(TrainingError, match="after 100 steps: training diverges, the weights have grown"):
+            run.watch.check(100)
+        weight.data.copy_(before)
+    run.watch.check(100)
+
+
+@pytest.mark.parametrize("precision", ["float32", "public"])
+def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures, tmp_path, precision):
+    chosen = settings(freeze="all", precision=precision)
+    results = fit(chosen, [pictures], tmp_path, progress=False)
+    start = build_model(chosen)
+    Precision(precision, clip=start.clip)
+    assert not any(p.requires_grad for p in start.parameters())
+    expected = measure(start, [pictures], 1, "test")
+    assert set(results["checkpoint"]) == {"quality", "scene", "distortion", "average"}
+    for _, of in results.groupby("checkpoint"):
+        for name in ("srcc", "scene_accuracy", "distortion_accuracy"):
+            assert of[name].item() == pytest.approx(expected[name].item(), nan_ok=True)
+    kept = LIQE.from_checkpoint(tmp_path / "best_quality.safetensors").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in start.state_dict().items())
+    assert pd.read_csv(tmp_path / "steps.csv").empty and len(pd.read_csv(tmp_path / "epochs.csv")) == 1
+    again = fit(chosen, [pictures], tmp_path, progress=False)
+    pd.testing.assert_frame_equal(again, results)
+
+
+def test_a_folder_from_before_a_setting_is_gone_on_with(pictures, tmp_path):
+    chosen = settings(epochs=1, steps=1)
+    fit(chosen, [pictures], tmp_path, progress=False)
+    said = json.loads((tmp_path / "settings.json").read_text())
+    for name in ADDED:
+        del said["settings"][name]
+    (tmp_path / "settings.json").write_text(json.dumps(said))
+    fit(chosen, [pictures], tmp_path, progress=False)
+    with pytest.raises(RunFolderError, match="ties: 'half' -> 'preferred'"):
+        fit(chosen.override(ties="preferred"), [pictures], tmp_path, progress=False)
 
 
 def test_fewer_pictures_than_a_batch_are_a_short_batch(pictures, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from support.training import settings
 
-from liqe_core.training.profiles import CHOICES
+from liqe_core.training.profiles import ADDED, CHOICES, PROFILES, completed, profile
 from liqe_core.training.runs import run_folder
 
 
@@ -15,7 +15,18 @@ from liqe_core.training.runs import run_folder
         ({"keep_windows": True, "freeze": "image", "unlocked_groups": 1}, "and no unlocked_groups"),
         ({"control": "shuffled"}, "control.*'shuffled'.*shuffled labels.*quality alone.*separate heads"),
         ({"windows": 0}, "windows"),
+        ({"quality_weight": 0.0}, "smoke: quality_weight is 0.0; give a positive number"),
         ({"unlocked_groups": -1}, "unlocked_groups"),
+        ({"precision": "half"}, "smoke: precision is 'half'; choose one of .*'public'"),
+        ({"freeze": "both"}, "freeze is 'both'; choose one of .*'all'"),
+        ({"lone_pictures": "drop"}, "lone_pictures is 'drop'; choose one of 'leave out', 'drop step'"),
+        ({"pair_mean": "mean"}, "pair_mean is 'mean'; choose one of 'sets', 'pairs'"),
+        ({"ties": "0.5"}, "ties is '0.5'; choose one of 'half', 'preferred'"),
+        ({"unseen_windows": "random"}, "unseen_windows is 'random'; choose one of 'even', 'public'"),
+        (
+            {"lone_pictures": "drop step", "batch_sizes": {"one": 1, "other": 2}},
+            "would drop every step, since the batch_sizes of one is 1; give at least 2",
+        ),
     ],
     ids=str,
 )
@@ -39,10 +50,38 @@ def test_what_can_be_is_taken():
         {"enlarge": True},
         {"stand_in": False},
         {"unlocked_groups": 1},
+        {"quality_weight": 2.0},
         {"keep_windows": True},
+        {"freeze": "all"},
+        {"precision": "public"},
+        {"lone_pictures": "drop step"},
+        {"pair_mean": "pairs"},
+        {"ties": "preferred"},
     ],
     ids=str,
 )
 def test_they_decide_what_comes_out_of_a_run_and_so_its_folder(change):
     frozen = settings(freeze="image")
     assert run_folder(frozen.override(**change), "") != run_folder(frozen, "")
+
+
+def test_paper_follows_the_public_script_and_no_other_profile_does():
+    public = {"precision": "public", "lone_pictures": "drop step", "unseen_windows": "public"}
+    public |= {"pair_mean": "sets", "ties": "half"}
+    assert {name: getattr(profile("paper"), name) for name in public} == public
+    for name, other in PROFILES.items():
+        if name != "paper":
+            plain = {key: ADDED[key] for key in public if key in ADDED} | {"precision": "float32"}
+            assert {key: getattr(other, key) for key in plain} == plain
+    better = profile("paper-float32").to_dict() | {"name": "paper"} | public
+    assert better == profile("paper").to_dict(), "nothing else differs"
+
+
+def test_settings_that_came_later_leave_older_runs_where_they_were():
+    older = {name: value for name, value in settings().to_dict().items() if name not in ADDED}
+    assert completed(older) == settings().to_dict()
+    assert not set(ADDED) & set(settings().deciding())
+    assert settings(ties="preferred").deciding()["ties"] == "preferred"
+    assert completed(older | {"ties": "preferred"})["ties"] == "preferred"
+    changed = settings(unseen_windows="public")  # of how it is tested elsewhere, not of the run
+    assert run_folder(changed, "") == run_folder(settings(), "")

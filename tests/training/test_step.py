@@ -6,9 +6,11 @@ from functools import partialmethod
 
 import pytest
 import torch
+from open_clip.model import convert_weights_to_lp
 from support.training import settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
+from liqe_core.data.labelled import LabelledPictures
 from liqe_core.text import text_parameters
 from liqe_core.training.loop import Run
 from liqe_core.training.schedules import learning_rate
@@ -45,8 +47,9 @@ def public_fidelity(p: float, g: float):
     return 1 - (p * g + 1e-8) ** 0.5 - ((1 - p) * (1 - g) + 1e-8) ** 0.5
 
 
-def public_losses(joint, batch):
-    """Quality pair by pair and set by set, scene by scene, picture by picture."""
+def public_losses(joint, batch, pair_mean="sets", ties="half"):
+    """Quality pair by pair and set by set, scene by scene, picture by picture; NaN where a set has one
+    picture, whose mean over no pair is 0 / 0."""
     quality = sum((c + 1) * joint[:, c].sum(dim=(1, 2)) for c in range(5))
     of_sets = []
     for number in batch.dataset.unique().tolist():
@@ -54,9 +57,11 @@ def public_losses(joint, batch):
         pairs = []
         for i, j in itertools.combinations(rows, 2):
             difference = (batch.mos[i] - batch.mos[j]).item()
-            g = 0.5 if difference == 0 else float(difference > 0)
+            g = float(difference > 0)
+            if difference == 0:
+                g = 0.5 if ties == "half" else 1.0
             pairs.append(public_fidelity(0.5 * (1 + torch.erf((quality[i] - quality[j]) / math.sqrt(2))), g))
-        of_sets.append(sum(pairs) / len(pairs))
+        of_sets.append(pairs)
     pictures, scenes = batch.scene.shape
     p_scene, p_distortion = joint.sum(dim=(1, 3)), joint.sum(dim=(1, 2))
     scene = sum(
@@ -66,13 +71,34 @@ def public_losses(joint, batch):
         1 - sum((p_distortion[n, d] * batch.distortion[n, d] + 1e-8) ** 0.5 for d in range(11))
         for n in range(pictures)
     )
-    return [sum(of_sets) / len(of_sets), scene / pictures / scenes, distortion / pictures]
+    if pair_mean == "pairs":
+        pairs = [loss for of in of_sets for loss in of]
+        quality = sum(pairs) / len(pairs)
+    else:
+        quality = sum(sum(of) / len(of) if of else math.nan for of in of_sets) / len(of_sets)
+    return [quality, scene / pictures / scenes, distortion / pictures]
 
 
-def public_run(start: Run, epochs: int, steps: int) -> list[list[float]]:
-    """Padded prompts through `encode_text`, its losses, its weighting, torch's own scheduler."""
+def to_half_and_back(clip) -> None:
+    """What the public script does to the weights on CUDA after a step, by open_clip's copy of openai's
+    function; then float32 storage again, since a CPU computes no products in half precision here."""
+    convert_weights_to_lp(clip, torch.float16)
+    for parameter in clip.parameters():
+        parameter.data = parameter.data.float()
+
+
+def public_run(start: Run, epochs: int, steps: int, padded: bool = True, **how) -> list[list[float]]:
+    """Padded prompts through `encode_text` (or the tree of prefixes), its losses, its weighting, torch's own
+    scheduler.
+
+    With a loss that is NaN no step is taken, nothing is added to the epoch's means, which are over all steps
+    all the same, and the losses here are NaN.
+    """
     model = build_model(start.settings)
     clip, tokens = model.clip, model.text._tokens
+    half = start.settings.precision == "public"
+    if half:
+        to_half_and_back(clip)  # clip.load on CUDA gives weights in half precision
     trained = [p for p in clip.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=start.settings.learning_rate, weight_decay=1e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5)
@@ -89,14 +115,19 @@ def public_run(start: Run, epochs: int, steps: int) -> list[list[float]]:
             batch = start.batches.batch(epoch, step)
             pictures, crops = batch.crops.shape[:2]
             image = clip.encode_image(normalize(batch.crops.flatten(0, 1)))
-            text = clip.encode_text(tokens)
+            text = clip.encode_text(tokens) if padded else model.text()  # the same, and quicker
             image = image / image.norm(dim=1, keepdim=True)
             text = text / text.norm(dim=1, keepdim=True)
             logits = (clip.logit_scale.exp() * image @ text.t()).view(pictures, crops, -1).mean(1)
-            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch)
+            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch, **how)
+            if any(loss != loss for loss in losses):
+                seen.append([math.nan] * 3)
+                continue
             optimizer.zero_grad()
             sum(w * loss for w, loss in zip(weights, losses, strict=True)).backward()
             optimizer.step()
+            if half:
+                to_half_and_back(clip)
             values = [loss.item() for loss in losses]
             seen.append(values)
             totals = [total + value / steps for total, value in zip(totals, values, strict=True)]
@@ -105,17 +136,60 @@ def public_run(start: Run, epochs: int, steps: int) -> list[list[float]]:
     return seen
 
 
-def test_fifty_steps_have_the_losses_of_the_public_loop(sets, tmp_path):
-    """Ten epochs of five steps: two restarts of the schedule, eight epochs of averaged weights."""
-    start = a_run(sets, tmp_path, epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2)
-    public = public_run(start, 10, 5)
+@pytest.fixture(scope="module")
+def uneven(sets):
+    """Seven pictures to train on in one of the sets (in batches of two, three and a lone one a lap) and all
+    scores at one of three levels, so that there are ties."""
+
+    def changed(of: LabelledPictures, count: int) -> LabelledPictures:
+        table = of.table.assign(mos=of.table["mos"].rank(pct=True).mul(3).round())
+        table.loc[of.part(1, "train")[count:], "session_1"] = "val"
+        return LabelledPictures(of.name, table, of.pictures)
+
+    return [changed(sets[0], 12), changed(sets[1], 7)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"precision": "public"},
+        {"lone_pictures": "drop step"},
+        {"lone_pictures": "drop step", "precision": "public"},
+        {"pair_mean": "pairs", "ties": "preferred"},
+        {"pair_mean": "pairs", "ties": "preferred", "precision": "public"},
+    ],
+    ids=lambda given: " ".join(given.values()) or "default",
+)
+def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, overrides):
+    """Ten epochs of five steps: two restarts of the schedule, eight epochs of averaged weights. Scheduled
+    drops: the last batch of each lap of four over seven pictures, once an epoch."""
+    plain = set(overrides) <= {"precision"}
+    more = dict(
+        epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2, max_skipped=0, validate_every=10
+    )
+    start = a_run(sets if plain else uneven, tmp_path, **more, **overrides)
+    how = {name: overrides[name] for name in ("pair_mean", "ties") if name in overrides}
+    if not plain and "lone_pictures" not in overrides:  # seven at once: six times the pairs of the other set
+        start.batches._sizes[1] = 7
+    public = public_run(start, 10, 5, padded=plain, **how)
     start.train()
     ours = [[row[f"{task}_loss"] for task in ("quality", "scene", "distortion")] for row in start.steps]
     assert len(ours) == len(public) == 50
-    difference = (torch.tensor(ours) - torch.tensor(public)).abs().max().item()
+    ours, public = torch.tensor(ours), torch.tensor(public)
+    dropped = ours.isnan().any(dim=1)
+    assert torch.equal(dropped, public.isnan().any(dim=1))
+    assert dropped.sum() == (10 if "lone_pictures" in overrides else 0)
+    if dropped.any():
+        assert [row["dropped"] for row in start.steps] == dropped.int().tolist()
+        assert not start.watch.skipped and all(row["skipped"] == 0 for row in start.steps)
+        assert all(math.isfinite(row["scene_loss"]) for row in start.epochs)
+    difference = (ours - public)[~dropped].abs().max().item()
+    print(f"{overrides}: at most {difference:.1e} apart")
     assert difference <= 1e-4, difference
     # and there was something to compare: the losses moved by far more than that
-    assert abs(sum(ours[-1]) - sum(ours[0])) > 0.02
+    kept = ours[~dropped].sum(dim=1)
+    assert abs(kept[-1] - kept[0]) > 0.02
     weights = [[row[f"{task}_weight"] for task in EQUAL] for row in start.epochs]
     assert max(abs(w - 1) for w in weights[-1]) > 1e-3
 

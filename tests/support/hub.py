@@ -1,0 +1,263 @@
+"""A stand-in for the Hugging Face hub on this machine, and small sets in the layouts of the real archives.
+
+The pictures are drawn; a few of the real names are among them. The label files are written here too, with the
+manifests that name their checksums and counts, so nothing outside of the checkout is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+from support.server import Handler, Local, running
+
+from liqe_core.files import CHECKOUT
+
+COMMIT = "0123456789" * 4
+
+#: Label names of the six training sets: real ones, a few each.
+LABELLED = {
+    "live": [
+        f"{kind}/img{i}.bmp" for kind in ("jp2k", "jpeg", "wn", "gblur", "fastfading") for i in (55, 59)
+    ],
+    "csiq": [
+        f"dst_imgs/{folder}/{name}.{kind}.{level}.png"
+        for folder, kind in (("awgn", "AWGN"), ("jpeg", "JPEG"), ("blur", "BLUR"))
+        for name in ("shroom", "sunset_sparrow")
+        for level in (1, 5)
+    ],
+    "kadid10k": [f"images/I32_{kind:02}_{level:02}.png" for kind in (1, 9, 25) for level in (1, 3, 5)],
+    "bid": [f"ImageDatabase/DatabaseImage{i:04}.JPG" for i in (456, 124, 452, 1, 586)],
+    "clive": ["Images/611.JPG", "Images/509.bmp", "Images/211.bmp", "Images/3.bmp", "Images/1162.JPG"],
+    "koniq10k": [f"1024x768/{i}.jpg" for i in (9096574214, 8244017611, 5187199880, 107799222)],
+}
+SCENES = ("landscape", "human", "plant")
+
+
+def drawn(name: str, width: int = 48, height: int = 32) -> bytes:
+    """A picture of two colours, in the format of its name; another for each name."""
+    colours = np.frombuffer(hashlib.sha256(name.encode()).digest()[:6], np.uint8).reshape(1, 2, 3)
+    content = io.BytesIO()
+    kind = {"jpg": "JPEG", "bmp": "BMP", "png": "PNG"}[name.rsplit(".", 1)[-1].lower()]
+    Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST).save(content, kind)
+    return content.getvalue()
+
+
+def archive(name: str, members: dict[str, bytes]) -> bytes:
+    """A zip or tar archive, by the suffix of its name."""
+    content = io.BytesIO()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(content, "w") as opened:
+            for member, body in members.items():
+                opened.writestr(member, body)
+        return content.getvalue()
+    with tarfile.open(fileobj=content, mode="w:gz" if name.endswith("gz") else "w") as opened:
+        for member, body in members.items():
+            info = tarfile.TarInfo(member)
+            info.size, info.mtime = len(body), 1_500_000_000
+            opened.addfile(info, io.BytesIO(body))
+    return content.getvalue()
+
+
+def members(name: str) -> dict[str, bytes]:
+    """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
+    images = LABELLED.get(name, [])
+    last = {image: image.rsplit("/", 1)[-1] for image in images}
+    if name == "live":
+        return {
+            f"LIVEIQA_release2/{i}": drawn(i) for i in [*images, "jp2k/img227.bmp", "refimgs/bikes.bmp"]
+        } | {
+            "LIVEIQA_release2/dmos.mat": b"scores",
+            "LIVEIQA_release2/refnames_all.mat": reference_names(),
+        }
+    if name == "csiq":
+        return {f"CSIQ/dst_imgs/{last[i]}": drawn(i) for i in images} | {
+            "CSIQ/src_imgs/shroom.png": drawn("shroom.png"),
+            "CSIQ/csiq.DMOS.xlsx": b"scores",
+        }
+    if name == "kadid10k":
+        return {f"kadid10k/{i}": drawn(i, 512, 384) for i in images} | {
+            "kadid10k/images/I32.png": drawn("I32.png", 512, 384),
+            "kadid10k/dmos.csv": b"scores",
+        }
+    if name == "bid":
+        return {f"bid/{last[i]}": drawn(i) for i in images} | {"bid/DatabaseGrades.xlsx": b"scores"}
+    if name == "clive":
+        training = {f"LIVEC/Images/trainingImages/t{k}.bmp": drawn(f"t{k}.bmp") for k in range(1, 8)}
+        return (
+            {f"LIVEC/{i}": drawn(i) for i in images} | training | {"LIVEC/Data/AllMOS_release.mat": b"scores"}
+        )
+    if name == "koniq10k":
+        half = {f"koniq10k/512x384/{last[i]}": drawn(i, 512, 384) for i in images}
+        return half | {f"koniq10k/{i}": drawn(i, 1024, 768) for i in images}
+    if name == "tid2013":
+        names = ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
+        pictures = {f"tid2013/distorted_images/{n}": drawn(n, 512, 384) for n in names}
+        scores = "".join(f"{3 + k}.5 {n.replace('i01', 'I01')}\n" for k, n in enumerate(names))
+        return pictures | {
+            "tid2013/mos_with_names.txt": scores.encode(),
+            "tid2013/reference_images/I01.BMP": drawn("I01.BMP", 512, 384),
+        }
+    if name == "agiqa3k":
+        return {f"AGIQA-3K/{n}": drawn(n) for n in ("AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg")}
+    if name == "aigciqa2023":
+        return {f"allimg/{n}": drawn(n) for n in ("0_DALLE_000.png", "1_Glide_000.png")}
+    raise KeyError(name)
+
+
+def reference_names() -> bytes:
+    """LIVE's refnames_all.mat: a reference for each of 982 pictures."""
+    from scipy.io import savemat
+
+    names = np.array([f"ref{i % 29}.bmp" for i in range(982)], dtype=object).reshape(1, -1)
+    content = io.BytesIO()
+    savemat(content, {"refnames_all": names})
+    return content.getvalue()
+
+
+def write_labels(folder: Path) -> dict[str, str]:
+    """The 180 label files of the training sets, as the authors' repository has them: path -> SHA-256."""
+    pins = {}
+    for name, images in LABELLED.items():
+        manifest = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
+        top = manifest["folder"] if isinstance(manifest["folder"], str) else manifest["folder"][0]
+        word = next(iter(manifest["expect"]["distortions"]))
+        for session in range(1, 11):
+            for k, part in enumerate(("train", "val", "test")):
+                lines = [
+                    f"{image}\t{2 + i / 10}\t{word}\t{SCENES[i % 3]}\tinvalid\tinvalid\n"
+                    for i, image in enumerate(images)
+                    if (0, 1, 2, 0)[(i + session) % 4] == k
+                ]
+                file = f"IQA_Database/{top}/splits2/{session}/{name}_{part}_clip.txt"
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_text("".join(lines), encoding="utf-8")
+                pins[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    return pins
+
+
+class StandIn(Local):
+    """Answers like the hub to ``/datasets/OWNER/NAME/resolve/REVISION/FILE``.
+
+    Attributes:
+        files: ``OWNER/NAME/FILE`` -> content.
+        refuse: a status (401, 403, 404, 429, ...) to answer everything with.
+        cut: send at most this many bytes of a body, `cuts` times.
+        asked: (method, path, Range header, Authorization header) of every request.
+        sent: (first byte, bytes sent) of every body.
+    """
+
+    def __init__(self, files: dict[str, bytes]):
+        super().__init__(_Handler)
+        self.files, self.refuse, self.cut, self.cuts = files, 0, 0, 0
+        self.asked: list[tuple] = []
+        self.sent: list[tuple[int, int]] = []
+
+
+class _Handler(Handler):
+    def answer(self, body: bool) -> None:
+        server, wanted = self.server, self.headers.get("Range")
+        if self.path.startswith("/datasets/"):  # the library asks for other things of its own as well
+            server.asked.append((self.command, self.path, wanted, self.headers.get("Authorization")))
+        found = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
+        content = server.files.get(f"{found[1]}/{found[3]}") if found else None
+        code = server.refuse or (200 if content is not None else 404)
+        if code != 200:
+            self.send_response(code)
+            known = {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound"}
+            if code in known:
+                self.send_header("X-Error-Code", known[code])
+            if code == 429:
+                self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        digest = hashlib.sha256(content).hexdigest()
+        self.send_response(206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("X-Linked-Etag", f'"{digest}"')
+        self.send_header("ETag", f'"{digest}"')
+        self.end_headers()
+        if not body:
+            return
+        piece = content[start:]
+        if server.cuts:
+            server.cuts -= 1
+            piece = piece[: server.cut]
+        server.sent.append((start, len(piece)))
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(piece)
+        self.close_connection = True
+
+
+@contextlib.contextmanager
+def hub_of(files: dict[str, bytes], monkeypatch):
+    """A stand-in that serves `files`, with huggingface_hub of this process pointed at it."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    server = StandIn(files)
+    # The library reads HF_ENDPOINT once, when it is imported.
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
+    with running(server):
+        yield server
+
+
+@contextlib.contextmanager
+def stand_in(folder: Path, monkeypatch, names, change=None):
+    """Sets of `names` on a stand-in hub, their label files in ``folder/labels`` and manifests that name both.
+
+    Args:
+        change: from (name, members of its archive) to other members.
+
+    Yields:
+        The server.
+    """
+    manifests, labels = folder / "manifests", folder / "labels"
+    manifests.mkdir()
+    pins = write_labels(labels)
+    (manifests / "labels.sha256").write_text("".join(f"{digest}  {file}\n" for file, digest in pins.items()))
+    files = {}
+    for name in names:
+        fields = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
+        held = members(name)
+        if change:
+            held = change(name, held)
+        hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
+        for of in hosted:
+            if "take" in of:
+                body = archive(of["file"], held)
+            else:
+                body = b'[{"img": "0_DALLE_000.png", "moz1": 51.5}, {"img": "1_Glide_000.png", "moz1": 40}]'
+            files[f"{of['repository']}/{of['file']}"] = body
+            of["bytes"] = len(body)
+            of.pop("unpacked", None)
+            if of["sha256"]:
+                of["sha256"] = hashlib.sha256(body).hexdigest()
+        fields["images"] = len(LABELLED.get(name, [])) or {"tid2013": 3}.get(name, 2)
+        fields.pop("expect", None)
+        (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
+    monkeypatch.setenv("LIQE_LABELS", str(labels))
+    monkeypatch.setenv("LIQE_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("LIQE_DATA", str(folder / "data"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with hub_of(files, monkeypatch) as server:
+        yield server

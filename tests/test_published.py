@@ -1,0 +1,310 @@
+"""Weights by name, against a stand-in for the hub: what comes is kept, checked and pinned, or refused."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+from PIL import Image
+from support.weights_hub import hub_instead
+
+from liqe_core import LIQE, PromptGrid, checkpoints
+from liqe_core.__main__ import main
+from liqe_core.checkpoints import CheckpointError, read_checkpoint
+from liqe_core.files import file_sha256
+
+MIX = "liqe_mix.pt"
+
+
+def saved(state):
+    """The bytes of a file as IQA-PyTorch keeps it: half precision, under ``params``."""
+    file = io.BytesIO()
+    torch.save({"params": {f"clip_model.{key}": value.half() for key, value in state.items()}}, file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def hub(openai_state, openai_small, tmp_path, monkeypatch):
+    """The stand-in, with both files in both places; the current folder is empty, and so is the cache."""
+    small = {
+        name: dataclasses.replace(each, architecture=openai_small)
+        for name, each in checkpoints.PUBLISHED.items()
+    }
+    monkeypatch.setattr(checkpoints, "PUBLISHED", small)
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with hub_instead() as hub:
+        monkeypatch.setattr(checkpoints, "SECOND", hub.second_url)
+        hub.files = {MIX: saved(openai_state), "liqe_koniq.pt": saved(openai_state)}
+        hub.second = dict(hub.files)
+        yield hub
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Where the file goes."""
+    return tmp_path / "cache" / "weights" / MIX
+
+
+def left_in(folder):
+    """What there is of files, but for what huggingface_hub notes for itself."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".cache") if folder.exists() else []
+
+
+# ---- what comes ---------------------------------------------------------------------------------------
+
+
+def test_the_first_use_fetches_and_says_what_it_is_and_later_ones_do_without(hub, kept, openai_state, capfd):
+    model = LIQE.from_checkpoint("official")
+    assert model.grid == PromptGrid()
+    for key, value in model.clip.state_dict().items():
+        assert torch.equal(value, openai_state[key].half().float()), key
+    sha256, said = file_sha256(kept), capfd.readouterr()
+    assert kept.read_bytes() == hub.files[MIX] and said.out == ""
+    assert f"SHA-256 {sha256}, from {hub.url}/{checkpoints.HUB}/resolve/{hub.commit}/{MIX}" in said.err
+    assert said.err.count("CC BY-NC-SA 4.0") == 1
+    assert json.loads(kept.with_name(f"{MIX}.json").read_text())["sha256"] == sha256
+    hub.asked.clear()
+    LIQE.from_checkpoint("official")
+    assert hub.asked == [] and capfd.readouterr().err == ""
+
+
+def test_the_model_of_quality_alone_brings_its_grid(hub):
+    assert LIQE.from_checkpoint("official-koniq").grid == PromptGrid.variant("quality")
+    told = LIQE.from_checkpoint("official-koniq", grid=PromptGrid.variant("quality+scene"))
+    assert told.grid == PromptGrid.variant("quality+scene"), "what the caller says goes first"
+
+
+def test_training_may_start_from_them(hub, openai_small, monkeypatch):
+    monkeypatch.setattr("liqe_core.towers.architecture", lambda name: openai_small)
+    model = LIQE.from_clip("small", "official", grid=PromptGrid.variant("quality"))
+    assert torch.equal(model.clip.visual.proj, LIQE.from_checkpoint("official").clip.visual.proj)
+
+
+def test_a_file_of_that_name_wins(hub, small_liqe):
+    small_liqe.save("official", recipe={"of": "my own"})
+    assert read_checkpoint("official").recipe == {"of": "my own"} and hub.asked == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_the_second_source_serves_when_the_hub_does_not(hub, kept, status, capfd):
+    hub.status = status
+    LIQE.from_checkpoint("official")
+    assert kept.read_bytes() == hub.second[MIX]
+    assert f"from {hub.second_url}{MIX}" in capfd.readouterr().err
+
+
+def test_what_the_hub_damages_comes_from_the_second_source(hub, kept):
+    hub.files[MIX], hub.etags[MIX] = b"x" + hub.files[MIX][1:], hashlib.sha256(hub.files[MIX]).hexdigest()
+    LIQE.from_checkpoint("official")
+    assert kept.read_bytes() == hub.second[MIX]
+
+
+def test_a_transfer_that_is_cut_goes_on_where_it_broke(hub, kept, monkeypatch):
+    """huggingface_hub writes whole chunks: what is cut at their edges is never asked for twice."""
+    size = len(hub.files[MIX])
+    chunk = size // 16
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", chunk)
+    hub.cuts = [chunk] * 10
+    LIQE.from_checkpoint("official")
+    assert kept.read_bytes() == hub.files[MIX]
+    assert len(hub.sent) == 11 and hub.sent[0][0] == 0 and hub.sent[-1][1] == size
+    assert all(end == start for (_, end), (start, _) in zip(hub.sent, hub.sent[1:], strict=False))
+
+
+def test_a_transfer_that_is_cut_anywhere_asks_for_less_than_a_chunk_again(hub, kept, monkeypatch):
+    chunk = len(hub.files[MIX]) // 16
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", chunk)
+    hub.cuts = [chunk + chunk // 3] * 10
+    LIQE.from_checkpoint("official")
+    assert kept.read_bytes() == hub.files[MIX]
+    again = [end - start for (_, end), (start, _) in zip(hub.sent, hub.sent[1:], strict=False)]
+    assert len(again) == 10 and all(0 <= each < chunk for each in again)
+
+
+# ---- pinned -------------------------------------------------------------------------------------------
+
+
+def test_other_weights_than_at_first_use_are_refused(hub, kept, openai_state):
+    LIQE.from_checkpoint("official")
+    before, record = file_sha256(kept), kept.with_name(f"{MIX}.json")
+    openai_state["ln_final.bias"] += 1
+    kept.write_bytes(saved(openai_state))
+    now = file_sha256(kept)
+    with pytest.raises(CheckpointError, match=rf"{MIX}: .*{now}, but was {before} .*; .*delete {record}"):
+        LIQE.from_checkpoint("official")
+    assert kept.exists(), "not ours to throw away"
+    record.unlink()
+    LIQE.from_checkpoint("official")
+    assert json.loads(record.read_text())["sha256"] == now
+
+
+def test_other_weights_that_are_fetched_again_are_thrown_away(hub, kept, openai_state):
+    LIQE.from_checkpoint("official")
+    before = file_sha256(kept)
+    kept.unlink()
+    openai_state["ln_final.bias"] += 1
+    hub.files[MIX] = saved(openai_state)
+    with pytest.raises(CheckpointError, match=rf"but was {before} .*; it came from {hub.url}.* thrown away"):
+        LIQE.from_checkpoint("official")
+    assert left_in(kept.parent) == [f"{MIX}.json"]
+
+
+def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
+    LIQE.from_checkpoint("official")
+    kept.unlink()
+    hub.asked.clear()
+    LIQE.from_checkpoint("official")
+    assert hub.asked and all(f"/resolve/{hub.commit}/" in each for each in hub.asked)
+
+
+# ---- refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, r"refused \(HTTP 401\); .*`hf auth login` or set HF_TOKEN"),
+        (403, r"refused \(HTTP 403\); accept the terms"),
+        (404, r"not there \(HTTP 404\)"),
+        (429, r"too many requests \(HTTP 429\); wait some minutes"),
+        (500, r"the server failed \(HTTP 500\)"),
+        (503, r"the server failed \(HTTP 503\); try again later"),
+    ],
+)
+def test_when_neither_source_has_it_the_error_says_why_and_what_to_do(hub, kept, status, says):
+    hub.status = hub.second_status = status
+    with pytest.raises(CheckpointError) as error:
+        LIQE.from_checkpoint("official")
+    assert error.match(rf"^official: {MIX} could not be fetched\. {hub.url}/{checkpoints.HUB}/\S+: {says}")
+    assert error.match(rf"\. {hub.second_url}{MIX}: .*\(HTTP {status}\).*with a browser.* put it at {kept}")
+    assert left_in(kept.parent) == []
+
+
+@pytest.mark.parametrize("offline", [False, True], ids=["no network", "HF_HUB_OFFLINE"])
+def test_without_a_network(hub, kept, monkeypatch, offline):
+    address = "http://127.0.0.1:9"  # the port of discard, where nothing listens
+    if offline:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    else:
+        monkeypatch.setattr(
+            huggingface_hub.constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr(checkpoints, "SECOND", f"{address}/")
+    says = "HF_HUB_OFFLINE is set; unset it" if offline else "no connection, or it broke .*check the network"
+    with pytest.raises(CheckpointError, match=rf"^official: {MIX} .*{says}.*{says}.* put it at {kept}, or"):
+        LIQE.from_checkpoint("official")
+    assert hub.asked == []
+    kept.write_bytes(hub.files[MIX])  # as one is told to
+    LIQE.from_checkpoint("official")
+
+
+def nan(state):
+    state["ln_final.bias"][3] = torch.nan
+    return saved(state)
+
+
+def narrower(state):
+    state["visual.proj"] = torch.ones(32, 23)
+    return saved(state)
+
+
+def of_another_size(state):
+    """Weights of a whole model, but not of this one: their own shapes agree with each other."""
+    state["positional_embedding"] = state["positional_embedding"][:30].clone()
+    return saved(state)
+
+
+REFUSED = {
+    "page": (lambda s: b"<!DOCTYPE html>\n<html>log in</html>", "no weights but a web page"),
+    "pointer": (
+        lambda s: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+        "no weights but a Git LFS pointer",
+    ),
+    "cut": (lambda s: saved(s)[:-1000], "not a checkpoint that torch can read"),
+    "empty": (lambda s: b"", "the file is empty"),
+    "NaN": (nan, "with NaN or infinity: ln_final.bias"),
+    "shape": (narrower, r"visual.proj \(32, 23\) instead of \(32, 24\)"),
+    "another size": (of_another_size, r"positional_embedding \(30, 32\) instead of \(40, 32\)"),
+    "a part": (lambda s: saved({"ln_final.bias": s["ln_final.bias"]}), "missing: "),
+}
+
+
+@pytest.mark.parametrize("make, says", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_state, make, says):
+    good = hub.files[MIX]
+    hub.files[MIX] = make(openai_state)
+    with pytest.raises(
+        CheckpointError, match=rf"^official: \S+{MIX}: .*{says}.*; it came from {hub.url}/.* was thrown away"
+    ):
+        LIQE.from_checkpoint("official")
+    assert left_in(kept.parent) == [], "neither the file nor its checksum"
+    hub.files[MIX], hub.commit = good, "decaf" + 35 * "0"
+    LIQE.from_checkpoint("official")
+
+
+def test_what_was_put_there_by_hand_is_refused_but_not_thrown_away(hub, kept):
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"<html>log in</html>")
+    with pytest.raises(CheckpointError, match=rf"{MIX}: no weights but a web page .* fetched anew, delete {kept}$"):
+        LIQE.from_checkpoint("official")
+    assert left_in(kept.parent) == [MIX] and hub.asked == []
+
+
+@pytest.mark.parametrize("from_second", [False, True])
+def test_a_full_disk(hub, kept, from_second):
+    """A limit on the size of files stands in for it: writing fails in the middle in the same way."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    hub.status = 404 if from_second else 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=rf"^official: {kept}: the disk is full .*; make room"):
+            LIQE.from_checkpoint("official")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left_in(kept.parent) == []
+    assert from_second or not any("/second/" in each for each in hub.asked), "no source helps with that"
+
+
+# ---- as people type it --------------------------------------------------------------------------------
+
+
+def test_the_command_takes_the_name_and_says_a_failure_in_a_line(hub, picture, capfd):
+    picture.crop((0, 0, 200, 150)).save("photo.png")
+    hub.status = hub.second_status = 404
+    assert main(["score", "photo.png", "--checkpoint", "official"]) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: official: ")]
+    assert MIX in line and hub.url in line
+    hub.status = 0
+    assert main(["score", "photo.png", "--checkpoint", "official-koniq"]) == 0
+    assert "quality" in capfd.readouterr().out
+
+
+def test_the_hubs_address_comes_from_the_environment(hub, openai_small, photograph, tmp_path):
+    """In a process of its own, where huggingface_hub reads HF_ENDPOINT itself."""
+    Image.fromarray(photograph[:100, :100]).save("photo.png")
+    code = f"""
+import sys
+from liqe_core import checkpoints
+from liqe_core.__main__ import main
+checkpoints.PUBLISHED = {{"official": checkpoints.Published({MIX!r}, "quality", {openai_small!r})}}
+sys.exit(main(["score", "photo.png", "--checkpoint", "official"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "photo.png" in done.stdout and f"from {hub.url}/" in done.stderr and "licence" in done.stderr

@@ -1,0 +1,122 @@
+"""The public script's weights in half precision: which, when, and that nothing else of them is kept."""
+
+import pytest
+import torch
+from open_clip.model import convert_weights_to_lp
+from support.training import settings, small_set
+
+from liqe_core import towers
+from liqe_core.training import loop
+from liqe_core.training.loop import Run
+from liqe_core.training.precision import Precision, half_weights, round_to_half, type_of_products
+from liqe_core.training.step import build_model
+
+EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return small_set(tmp_path_factory.mktemp("mini"))
+
+
+def in_half(model) -> dict[str, bool]:
+    return {name: torch.equal(p, p.half().float()) for name, p in model.clip.named_parameters()}
+
+
+@pytest.mark.parametrize("architecture", ["LIQE-smoke", "LIQE-mini", "ViT-B-32-quickgelu", "RN50"])
+def test_what_is_rounded_is_what_openais_function_converts(architecture):
+    with torch.device("meta"):
+        clip = towers.build(towers.architecture(architecture))
+    ours = set(half_weights(clip))
+    convert_weights_to_lp(clip, torch.float16)
+    theirs = {name for name, p in clip.named_parameters() if p.dtype == torch.float16}
+    assert ours == theirs
+    assert "text_projection" in ours and "transformer.resblocks.0.attn.in_proj_weight" in ours
+    kept = {"token_embedding.weight", "positional_embedding", "ln_final.weight", "logit_scale"}
+    assert not ours & kept and kept <= {name for name, _ in clip.named_parameters()}
+
+
+def test_linear_heads_are_rounded_like_linear_layers():
+    clip = build_model(settings(control="separate heads")).clip
+    assert {"heads.0", "heads.1", "heads.2"} <= set(half_weights(clip))
+
+
+def test_rounding_is_to_the_nearest_number_of_half_precision_and_ties_are_even():
+    below = torch.tensor([1 + 2**-11, 1 + 3 * 2**-11, 0.1, -(2.0**-26), 2**-25 * 1.01, 2.0**-6 + 5e-6])
+    expected = torch.tensor([1.0, 1 + 2**-9, 0.0999755859375, 0.0, 2**-24, 2.0**-6])
+    round_to_half(below)
+    assert torch.equal(below, expected) and below.dtype == torch.float32
+
+
+def test_a_run_starts_with_and_steps_to_numbers_of_half_precision(pictures, tmp_path):
+    run = Run(settings(precision="public"), [pictures], tmp_path)
+    rounded = set(half_weights(run.model.clip))
+    before = {name: p.clone() for name, p in run.model.clip.named_parameters()}
+    for step in range(3):
+        assert all(is_half for name, is_half in in_half(run.model).items() if name in rounded)
+        run.take_step(run.batches.batch(0, step), EQUAL, 1e-3)
+    after = in_half(run.model)
+    assert all(after[name] for name in rounded)
+    assert not after["token_embedding.weight"] and not after["visual.class_embedding"]
+    moved = {name for name, p in run.model.clip.named_parameters() if not torch.equal(p, before[name])}
+    assert {"text_projection", "visual.proj", "visual.conv1.weight", "token_embedding.weight"} <= moved
+    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+    exact = Run(settings(), [pictures], tmp_path)
+    assert not in_half(exact.model)["text_projection"], "the default keeps float32"
+
+
+def test_what_a_step_adds_below_half_a_spacing_is_gone_however_often_it_is_taken(pictures, tmp_path):
+    """At a step of 5e-6 weights above 2^-6 stay, where float32 moves every one that has a gradient."""
+    kept = {}
+    for precision in ("float32", "public"):
+        run = Run(settings(precision=precision), [pictures], tmp_path)
+        weight = run.model.clip.transformer.resblocks[0].mlp.c_fc.weight
+        round_to_half(weight.data)
+        before = weight.detach().clone()
+        for step in range(4):
+            run.take_step(run.batches.batch(0, step), EQUAL, 5e-6)
+        large = before.abs() > 2**-6
+        kept[precision] = (weight == before)[large].float().mean().item()
+    assert kept["public"] == 1.0 and kept["float32"] < 0.01
+
+
+class Crash(BaseException):
+    """What no except clause of ours catches."""
+
+
+def test_a_run_in_half_precision_goes_on_bit_for_bit(pictures, tmp_path, monkeypatch):
+    chosen = settings(precision="public", save_seconds=0)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = Run(chosen, [pictures], tmp_path / "whole")
+    whole.train()
+
+    done, real = [], loop.train_step
+
+    def crashing(*arguments, **more):
+        if len(done) == 4:
+            raise Crash
+        done.append(1)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(loop, "train_step", crashing)
+    with pytest.raises(Crash):
+        Run(chosen, [pictures], tmp_path / "cut").train()
+    monkeypatch.undo()
+    again = Run(chosen, [pictures], tmp_path / "cut")
+    again.train()
+    assert [row["quality_loss"] for row in again.steps] == [row["quality_loss"] for row in whole.steps]
+    for (name, one), other in zip(
+        whole.model.state_dict().items(), again.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
+
+
+def test_products_are_halved_on_a_gpu_alone_and_wrong_names_are_refused():
+    assert type_of_products("public", "cpu") is None and type_of_products("float32", "cuda") is None
+    assert type_of_products("public", "cuda") is torch.float16
+    assert not Precision("public", clip=build_model(settings()).clip).scaler.is_enabled()
+    with pytest.raises(ValueError, match=r"unknown precision 'float8'; choose one of float32.*public"):
+        Precision("float8")
+    with pytest.raises(ValueError, match="'public' rounds weights after every step: give their model"):
+        Precision("public")
