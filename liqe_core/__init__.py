@@ -6,9 +6,9 @@
     print(prediction.to_frame())
 
 At the top of the package lies the method and nothing else. Read it in this order: `prompts` (every label
-combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `images` and `crops`
-(from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off it),
-`scoring` (pictures by the thousand), `checkpoints` (weights, safely), `losses` and `weighting` (how it
+combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `levels`, `images` and
+`crops` (from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off
+it), `scoring` (pictures by the thousand), `checkpoints` (weights, safely), `losses` and `weighting` (how it
 learns), `agreement` (how well it does), `files` (where things are kept). It fits in an afternoon.
 
 Everything that serves it is in wings, each knowing only those before it: `data/`, `evaluation/`, `training/`,

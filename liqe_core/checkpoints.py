@@ -3,6 +3,7 @@
 Four kinds of file are told apart by content: the public LIQE file (a plain state dict), what its training
 script saves (``{'model_state_dict': ...}``), pyiqa's (``{'params': {'clip_model.*': ...}}``), and our own:
 safetensors with a JSON header that names the CLIP architecture, the grid, the crop geometry and the recipe.
+What other programs put around a state dict, and before its names, is taken off.
 
 The authors' weights are also known by name (`PUBLISHED`): fetched at first use, checked, and pinned from then
 on.
@@ -15,12 +16,14 @@ import json
 import math
 import pickle
 import sys
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -34,7 +37,7 @@ from liqe_core.files import (
     cache_dir,
     fetch_from_hub,
     file_sha256,
-    is_web_page,
+    mistaken,
     only_one,
     write_json,
 )
@@ -77,6 +80,19 @@ PUBLISHED = {
 #: Entries that OpenAI's archives carry beside the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
+#: What training programs keep a state dict under, and what tells of it; anything else makes it ``public``.
+WRAPPERS = {
+    "model_state_dict": "public training",
+    "params": "pyiqa",
+    "params_ema": "pyiqa",
+    "state_dict": "public",
+    "model": "public",
+}
+
+#: What stands before every name when a model was saved within another: by DataParallel, by torch.compile, by
+#: `LIQE` itself, by pyiqa.
+PREFIXES = ("module.", "_orig_mod.", "clip.", "clip_model.")
+
 
 class CheckpointError(ValueError):
     """Weights that cannot be used; the message names the file, the key, and what is wrong with it."""
@@ -118,22 +134,18 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
             the tensors that give the architecture; for a name of `PUBLISHED` also: not to be had, not the
             weights of its architecture, or others than at first use.
     """
-    path = Path(path)
-    if not path.is_file():
-        if str(path) in PUBLISHED:
-            return _read_published(str(path), architecture)
-        path = PACKAGED.get(str(path), path)
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-        names = ", ".join([*(name for name, file in PACKAGED.items() if file.is_file()), *PUBLISHED])
-        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
-    with path.open("rb") as file:
-        start = file.read(512)
-    what = "a web page (a login, a consent or an error page)" if is_web_page(start) else ""
-    if start.lstrip().lower().startswith(b"version https://git-lfs"):
-        what = "the pointer that Git LFS keeps in place of a file"
-    if what:
-        raise CheckpointError(f"{path}: {what}, not weights; download them again")
+    if str(path) in PUBLISHED and not Path(path).is_file():
+        return _read_published(str(path), architecture)
+    path = located(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty; copy or download it again")
+    if what := mistaken(start):
+        raise CheckpointError(f"{path}: no weights but {what}")
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
         content: object
         content, header = _read_safetensors(path)
@@ -153,6 +165,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         if architecture is None:
             architecture = header.get("architecture") or towers.openai_architecture(state_dict)
         elif isinstance(architecture, str):
+            if kind != "liqe_core":
+                _warn_of_gelu(path, architecture)
             architecture = towers.architecture(architecture)
         if not isinstance(architecture, Mapping):
             raise towers.ArchitectureError(f"{architecture!r} is no architecture, expected a dictionary")
@@ -162,6 +176,36 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     if "statistics" in header:
         known["statistics"] = _statistics(path, header["statistics"])
     return Checkpoint(state_dict, dict(architecture), kind, **known)
+
+
+def located(path: str | PathLike[str]) -> Path:
+    """The file of weights at that path, or under that name: from `PACKAGED`, or of `PUBLISHED` where it is kept
+    once it was fetched.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        named = PUBLISHED.get(str(path))
+        path = cache_dir("weights") / named.file if named else PACKAGED.get(str(path), path)
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        names = ", ".join([*(name for name, file in PACKAGED.items() if file.is_file()), *PUBLISHED])
+        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
+    return path
+
+
+def _warn_of_gelu(path: Path, architecture: str) -> None:
+    """OpenAI's models, which LIQE starts from, compute another function under the other activation, and the
+    weights fit both."""
+    name = architecture.replace("/", "-")
+    if f"{name}-quickgelu" in open_clip.list_models():
+        warnings.warn(
+            f"{path}: loaded as {name}, whose activation is GELU; OpenAI's weights, and what was trained "
+            f"from them, LIQE.pt for one, need QuickGELU: give architecture {name}-quickgelu",
+            stacklevel=4,
+        )
 
 
 def _read_published(name: str, architecture: Architecture | str | None) -> Checkpoint:
@@ -286,20 +330,27 @@ def _numpy_scalars() -> list[Any]:
 
 
 def _unwrapped(path: Path, content: object) -> tuple[str, Mapping[str, object]]:
+    """The kind of a file, and its state dict by the names that open_clip has."""
     kind = "public"
-    if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
-        kind, content = "public training", content["model_state_dict"]
-    elif isinstance(content, Mapping) and isinstance(content.get("params"), Mapping):
-        kind, content = "pyiqa", content["params"]
+    for _ in WRAPPERS:  # a dictionary can hold itself
+        if not isinstance(content, Mapping):
+            break
+        inner = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is not None:
+            kind, content = WRAPPERS[inner] if kind == "public" else kind, content[inner]
     if not isinstance(content, Mapping) or not content:
         found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
         raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
     if odd := [key for key in content if not isinstance(key, str)]:
         raise CheckpointError(f"{path}: {odd[0]!r} names an entry, expected text, the name of a parameter")
-    # A model wrapped by DataParallel or DistributedDataParallel puts `module.` before every name.
-    if all(key.startswith("module.") for key in content):
-        content = {key.removeprefix("module."): value for key, value in content.items()}
-    if kind == "pyiqa":
+    for _ in range(4):  # as deep as models are wrapped
+        names = [key for key in content if key not in NOT_WEIGHTS]
+        for prefix in PREFIXES:
+            if names and all(key.startswith(prefix) for key in names):
+                kind = "pyiqa" if prefix == "clip_model." else kind
+                content = {key.removeprefix(prefix): value for key, value in content.items()}
+                break
+    if kind == "pyiqa":  # which has entries of its own beside the model's
         content = {key.removeprefix("clip_model."): value for key, value in content.items()}
     return kind, content
 

@@ -114,6 +114,50 @@ def json_sha256(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def mistaken(start: bytes) -> str:
+    """What a file is that was saved in place of another, by its first 512 bytes; empty where not known.
+
+    Downloads that want a login or a confirmation leave such files, and so does a clone without Git LFS.
+    """
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if is_web_page(text):
+        return "a web page (a login, say): open its address in a browser, and download the file itself"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer: run `git lfs pull` where it comes from, or download the file itself"
+    return ""
+
+
+def escaped(name: str) -> str:
+    r"""A file name as one line of UTF-8 text, whatever bytes it has; `unescaped` reads it back.
+
+    A backslash becomes ``\\``; a line break and the like ``\n``, ``\r``, ``\t``; a byte of any other control
+    character, and one that is no UTF-8, ``\xe9``. Every other name is left as it is.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        short = _ESCAPES.get(match[0])
+        return short or "".join(f"\\x{byte:02x}" for byte in os.fsencode(match[0]))
+
+    return re.sub("[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]", escape, name)
+
+
+def unescaped(text: str) -> str:
+    """The file name that `escaped` was given."""
+    back = {short: name for name, short in _ESCAPES.items()}
+
+    def byte(match: re.Match[str]) -> bytes:
+        return os.fsencode(back[match[0]]) if match[0] in back else bytes.fromhex(match[0][2:])
+
+    pieces, end = [], 0
+    for match in re.finditer(r"\\(?:[\\nrt]|x[0-9a-f]{2})", text):
+        pieces += [os.fsencode(text[end : match.start()]), byte(match)]
+        end = match.end()
+    return os.fsdecode(b"".join([*pieces, os.fsencode(text[end:])]))
+
+
+_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
 @contextlib.contextmanager
 def only_one(
     target: str | os.PathLike[str],

@@ -6,6 +6,7 @@ those who want the very same numbers.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import threading
@@ -17,8 +18,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
+
+from liqe_core import files, levels
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -26,6 +28,21 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 #: Formats that Pillow opens and that hold no photograph: documents, films, measurements.
 NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
+
+#: What telephones save; Pillow reads it with the optional package pillow-heif.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".heics", ".heifs")
+HEIF_ADVICE = "pip install pillow-heif, or save them as JPEG or PNG"
+
+#: What undoes each orientation of the EXIF tag 0x0112.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,11 +62,13 @@ def read_picture(
     max_pixels: int | None = MAX_PIXELS,
     truncated: str = "refuse",
     sixteen_bit: str = "scale",
+    orientation: str = "ignore",
+    icc: str = "ignore",
 ) -> Image.Image:
     """A picture file, or an opened Pillow image, as 8-bit RGB, with nothing passed over in silence.
 
     Grey, palette and CMYK pictures are converted by Pillow and an alpha channel is dropped, as in the public
-    code. The orientation tag is not applied, as there.
+    code; levels of more than 8 bits are scaled, or refused where nothing says what is white (see `levels`).
 
     Args:
         source: a path or a Pillow image.
@@ -57,32 +76,43 @@ def read_picture(
             is in memory already passes.
         truncated: ``refuse`` a file that is cut short, or ``accept`` it with the missing part grey, as the
             public code does.
-        sixteen_bit: ``scale`` 16-bit grey levels to 8 bits, or ``clip`` them at 255 as the public code does
-            (which turns nearly every such picture white).
+        sixteen_bit: ``scale`` levels of more than 8 bits to 8, or ``clip`` them at 255 as the public code
+            does (which turns nearly every such picture white, or black).
+        orientation: ``ignore`` the tag that a camera writes when it is held upright, as the public code does,
+            or ``apply`` it. Pillow itself applies it to TIFF, and pillow-heif to HEIC.
+        icc: ``ignore`` the colour profile, as the public code does, or convert to ``srgb`` by it.
 
     Returns:
         A loaded image of mode RGB.
 
     Raises:
         MissingPictureError: no such file.
-        PictureError: a folder, an empty file, no picture, cut short, too many pixels.
+        PictureError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white.
     """
     for option, value, choices in (
         ("truncated", truncated, ("refuse", "accept")),
         ("sixteen_bit", sixteen_bit, ("scale", "clip")),
+        ("orientation", orientation, ("ignore", "apply")),
+        ("icc", icc, ("ignore", "srgb")),
     ):
         if value not in choices:
             raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
+
+    def decoded(image: Image.Image, name: str) -> Image.Image:
+        return _decoded(image, name, max_pixels, truncated, sixteen_bit, orientation, icc)
+
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "the picture given as a Pillow image"
         with _one_by_one:  # an image that two threads load at once comes out as a mix, or not at all
-            return _decoded(source, str(name), max_pixels, truncated, sixteen_bit)
+            return decoded(source, str(name))
     path = Path(source)
     try:
         if not path.exists():
             raise MissingPictureError(f"{path}: no such file; check the path")
         if path.is_dir():
             raise PictureError(f"{path}: a folder, not a picture; give the files in it")
+        if not path.is_file():  # a pipe would be waited for without end
+            raise PictureError(f"{path}: a pipe or a device, not a file; save the picture first")
         if path.stat().st_size == 0:
             raise PictureError(f"{path}: the file is empty; copy or download it again")
     except PictureError:
@@ -92,31 +122,133 @@ def read_picture(
     try:
         image = _open(path)
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture that Pillow can read; check what the file holds") from None
+        raise PictureError(f"{path}: {_no_picture(path)}") from None
     except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
         raise PictureError(f"{path}: cannot be read ({error}); copy or download it again") from error
     with image:
-        return _decoded(image, str(path), max_pixels, truncated, sixteen_bit)
+        return decoded(image, str(path))
+
+
+def _no_picture(path: Path) -> str:
+    with path.open("rb") as file:
+        what = files.mistaken(file.read(512))
+    if what:
+        return f"no picture but {what}"
+    if path.suffix.lower() in HEIF_SUFFIXES and path.suffix.lower() not in suffixes():
+        return f"not a picture that Pillow can read by itself; {HEIF_ADVICE}"
+    return "not a picture that Pillow can read; check what the file holds"
+
+
+@functools.cache
+def _plug_ins() -> None:
+    """Let Pillow read what optional packages can."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener()
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
     """The suffixes, in lower case, of files that count as pictures: what Pillow, with the plug-ins that are
     registered, has a reader for."""
+    _plug_ins()
     known = Image.registered_extensions()
     return frozenset(s for s, kind in known.items() if kind in Image.OPEN and kind not in NO_PHOTOGRAPHS)
+
+
+@dataclasses.dataclass
+class Survey:
+    """What there is in a folder and below it.
+
+    Attributes:
+        pictures: their paths relative to it, with ``/`` between, sorted.
+        left_out: what else there is, likewise, by the reason why it does not count.
+    """
+
+    pictures: list[str] = dataclasses.field(default_factory=list)
+    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+
+def survey(folder: str | PathLike[str]) -> Survey:
+    """Look through a folder and all below it, by name, without opening a file.
+
+    Links to files and to folders are followed. A folder that several paths lead to is looked at once, by its
+    own path before any link to it, so links that lead round in circles end.
+    """
+    found, root = Survey(), Path(folder)
+    seen: set[tuple[int, int]] = set()
+    links: list[Path] = []
+
+    def leave(path: Path, why: str) -> None:
+        found.left_out.setdefault(why, []).append(path.relative_to(root).as_posix())
+
+    def look(top: Path) -> None:
+        folders = [top]
+        while folders:
+            place = folders.pop()
+            try:
+                if (which := _identity(place)) in seen:
+                    continue
+                seen.add(which)
+                with os.scandir(place) as within:
+                    entries = list(within)
+            except OSError as error:
+                if place != root:
+                    leave(place, f"folders that cannot be looked into ({error.strerror})")
+                elif not isinstance(error, FileNotFoundError):
+                    raise
+                continue
+            for entry in entries:
+                path = place / entry.name
+                if entry.name.startswith("."):
+                    leave(path, "hidden")
+                elif path.is_dir():
+                    (links if path.is_symlink() else folders).append(path)
+                elif why := _why_not(path):
+                    leave(path, why)
+                else:
+                    found.pictures.append(path.relative_to(root).as_posix())
+
+    look(root)
+    while links:  # what links lead to may hold further links
+        path = min(links)
+        links.remove(path)
+        target, here = path.resolve(), path.parent.resolve()
+        if target == here or target in here.parents:
+            leave(path, "links that lead round in circles")
+        elif _identity(target) in seen:
+            leave(path, "links to folders that are looked at already")
+        else:
+            look(path)
+    found.pictures.sort()
+    for names in found.left_out.values():
+        names.sort()
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from all others, whatever path leads to it."""
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _why_not(path: Path) -> str:
+    """Why a file does not count as a picture; empty where it does."""
+    suffix = path.suffix.lower()
+    if suffix in suffixes():
+        # What a broken link names is missing, and told as that when it is to be read.
+        return "" if path.is_file() or not path.exists() else "pipes and devices"
+    if suffix in HEIF_SUFFIXES:
+        return f"pictures that need a plug-in: {HEIF_ADVICE}"
+    return f"files of another kind ({suffix})" if suffix else "files without a suffix"
 
 
 def list_pictures(folder: str | PathLike[str]) -> list[str]:
     """Paths of all pictures in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
     ones. Empty where there is no such folder."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(place).relative_to(folder)
-        of_kind = (f for f in files if Path(f).suffix.lower() in suffixes() and not f.startswith("."))
-        found += [(below / name).as_posix() for name in of_kind]
-    return sorted(found)
+    return survey(folder).pictures
 
 
 def pictures_in(folder: str | PathLike[str]) -> list[str]:
@@ -159,32 +291,32 @@ def read_ahead(
 
 
 def _decoded(
-    image: Image.Image, name: str, max_pixels: int | None, truncated: str, sixteen_bit: str
+    image: Image.Image,
+    name: str,
+    max_pixels: int | None,
+    truncated: str,
+    sixteen_bit: str,
+    orientation: str,
+    icc: str,
 ) -> Image.Image:
     width, height = image.size
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
     if undecoded and max_pixels is not None and width * height > max_pixels:
         raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {max_pixels}')}")
     try:
+        how = levels.stored(image)
         _load(image, accept_truncated=truncated == "accept")
-        return _as_rgb(image, sixteen_bit)
+        rgb = (levels.as_srgb if icc == "srgb" else levels.as_rgb)(image, how, sixteen_bit)
+        # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
+        turn = TURNS.get(image.getexif().get(0x0112, 1)) if orientation == "apply" else None
+        return rgb if turn is None else rgb.transpose(turn)
+    except levels.LevelError as error:
+        raise PictureError(f"{name}: {error}") from None
     except Exception as error:
         raise PictureError(
             f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
-            "read_picture(..., truncated='accept')"
+            "read_picture(..., truncated='accept'), liqe score --truncated allow"
         ) from error
-
-
-def _as_rgb(image: Image.Image, sixteen_bit: str) -> Image.Image:
-    if image.mode.startswith("I") and sixteen_bit == "scale":
-        levels = np.asarray(image).astype(np.int64)
-        # Mode I is how Pillow holds some 16-bit files; one whose levels fit in 8 bits is left as it is.
-        if image.mode != "I" or levels.max(initial=0) > 255:
-            levels = (levels.clip(0, 65535) + 128) // 257
-        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")  # the same colours, and Pillow does not warn on the way
-    return image.convert("RGB")
 
 
 _pillow_flag = threading.Lock()
@@ -197,6 +329,7 @@ def _open(path: Path) -> Image.Image:
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
+            _plug_ins()
             return Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = before
@@ -219,5 +352,5 @@ def _load(image: Image.Image, accept_truncated: bool) -> None:
 def _bomb_advice(what: str) -> str:
     return (
         f"{what.rstrip('.')}: possibly a decompression bomb; if you trust the file, shrink it first or read "
-        "it with read_picture(..., max_pixels=None)"
+        "it with read_picture(..., max_pixels=None), liqe score --max-pixels none"
     )

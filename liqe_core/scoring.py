@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ def score_pictures(
     on_error: str = "raise",
     batch_size: int = 8,
     progress: bool = False,
+    read: Callable[[Picture], Image.Image] = read_picture,
 ) -> Prediction:
     """Score pictures as the public code does: files as they are, with the crops of `geometry`.
 
@@ -40,6 +41,7 @@ def score_pictures(
             scored, its place in the answer holds NaN, and `Prediction.errors` says why.
         batch_size: pictures that go through the image tower together.
         progress: show a bar.
+        read: from a picture to 8-bit RGB: ``functools.partial(read_picture, orientation="apply")``, say.
 
     Returns:
         A `Prediction` with a row for each picture, in order.
@@ -59,7 +61,7 @@ def score_pictures(
 
     def crops_of(i: int) -> Tensor | PictureError:
         try:
-            return scoring_crops(read_picture(pictures[i]), model.geometry, names[i])
+            return scoring_crops(read(pictures[i]), model.geometry, names[i])
         except PictureError as error:
             if on_error == "raise":
                 raise
@@ -70,7 +72,6 @@ def score_pictures(
     return Prediction(joint.cpu(), model.grid, names, errors)
 
 
-@torch.no_grad()
 def predict_joint(
     model: LIQE,
     crops_of: Callable[[Any], Tensor | PictureError],
@@ -79,14 +80,10 @@ def predict_joint(
     readers: int = 1,
     done: Callable[[int], object] = lambda count: None,
 ) -> tuple[Tensor, dict[int, str]]:
-    """The joint probability of pictures, a batch at a time; the next batch is read meanwhile.
-
-    The text is embedded once. The model is left as it was, in training or evaluation mode.
+    """The joint probability of pictures, a batch at a time; see `joint_by_batch`.
 
     Args:
-        crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
         batch_size: pictures that go through the image tower together.
-        readers: threads that call `crops_of`.
         done: told after each batch how many items it had.
 
     Returns:
@@ -94,18 +91,49 @@ def predict_joint(
     """
     joint = torch.full((len(items), *model.grid.shape), torch.nan, device=model.device)
     errors: dict[int, str] = {}
-    text: Tensor | None = None
-    ahead = read_ahead(crops_of, items, readers, batch_size + readers)
-    with evaluating(model), contextlib.closing(ahead):
-        for start in range(0, len(items), batch_size):
-            here = dict(enumerate(islice(ahead, batch_size), start))
-            errors |= {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
-            good = {i: crops for i, crops in here.items() if not isinstance(crops, PictureError)}
-            if good:
-                text = model.text() if text is None else text
-                joint[list(good)] = model.joint_of(list(good.values()), text)
-            done(len(here))
+    starts = range(0, len(items), batch_size)
+    batches = [items[start : start + batch_size] for start in starts]
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers)) as parts:
+        for start, (part, bad) in zip(starts, parts, strict=True):
+            joint[start : start + len(part)] = part
+            errors |= {start + i: reason for i, reason in bad.items()}
+            done(len(part))
     return joint, errors
+
+
+def joint_by_batch(
+    model: LIQE,
+    crops_of: Callable[[Any], Tensor | PictureError],
+    batches: Sequence[Sequence[Any] | np.ndarray],
+    readers: int = 1,
+) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
+    """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
+
+    The text is embedded once. The model is left as it was, in training or evaluation mode. A batch of the
+    same pictures gives the same bits, whatever batches are before it.
+
+    Args:
+        crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
+        batches: items that go through the image tower together.
+        readers: threads that call `crops_of`.
+
+    Yields:
+        For each batch of n: (n, Q, S, D) on the model's device, NaN for an item without crops; and the
+        reason, by position in the batch.
+    """
+    text: Tensor | None = None
+    items = (item for batch in batches for item in batch)
+    ahead = read_ahead(crops_of, items, readers, max(map(len, batches), default=0) + readers)
+    with evaluating(model), contextlib.closing(ahead):
+        for batch in batches:
+            here = dict(enumerate(islice(ahead, len(batch))))
+            good = {i: crops for i, crops in here.items() if not isinstance(crops, PictureError)}
+            with torch.no_grad():  # not while the caller has the turn
+                joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
+                if good:
+                    text = model.text() if text is None else text
+                    joint[list(good)] = model.joint_of(list(good.values()), text)
+            yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
 
 
 @contextlib.contextmanager

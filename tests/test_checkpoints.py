@@ -52,6 +52,12 @@ KINDS = {
     "training": ("public training", training_dict),
     "training, DataParallel": ("public training", lambda s: training_dict(wrapped(s))),
     "pyiqa": ("pyiqa", pyiqa_dict),
+    "state_dict": ("public", lambda s: {"epoch": 3, "state_dict": wrapped(s)}),
+    "model": ("public", lambda s: {"model": s}),
+    "nested": ("public", lambda s: {"model": {"state_dict": s}}),
+    "torch.compile": ("public", lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}),
+    "compiled, within DataParallel": ("public", lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()}),
+    "our own state_dict": ("public", lambda s: {f"clip.{k}": v for k, v in s.items()}),
     "pyiqa, DataParallel": ("pyiqa", lambda s: {"params": wrapped(pyiqa_dict(s)["params"])}),
 }
 
@@ -407,3 +413,29 @@ def test_architecture_by_name_or_configuration(small_liqe, tmp_path):
         assert not torch.allclose(other.clip.encode_image(crops), expected, atol=1e-4)
     with pytest.raises(CheckpointError, match=r"plain\.pt: .*no architecture 'ViT-nine'"):
         read_checkpoint(tmp_path / "plain.pt", "ViT-nine")
+
+
+def test_what_was_saved_in_place_of_weights_is_named(tmp_path):
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>Virus scan warning</html>")
+    (tmp_path / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match=r"page\.pt: no weights but a web page"):
+        read_checkpoint(tmp_path / "page.pt")
+    with pytest.raises(
+        CheckpointError, match=r"lfs\.pt: no weights but a Git LFS pointer: run `git lfs pull`"
+    ):
+        read_checkpoint(tmp_path / "lfs.pt")
+
+
+def test_an_architecture_with_the_other_activation_is_warned_of(openai_state, tmp_path):
+    torch.save(openai_state, tmp_path / "x.pt")
+    with pytest.warns(
+        UserWarning, match=r"x\.pt: loaded as ViT-B-32, .*give architecture ViT-B-32-quickgelu"
+    ):
+        read_checkpoint(tmp_path / "x.pt", "ViT-B/32")
+
+
+def test_a_dictionary_that_holds_itself_ends(openai_state, tmp_path):
+    openai_state["model"] = openai_state
+    torch.save(openai_state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x\.pt: 'model' is OrderedDict"):
+        read_checkpoint(tmp_path / "x.pt")

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,13 @@ from liqe_core.files import (
     BusyError,
     atomic_path,
     cache_dir,
+    escaped,
     file_sha256,
     is_disk_full,
     json_sha256,
     only_one,
     runs_dir,
+    unescaped,
     write_csv,
     write_json,
 )
@@ -80,3 +83,23 @@ def test_checksums(tmp_path):
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
     assert file_sha256(tmp_path / "abc") == abc
     assert json_sha256({"a": 1, "b": [2.5]}) == json_sha256({"b": [2.5], "a": 1}) != json_sha256({"a": 1})
+
+
+def test_any_file_name_is_a_line_of_text_and_back():
+    by_hand = {
+        b"a b.png": "a b.png",
+        b"a\\n": r"a\\n",
+        b"a\n\r\t": r"a\n\r\t",
+        b"caf\xe9": r"caf\xe9",
+        b"\x1b[0m": r"\x1b[0m",
+    }
+    by_hand |= {"caf\u00e9 \u2028".encode(): "caf\u00e9 " + r"\xe2\x80\xa8"}
+    for name, text in by_hand.items():
+        assert escaped(os.fsdecode(name)) == text and os.fsencode(unescaped(text)) == name
+    rng = random.Random(0)
+    for _ in range(2000):
+        name = os.fsdecode(
+            bytes(rng.choice(b"\\xn0a\n\xc3\xa9\xe2\x80\xa8\xff") for _ in range(rng.randrange(8)))
+        )
+        text = escaped(name)
+        assert unescaped(text) == name and len(text.splitlines()) <= 1 and text.encode().decode() == text

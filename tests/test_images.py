@@ -1,6 +1,7 @@
 """Pictures of every kind that must score, and files of every kind that must be refused by name."""
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from liqe_core.images import (
+    HEIF_ADVICE,
     MAX_PIXELS,
     MissingPictureError,
     PictureError,
@@ -19,6 +21,7 @@ from liqe_core.images import (
     read_ahead,
     read_picture,
     suffixes,
+    survey,
 )
 
 
@@ -255,3 +258,63 @@ def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
     assert next(ahead) == 0
     ahead.close()
     assert len(begun) <= 6 and threading.active_count() < 50
+
+
+def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatch):
+    pictures, other = tmp_path / "pictures", tmp_path / "other"
+    for folder in (pictures / "below", pictures / "closed", other):
+        folder.mkdir(parents=True)
+    for name in ("a.jpg", "._a.jpg", "notes.txt", "scan", "below/b.PNG", "closed/c.png", "../other/d.jpg"):
+        (pictures / name).touch()
+    (pictures / "round").symlink_to(pictures)
+    (pictures / "below" / "up").symlink_to("..")
+    (pictures / "again").symlink_to("below")
+    (pictures / "more").symlink_to(other)
+    (pictures / "also").symlink_to(other)
+    (pictures / "gone.jpg").symlink_to("nowhere.jpg")
+    (pictures / "self").symlink_to("self")
+    os.mkfifo(pictures / "pipe.jpg")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = survey(pictures)
+    assert found.pictures == ["a.jpg", "also/d.jpg", "below/b.PNG", "gone.jpg"]
+    assert found.left_out == {
+        "hidden": ["._a.jpg"],
+        "files of another kind (.txt)": ["notes.txt"],
+        "files without a suffix": ["scan", "self"],
+        "folders that cannot be looked into (Permission denied)": ["closed"],
+        "links that lead round in circles": ["below/up", "round"],
+        "links to folders that are looked at already": ["again", "more"],
+        "pipes and devices": ["pipe.jpg"],
+    }
+    with pytest.raises(PictureError, match="a pipe or a device"):
+        read_picture(pictures / "pipe.jpg")
+
+
+def test_pictures_of_telephones(picture, tmp_path):
+    if ".heic" not in suffixes():
+        (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        assert list(survey(tmp_path).left_out) == [f"pictures that need a plug-in: {HEIF_ADVICE}"]
+        with pytest.raises(PictureError, match=r"x\.HEIC: .*pip install pillow-heif"):
+            read_picture(tmp_path / "x.HEIC")
+    else:
+        picture.save(tmp_path / "x.HEIC", "HEIF", quality=100)
+        read = np.asarray(read_picture(tmp_path / "x.HEIC")).astype(int)
+        assert np.abs(read - np.asarray(picture)).mean() < 3
+    picture.save(tmp_path / "x.avif", quality=100)
+    assert np.abs(np.asarray(read_picture(tmp_path / "x.avif")).astype(int) - picture).mean() < 3
+
+
+def test_what_was_saved_in_place_of_a_picture_is_named(tmp_path):
+    (tmp_path / "page.jpg").write_text("\n<HTML><body>log in</body></HTML>")
+    (tmp_path / "lfs.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(PictureError, match=r"page\.jpg: no picture but a web page"):
+        read_picture(tmp_path / "page.jpg")
+    with pytest.raises(PictureError, match=r"lfs\.jpg: no picture but a Git LFS pointer.*git lfs pull"):
+        read_picture(tmp_path / "lfs.jpg")

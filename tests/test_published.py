@@ -225,13 +225,13 @@ def of_another_size(state):
 
 
 REFUSED = {
-    "page": (lambda s: b"<!DOCTYPE html>\n<html>log in</html>", "a web page .*not weights"),
+    "page": (lambda s: b"<!DOCTYPE html>\n<html>log in</html>", "no weights but a web page"),
     "pointer": (
         lambda s: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
-        "the pointer that Git LFS keeps in place of a file, not weights",
+        "no weights but a Git LFS pointer",
     ),
     "cut": (lambda s: saved(s)[:-1000], "not a checkpoint that torch can read"),
-    "empty": (lambda s: b"", "not a checkpoint that torch can read"),
+    "empty": (lambda s: b"", "the file is empty"),
     "NaN": (nan, "with NaN or infinity: ln_final.bias"),
     "shape": (narrower, r"visual.proj \(32, 23\) instead of \(32, 24\)"),
     "another size": (of_another_size, r"positional_embedding \(30, 32\) instead of \(40, 32\)"),
@@ -255,7 +255,9 @@ def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_
 def test_what_was_put_there_by_hand_is_refused_but_not_thrown_away(hub, kept):
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"<html>log in</html>")
-    with pytest.raises(CheckpointError, match=rf"{MIX}: a web page .* fetched anew, delete {kept}$"):
+    with pytest.raises(
+        CheckpointError, match=rf"{MIX}: no weights but a web page .* fetched anew, delete {kept}$"
+    ):
         LIQE.from_checkpoint("official")
     assert left_in(kept.parent) == [MIX] and hub.asked == []
 

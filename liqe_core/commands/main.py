@@ -6,8 +6,11 @@ A command's module is light until the command runs: `--help` must not wait for t
 from __future__ import annotations
 
 import argparse
+import io
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from liqe_core import __version__
 from liqe_core.commands import data, notebooks, score, sweep, train
@@ -30,13 +33,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: default: those that the process was started with.
     """
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.run(options)
     except (ValueError, OSError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("liqe_core."):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stopped:
+        print("\nstopped", file=sys.stderr)
+        return getattr(stopped, "code", 130)
+
+
+def run() -> NoReturn:
+    """`main` as a process: file names of any bytes can be printed, and a signal that comes when all is done
+    changes nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

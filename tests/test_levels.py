@@ -1,0 +1,120 @@
+"""Levels of every kind: the same picture in all of them comes out the same, or is refused."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from liqe_core.images import PictureError, read_picture
+
+
+@pytest.fixture
+def grey(photograph):
+    """(90, 120) uint8, from black to white."""
+    grey = photograph[:90, :120, 1].copy()
+    grey[0, :2] = 0, 255
+    return grey
+
+
+def read(path, **options):
+    return np.asarray(read_picture(path, **options))[..., 0]
+
+
+def pfm(path, levels):
+    header = f"Pf\n{levels.shape[1]} {levels.shape[0]}\n-1.0\n".encode()
+    path.write_bytes(header + levels[::-1].astype("<f4").tobytes())
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "kind, white", [("u1", 255), ("u2", 65535), ("u4", 2**32 - 1), ("f4", 1), ("f4", 255), ("i4", 255)]
+)
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_grey_tiff(grey, tmp_path, kind, white, photometric, compression, order):
+    if photometric == "miniswhite" and (kind, white) in (("i4", 255), ("f4", 255)):
+        pytest.skip("nothing says what is white")
+    levels = grey.astype(np.float64) / 255 * white
+    levels = white - levels if photometric == "miniswhite" else levels
+    levels = levels.astype(kind) if kind[0] == "f" else np.rint(levels).astype(kind)
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, levels, photometric=photometric, compression=compression, byteorder=order)
+    try:
+        assert np.array_equal(read(path), grey)
+    except PictureError as error:  # Pillow has no reader for it; that is told, and not a wrong score
+        assert order == ">" or photometric == "miniswhite", error
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_colour_tiff_of_16_bits(photograph, tmp_path, planes, compression, order):
+    colours = photograph[:60, :80].astype(np.uint16) * 257
+    given = colours.transpose(2, 0, 1).copy() if planes == "separate" else colours
+    path, options = tmp_path / "x.tif", {"photometric": "rgb", "planarconfig": planes}
+    tifffile.imwrite(path, given, compression=compression, byteorder=order, **options)
+    assert np.array_equal(np.asarray(read_picture(path)), photograph[:60, :80])
+
+
+def test_tiles_of_16_bit_planes(photograph, tmp_path):
+    given = (photograph[:70, :90].astype(np.uint16) * 257).transpose(2, 0, 1).copy()
+    tifffile.imwrite(tmp_path / "x.tif", given, photometric="rgb", planarconfig="separate", tile=(32, 32))
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "x.tif")), photograph[:70, :90])
+
+
+def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
+    pfm(tmp_path / "x.pfm", grey / 255)
+    assert np.array_equal(read(tmp_path / "x.pfm"), grey)
+    (tmp_path / "dark.pgm").write_bytes(b"P5\n2 1\n65535\n" + np.array([100, 200], ">u2").tobytes())
+    assert read(tmp_path / "dark.pgm").tolist() == [[0, 1]], "16 bits, as the file says, however dark"
+
+
+@pytest.mark.parametrize(
+    "levels, says",
+    [
+        (np.array([[0.0, np.nan]], np.float32), "in part NaN or infinite"),
+        (np.array([[-0.5, 1.0]], np.float32), "go down to -0.5"),
+        (np.array([[0.0, 3.7]], np.float32), "reach 3.7, and fractions are taken for 0"),
+        (np.array([[-3, 255]], np.int32), "go down to -3"),
+        (np.array([[0, 70000]], np.int32), "reach 70000, and it does not say what is white"),
+    ],
+)
+def test_levels_without_a_white_are_refused_by_name(tmp_path, levels, says):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, levels)
+    with pytest.raises(PictureError, match=rf"x\.tif: its levels.* {says}.*; save it"):
+        read_picture(path)
+    clipped = read(path, sixteen_bit="clip")  # what Pillow, and so the public code, makes of them
+    with Image.open(path) as image:
+        assert clipped.shape == image.size[::-1]
+
+
+def test_colour_profiles(photograph, tmp_path):
+    picture = Image.fromarray(photograph[:60, :80])
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.save(tmp_path / "srgb.png", icc_profile=srgb)
+    assert (
+        np.abs(np.asarray(read_picture(tmp_path / "srgb.png", icc="srgb")).astype(int) - picture).max() <= 1
+    )
+    picture.save(tmp_path / "none.png")
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "none.png", icc="srgb")), picture)
+    picture.save(tmp_path / "odd.png", icc_profile=b"no profile")
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "odd.png")), picture)
+    with pytest.raises(PictureError, match=r"odd\.png: its ICC profile cannot be used"):
+        read_picture(tmp_path / "odd.png", icc="srgb")
+    picture.convert("CMYK").save(tmp_path / "cmyk.jpg", icc_profile=srgb)
+    with pytest.raises(PictureError, match="its ICC profile is for RGB, its pixels are CMYK"):
+        read_picture(tmp_path / "cmyk.jpg", icc="srgb")
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_orientation(photograph, tmp_path, tag):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.fromarray(photograph[:30, :50]).save(tmp_path / "x.png", exif=exif)
+    assert read_picture(tmp_path / "x.png").size == (50, 30), "as the public code does"
+    with Image.open(tmp_path / "x.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "x.png", orientation="apply")), expected)
