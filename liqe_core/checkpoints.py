@@ -179,8 +179,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
 
 
 def located(path: str | PathLike[str]) -> Path:
-    """The file of weights at that path, or under that name: from `PACKAGED`, or of `PUBLISHED` where it is kept
-    once it was fetched.
+    """The file of weights at that path, or under that name: of `PACKAGED`, or of `PUBLISHED`, where those are
+    kept once they were fetched.
 
     Raises:
         CheckpointError: there is none.
