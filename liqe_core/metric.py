@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from liqe_core.crops import standardize, tensor_crops
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality
-from liqe_core.scoring import evaluating, refuse_other_tensors, refuse_outside
+from liqe_core.scoring import evaluating, products_in, refuse_other_tensors, refuse_outside
 
 
 class LIQEMetric(nn.Module):
@@ -34,6 +34,7 @@ class LIQEMetric(nn.Module):
         model: weights as `LIQE.from_checkpoint` takes them, which are then frozen; or a LIQE, which is left
             as it is: for a loss, freeze it by ``model.requires_grad_(False)``.
         device: where weights that are read here go; a LIQE stays where it is.
+        precision: ``float32`` or ``bfloat16``; see `scoring.products_in`.
 
     Attributes:
         score_range: the worst and the best quality that there is: (1, 5) with the paper's words.
@@ -43,11 +44,17 @@ class LIQEMetric(nn.Module):
     higher_is_better = True
     is_differentiable = True
 
-    def __init__(self, model: LIQE | str | PathLike[str] = "official", device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        model: LIQE | str | PathLike[str] = "official",
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ):
         super().__init__()
         if not isinstance(model, LIQE):
             model = LIQE.from_checkpoint(model, device=device).requires_grad_(False)
-        self.model = model
+        products_in(precision, model.device)  # refused here, and not at the first picture
+        self.model, self.precision = model, precision
         self.score_range = (1.0, float(model.grid.shape[0]))
         self.reset()
 
@@ -70,8 +77,9 @@ class LIQEMetric(nn.Module):
         levels = tensor_crops(pictures.to(model.device).float(), model.geometry)
         with torch.no_grad():
             text = model.text()
-        with evaluating(model):
-            return expected_quality(model.joint_of(list(standardize(levels, model.statistics)), text))
+        with evaluating(model), products_in(self.precision, model.device):
+            joint = model.joint_of(list(standardize(levels, model.statistics)), text)
+        return expected_quality(joint)
 
     @torch.no_grad()
     def update(self, pictures: Tensor) -> None:

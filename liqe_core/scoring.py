@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 #: One picture, or a folder of them, or (N, 3, H, W) floats in [0, 1].
 Pictures = Source | Tensor
 
-#: What the factors of the image tower's products may be rounded to.
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+#: What the factors of products may be rounded to; None: they are not.
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 def score_pictures(
@@ -44,6 +44,7 @@ def score_pictures(
     on_error: str = "raise",
     batch_size: int = 8,
     progress: bool = False,
+    precision: str = "float32",
     read: Callable[[Source], Image.Image] = read_picture,
 ) -> Prediction:
     """Score pictures as the public code does: files as they are, with the crops of `geometry`.
@@ -56,6 +57,7 @@ def score_pictures(
             scored, its place in the answer holds NaN, and `Prediction.errors` says why.
         batch_size: pictures that go through the image tower together.
         progress: show a bar.
+        precision: see `products_in`; the prompts are embedded in float32 all the same.
         read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_picture,
             orientation="apply")``, say.
 
@@ -71,6 +73,7 @@ def score_pictures(
         raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give a number from 1")
+    products_in(precision, model.device)  # refused before a picture is read
     one = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
     given = _Given()
     for each in [images] if one or not isinstance(images, Iterable) else images:
@@ -95,7 +98,9 @@ def score_pictures(
             return error
 
     with tqdm(total=len(names), disable=not progress, unit="picture") as bar:
-        joint, errors = predict_joint(model, crops_of, range(len(names)), batch_size, 2, bar.update)
+        joint, errors = predict_joint(
+            model, crops_of, range(len(names)), batch_size, 2, bar.update, precision
+        )
     left_out = {why: tuple(files) for why, files in given.left_out.items()}
     return Prediction(joint.cpu(), model.grid, tuple(names), errors, left_out)
 
@@ -183,12 +188,14 @@ def predict_joint(
     batch_size: int,
     readers: int = 1,
     done: Callable[[int], object] = lambda count: None,
+    precision: str = "float32",
 ) -> tuple[Tensor, dict[int, str]]:
     """The joint probability of pictures, a batch at a time; see `joint_by_batch`.
 
     Args:
         batch_size: pictures that go through the image tower together.
         done: told after each batch how many items it had.
+        precision: see `products_in`.
 
     Returns:
         (n, Q, S, D) on the model's device, NaN for an item without crops; and the reason, by position.
@@ -197,7 +204,7 @@ def predict_joint(
     errors: dict[int, str] = {}
     starts = range(0, len(items), batch_size)
     batches = [items[start : start + batch_size] for start in starts]
-    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers)) as parts:
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers, precision)) as parts:
         for start, (part, bad) in zip(starts, parts, strict=True):
             joint[start : start + len(part)] = part
             errors |= {start + i: reason for i, reason in bad.items()}
@@ -210,6 +217,7 @@ def joint_by_batch(
     crops_of: Callable[[Any], Tensor | PictureError],
     batches: Sequence[Sequence[Any] | np.ndarray],
     readers: int = 1,
+    precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
 
@@ -220,6 +228,7 @@ def joint_by_batch(
         crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
         batches: items that go through the image tower together.
         readers: threads that call `crops_of`.
+        precision: see `products_in`.
 
     Yields:
         For each batch of n: (n, Q, S, D) on the model's device, NaN for an item without crops; and the
@@ -236,8 +245,25 @@ def joint_by_batch(
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
                     text = model.text() if text is None else text
-                    joint[list(good)] = model.joint_of(list(good.values()), text)
+                    with products_in(precision, model.device):
+                        joint[list(good)] = model.joint_of(list(good.values()), text)
             yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+
+
+def products_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """In the block, the factors of the products of the image tower are rounded to `precision`.
+
+    ``bfloat16`` keeps 8 of a factor's 24 bits, which is faster on processors that multiply such numbers.
+    Weights, sums, similarities, probabilities and scores are float32 all the same. ``float32`` changes
+    nothing.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}: choose {' or '.join(PRECISIONS)}")
+    rounded = PRECISIONS[precision]
+    return torch.autocast(device.type, rounded) if rounded else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

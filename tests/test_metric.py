@@ -141,6 +141,18 @@ def test_other_tensors_are_refused(metric, pictures):
         metric(pictures)
 
 
+def test_precision(small_liqe):
+    pictures = torch.rand(2, 3, 40, 40)
+    metric = LIQEMetric(small_liqe, precision="bfloat16")
+    quality = metric(pictures)
+    expected = small_liqe.score(pictures, precision="bfloat16").quality
+    torch.testing.assert_close(quality.detach(), expected, atol=1e-5, rtol=0)
+    assert quality.dtype == torch.float32
+    assert (quality - LIQEMetric(small_liqe)(pictures)).abs().max() > 1e-6
+    with pytest.raises(ValueError, match="precision is 'half'"):
+        LIQEMetric(small_liqe, precision="half")
+
+
 def test_too_small_is_refused(metric):
     with pytest.raises(PictureError, match="the pictures: 40 x 20 pixels, but one crop is 32 x 32"):
         metric(torch.zeros(2, 3, 20, 40))

@@ -240,6 +240,25 @@ def test_every_submodule_keeps_its_mode(small_liqe, folder, fails):
     assert len(set(before)) == 2
 
 
+def test_precision_rounds_the_image_towers_products_and_nothing_else(small_liqe, folder):
+    files = sorted(folder.iterdir())
+    exact, rounded = small_liqe.score(files).joint, small_liqe.score(files, precision="bfloat16").joint
+    assert rounded.dtype == torch.float32 and 1e-6 < (exact - rounded).abs().max() < 0.1
+    torch.testing.assert_close(rounded.sum(dim=(1, 2, 3)), torch.ones(len(files)), atol=1e-6, rtol=0)
+    crops = normalize(scoring_crops(Image.open(files[1]), small_liqe.geometry))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            image = small_liqe.clip.encode_image(crops).float()
+        image = torch.nn.functional.normalize(image, dim=-1)
+        logits = small_liqe.clip.logit_scale.exp() * image @ small_liqe.text().T
+        expected = logits.mean(dim=0).softmax(dim=0).view(small_liqe.grid.shape)
+    alone = small_liqe.score(files[1], precision="bfloat16").joint[0]
+    torch.testing.assert_close(alone, expected, atol=1e-6, rtol=0)
+    assert torch.equal(small_liqe.score(files).joint, exact), "and nothing of it stays"
+    with pytest.raises(ValueError, match="precision is 'half': choose float32 or bfloat16"):
+        small_liqe.score([], precision="half")
+
+
 def test_progress_bar(small_liqe, folder, capsys):
     small_liqe.score(sorted(folder.iterdir()), progress=True)
     assert "5/5" in capsys.readouterr().err
