@@ -53,6 +53,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
     verify.add_argument("--workers", type=int, help="threads (default: one a core)")
+    text = "tell pictures with a side under so many pixels, a crop of the model that is to be trained (224)"
+    verify.add_argument("--window", type=int, help=text)
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
     pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
@@ -177,7 +179,12 @@ def _verify(options: argparse.Namespace) -> int:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
             return 0  # asked for all there are, and this one is not
         report = verify(
-            manifest, options.root, options.mirror, workers=options.workers, progress=not options.quiet
+            manifest,
+            options.root,
+            options.mirror,
+            workers=options.workers,
+            progress=not options.quiet,
+            window=options.window,
         )
         seen.append(manifest.name)
         counts = ", ".join(
