@@ -52,8 +52,8 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
             if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
                 raise ValueError(
                     f"{of.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
-                    f"{window} x {window}: {some(names)}; give unfit='leave out' to go on without such, enlarge=True, "
-                    "or larger pictures"
+                    f"{window} x {window}: {some(names)}; give unfit='leave out' to go on without such, "
+                    "enlarge=True, or larger pictures"
                 )
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
             if unscored and not without_scores:  # a pair with one that was left out by mistake would be lost

@@ -60,7 +60,9 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     Raises:
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
-    return [labelled(name, settings, progress) for name in settings.batch_sizes]
+    # By the name that the settings know it by, which may be a manifest's path.
+    names = settings.batch_sizes
+    return [dataclasses.replace(labelled(name, settings, progress), name=name) for name in names]
 
 
 def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:
@@ -84,8 +86,6 @@ def labelled(name: str, settings: Profile, progress: bool = True, missing: str =
     if settings.unfit == "leave out" and not made:
         bad = unfit(verify(manifest, progress=progress, window=1 if settings.enlarge else geometry.window))
     of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
-    if manifest.name != name:  # a manifest's path, by which the settings know the set
-        of = dataclasses.replace(of, name=name)
     if made and not settings.stand_in:
         of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
     return of

@@ -10,8 +10,10 @@ on data that anyone may download, ``open-frozen`` leaves the image tower as Imag
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
 
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
@@ -43,6 +45,25 @@ LEAST = {
     "warmup_steps": 0,
 }
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
+
+
+def _is(*kinds: type) -> Callable[[object], bool]:
+    """Whether a value is of one of those kinds; what is true or false is no number."""
+    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
+#: What a setting of a type is to be, in words, and whether a value is.
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", _is(bool)),
+    int: ("a whole number", _is(int)),
+    float: ("a number", _is(int, float)),
+    str: ("text", _is(str)),
+    str | None: ("text", _is(str, os.PathLike, type(None))),
+    Mapping[str, int]: (
+        "a whole number for each data set, by its name",
+        lambda value: isinstance(value, Mapping) and all(map(_is(int), value.values())),
+    ),
+}
 
 #: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
 HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped", "unseen_windows", "unfit")
@@ -77,7 +98,7 @@ class Profile:
         windows: windows a picture in testing.
         enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
         unfit: pictures that are missing, damaged or smaller than a crop are told before the first step:
-            ``refuse`` ends the run there; ``leave out`` goes on without them, by name, each set verified first.
+            ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
         stand_in: pictures that were distorted here (``open-distorted``) have the mean opinion of their
             distortion and level for a score; else they have none, and teach the distortion alone.
         learning_rate, weight_decay: of AdamW.
@@ -173,6 +194,10 @@ class Profile:
     max_skipped: int = 10
 
     def __post_init__(self) -> None:
+        for field, kind in get_type_hints(Profile).items():
+            words, fits = KINDS[kind]
+            if not fits(getattr(self, field)):
+                raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}; give {words}")
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 words = ", ".join(repr(choice) for choice in choices)
@@ -182,8 +207,8 @@ class Profile:
                 raise ValueError(
                     f"{self.name}: {field} is {getattr(self, field)!r}; give a number from {least}"
                 )
-        for field in ("learning_rate", "quality_weight"):
-            if not getattr(self, field) > 0:
+        for field in ("learning_rate", "quality_weight", "temperature"):
+            if not 0 < getattr(self, field) < math.inf:
                 value = getattr(self, field)
                 raise ValueError(f"{self.name}: {field} is {value!r}; give a positive number")
         if self.session not in range(1, 11):

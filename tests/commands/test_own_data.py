@@ -22,7 +22,7 @@ def page():
 
 @pytest.fixture
 def mine(page, tmp_path, monkeypatch):
-    """An empty folder, then what the page shows: the manifest, and twenty pictures with labels like its two."""
+    """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "my.yaml").write_text(page["yaml"])

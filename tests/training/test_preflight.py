@@ -77,5 +77,5 @@ def test_batches_without_a_pair_are_told(pictures):
     with pytest.warns(UserWarning, match=r"in 2 of the 6 steps .* \(the first: step 2\)"):
         chosen(settings(batch_sizes=sizes, steps=6), [of])
     assert chosen(settings(batch_sizes=sizes, steps=6, lone_pictures="drop step"), [of]) == [of]
-    with pytest.raises(ValueError, match="in 6 of the 6 steps .* give batch_sizes from 2"):
+    with pytest.raises(ValueError, match=r"in 6 of the 6 steps .* give batch_sizes from 2"):
         chosen(settings(batch_sizes={"one": 1}, steps=6), [of])
