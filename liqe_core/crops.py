@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -148,7 +149,7 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
 
 def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the picture") -> Tensor:
     """As `scoring_crops`, of the (H, W, 3) uint8 pixels of a picture that was shrunk already."""
-    _refuse_small(pixels, geometry, name)
+    _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
     return cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
 
 
@@ -197,13 +198,12 @@ def random_crops(
 def _drawn(
     pixels: np.ndarray, geometry: CropGeometry, count: int, rng: np.random.Generator, name: str
 ) -> np.ndarray:
-    _refuse_small(pixels, geometry, name)
+    _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
     windows = geometry.windows(pixels.shape[1], pixels.shape[0])
     return windows[rng.integers(len(windows), size=count)]
 
 
-def _refuse_small(pixels: np.ndarray, geometry: CropGeometry, name: str) -> None:
-    height, width, _ = pixels.shape
+def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) -> None:
     if min(height, width) < geometry.window:
         raise PictureError(
             f"{name}: {width} x {height} pixels, but one crop is {geometry.window} x "
@@ -234,6 +234,33 @@ def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False
     return crops
 
 
+def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pictures") -> Tensor:
+    """The crops on which pictures that are tensors are scored, cut on their device; differentiable.
+
+    Where nothing is resized the levels are those that `scoring_crops` has of the same pictures. Else they
+    differ, since Pillow rounds to whole levels twice, and torch, which has the same weights, never.
+
+    Args:
+        pictures: (N, 3, H, W) levels, of any type that can be interpolated where they are to be resized.
+        name: what to call them in an error.
+
+    Returns:
+        (N, U, 3, window, window) of the same type, U <= geometry.count.
+
+    Raises:
+        PictureError: a side is shorter than one window.
+    """
+    height, width = pictures.shape[2:]
+    size = geometry.resized(width, height)
+    if size != (width, height):
+        width, height = size
+        pictures = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+    _refuse_small(width, height, geometry, name)
+    side = geometry.window
+    windows = geometry.test_windows(width, height).tolist()
+    return torch.stack([pictures[..., y : y + side, x : x + side] for y, x in windows], dim=1)
+
+
 def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
     """uint8 crops as the image tower takes them: scaled to [0, 1], less the mean, over the deviation.
 
@@ -246,5 +273,10 @@ def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor
     """
     if crops.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 crops, got {crops.dtype}; floats are taken as normalised")
-    mean, std = (torch.tensor(each, device=crops.device).view(3, 1, 1) for each in statistics)
-    return crops.float().div_(255).sub_(mean).div_(std)
+    return standardize(crops.float().div_(255), statistics)
+
+
+def standardize(levels: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
+    """(..., 3, H, W) float32 levels in [0, 1], less the mean, over the deviation; differentiable."""
+    mean, std = (torch.tensor(each, device=levels.device).view(3, 1, 1) for each in statistics)
+    return levels.sub(mean).div_(std)

@@ -248,6 +248,36 @@ def fetch_from_hub(
     )
 
 
+def fetch_bytes(address: str, limit: int, timeout: float = 30.0) -> bytes:
+    """What lies at an http or https address, in memory; proxies and certificates are huggingface_hub's.
+
+    Args:
+        limit: refuse more bytes than this.
+        timeout: seconds without a byte.
+
+    Raises:
+        UnavailableError: it is not there, is too large, or does not come (401, 403, 404, 429, no network).
+    """
+    from huggingface_hub import get_session
+
+    too_large = UnavailableError(f"{address}: over {limit / 1e6:g} MB; download it, and give the file")
+    try:
+        with get_session().stream("GET", address, timeout=timeout) as reply:
+            reply.raise_for_status()
+            content = bytearray()
+            if int(reply.headers.get("content-length") or 0) > limit:
+                raise too_large
+            for piece in reply.iter_bytes():
+                content += piece
+                if len(content) > limit:
+                    raise too_large
+            return bytes(content)
+    except UnavailableError:
+        raise
+    except Exception as error:  # whatever a library of the transfer raises is why it failed
+        raise UnavailableError(f"{address}: {transfer_fault(error)[1]}; check the address") from None
+
+
 def _why_not(error: BaseException, path: Path, gate: str = "") -> str:
     """Why a source failed, and what to do about it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import os
 import threading
 from collections import deque
@@ -16,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from liqe_core import files, levels
@@ -25,6 +27,11 @@ from liqe_core import files, levels
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
+#: Bytes that are fetched from a URL at most.
+MAX_BYTES = 100_000_000
+
+#: What `read_picture` reads. An array is (H, W, 3) uint8; a text that begins with http:// or https://, a URL.
+Source = str | PathLike[str] | bytes | np.ndarray | Image.Image
 
 #: Formats that Pillow opens and that hold no photograph: documents, films, measurements.
 NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
@@ -57,7 +64,7 @@ class MissingPictureError(PictureError, FileNotFoundError):
 
 
 def read_picture(
-    source: str | PathLike[str] | Image.Image,
+    source: Source,
     *,
     max_pixels: int | None = MAX_PIXELS,
     truncated: str = "refuse",
@@ -65,15 +72,16 @@ def read_picture(
     orientation: str = "ignore",
     icc: str = "ignore",
 ) -> Image.Image:
-    """A picture file, or an opened Pillow image, as 8-bit RGB, with nothing passed over in silence.
+    """A picture, from wherever it is, as 8-bit RGB, with nothing passed over in silence.
 
     Grey, palette and CMYK pictures are converted by Pillow and an alpha channel is dropped, as in the public
     code; levels of more than 8 bits are scaled, or refused where nothing says what is white (see `levels`).
 
     Args:
-        source: a path or a Pillow image.
-        max_pixels: refuse a picture with more pixels before decoding it; None: no limit. A Pillow image that
-            is in memory already passes.
+        source: a path, a URL (http or https, `MAX_BYTES` at most), what a file holds as bytes, a Pillow
+            image, or (H, W, 3) uint8 levels of red, green and blue.
+        max_pixels: refuse a picture with more pixels before decoding it; None: no limit. What is decoded in
+            memory already passes.
         truncated: ``refuse`` a file that is cut short, or ``accept`` it with the missing part grey, as the
             public code does.
         sixteen_bit: ``scale`` levels of more than 8 bits to 8, or ``clip`` them at 255 as the public code
@@ -87,7 +95,9 @@ def read_picture(
 
     Raises:
         MissingPictureError: no such file.
-        PictureError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white.
+        PictureError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white;
+            a URL that nothing comes from.
+        TypeError: an array of another shape or type.
     """
     for option, value, choices in (
         ("truncated", truncated, ("refuse", "accept")),
@@ -105,7 +115,57 @@ def read_picture(
         name = getattr(source, "filename", "") or "the picture given as a Pillow image"
         with _one_by_one:  # an image that two threads load at once comes out as a mix, or not at all
             return decoded(source, str(name))
-    path = Path(source)
+    if isinstance(source, np.ndarray):
+        refuse_other_arrays(source)
+        return Image.fromarray(source)
+    name, file = _opened(source)
+    try:
+        image = _open(file)
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: {_no_picture(file)}") from None
+    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
+        raise PictureError(f"{name}: cannot be read ({error}); copy or download it again") from error
+    with image:
+        return decoded(image, name)
+
+
+def refuse_other_arrays(pixels: np.ndarray, name: str = "the picture") -> None:
+    """An array is taken for a picture when it has (H, W, 3) uint8 levels, and none else is.
+
+    Raises:
+        TypeError: another shape or type; says which, and what to do.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise TypeError(
+            f"{name} is an array of {pixels.dtype} {pixels.shape}: give (H, W, 3) uint8, red first; or a "
+            "tensor (N, 3, H, W) of floats in [0, 1]"
+        )
+
+
+def is_url(source: object) -> bool:
+    """Whether it is a text that `read_picture` takes for a URL."""
+    return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
+
+
+def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO]:
+    """What a picture is called, and where Pillow is to read it."""
+    if isinstance(source, (bytes, bytearray)):
+        name, content = "the picture given as bytes", bytes(source)
+    elif is_url(source):
+        try:
+            name, content = str(source), files.fetch_bytes(str(source), MAX_BYTES)
+        except files.UnavailableError as error:
+            raise PictureError(str(error)) from None
+    else:
+        path = Path(source)
+        _refuse_no_file(path)
+        return str(path), path
+    if not content:
+        raise PictureError(f"{name}: empty; fetch or read it again")
+    return name, io.BytesIO(content)
+
+
+def _refuse_no_file(path: Path) -> None:
     try:
         if not path.exists():
             raise MissingPictureError(f"{path}: no such file; check the path")
@@ -119,22 +179,18 @@ def read_picture(
         raise
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise PictureError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    try:
-        image = _open(path)
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: {_no_picture(path)}") from None
-    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
-        raise PictureError(f"{path}: cannot be read ({error}); copy or download it again") from error
-    with image:
-        return decoded(image, str(path))
 
 
-def _no_picture(path: Path) -> str:
-    with path.open("rb") as file:
-        what = files.mistaken(file.read(512))
-    if what:
+def _no_picture(file: Path | io.BytesIO) -> str:
+    if isinstance(file, Path):
+        suffix = file.suffix.lower()
+        with file.open("rb") as opened:
+            start = opened.read(512)
+    else:
+        suffix, start = "", file.getvalue()[:512]
+    if what := files.mistaken(start):
         return f"no picture but {what}"
-    if path.suffix.lower() in HEIF_SUFFIXES and path.suffix.lower() not in suffixes():
+    if suffix in HEIF_SUFFIXES and suffix not in suffixes():
         return f"not a picture that Pillow can read by itself; {HEIF_ADVICE}"
     return "not a picture that Pillow can read; check what the file holds"
 
@@ -323,14 +379,14 @@ _pillow_flag = threading.Lock()
 _one_by_one = threading.Lock()
 
 
-def _open(path: Path) -> Image.Image:
+def _open(file: Path | BinaryIO) -> Image.Image:
     """Read the header. Pillow's own limit of pixels is lifted for it, so that `max_pixels` decides."""
     with _pillow_flag:
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
             _plug_ins()
-            return Image.open(path)
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

@@ -270,12 +270,15 @@ class LIQE(nn.Module):
         """The joint probability of pictures that may differ in their number of crops.
 
         Args:
-            crops: n of (U_i, 3, window, window), on any device; values as in `forward`.
+            crops: n of (U_i, 3, window, window), on any devices, uint8 or float each; values as in `forward`.
             text: as in `logits`.
 
         Returns:
             (n, Q, S, D) float32 on the model's device.
         """
+        if len({(each.device, each.dtype) for each in crops}) > 1:
+            whole = [each.to(self.device) for each in crops]
+            crops = [normalize(e, self.statistics) if e.dtype == torch.uint8 else e.float() for e in whole]
         logits = self.logits(torch.cat(list(crops)).to(self.device), text)
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))

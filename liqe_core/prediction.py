@@ -22,12 +22,14 @@ class Prediction:
         grid: the words along the axes.
         images: what the pictures are called: file names, or ``picture 3`` for one given as an object.
         errors: position of each picture that was skipped, and why.
+        left_out: files in folders that do not count as pictures, by the reason why.
     """
 
     joint: Tensor
     grid: PromptGrid
     images: tuple[str, ...]
     errors: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.joint)

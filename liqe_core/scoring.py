@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,62 +16,169 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from liqe_core.crops import scoring_crops
-from liqe_core.images import PictureError, read_ahead, read_picture
+from liqe_core.crops import scoring_crops, standardize, tensor_crops
+from liqe_core.images import (
+    PictureError,
+    Source,
+    read_ahead,
+    read_picture,
+    refuse_other_arrays,
+    survey,
+)
 from liqe_core.prediction import Prediction
 
 if TYPE_CHECKING:
     from liqe_core.model import LIQE
 
-Picture = str | PathLike[str] | Image.Image
+#: One picture, or a folder of them, or (N, 3, H, W) floats in [0, 1].
+Pictures = Source | Tensor
+
+#: What the factors of products may be rounded to; None: they are not.
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 def score_pictures(
     model: LIQE,
-    images: Picture | Iterable[Picture],
+    images: Pictures | Iterable[Pictures],
     *,
     on_error: str = "raise",
     batch_size: int = 8,
     progress: bool = False,
-    read: Callable[[Picture], Image.Image] = read_picture,
+    precision: str = "float32",
+    read: Callable[[Source], Image.Image] = read_picture,
 ) -> Prediction:
     """Score pictures as the public code does: files as they are, with the crops of `geometry`.
 
     Args:
-        images: a path or a Pillow image, or any number of them.
+        images: one of the following, or any number of them: a path; a folder, for every picture in it and
+            below it; a URL; what a file holds as bytes; a Pillow image; an array (H, W, 3) of uint8; a
+            tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N pictures.
         on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
             scored, its place in the answer holds NaN, and `Prediction.errors` says why.
         batch_size: pictures that go through the image tower together.
         progress: show a bar.
-        read: from a picture to 8-bit RGB: ``functools.partial(read_picture, orientation="apply")``, say.
+        precision: see `products_in`; the prompts are embedded in float32 all the same.
+        read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_picture,
+            orientation="apply")``, say.
 
     Returns:
         A `Prediction` with a row for each picture, in order.
 
     Raises:
-        PictureError: a picture cannot be read or is too small (``on_error="raise"``).
-        TypeError: something that is no picture.
+        PictureError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
+            (``on_error="raise"``).
+        TypeError: something that is no picture, or an array or a tensor of another shape or type.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: give a number from 1")
-    if isinstance(images, (str, PathLike, Image.Image)) or not isinstance(images, Iterable):
-        images = [images]
-    pictures = list(images)
-    names = tuple(_name(picture, i) for i, picture in enumerate(pictures))
+    products_in(precision, model.device)  # refused before a picture is read
+    one = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
+    given = _Given()
+    for each in [images] if one or not isinstance(images, Iterable) else images:
+        given.take(each)  # type: ignore[arg-type]
+    names = given.names
 
     def crops_of(i: int) -> Tensor | PictureError:
+        picture = given.pictures[i]
         try:
-            return scoring_crops(read(pictures[i]), model.geometry, names[i])
+            if isinstance(picture, PictureError):
+                raise picture
+            if isinstance(picture, Tensor):
+                refuse_outside(picture[None], names[i : i + 1])
+                levels = tensor_crops(picture[None].float(), model.geometry, names[i])[0]
+                return standardize(levels, model.statistics)
+            return scoring_crops(read(picture), model.geometry, names[i])
         except PictureError as error:
+            if isinstance(picture, (bytes, bytearray, Image.Image)) and not str(error).startswith(names[i]):
+                error = PictureError(f"{names[i]}: {error}")
             if on_error == "raise":
-                raise
+                raise error
             return error
 
-    with tqdm(total=len(pictures), disable=not progress, unit="picture") as bar:
-        joint, errors = predict_joint(model, crops_of, range(len(pictures)), batch_size, 2, bar.update)
-    return Prediction(joint.cpu(), model.grid, names, errors)
+    with tqdm(total=len(names), disable=not progress, unit="picture") as bar:
+        joint, errors = predict_joint(
+            model, crops_of, range(len(names)), batch_size, 2, bar.update, precision
+        )
+    left_out = {why: tuple(files) for why, files in given.left_out.items()}
+    return Prediction(joint.cpu(), model.grid, tuple(names), errors, left_out)
+
+
+def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
+    """A level under 0, over 1 or NaN, in (N, 3, H, W) floats.
+
+    Raises:
+        PictureError: there is one; names the first picture.
+    """
+    low, high = torch.aminmax(pictures.detach().flatten(1), dim=1)
+    for name, least, most in zip(names, low.tolist(), high.tolist(), strict=True):
+        if not (least >= 0 and most <= 1):  # nor is NaN
+            raise PictureError(
+                f"{name}: its values lie in {least:g} .. {most:g}, and a tensor's are to lie in [0, 1]; "
+                "divide by what is white, or clamp, and do not normalize"
+            )
+
+
+@dataclasses.dataclass
+class _Given:
+    """Pictures one by one, whatever they were given as; a folder without any is the reason in its place."""
+
+    pictures: list[Source | Tensor | PictureError] = dataclasses.field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)
+    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def take(self, given: Pictures) -> None:
+        count = len(self.names)
+        if isinstance(given, Tensor):
+            refuse_other_tensors(given, f"picture {count}")
+            self.pictures += given.detach().unbind()
+            self.names += [f"picture {count + i}" for i in range(len(given))]
+        elif isinstance(given, (str, PathLike)):
+            self._take_path(os.fsdecode(given))
+        else:
+            if isinstance(given, np.ndarray):
+                refuse_other_arrays(given, f"picture {count}")
+            elif not isinstance(given, (bytes, bytearray, Image.Image)):
+                raise TypeError(
+                    f"picture {count} is {type(given).__name__}: give a path or a Pillow image, or what else "
+                    "LIQE.score takes"
+                )
+            self.pictures.append(given)
+            self.names.append(str(getattr(given, "filename", "") or f"picture {count}"))
+
+    def _take_path(self, path: str) -> None:
+        if not os.path.isdir(path):
+            self.pictures.append(path)
+            self.names.append(path)
+            return
+        try:
+            found = survey(path)
+        except OSError as error:
+            why = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
+            self.pictures.append(PictureError(why))
+            self.names.append(path)
+            return
+        for reason, files in found.left_out.items():
+            self.left_out.setdefault(reason, []).extend(os.path.join(path, file) for file in files)
+        files = [os.path.join(path, file) for file in found.pictures]
+        none = PictureError(f"{path}: no picture in this folder, nor in those below it")
+        self.pictures += files or [none]
+        self.names += files or [path]
+
+
+def refuse_other_tensors(pictures: Tensor, name: str = "the tensor") -> None:
+    """A tensor is taken for N pictures when it has (N, 3, H, W) floats, and none else is.
+
+    Raises:
+        TypeError: another shape or type; says which, and what to do.
+    """
+    if not pictures.is_floating_point() or pictures.ndim != 4 or pictures.shape[1] != 3 or not len(pictures):
+        kind = str(pictures.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"{name} is a tensor of {kind} {tuple(pictures.shape)}: give (N, 3, H, W) floats in [0, 1], red "
+            "first: x[None] of one picture, x / 255 of whole levels"
+        )
 
 
 def predict_joint(
@@ -79,12 +188,14 @@ def predict_joint(
     batch_size: int,
     readers: int = 1,
     done: Callable[[int], object] = lambda count: None,
+    precision: str = "float32",
 ) -> tuple[Tensor, dict[int, str]]:
     """The joint probability of pictures, a batch at a time; see `joint_by_batch`.
 
     Args:
         batch_size: pictures that go through the image tower together.
         done: told after each batch how many items it had.
+        precision: see `products_in`.
 
     Returns:
         (n, Q, S, D) on the model's device, NaN for an item without crops; and the reason, by position.
@@ -93,7 +204,7 @@ def predict_joint(
     errors: dict[int, str] = {}
     starts = range(0, len(items), batch_size)
     batches = [items[start : start + batch_size] for start in starts]
-    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers)) as parts:
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers, precision)) as parts:
         for start, (part, bad) in zip(starts, parts, strict=True):
             joint[start : start + len(part)] = part
             errors |= {start + i: reason for i, reason in bad.items()}
@@ -106,6 +217,7 @@ def joint_by_batch(
     crops_of: Callable[[Any], Tensor | PictureError],
     batches: Sequence[Sequence[Any] | np.ndarray],
     readers: int = 1,
+    precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
 
@@ -116,6 +228,7 @@ def joint_by_batch(
         crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
         batches: items that go through the image tower together.
         readers: threads that call `crops_of`.
+        precision: see `products_in`.
 
     Yields:
         For each batch of n: (n, Q, S, D) on the model's device, NaN for an item without crops; and the
@@ -132,8 +245,25 @@ def joint_by_batch(
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
                     text = model.text() if text is None else text
-                    joint[list(good)] = model.joint_of(list(good.values()), text)
+                    with products_in(precision, model.device):
+                        joint[list(good)] = model.joint_of(list(good.values()), text)
             yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+
+
+def products_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """In the block, the factors of the products of the image tower are rounded to `precision`.
+
+    ``bfloat16`` keeps 8 of a factor's 24 bits, which is faster on processors that multiply such numbers.
+    Weights, sums, similarities, probabilities and scores are float32 all the same. ``float32`` changes
+    nothing.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}: choose {' or '.join(PRECISIONS)}")
+    rounded = PRECISIONS[precision]
+    return torch.autocast(device.type, rounded) if rounded else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -147,11 +277,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def _name(image: Picture, position: int) -> str:
-    if isinstance(image, Image.Image):
-        return str(getattr(image, "filename", "") or f"picture {position}")
-    if isinstance(image, (str, PathLike)):
-        return fspath(image)
-    raise TypeError(f"picture {position} is {type(image).__name__}: give a path or a Pillow image")

@@ -1,11 +1,14 @@
 """Scoring lists of pictures: order, batches, one bad file among good ones, and what is left behind."""
 
+import contextlib
+import re
 import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.server import serving
 
 from liqe_core import LIQE, PromptGrid
 from liqe_core.crops import normalize, scoring_crops
@@ -48,12 +51,104 @@ def test_one_picture_in_any_form(small_liqe, folder):
     expected = one_by_one(small_liqe, path)
     with Image.open(path) as opened:
         copy = opened.copy()
+        pixels = np.array(copy)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         forms = [path, str(path), opened, copy, [path], iter([path]), (p for p in [str(path)])]
+        forms += [path.read_bytes(), bytearray(path.read_bytes()), pixels, tensor, [tensor], tensor.double()]
         for form in forms:
             prediction = small_liqe.score(form)
             assert len(prediction) == 1
             torch.testing.assert_close(prediction.joint[0], expected, atol=1e-6, rtol=0)
     assert small_liqe.score(copy).images == ("picture 0",)
+
+
+def test_many_in_many_forms_at_once(small_liqe, folder):
+    """Crops of uint8 and of floats meet in one batch."""
+    names = ["3.png", "0.png", "1.png", "4.png"]
+    pixels = [np.array(Image.open(folder / name)) for name in names]
+    two = torch.stack([torch.from_numpy(pixels[2])] * 2).permute(0, 3, 1, 2) / 255
+    given = [folder / "0.png", two, pixels[3], (folder / "3.png").read_bytes()]
+    prediction = small_liqe.score(given, batch_size=3)
+    expected = [one_by_one(small_liqe, folder / n) for n in ("0.png", "1.png", "1.png", "4.png", "3.png")]
+    torch.testing.assert_close(prediction.joint, torch.stack(expected), atol=1e-5, rtol=0)
+    others = ("picture 1", "picture 2", "picture 3", "picture 4")
+    assert prediction.images == (str(folder / "0.png"), *others)
+
+
+def test_a_folder_is_the_pictures_in_it(small_liqe, folder, tmp_path_factory):
+    (folder / "more").mkdir()
+    (folder / "more" / "5.png").write_bytes((folder / "1.png").read_bytes())
+    (folder / "list.txt").touch()
+    (empty := tmp_path_factory.mktemp("empty")).joinpath("x.txt").touch()
+    prediction = small_liqe.score([folder, empty, folder / "1.png"], on_error="skip")
+    below = [str(folder / name) for name in ("0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png")]
+    assert prediction.images == (*below, str(empty), str(folder / "1.png"))
+    assert prediction.errors == {6: f"{empty}: no picture in this folder, nor in those below it"}
+    assert float(prediction.quality[1]) == pytest.approx(float(prediction.quality[5]), abs=1e-6)
+    assert prediction.left_out == {
+        "files of another kind (.txt)": (str(folder / "list.txt"), str(empty / "x.txt"))
+    }
+
+
+def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
+    outside = torch.rand(2, 3, 40, 40)
+    outside[1, 0, 0, 0] = 1.5
+    nan = torch.full((1, 3, 40, 40), torch.nan)
+    small = np.zeros((20, 40, 3), np.uint8)
+    given = [folder / "1.png", b"no picture", outside, nan, small, b"", b"<!DOCTYPE html>"]
+    errors = small_liqe.score(given, on_error="skip").errors
+    assert sorted(errors) == [1, 3, 4, 5, 6, 7]
+    assert errors[1] == (
+        "picture 1: the picture given as bytes: not a picture that Pillow can read; check what the file holds"
+    )
+    assert "picture 3: its values lie in " in errors[3] and " .. 1.5, and a tensor's" in errors[3]
+    assert "picture 4: its values lie in nan .. nan" in errors[4]
+    assert "picture 5: 40 x 20 pixels" in errors[5]
+    assert "empty" in errors[6] and "a web page" in errors[7]
+    with pytest.raises(PictureError, match="picture 0: its values lie in nan"):
+        small_liqe.score(nan)
+
+
+def test_a_picture_from_the_web(small_liqe, folder, monkeypatch):
+    content = (folder / "1.png").read_bytes()
+    files = {"1.png": content, "page.jpg": b"<html>log in", "cut.png": content, "none.png": b""}
+    with serving(files) as server:
+        prediction = small_liqe.score(server.url + "1.png")
+        torch.testing.assert_close(prediction.joint[0], one_by_one(small_liqe, folder / "1.png"))
+        assert prediction.images == (server.url + "1.png",)
+        names = [server.url + name for name in ("absent.png", "page.jpg", "none.png")]
+        errors = small_liqe.score(names, on_error="skip").errors
+        assert errors[0] == f"{names[0]}: not there (HTTP 404); check the address"
+        assert errors[1].startswith(f"{names[1]}: no picture but a web page (a login, say)")
+        assert errors[2].startswith(f"{names[2]}: empty")
+        server.cut, server.cuts = 100, 1
+        with pytest.raises(PictureError, match=r"cut\.png: no connection, or it broke"):
+            small_liqe.score(server.url + "cut.png")
+        monkeypatch.setattr("liqe_core.images.MAX_BYTES", len(content))
+        assert len(small_liqe.score(server.url + "1.png")) == 1
+        monkeypatch.setattr("liqe_core.images.MAX_BYTES", len(content) - 1)
+        with pytest.raises(PictureError, match=r"1\.png: over .* MB; download it, and give the file"):
+            small_liqe.score(server.url + "1.png")
+    with pytest.raises(PictureError, match=r"1\.png: no connection, or it broke"):
+        small_liqe.score(server.url + "1.png")
+
+
+def test_what_sends_no_length_is_still_limited(monkeypatch):
+    """A server that streams without an end."""
+    from support.server import Handler, Local, running
+
+    from liqe_core.files import UnavailableError, fetch_bytes
+
+    class Endless(Handler):
+        def answer(self, body):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(65536))
+
+    with running(Local(Endless)) as server, pytest.raises(UnavailableError, match=r"over 0\.3 MB"):
+        fetch_bytes(server.url, 300_000)
 
 
 def test_the_same_image_many_times(small_liqe, folder):
@@ -110,13 +205,17 @@ def test_under_one_window_names_the_file_and_the_size(small_liqe, tmp_path, size
     [
         (3, "picture 0 is int"),
         (None, "picture 0 is NoneType"),
-        (np.zeros((40, 40, 3), np.uint8), "picture 0 is ndarray"),
-        (["a.png", torch.zeros(3, 40, 40)], "picture 1 is Tensor"),
+        ([["a.png"]], "picture 0 is list"),
+        (np.zeros((40, 40), np.uint8), "picture 0 is an array of uint8 (40, 40)"),
+        (np.zeros((40, 40, 3)), "picture 0 is an array of float64 (40, 40, 3)"),
+        (np.zeros((0, 40, 3), np.uint8), "picture 0 is an array of uint8 (0, 40, 3)"),
+        (["a.png", torch.zeros(3, 40, 40)], "picture 1 is a tensor of float32 (3, 40, 40)"),
+        (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "picture 0 is a tensor of uint8 (1, 3, 40, 40)"),
     ],
 )
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_no_picture_at_all_is_a_mistake_of_the_caller(small_liqe, images, says, on_error):
-    with pytest.raises(TypeError, match=f"{says}: give a path or a Pillow image"):
+    with pytest.raises(TypeError, match=f"{re.escape(says)}: give "):
         small_liqe.score(images, on_error=on_error)
 
 
@@ -134,11 +233,30 @@ def test_every_submodule_keeps_its_mode(small_liqe, folder, fails):
     before = [module.training for module in small_liqe.modules()]
     if fails:
         with pytest.raises(PictureError):
-            small_liqe.score(folder)
+            small_liqe.score(folder / "none.png")
     else:
         small_liqe.score(folder / "2.png")
     assert [module.training for module in small_liqe.modules()] == before
     assert len(set(before)) == 2
+
+
+def test_precision_rounds_the_image_towers_products_and_nothing_else(small_liqe, folder):
+    files = sorted(folder.iterdir())
+    exact, rounded = small_liqe.score(files).joint, small_liqe.score(files, precision="bfloat16").joint
+    assert rounded.dtype == torch.float32 and 1e-6 < (exact - rounded).abs().max() < 0.1
+    torch.testing.assert_close(rounded.sum(dim=(1, 2, 3)), torch.ones(len(files)), atol=1e-6, rtol=0)
+    crops = normalize(scoring_crops(Image.open(files[1]), small_liqe.geometry))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            image = small_liqe.clip.encode_image(crops).float()
+        image = torch.nn.functional.normalize(image, dim=-1)
+        logits = small_liqe.clip.logit_scale.exp() * image @ small_liqe.text().T
+        expected = logits.mean(dim=0).softmax(dim=0).view(small_liqe.grid.shape)
+    alone = small_liqe.score(files[1], precision="bfloat16").joint[0]
+    torch.testing.assert_close(alone, expected, atol=1e-6, rtol=0)
+    assert torch.equal(small_liqe.score(files).joint, exact), "and nothing of it stays"
+    with pytest.raises(ValueError, match="precision is 'half': choose float32 or bfloat16"):
+        small_liqe.score([], precision="half")
 
 
 def test_progress_bar(small_liqe, folder, capsys):

@@ -3,7 +3,7 @@
 Read `main` first, then the module of a command: `score`, `data`, `train`, `sweep`, `notebooks`. `options` is
 what several commands read alike; of a sweep, `grid` says which runs it has and `cell` is what a worker does
 with one, without torch. Of scoring, `pictures` says which, `score_run` notes them and takes a run up,
-`score_table` writes what came of it, `stopping` is for signals.
+`score_table` writes what came of it, `score_page` as a page, `stopping` is for signals.
 
 May use everything.
 """

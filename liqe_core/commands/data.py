@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from liqe_core.commands.options import whole_number
+
 if TYPE_CHECKING:
     from liqe_core.data.manifests import Manifest
 
@@ -52,7 +54,9 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
             "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
         )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
-    verify.add_argument("--workers", type=int, help="threads (default: one a core)")
+    verify.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
+    text = "tell pictures with a side under so many pixels, a crop of the model that is to be trained (224)"
+    verify.add_argument("--window", type=whole_number, help=text)
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
     pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
@@ -60,7 +64,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     pack.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="pictures that are not there"
     )
-    pack.add_argument("--workers", type=int, help="threads (default: one a core)")
+    pack.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
     labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
     labels.add_argument("--csv", help="write the table here")
     labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
@@ -177,7 +181,12 @@ def _verify(options: argparse.Namespace) -> int:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
             return 0  # asked for all there are, and this one is not
         report = verify(
-            manifest, options.root, options.mirror, workers=options.workers, progress=not options.quiet
+            manifest,
+            options.root,
+            options.mirror,
+            workers=options.workers,
+            progress=not options.quiet,
+            window=options.window,
         )
         seen.append(manifest.name)
         counts = ", ".join(

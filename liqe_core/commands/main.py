@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         return options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import re
 import sys
@@ -89,6 +90,37 @@ def run(
     return executed
 
 
+def refuse_other_parameters(
+    names: Sequence[str], given: Mapping[str, object], folder: str | Path | None = None
+) -> dict[str, object]:
+    """Parameters that none of the notebooks has, or that are of another kind than the default there.
+
+    Returns:
+        `given`, with a number as text where text is wanted.
+
+    Raises:
+        ValueError: there is one; names it.
+    """
+    import papermill
+
+    books = [Path(folder or FOLDER) / f"{name}.ipynb" for name in names]
+    declared = {k: v for book in books if book.is_file() for k, v in papermill.inspect_notebook(book).items()}
+    if unknown := sorted(set(given) - set(declared)):
+        known = ", ".join(sorted(declared))
+        raise ValueError(f"-p {', '.join(unknown)}: no such parameter of these notebooks; there are {known}")
+    values = dict(given)
+    for name, value in given.items():
+        default = ast.literal_eval(declared[name]["default"])
+        kind = type(default)
+        if kind is str and isinstance(value, (int, float)):
+            values[name] = str(value)
+        elif not (type(value) is kind or (kind is float and type(value) is int)):
+            words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+            like = words.get(kind, f"a value like {declared[name]['default']}")
+            raise ValueError(f"-p {name} {value}: give {like} ({declared[name]['help']})")
+    return values
+
+
 def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
     """Every executed notebook on one page that needs no other file."""
     import nbformat
@@ -121,14 +153,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _notebooks(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else runs_dir(options.profile)
     names = options.names or [name for name in available() if not name.startswith("9")]
-    executed = run(names, out, {"profile": options.profile} | values(options.p))
+    given = refuse_other_parameters(names, values(options.p))
+    executed = run(names, out, {"profile": options.profile} | given)
     page = html_page(executed, out / "index.html")
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
     for one in executed:
         if one.error:
-            print(f"\n{one.name} failed:\n{one.traceback or one.error}", file=sys.stderr)
+            print(f"\n{one.name} failed: {one.error}\nWhere, is in {one.path}", file=sys.stderr)
     table = out / "02_multitask_training" / "summary.txt"
     if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")

@@ -7,6 +7,17 @@ import json
 from collections.abc import Iterable
 
 
+def whole_number(text: str) -> int:
+    """A number from 1, as the type of an option of argparse."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1")
+    return number
+
+
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """``--profile`` and ``--out``."""
     parser.add_argument("--profile", default="mini", help="smoke, mini (default), open, paper, ...")

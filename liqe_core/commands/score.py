@@ -45,11 +45,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
     model.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto")
     model.add_argument("--batch-size", type=int, default=8, help="pictures that go through it together (8)")
-    table = score.add_argument_group("the table: printed, where none of the first three is given")
+    text = "bfloat16 rounds the factors of the image tower's products to 8 bits: faster on processors that "
+    text += "multiply such numbers, at slightly other scores (default: float32)"
+    model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
+    table = score.add_argument_group("the table: printed, where none of the first four is given")
     table.add_argument("--csv", metavar="FILE", help="write it as CSV")
     table.add_argument("--json", metavar="FILE", help="write it as JSON, an object a line")
     table.add_argument("--parquet", metavar="FILE", help="write it as Parquet; needs pyarrow")
-    text = "the probability of every word as well"
+    text = "write it as a page that needs no other file: thumbnails from worst to best, sortable"
+    table.add_argument("--html", metavar="FILE", help=text)
+    text = "the probability of every word as well (not in --html)"
     table.add_argument("--distributions", action="store_true", help=text)
     table.add_argument("--restart", action="store_true", help="begin anew where another run was stopped")
     read = score.add_argument_group("how pictures are read; by default as the public code does")
@@ -80,9 +85,10 @@ class _Run:
     """One run of the command, and what is there of it at any moment."""
 
     def __init__(self, options: argparse.Namespace):
+        from liqe_core.commands.score_table import FORMS
+
         self.options = options
-        forms = ("csv", "json", "parquet")
-        self.outputs = [(form, Path(getattr(options, form))) for form in forms if getattr(options, form)]
+        self.outputs = [(form, Path(getattr(options, form))) for form in FORMS if getattr(options, form)]
         self.pictures: list[str] = []
         self.model: LIQE | None = None
         self.scores: Scores | None = None
@@ -141,10 +147,11 @@ class _Run:
                 about if kept else None,
                 stop.check,
                 progress=len(self.pictures) > 8,
+                precision=self.options.precision,
             )
             for form, path in self.outputs:
                 clear_parts(path)
-                write(form, path, self._table())
+                write(form, path, self._table(), read)
         except OSError as error:  # the disk is full, say
             raise OSError(f"{error}; {self.left()}") from error
         if kept:
@@ -246,6 +253,7 @@ def _about(options: argparse.Namespace, model: LIQE) -> dict[str, Any]:
         "grid": model.grid.to_dict(),
         "--device": model.device.type,
         "--batch-size": options.batch_size,
+        "--precision": options.precision,
         "--orientation": options.orientation,
         "--icc": options.icc,
         "--max-pixels": options.max_pixels,

@@ -108,6 +108,7 @@ def score_all(
     about: dict[str, Any] | None = None,
     check: Callable[[], None] = lambda: None,
     progress: bool = False,
+    precision: str = "float32",
 ) -> None:
     """Score what is not known yet, and note it as it goes.
 
@@ -119,6 +120,7 @@ def score_all(
         about: what a new journal begins with.
         check: called after each batch; what it raises ends the run.
         progress: show a bar.
+        precision: see `scoring.products_in`.
 
     Raises:
         OSError: the journal cannot be written.
@@ -153,7 +155,7 @@ def score_all(
             else:
                 bar.update(len(batch))
             check()
-        with contextlib.closing(joint_by_batch(model, crops_of, to_do, READERS)) as parts:
+        with contextlib.closing(joint_by_batch(model, crops_of, to_do, READERS, precision)) as parts:
             for batch, (joint, errors) in zip(to_do, parts, strict=True):
                 joint = joint.cpu()
                 good = [i for i in range(len(batch)) if i not in errors]

@@ -1,4 +1,4 @@
-"""Where a table of scores goes: one frame, as CSV, as lines of JSON or as Parquet, whole or not at all."""
+"""Where a table of scores goes: one frame, as CSV, lines of JSON, Parquet or a page, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liqe_core.commands.score_page import write_page
+
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
 
 def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
     """Whether a table can be written there, before hours are spent on it. Makes the folder that it is in.
 
     Args:
-        form: a key of `WRITERS`.
+        form: one of `FORMS`.
         keep: files that it must not replace.
 
     Raises:
@@ -53,16 +56,20 @@ def clear_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write(form: str, path: Path, table: pd.DataFrame) -> None:
+def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
     """Write the table, whole or not at all.
 
     Args:
-        form: a key of `WRITERS`.
+        form: one of `FORMS`.
+        read: from a path to 8-bit RGB, for the thumbnails of a page.
     """
     from liqe_core.files import atomic_path
 
     with atomic_path(path) as part:
-        WRITERS[form](part, table)
+        if form == "html":
+            write_page(part, table, read)
+        else:
+            _WRITERS[form](part, table)
 
 
 def _json(path: Path, table: pd.DataFrame) -> None:
@@ -81,9 +88,11 @@ def _plain(value: object) -> object:
     return value if isinstance(value, str) else float(str(value))
 
 
-#: How each form is written: to a path, the table.
-WRITERS: Mapping[str, Callable[[Path, pd.DataFrame], None]] = {
+_WRITERS: Mapping[str, Callable[[Path, pd.DataFrame], None]] = {
     "csv": lambda path, table: table.to_csv(path, index=False),
     "json": _json,
     "parquet": lambda path, table: table.to_parquet(path, index=False),
 }
+
+#: The forms that a table may have, as the options are called.
+FORMS = (*_WRITERS, "html")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from liqe_core.data.distorted import best_scored, lacking, other_set, table_of
 from liqe_core.data.manifests import SESSIONS, Manifest
+from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, read_text, unique
 from liqe_core.images import list_pictures
-from liqe_core.prompts import SCENES
+from liqe_core.prompts import DISTORTIONS, SCENES
 
 #: TID2013's distortions, 01 to 24 in its file names.
 TID2013_DISTORTIONS = (
@@ -130,15 +132,17 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     for name in ("distortion", "reference"):
         if name in have:
             table[name] = have[name].to_numpy()
+    if "distortion" in have:
+        known = manifest.words.get("distortion", (*DISTORTIONS, *DISTORTION_GROUPS))
+        for line, word in have["distortion"].dropna().items():
+            _refuse_unknown("distortion", (word,), known, f"{path}, line {line}")
     if "scenes" in have:
         split = [
             tuple(s.strip() for s in re.split(r"[;|]", text)) if text else ()
             for text in have["scenes"].fillna("")
         ]
         for line, scenes in zip(rows.index, split, strict=True):
-            if not set(scenes) <= set(SCENES):
-                unknown = ", ".join(sorted(set(scenes) - set(SCENES)))
-                raise LabelError(f"{path}, line {line}: unknown scene {unknown}; known: {', '.join(SCENES)}")
+            _refuse_unknown("scene", scenes, manifest.words.get("scene", SCENES), f"{path}, line {line}")
         table["scenes"] = pd.Series(split, dtype=object)
     if "split" in have and "session_1" not in have:
         have["session_1"] = have["split"]
@@ -152,6 +156,14 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
                 )
             table[session] = parts.to_numpy()
     return table
+
+
+def _refuse_unknown(axis: str, words: tuple[str, ...], known: Sequence[str], where: str) -> None:
+    if unknown := sorted(set(words) - set(known)):
+        raise LabelError(
+            f"{where}: unknown {axis} {', '.join(unknown)}; known: {', '.join(dict.fromkeys(known))}; or "
+            f"name your own in the manifest (words: {{{axis}: [...]}})"
+        )
 
 
 def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -169,8 +181,7 @@ def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
     texts = column(rows, "scenes", path)
     words = {name: tuple(filter(None, text.split(";"))) for name, text in zip(names, texts, strict=True)}
     for line, name in names.items():
-        if unknown := ", ".join(sorted(set(words[name]) - set(SCENES))):
-            raise LabelError(f"{path}, line {line}: unknown scene {unknown}; known: {', '.join(SCENES)}")
+        _refuse_unknown("scene", words[name], manifest.words.get("scene", SCENES), f"{path}, line {line}")
     pictures = list_pictures(folder)
     classes = [name if name in words else name.rpartition("/")[0] for name in pictures]
     if strange := [p for p, name in zip(pictures, classes, strict=True) if name not in words]:

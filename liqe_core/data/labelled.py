@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,11 +36,13 @@ class LabelledPictures:
         table: the label table, index 0..n-1.
         pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
             `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
+        left_out: pictures that the labels name and the table does not, and why.
     """
 
     name: str
     table: pd.DataFrame
     pictures: Pictures
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.table) != len(self.pictures):
@@ -76,6 +78,17 @@ class LabelledPictures:
             rng = np.random.default_rng((seed, row))
             return random_crops(self.pictures[row], geometry, rng, self.names[row])
         return testing_crops(self.pictures[row], geometry, self.names[row])
+
+    def too_small(self, window: int) -> dict[str, str]:
+        """The pictures with a side under `window` pixels, and their size in words."""
+        if isinstance(self.pictures, KeptWindows):
+            return {}  # it was looked at before they were kept
+        if isinstance(self.pictures, PackedStore):
+            sizes = self.pictures.index[["width", "height"]].itertuples(index=False)
+        else:
+            sizes = ((pixels.shape[1], pixels.shape[0]) for pixels in self.pictures)
+        pairs = zip(self.table["image"], sizes, strict=True)
+        return {image: f"{w} x {h} pixels" for image, (w, h) in pairs if min(w, h) < window}
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -140,6 +153,7 @@ def packed_set(
     missing: str = "error",
     seed: int = 0,
     progress: bool = True,
+    leave_out: Mapping[str, str] | None = None,
 ) -> LabelledPictures:
     """The labels and the packed pictures of a data set, made where they are not there yet.
 
@@ -151,6 +165,8 @@ def packed_set(
         root, mirror, fastfading: see `read_labels`.
         missing: ``skip`` goes on with the pictures there are.
         seed: of the splits made here.
+        leave_out: pictures to go on without, and why. The others stay in the parts they are in: the splits
+            are made before.
 
     Returns:
         Its table has the rows whose pictures are there, in the store's order.
@@ -164,7 +180,8 @@ def packed_set(
         table = random_sessions(table, seed)
     elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
         table = with_validation(table, seed=seed)
+    table = table[~table["image"].isin(list(leave_out or ()))]
     store = PackedStore.build(
         manifest, table, manifest.root(root), geometry, missing=missing, progress=progress
     )
-    return LabelledPictures(manifest.name, store.index, store)
+    return LabelledPictures(manifest.name, store.index, store, dict(leave_out or {}))

@@ -134,7 +134,8 @@ def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     for name in COLUMNS:
         if name not in table:
             table[name] = None
-    groups = DISTORTION_GROUPS | {name: name for name in DISTORTIONS}
+    own = manifest.words.get("distortion")
+    groups = {name: name for name in own} if own else DISTORTION_GROUPS | {name: name for name in DISTORTIONS}
     table["distortion_group"] = table["distortion"].map(groups)
     return as_text(table[list(COLUMNS)])
 

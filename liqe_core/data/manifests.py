@@ -70,6 +70,7 @@ class Manifest:
         pictures: folders below that which hold pictures; the first is the one that labels name.
         picture_size: (width, height) that every picture has, or None.
         labels: how the label files read; ``labels["form"]`` names the reader.
+        words: own words of the axes ``scene`` and ``distortion``, in place of the paper's.
         sessions: expected (train, val, test) counts of each session, or None.
     """
 
@@ -85,6 +86,7 @@ class Manifest:
     pictures: tuple[str, ...] = (".",)
     picture_size: tuple[int, int] | None = None
     labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     distortions: Mapping[str, int] = dataclasses.field(default_factory=dict)
     sessions: tuple[tuple[int, int, int], ...] | None = None
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -230,6 +232,7 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         pictures=_names(fields.get("pictures", ".")),
         picture_size=tuple(fields["picture_size"]) if "picture_size" in fields else None,
         labels=fields.get("labels", {}),
+        words={axis: tuple(words) for axis, words in fields.get("words", {}).items()},
         distortions=fields.get("expect", {}).get("distortions", {}),
         sessions=sessions and tuple(map(tuple, sessions)),
         fields=fields,

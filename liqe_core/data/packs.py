@@ -98,9 +98,8 @@ def make_packs(
     if unreadable:
         more = f"\n  and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise StoreError(
-            f"{source}: {len(unreadable)} pictures cannot be packed (run verify for the whole list):\n  "
-            + "\n  ".join(sorted(unreadable)[:5])
-            + more
+            f"{source}: {len(unreadable)} pictures cannot be packed (run verify for the whole list, or train "
+            "without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5]) + more
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from liqe_core.crops import CropGeometry
 from liqe_core.data.finding import find_pictures
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
@@ -18,7 +19,10 @@ from liqe_core.images import PictureError, read_ahead, read_picture
 
 #: What `verify` can find, worst first. The last two do no harm: names that differ in case are found, and
 #: pictures that no label names (reference pictures, say) are not used.
-PROBLEMS = ("missing", *CORRUPT, "wrong size", "name differs in case", "not in the labels")
+PROBLEMS = ("missing", *CORRUPT, "too small", "wrong size", "name differs in case", "not in the labels")
+
+#: The side of a crop of the smallest of our models.
+LEAST_WINDOW = 32
 
 
 def verify(
@@ -28,6 +32,7 @@ def verify(
     report: str | os.PathLike | None = None,
     workers: int | None = None,
     progress: bool = True,
+    window: int | None = None,
 ) -> pd.DataFrame:
     """Open every picture of a data set, and write a report.
 
@@ -37,6 +42,8 @@ def verify(
     Args:
         report: where the report goes, as CSV; default: `report_path`.
         workers: threads; default: one a core.
+        window: pixels, the side of a crop, under which a picture is too small. Default: the paper's; where
+            none of the set's pictures has room for that one, it is for a smaller model: `LEAST_WINDOW`.
 
     Returns:
         A row a problem (see `PROBLEMS`), worst first: ``dataset, image, file, problem, detail``. No rows: all
@@ -64,7 +71,7 @@ def verify(
                 note(entry)
                 known[entry["file"]] = entry
                 bar.update()
-        table = _report(manifest, folder, found, known)
+        table = _report(manifest, folder, found, known, window)
         path = Path(report) if report else report_path(manifest, root)
         write_csv(path, table)
     return table
@@ -84,7 +91,20 @@ def _look(journal: Journal, file: str) -> dict:
     return entry
 
 
-def _report(manifest: Manifest, folder: Path, found: pd.DataFrame, known: dict[str, dict]) -> pd.DataFrame:
+def unfit(report: pd.DataFrame) -> dict[str, str]:
+    """The pictures of a report that a model cannot be shown, missing, damaged or smaller than a crop, and
+    why."""
+    rows = report[report["problem"].isin(["missing", *CORRUPT, "too small"])]
+    return {row.image: f"{row.problem}, {row.detail}" for row in rows.itertuples()}
+
+
+def _report(
+    manifest: Manifest, folder: Path, found: pd.DataFrame, known: dict[str, dict], window: int | None
+) -> pd.DataFrame:
+    shorter = {file: min(entry["width"], entry["height"]) for file, entry in known.items()}
+    if window is None:
+        there = [shorter[file] for file in found["file"].dropna()]
+        window = CropGeometry().window if max(there, default=0) >= CropGeometry().window else LEAST_WINDOW
     rows = []
     for image, file, match in found.itertuples(index=False):
         if match == "missing":
@@ -93,6 +113,9 @@ def _report(manifest: Manifest, folder: Path, found: pd.DataFrame, known: dict[s
         entry = known[file]
         if entry["problem"]:
             rows.append((image, file, entry["problem"], entry["detail"]))
+        elif shorter[file] < window:
+            size = f"{entry['width']} x {entry['height']}"
+            rows.append((image, file, "too small", f"{size} pixels, one crop is {window} x {window}"))
         elif manifest.picture_size and (entry["width"], entry["height"]) != manifest.picture_size:
             wanted = "{} x {}".format(*manifest.picture_size)
             rows.append((image, file, "wrong size", f"{entry['width']} x {entry['height']}, not {wanted}"))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data.journal import Journal
+from liqe_core.files import file_sha256
 from liqe_core.images import pictures_in, read_picture
 from liqe_core.prompts import VARIANTS
 
@@ -51,10 +52,16 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
 
 def liqe(checkpoint: str | Path) -> Scorer:
     """The quality that a LIQE checkpoint predicts, 1..5."""
+    from liqe_core.checkpoints import located
     from liqe_core.model import LIQE
 
     model = LIQE.from_checkpoint(checkpoint)
-    return lambda path: float(model.score(path).quality[0])
+
+    def quality(path: Path) -> float:
+        return float(model.score(path).quality[0])
+
+    quality.identity = file_sha256(located(checkpoint))  # type: ignore[attr-defined]
+    return quality
 
 
 def sharpness(path: Path) -> float:
@@ -92,7 +99,8 @@ def score_folder(
     A picture that a scorer cannot read does not stop the others: its score is missing and `error` says why.
     With a cache, a run that was cut short goes on where it was: a score is taken from the journal while the
     picture's size and time of change are the same. Missing scores are tried again. A score belongs to the
-    scorer's name, so give a changed scorer another name.
+    scorer's name and, where it has one, as those of checkpoints do, to its attribute `identity`, a checksum;
+    give a changed scorer without one another name.
 
     Args:
         folder: where the pictures are; see `pictures_in`.
@@ -115,6 +123,7 @@ def score_folder(
         raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
     if reserved := {"image", "error"} & set(scorers):
         raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
+    keys = {name: f"{name} {getattr(of, 'identity', '')}".rstrip() for name, of in scorers.items()}
     names = pictures_in(folder)
     if only is not None:
         if missing := sorted(set(only) - set(names)):
@@ -127,7 +136,7 @@ def score_folder(
         for name in names:
             entry = journal.stamp(name) | {"scores": dict(known.get(name, {}).get("scores", {}))}
             scores, errors = entry["scores"], []
-            todo = [scorer for scorer in scorers if scorer not in scores]
+            todo = [scorer for scorer in scorers if keys[scorer] not in scores]
             if todo and on_picture:
                 on_picture(name)
             for scorer in todo:
@@ -135,10 +144,12 @@ def score_folder(
                 if error:
                     errors.append(f"{scorer}: {error}")
                 else:
-                    scores[scorer] = value
+                    scores[keys[scorer]] = value
             if todo:
                 note(entry)
-            rows[name] = {scorer: scores.get(scorer) for scorer in scorers} | {"error": "; ".join(errors)}
+            rows[name] = {scorer: scores.get(keys[scorer]) for scorer in scorers} | {
+                "error": "; ".join(errors)
+            }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
     return table.astype(dict.fromkeys(scorers, float))
 

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from liqe_core.scoring import PRECISIONS
+
+DTYPES = {**PRECISIONS, "float16": torch.float16}
 
 
 #: What openai's `convert_weights` converts beside the weights of convolutions and linear layers, by name.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from liqe_core.data.finding import some
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.model import LIQE
 from liqe_core.training.precision import type_of_products
 from liqe_core.training.profiles import Profile
 from liqe_core.training.resume import KEPT
+from liqe_core.training.step import geometry_of
 
 #: Values a token and block that wait for the backward pass, in widths of the block; measured, not derived.
 VALUES_PER_TOKEN = 18
@@ -25,9 +28,9 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
-        ValueError: a set is missing, has nothing in a part, or a picture without a score (unless none of
-            the set has one, and all have a scene or a distortion); or the batch is too small for the
-            processes.
+        ValueError: a set is missing, has nothing in a part, a picture smaller than a crop, or one without a
+            score (unless none of the set has one, and all have a scene or a distortion); or the batch is too
+            small for the processes, or for a pair to rank.
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.batch_sizes if name not in by_name]:
@@ -36,7 +39,9 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
             "was not given; prepare it, or leave it out of batch_sizes"
         )
     found = [by_name[name] for name in settings.batch_sizes]
+    window = geometry_of(settings).window
     for of in found:
+        small = {} if settings.enlarge else of.too_small(window)
         table = of.table
         labelled = table["scenes"].map(bool) | table["distortion"].notna()
         without_scores = (
@@ -44,6 +49,12 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
         )  # it teaches scenes or distortions alone
         for part in ("train", "val", "test"):
             rows = table.iloc[of.part(settings.session, part)]
+            if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
+                raise ValueError(
+                    f"{of.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
+                    f"{window} x {window}: {some(names)}; give unfit='leave out' to go on without such, "
+                    "enlarge=True, or larger pictures"
+                )
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
             if unscored and not without_scores:  # a pair with one that was left out by mistake would be lost
                 raise ValueError(
@@ -61,7 +72,35 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
             f"{world} processes share a batch of {sum(settings.batch_sizes.values())} pictures; start fewer, "
             "or give larger batch_sizes"
         )
+    _tell_lone_steps(settings, found)
     return found
+
+
+def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> list[int]:
+    """The steps of an epoch whose batch has no two scored pictures of one set, and so nothing to rank; empty
+    where no set has scores."""
+    steps, scored = set(range(settings.steps)), False
+    for of in sets:
+        rows, size = of.part(settings.session, "train"), settings.batch_sizes[of.name]
+        if of.table["mos"].iloc[rows].isna().all():
+            continue
+        scored, batches = True, -(-len(rows) // size)  # the last one of a lap may be short
+        last = len(rows) - (batches - 1) * size
+        steps -= {s for s in steps if (last if s % batches == batches - 1 else size) > 1}
+    return sorted(steps) if scored else []
+
+
+def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledPictures]) -> None:
+    if settings.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
+        return
+    what = f"in {len(lone)} of the {settings.steps} steps of an epoch no set has two pictures to rank"
+    if len(lone) == settings.steps:
+        raise ValueError(f"{what}, so quality would not be learned; give batch_sizes from 2")
+    if settings.lone_pictures == "leave out":
+        warnings.warn(
+            f"{what} (the first: step {lone[0]}), so they teach no quality; other batch_sizes avoid it",
+            stacklevel=4,
+        )
 
 
 def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:

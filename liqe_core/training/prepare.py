@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from liqe_core.data.labelled import LabelledPictures, packed_set
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.presence import status
 from liqe_core.data.store import PackedStore
+from liqe_core.data.verification import unfit, verify
 from liqe_core.files import runs_dir
 from liqe_core.model import LIQE
 from liqe_core.training.loop import fit
@@ -31,13 +33,36 @@ SMOKE_SELECTION: dict[str, Any] = {
 }
 
 
+def on_data(settings: Profile, names: Sequence[str], given: Collection[str] = ()) -> Profile:
+    """The profile on other data sets, which share its batch evenly, with the words that their manifests name.
+
+    Args:
+        names: of data sets, or paths of manifests.
+        given: settings that stay as they are.
+
+    Raises:
+        ManifestError: no such manifest. ValueError: two manifests have different words.
+    """
+    manifests = {name: load_manifest(name) for name in names}
+    pictures = sum(settings.batch_sizes.values())
+    changes: dict[str, Any] = {"batch_sizes": dict.fromkeys(names, max(2, pictures // len(manifests)))}
+    for axis in ("scene", "distortion"):
+        own = {";".join(of.words[axis]) for of in manifests.values() if axis in of.words}
+        if len(own) > 1 or (own and len(manifests) > sum(axis in of.words for of in manifests.values())):
+            raise ValueError(f"{', '.join(names)}: not all have the same words of {axis}; give all the same")
+        changes |= {f"{axis}_words": word for word in own}
+    return settings.override(**{name: value for name, value in changes.items() if name not in given})
+
+
 def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]:
     """Build or find every data set that the profile names.
 
     Raises:
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
-    return [labelled(name, settings, progress) for name in settings.batch_sizes]
+    # By the name that the settings know it by, which may be a manifest's path.
+    names = settings.batch_sizes
+    return [dataclasses.replace(labelled(name, settings, progress), name=name) for name in names]
 
 
 def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:
@@ -57,7 +82,10 @@ def labelled(name: str, settings: Profile, progress: bool = True, missing: str =
     found, made = status(manifest), manifest.labels["form"] == "distorted"
     if found.found == 0 and not (made and found.expected):
         raise ValueError(f"the data set {name} is not there: {found.next}")
-    of = packed_set(manifest, geometry_of(settings), progress=progress, missing=missing)
+    geometry, bad = geometry_of(settings), {}
+    if settings.unfit == "leave out" and not made:
+        bad = unfit(verify(manifest, progress=progress, window=1 if settings.enlarge else geometry.window))
+    of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.stand_in:
         of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
     return of

@@ -10,7 +10,10 @@ half-precision weights included, ``paper-float32`` the same with weights that ke
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
 
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
@@ -28,6 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "pair_mean": ("sets", "pairs"),
     "ties": ("half", "preferred"),
     "unseen_windows": ("even", "public"),
+    "unfit": ("refuse", "leave out"),
     "control": ("", "shuffled labels", "quality alone", "separate heads"),
 }
 LEAST = {
@@ -42,8 +46,27 @@ LEAST = {
 }
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
 
+
+def _is(*kinds: type) -> Callable[[object], bool]:
+    """Whether a value is of one of those kinds; what is true or false is no number."""
+    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
+#: What a setting of a type is to be, in words, and whether a value is.
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", _is(bool)),
+    int: ("a whole number", _is(int)),
+    float: ("a number", _is(int, float)),
+    str: ("text", _is(str)),
+    str | None: ("text", _is(str, os.PathLike, type(None))),
+    Mapping[str, int]: (
+        "a whole number for each data set, by its name",
+        lambda value: isinstance(value, Mapping) and all(map(_is(int), value.values())),
+    ),
+}
+
 #: Settings that change how a run is carried out and not what comes out of it: a run may go on with others.
-HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped", "unseen_windows")
+HOW = ("device", "gradient_checkpointing", "save_seconds", "max_skipped", "unseen_windows", "unfit")
 
 #: Settings that runs before 2026-11-26 do not name, and what they did: such a run is still found and gone on
 #: with, since a setting that has this value does not count as one that decides.
@@ -53,6 +76,9 @@ ADDED = {
     "ties": "half",
     "unseen_windows": "even",
     "quality_weight": 1.0,
+    "unfit": "refuse",
+    "scene_words": "",
+    "distortion_words": "",
 }
 
 
@@ -66,10 +92,13 @@ class Profile:
         variant: which tasks, one of `prompts.VARIANTS`.
         template: the wording of the prompts, with a placeholder for each axis of the variant; empty: the
             paper's.
+        scene_words, distortion_words: words of your own in place of the paper's, with ``;`` between.
         epochs, steps: an epoch is that many optimiser steps.
         crops: windows a picture in training.
         windows: windows a picture in testing.
         enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
+        unfit: pictures that are missing, damaged or smaller than a crop are told before the first step:
+            ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
         stand_in: pictures that were distorted here (``open-distorted``) have the mean opinion of their
             distortion and level for a score; else they have none, and teach the distortion alone.
         learning_rate, weight_decay: of AdamW.
@@ -126,11 +155,14 @@ class Profile:
     batch_sizes: Mapping[str, int]
     variant: str = VARIANTS[-1]
     template: str = ""
+    scene_words: str = ""
+    distortion_words: str = ""
     epochs: int = 80
     steps: int = 200
     crops: int = 3
     windows: int = 15
     enlarge: bool = False
+    unfit: str = "refuse"
     stand_in: bool = True
     learning_rate: float = 5e-6
     weight_decay: float = 1e-3
@@ -162,6 +194,10 @@ class Profile:
     max_skipped: int = 10
 
     def __post_init__(self) -> None:
+        for field, kind in get_type_hints(Profile).items():
+            words, fits = KINDS[kind]
+            if not fits(getattr(self, field)):
+                raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}; give {words}")
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 words = ", ".join(repr(choice) for choice in choices)
@@ -171,8 +207,8 @@ class Profile:
                 raise ValueError(
                     f"{self.name}: {field} is {getattr(self, field)!r}; give a number from {least}"
                 )
-        for field in ("learning_rate", "quality_weight"):
-            if not getattr(self, field) > 0:
+        for field in ("learning_rate", "quality_weight", "temperature"):
+            if not 0 < getattr(self, field) < math.inf:
                 value = getattr(self, field)
                 raise ValueError(f"{self.name}: {field} is {value!r}; give a positive number")
         if self.session not in range(1, 11):
@@ -193,9 +229,11 @@ class Profile:
         self.grid()  # a template that does not fit the variant is refused here, before any work
 
     def grid(self) -> PromptGrid:
-        """The prompts: the variant's words in the template's sentence."""
+        """The prompts: the variant's words, or those in their place, in the template's sentence."""
         grid = PromptGrid.variant(self.variant)
-        return dataclasses.replace(grid, template=self.template) if self.template else grid
+        given = {"scene": self.scene_words, "distortion": self.distortion_words}
+        own: dict[str, Any] = {a: text.split(";") for a, text in given.items() if text and a in grid.axes}
+        return dataclasses.replace(grid, **own, template=self.template)
 
     def override(self, **settings) -> Profile:
         """The same profile with some settings changed; None leaves one as it is.

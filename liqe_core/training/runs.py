@@ -103,10 +103,12 @@ def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks |
             s.name: {
                 "pictures": len(s),
                 "labels_sha256": fingerprint(s.table),
-                "some_pictures_sha256": _fingerprint_of_some(s.pictures),
+                "some_pictures_sha256": _fingerprint_of_some(s.pictures, range(len(s))),
             }
             for s in sets
         },
+        "used": {s.name: _used(s, settings.session) for s in sets},
+        "left_out": {s.name: dict(s.left_out) for s in sets if s.left_out},
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -151,7 +153,11 @@ def _take(folder: Path, description: Mapping) -> None:
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
         changed = differences(completed(old["settings"]), description["settings"], HOW)
-        changed += differences(old["data"], description["data"])
+        data = differences(old["data"], description["data"])
+        if not is_finished(folder) and _only_unused_went(old.get("used"), description["used"]):
+            start |= {"data": data} if data else {}
+        else:
+            changed += data
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RunFolderError(
             f"{path}: damaged, so nothing says which run this is; give another folder, or restart=True to "
@@ -170,6 +176,27 @@ def _take(folder: Path, description: Mapping) -> None:
     write_json(path, {**old, "starts": [*old.get("starts", []), start]})
 
 
+def _used(of: LabelledPictures, session: int) -> dict[str, str]:
+    """What of a set decides how a run trains and which weights it keeps, as checksums, and a short one of
+    each other picture's label."""
+    used = np.sort(np.concatenate([of.part(session, part) for part in ("train", "val")]))
+    labels = of.table[["image", "mos", "distortion_group", "scenes"]]
+    others = map(repr, labels.drop(index=labels.index[used]).itertuples(index=False, name=None))
+    return {
+        "labels_sha256": fingerprint(labels.iloc[used].assign(part=of.table[f"session_{session}"])),
+        "some_pictures_sha256": _fingerprint_of_some(of.pictures, used),
+        "others": " ".join(hashlib.sha256(label.encode()).hexdigest()[:8] for label in others),
+    }
+
+
+def _only_unused_went(old: Mapping | None, new: Mapping) -> bool:
+    """Whether a run's sets lack nothing of what it uses in training, and have nothing that they had not."""
+    if old is None or list(old) != list(new):
+        return False
+    same = all(old[name] | {"others": ""} == new[name] | {"others": ""} for name in new)
+    return same and all(set(new[n]["others"].split()) <= set(old[n]["others"].split()) for n in new)
+
+
 def _flat(content: Mapping, before: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in content.items():
@@ -180,11 +207,11 @@ def _flat(content: Mapping, before: str = "") -> dict[str, object]:
     return flat
 
 
-def _fingerprint_of_some(pictures: Pictures, count: int = 8) -> str:
-    """A checksum of a few pictures spread over the set: all would take minutes."""
+def _fingerprint_of_some(pictures: Pictures, rows: Sequence[int] | np.ndarray, count: int = 8) -> str:
+    """A checksum of a few pictures spread over those rows: all would take minutes."""
     digest = hashlib.sha256()
-    for number in sorted({i * len(pictures) // count for i in range(count)} if len(pictures) else ()):
-        pixels = np.ascontiguousarray(pictures[number])
+    for number in sorted({i * len(rows) // count for i in range(count)} if len(rows) else ()):
+        pixels = np.ascontiguousarray(pictures[int(rows[number])])
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
     return digest.hexdigest()
 

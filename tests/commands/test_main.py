@@ -14,7 +14,9 @@ import liqe_core
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
 from liqe_core.commands.main import _parser
+from liqe_core.commands.notebooks import refuse_other_parameters
 from liqe_core.files import CHECKOUT
+from liqe_core.training.watch import TrainingError
 
 
 @pytest.fixture
@@ -83,6 +85,60 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
 def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
     assert main(arguments) == 1
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ("train --profile smoke -s epochs 2.5", "epochs is 2.5; give a whole number"),
+        ("train --profile smoke -s learning_rate fast", "learning_rate is 'fast'; give a number"),
+        ("train --profile smoke -s batch_sizes 6", "batch_sizes is 6; give a whole number for each data set"),
+        ("train --profile smoke -s speed 3", "unknown setting speed; there are: "),
+        ("train --profile smoke -s device gpu", "device is 'gpu'; give auto, cpu"),
+        ("train --profile smoke -s architecture ViT-B-33", "no architecture 'ViT-B-33'"),
+        ("train --profile fast", "unknown profile 'fast'; choose one of smoke"),
+        ("train --profile smoke --data none.yaml", "none.yaml: no such file"),
+        ("sweep --profile smoke -s epochs many", "epochs is 'many'; give a whole number"),
+        ("sweep --profile smoke --sessions 11", "session is 11; choose from 1 to 10"),
+        ("notebooks 02_multitask_training -p epochs 2.5", "-p epochs 2.5: give a whole number (int: 0 means"),
+        ("notebooks 02_multitask_training -p sessions 1", "-p sessions 1: give a value like [1, 2, 3]"),
+        ("notebooks 00_quickstart -p checkpont x", "-p checkpont: no such parameter of these notebooks"),
+    ],
+)
+def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, says, capsys):
+    assert main(arguments.split()) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and says in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["data verify --workers two", "data pack mini --workers -1", "sweep --workers 0", "sweep --seeds one"],
+)
+def test_options_that_take_numbers_say_so(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    assert re.search(r"error: argument --\w+: (.* give a whole number|invalid int)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingError("epoch 1: training diverges"), MemoryError("a step is estimated to need 9 GB")]
+)
+def test_a_run_that_ends_badly_says_why_without_a_traceback(error, monkeypatch, tmp_path, capsys):
+    def fit(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("liqe_core.training.loop.fit", fit)
+    monkeypatch.setattr("liqe_core.training.prepare.sets_for", lambda settings: [])
+    assert main(["train", "--profile", "smoke", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_parameters_of_notebooks_are_of_the_kind_that_they_declare():
+    given = {"profile": 5, "epochs": 3, "sessions": [2], "changes": {"freeze": "text"}}
+    taken = refuse_other_parameters(["02_multitask_training"], given)
+    assert taken == {**given, "profile": "5"}
 
 
 def test_a_folder_without_pictures_is_an_error(checkpoint, tmp_path, capsys):

@@ -67,9 +67,9 @@ def stopped_after(batches):
     """A run in the block ends after so many batches; gives those that were begun, of all runs."""
     whole, begun = score_run.joint_by_batch, []
 
-    def stopping(model, crops_of, to_do, readers):
+    def stopping(model, crops_of, to_do, *how):
         begun.extend(to_do[:batches])
-        for i, part in enumerate(whole(model, crops_of, to_do, readers)):
+        for i, part in enumerate(whole(model, crops_of, to_do, *how)):
             if i == batches:
                 raise Killed
             yield part
@@ -117,6 +117,7 @@ def test_another_run_is_not_taken_up(model, folder, capsys):
         (["--geometry", "standalone"], "geometry"),
         (["--batch-size", "5"], "--batch-size"),
         (["--orientation", "apply"], "--orientation"),
+        (["--precision", "bfloat16"], "--precision"),
     ]:
         assert score(model, "pictures", "--csv", "t.csv", *options) == 1
         said = capsys.readouterr().err

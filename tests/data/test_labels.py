@@ -14,7 +14,7 @@ from support.data import (
 )
 
 from liqe_core.data.labels import COLUMNS, load_labels, read_labels, summary
-from liqe_core.data.manifests import TRAINING_SETS, load_manifest, manifest_dir
+from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest, manifest_dir
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
@@ -256,12 +256,30 @@ def test_ones_own_csv_with_everything(tmp_path):
     assert list(table["scenes"]) == [("human", "night"), ()]
     assert table["distortion_group"][0] == "blur" and pd.isna(table["distortion"][1])
     assert list(table["session_1"]) == ["train", "val"]
-    for wrong, says in (("a;1;;moon;;\r\n", "unknown scene moon"), ("a;1;;;;dev\r\n", "split 'dev'")):
+    for wrong, says in (
+        ("a;1;;moon;;\r\n", "unknown scene moon"),
+        ("a;1;JPEG;;;\r\n", "unknown distortion JPEG"),
+        ("a;1;;;;dev\r\n", "split 'dev'"),
+    ):
         (tmp_path / "photographs" / "scores.csv").write_text(
             "file_name;opinion;distortion;scenes;reference;split\r\n" + wrong
         )
         with pytest.raises(LabelError, match=f"line 2: {says}"):
             read_labels(manifest)
+
+
+def test_ones_own_words_take_the_place_of_the_papers(tmp_path):
+    manifest = own_set(tmp_path, words="{scene: [shoe, hat], distortion: [scratched, faded]}")
+    path = tmp_path / "photographs" / "scores.csv"
+    path.write_text("file_name,opinion,distortion,scenes\na,1,faded,hat;shoe\nb,2,,\n")
+    table = read_labels(manifest)
+    assert list(table["scenes"]) == [("hat", "shoe"), ()]
+    assert table["distortion_group"][0] == "faded" and pd.isna(table["distortion_group"][1])
+    path.write_text("file_name,opinion,distortion,scenes\na,1,blur,hat\n")
+    with pytest.raises(LabelError, match="line 2: unknown distortion blur; known: scratched, faded; or name"):
+        read_labels(manifest)
+    with pytest.raises(ManifestError, match=r"words\.scene"):
+        own_set(tmp_path, words="{scene: ['shoe;hat']}")
 
 
 def test_a_suffix_is_put_after_the_names(tmp_path):

@@ -9,7 +9,7 @@ from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, 
 
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.presence import report_path, status
-from liqe_core.data.verification import verify
+from liqe_core.data.verification import unfit, verify
 from liqe_core.files import BusyError, only_one
 
 
@@ -164,3 +164,17 @@ def test_labels_that_cannot_be_read_are_said(holiday):
     now = status(holiday)
     assert now.state == "partly there" and "line 2" in now.next
     assert os.path.basename(now.folder) == "photographs"
+
+
+def test_pictures_smaller_than_a_crop_are_told(tmp_path):
+    manifest = own_set(tmp_path, count=4, width=64, height=48)
+    write_picture(manifest.folder() / "p001.png", 20, 48)
+    table = verify(manifest, progress=False)
+    assert table[["image", "problem", "detail"]].to_numpy().tolist() == [
+        ["p001.png", "too small", "20 x 48 pixels, one crop is 32 x 32"]
+    ]
+    assert unfit(table) == {"p001.png": "too small, 20 x 48 pixels, one crop is 32 x 32"}
+    assert len(verify(manifest, progress=False, window=49)) == 4 and verify(manifest, window=20).empty
+    write_picture(manifest.folder() / "p003.png", 300, 224)
+    small = verify(manifest, progress=False)
+    assert small["image"].tolist() == ["p000.png", "p001.png", "p002.png"], "the paper's crop is 224 x 224"

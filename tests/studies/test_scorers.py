@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
-from liqe_core.studies.scorers import SHORT, score_folder, scorer
+from liqe_core.studies.scorers import SHORT, liqe, score_folder, scorer
 
 
 @pytest.fixture
@@ -159,3 +160,20 @@ def test_only_the_named_pictures(folder):
     assert table["brightness"].to_dict() == {"a.JPG": 40, "sub/c.png": 120}
     with pytest.raises(ValueError, match=r"no picture 'd\.png'"):
         score_folder(folder, {"brightness": brightness}, only=["d.png"])
+
+
+def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(photograph, tmp_path, small_liqe):
+    (folder := tmp_path / "pictures").mkdir()
+    for name, pixels in (("a.png", photograph[:60, :80]), ("b.png", photograph[-70:, -70:])):
+        Image.fromarray(pixels).save(folder / name)
+    path = tmp_path / "m.safetensors"
+    small_liqe.save(path)
+    cache, asked = tmp_path / "scores.jsonl", []
+    first = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
+    again = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
+    assert len(asked) == len(first) and again.equals(first)
+    with torch.no_grad():
+        small_liqe.clip.visual.proj.mul_(torch.linspace(0.5, 2, small_liqe.clip.visual.proj.shape[1]))
+    small_liqe.save(path)
+    changed = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
+    assert len(asked) == 2 * len(first) and not np.allclose(changed["L"], first["L"], atol=1e-4)

@@ -1,0 +1,134 @@
+"""A table of scores as one HTML page that needs no other file: thumbnails from worst to best, sortable."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from liqe_core.files import unescaped
+from liqe_core.images import PictureError, read_ahead
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+#: The longer side of a thumbnail in pixels, and the quality of its JPEG: 2 to 3 kB each.
+SIDE, QUALITY = 96, 60
+#: Threads that read pictures again for their thumbnails.
+READERS = 2
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; table-layout: fixed; width: 100%; }}
+th {{ background: #fff; position: sticky; text-align: left; top: 0; }}
+th button {{ background: none; border: 0; cursor: pointer; font: inherit; padding: .4rem 0; }}
+th[aria-sort=ascending] button::after {{ content: " \\25b2"; }}
+th[aria-sort=descending] button::after {{ content: " \\25bc"; }}
+td {{ border-top: 1px solid #ddd; height: 104px; overflow-wrap: anywhere; padding: .2rem .6rem .2rem 0; }}
+small {{ color: #666; }}
+.picture {{ width: 110px; }} .quality {{ width: 6rem; }} img {{ display: block; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>Quality by LIQE, from worst to best. A click on a heading sorts by it, a second one the other way.</p>
+<table>
+<thead><tr><th class="picture"></th>{heads}</tr></thead>
+<tbody>
+"""
+
+_FOOT = """</tbody>
+</table>
+<script>
+const body = document.querySelector("tbody"), words = new Intl.Collator();
+for (const button of document.querySelectorAll("th button")) button.onclick = () => {
+  const head = button.parentElement, turned = head.getAttribute("aria-sort") === "ascending";
+  const keyed = Array.from(body.rows, row => [row.cells[head.cellIndex].dataset.v, row]);
+  const order = button.dataset.kind === "number" ? (a, b) => a - b : words.compare;
+  const none = a => a === "", way = turned ? -1 : 1;
+  keyed.sort(([a], [b]) => none(a) || none(b) ? none(a) - none(b) : way * order(a, b));
+  for (const other of document.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", turned ? "descending" : "ascending");
+  const sorted = document.createDocumentFragment();
+  for (const [, row] of keyed) sorted.append(row);
+  body.append(sorted);
+};
+</script>
+</body>
+</html>
+"""
+
+
+def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
+    """Write the page: a row a picture with its thumbnail, name, quality and likeliest scene and distortion;
+    those without a score come last and say why.
+
+    Args:
+        table: from `prediction.frame`, names escaped by `files.escaped`.
+        read: from a path to 8-bit RGB, for the thumbnails; what cannot be read any more has none.
+    """
+    axes = [axis for axis in ("scene", "distortion") if axis in table]
+    table = table.sort_values("quality", kind="stable", na_position="last")
+    heads = [("image", "text", "picture"), ("quality", "number", "quality"), *((a, "text", a) for a in axes)]
+    shown = "".join(
+        f'<th class="{name}"{" aria-sort=ascending" if name == "quality" else ""}>'
+        f'<button data-kind="{kind}">{text}</button></th>'
+        for name, kind, text in heads
+    )
+
+    def thumbnail(row: int) -> str:
+        if not table["quality"].iat[row] >= 0:
+            return ""
+        with contextlib.suppress(PictureError):
+            return _thumbnail(read(unescaped(table["image"].iat[row])))
+        return ""
+
+    with path.open("w", encoding="utf-8") as file, _closing_ahead(thumbnail, len(table)) as thumbnails:
+        file.write(_HEAD.format(title=f"{len(table)} pictures scored", heads=shown))
+        for row, image in zip(table.to_dict("records"), thumbnails, strict=True):
+            file.write(f"<tr><td>{image}</td>{_cells(row, axes)}</tr>\n")
+        file.write(_FOOT)
+
+
+def _cells(row: dict, axes: list[str]) -> str:
+    name = html.escape(row["image"])
+    if not row["quality"] >= 0:
+        why = html.escape(str(row.get("error", "")))
+        empty = '<td data-v=""></td>' * len(axes)
+        return f'<td data-v="{name}">{name}<br><small>{why}</small></td><td data-v="">no score</td>{empty}'
+    cells = [f'<td data-v="{name}">{name}</td><td data-v="{row["quality"]}">{row["quality"]:.3f}</td>']
+    for axis in axes:
+        word, probability = html.escape(row[axis]), row[f"{axis}_probability"]
+        cells.append(f'<td data-v="{word}">{word} <small>{probability:.2f}</small></td>')
+    return "".join(cells)
+
+
+def _thumbnail(picture: Image.Image) -> str:
+    """An element with the picture as a JPEG in it, which a browser decodes when it comes into view."""
+    picture.thumbnail((SIDE, SIDE))
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=QUALITY)
+    data = base64.b64encode(jpeg.getvalue()).decode("ascii")
+    size = f'width="{picture.width}" height="{picture.height}"'
+    return f'<img loading="lazy" decoding="async" alt="" {size} src="data:image/jpeg;base64,{data}">'
+
+
+@contextlib.contextmanager
+def _closing_ahead(thumbnail: Callable[[int], str], count: int) -> Iterator[Iterator[str]]:
+    with contextlib.closing(read_ahead(thumbnail, range(count), READERS)) as ahead:
+        yield iter(tqdm(ahead, "thumbnails", count, disable=count <= 8, unit="picture"))

@@ -1,0 +1,71 @@
+"""The README's page on one's own data, from an empty folder."""
+
+import re
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from liqe_core import LIQE
+from liqe_core.commands.main import main
+from liqe_core.files import CHECKOUT
+
+
+@pytest.fixture(scope="module")
+def page():
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    section = re.search(r"## Your own data\n(.*?)\n## ", text, re.S)[1]
+    return dict(re.findall(r"```(\w*)\n(.*?)```", section, re.S))
+
+
+@pytest.fixture
+def mine(page, tmp_path, monkeypatch):
+    """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "my.yaml").write_text(page["yaml"])
+    head, *shown = page["csv"].splitlines()
+    rng, rows = np.random.default_rng(0), []
+    (tmp_path / "photographs").mkdir()
+    for i in range(20):
+        name = f"p{i:02}.png"
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "photographs" / name)
+        part = "val" if i < 4 else "test" if i < 8 else "train"
+        rows.append(f"{name},{1 + i % 9 / 2},{','.join(shown[i % 2].split(',')[2:4])},{part}")
+    (tmp_path / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
+    return tmp_path
+
+
+def test_the_page_works(page, mine, capsys):
+    commands = [line.partition("#")[0] for line in page[""].splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        _, *words = shlex.split(command.replace("mini", "smoke").replace("224", "32"))
+        assert main(words) == 0, command
+    said = capsys.readouterr()
+    assert "20 of 20" in said.out and "my: every picture is there and whole" in said.out
+    grid = LIQE.from_checkpoint("run/best_quality.safetensors").grid
+    assert grid.scene == ("shoe", "hat") and grid.distortion == ("scratched", "faded")
+    results = pd.read_csv("run/results.csv")
+    assert set(results["dataset"]) == {"my.yaml"} and set(results["pictures"]) == {4}
+    assert results[["srcc", "scene_accuracy", "distortion_accuracy"]].notna().all(axis=None)
+
+
+def test_pictures_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine, capsys):
+    Image.new("RGB", (20, 40)).save("photographs/p05.png")
+    train = ["train", "--profile", "smoke", "--data", "my.yaml", "--out", "run"]
+    assert main(train) == 1
+    assert (
+        "1 pictures of the test part are smaller than a crop of 32 x 32: p05.png" in capsys.readouterr().err
+    )
+    assert not (mine / "run").exists()
+    (mine / "photographs/p06.png").write_text("no picture")
+    (mine / "photographs/p07.png").unlink()
+    assert main(train) == 1
+    assert main([*train, "-s", "unfit", "leave out"]) == 0
+    said = capsys.readouterr().err
+    for name, why in (("p05", "too small, 20 x 40"), ("p06", "unreadable"), ("p07", "missing")):
+        assert f"my.yaml: left out: {name}.png: {why}" in said
+    assert set(pd.read_csv("run/results.csv")["pictures"]) == {1}

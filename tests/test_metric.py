@@ -1,0 +1,187 @@
+"""LIQE on tensors: the scores of the same pixels from a file, with a gradient, and refusals."""
+
+import copy
+import functools
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from liqe_core import LIQE, LIQEMetric, PromptGrid
+from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
+from liqe_core.files import CHECKOUT
+from liqe_core.images import PictureError
+
+
+@pytest.fixture
+def small_liqe():
+    """Twelve prompts, so that a call takes milliseconds."""
+    grid = PromptGrid(quality=["bad", "fair", "good"], scene=["sea", "sky"], distortion=["blur", "noise"])
+    torch.manual_seed(1)
+    return LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid)
+
+
+@pytest.fixture
+def metric(small_liqe):
+    return LIQEMetric(small_liqe.requires_grad_(False))
+
+
+def as_tensor(*pictures):
+    """(N, 3, H, W) float32 in [0, 1], as torchvision's ToTensor makes them."""
+    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255 for p in pictures])
+
+
+def test_equal_to_the_same_pixels_from_a_file(metric, picture, tmp_path):
+    pictures = [picture.resize((300, 140)), picture.resize((300, 140)).rotate(180)]
+    for i, each in enumerate(pictures):
+        each.save(tmp_path / f"{i}.png")
+    expected = metric.model.score(sorted(tmp_path.iterdir())).quality
+    quality = metric(as_tensor(*pictures))
+    assert quality.shape == (2,) and quality.dtype == torch.float32
+    torch.testing.assert_close(quality, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(metric(as_tensor(*pictures).double()), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size, enlarge_to", [((1100, 800), 0), ((64, 48), 56)])
+def test_where_it_resizes_it_is_within_a_level_of_pillow(picture, size, enlarge_to):
+    """Pillow rounds twice, to half a level each time; the rest is the same."""
+    picture, geometry = picture.resize(size), CropGeometry(window=32, enlarge_to=enlarge_to)
+    ours = 255 * tensor_crops(as_tensor(picture), geometry)[0]
+    pillow = scoring_crops(picture, geometry)
+    assert ours.shape == pillow.shape
+    assert 0.01 < (ours - pillow).abs().max() <= 1.01
+
+
+def test_crops_are_the_same_bits_where_nothing_is_resized(picture):
+    geometry = CropGeometry(window=32)
+    levels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    assert torch.equal(tensor_crops(levels[None], geometry)[0], scoring_crops(picture, geometry))
+
+
+@pytest.mark.parametrize("resize_to", [768, 40])
+def test_the_gradient_is_that_of_finite_differences(picture, resize_to):
+    torch.manual_seed(1)
+    geometry = CropGeometry(window=32, resize_to=resize_to)
+    model = LIQE.from_clip("LIQE-smoke", pretrained=None, geometry=geometry).requires_grad_(False)
+    metric, pictures = LIQEMetric(model), 0.2 + 0.6 * as_tensor(picture.resize((70, 50)))
+    pictures.requires_grad_()
+    (gradient,) = torch.autograd.grad(metric(pictures).sum(), pictures)
+    assert gradient.shape == pictures.shape and gradient.isfinite().all()
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(pictures.shape, generator=generator)
+    patch = torch.zeros_like(random)
+    patch[..., 8:24, 8:24] = 1  # within one window, but not all of them
+    for direction in (gradient, random * gradient.abs(), gradient.sign() * patch):
+        direction = direction / direction.abs().max()
+        expected = float((gradient * direction).sum())
+        step = 0.002
+        with torch.no_grad():
+            up, down = metric(pictures + step * direction), metric(pictures - step * direction)
+        assert float((up - down) / (2 * step)) == pytest.approx(expected, rel=0.01), "float32, so no closer"
+        assert abs(expected) > 1e-4
+
+
+def test_as_a_loss_it_improves_the_picture_and_leaves_the_weights(metric, picture):
+    pictures = as_tensor(picture.resize((64, 48))).requires_grad_()
+    before = copy.deepcopy(metric.state_dict())
+    first = metric(pictures)
+    (-first.mean()).backward()
+    with torch.no_grad():
+        better = (pictures - 0.001 * pictures.grad.sign()).clamp(0, 1)
+    assert metric(better) > first.detach()
+    assert all(p.grad is None for p in metric.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in metric.state_dict().items())
+
+
+def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liqe, tmp_path):
+    small_liqe.save(tmp_path / "m.safetensors")
+    assert not any(p.requires_grad for p in LIQEMetric(tmp_path / "m.safetensors").parameters())
+    small_liqe.train()
+    before = [(p.requires_grad, p.shape) for p in small_liqe.parameters()]
+    metric = LIQEMetric(small_liqe)
+    metric(torch.rand(1, 3, 40, 40))
+    assert [(p.requires_grad, p.shape) for p in small_liqe.parameters()] == before
+    assert all(module.training for module in small_liqe.modules())
+
+
+def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
+    assert metric.lower_better is False and metric.higher_is_better and metric.is_differentiable
+    assert metric.score_range == (1.0, 3.0), "three words of quality"
+    assert metric.compute().isnan()
+    batches = [torch.rand(n, 3, 40, 40) for n in (3, 1)]
+    for batch in batches:
+        metric.update(batch)
+    expected = torch.cat([metric(batch) for batch in batches]).mean()
+    assert float(metric.compute()) == pytest.approx(float(expected), abs=1e-6)
+    metric.reset()
+    metric.update(batches[1])
+    assert float(metric.compute()) == pytest.approx(float(metric(batches[1])), abs=1e-6)
+
+
+@pytest.mark.parametrize("value, says", [(1.001, "1.001"), (-0.5, "-0.5"), (torch.nan, "nan"), (9, "9")])
+def test_values_outside_are_refused_by_the_pictures_name(metric, value, says):
+    pictures = torch.full((3, 3, 40, 40), 0.5)
+    pictures[1, 2, 3, 4] = value
+    with pytest.raises(PictureError, match=rf"picture 1 of the tensor: its values lie in .*{says}"):
+        metric(pictures)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        torch.zeros(1, 3, 40, 40, dtype=torch.uint8),
+        torch.zeros(3, 40, 40),
+        torch.zeros(1, 40, 40, 3),
+        torch.zeros(0, 3, 40, 40),
+    ],
+)
+def test_other_tensors_are_refused(metric, pictures):
+    with pytest.raises(TypeError, match=r"give \(N, 3, H, W\) floats in \[0, 1\]"):
+        metric(pictures)
+
+
+def test_precision(small_liqe):
+    pictures = torch.rand(2, 3, 40, 40)
+    metric = LIQEMetric(small_liqe, precision="bfloat16")
+    quality = metric(pictures)
+    expected = small_liqe.score(pictures, precision="bfloat16").quality
+    torch.testing.assert_close(quality.detach(), expected, atol=1e-5, rtol=0)
+    assert quality.dtype == torch.float32
+    assert (quality - LIQEMetric(small_liqe)(pictures)).abs().max() > 1e-6
+    with pytest.raises(ValueError, match="precision is 'half'"):
+        LIQEMetric(small_liqe, precision="half")
+
+
+def test_too_small_is_refused(metric):
+    with pytest.raises(PictureError, match="the pictures: 40 x 20 pixels, but one crop is 32 x 32"):
+        metric(torch.zeros(2, 3, 20, 40))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(metric):
+    pictures = torch.rand(2, 3, 60, 50)
+    expected = metric(pictures)
+    metric.to("cuda")
+    for where in ("cpu", "cuda"):
+        given = pictures.to(where).requires_grad_()
+        quality = metric(given)
+        quality.sum().backward()
+        assert quality.device.type == "cuda" and given.grad.device == given.device
+        torch.testing.assert_close(quality.cpu(), expected, atol=1e-3, rtol=0)
+
+
+def test_the_readmes_example_runs(small_liqe, monkeypatch, capsys):
+    """With a small model in place of the authors' weights."""
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "LIQEMetric" in code]
+    monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: small_liqe)
+    monkeypatch.setattr(torch, "rand", functools.partial(_smaller, torch.rand))
+    names: dict = {}
+    exec(example, names)
+    assert names["quality"].shape == (4,) and names["pictures"].grad.abs().sum() > 0
+    assert "tensor(" in capsys.readouterr().out and names["metric"].compute().isnan()
+
+
+def _smaller(rand, *shape, **options):
+    return rand(*shape[:2], 40, 40, **options)

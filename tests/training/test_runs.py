@@ -1,0 +1,56 @@
+"""A run folder is of one run; what training never used may go from its table."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from support.training import settings, small_set
+
+from liqe_core.training.runs import RunFolderError, claimed, describe
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return small_set(tmp_path_factory.mktemp("mini"))
+
+
+def without(pictures, rows):
+    keep = np.setdiff1d(np.arange(len(pictures)), rows)
+    table = pictures.table.iloc[keep].reset_index(drop=True)
+    return dataclasses.replace(pictures, table=table, pictures=[pictures.pictures[i] for i in keep])
+
+
+def take(folder, pictures):
+    with claimed(folder, describe(settings(), [pictures])):
+        pass
+
+
+def test_rows_that_training_never_used_may_go(pictures, tmp_path):
+    take(tmp_path, pictures)
+    test = pictures.part(1, "test")
+    fewer = without(pictures, test[:2])
+    take(tmp_path, fewer)
+    take(tmp_path, pictures)  # and come back
+    with pytest.raises(RunFolderError, match="is of a run with other settings or data"):
+        take(tmp_path, without(pictures, [*test[:2], pictures.part(1, "train")[3]]))
+    with pytest.raises(RunFolderError):
+        take(tmp_path, without(pictures, pictures.part(1, "val")[:1]))
+
+
+def test_what_changed_or_came_is_refused(pictures, tmp_path):
+    take(tmp_path, without(pictures, pictures.part(1, "test")[:1]))
+    with pytest.raises(RunFolderError):
+        take(tmp_path, pictures)
+    changed = dataclasses.replace(pictures, table=pictures.table.copy())
+    changed.table.loc[int(pictures.part(1, "test")[1]), "mos"] += 1
+    take(tmp_path / "other", pictures)
+    with pytest.raises(RunFolderError, match="labels_sha256"):
+        take(tmp_path / "other", changed)
+
+
+def test_a_finished_run_was_tested_on_what_it_names(pictures, tmp_path):
+    take(tmp_path, pictures)
+    (tmp_path / "results.csv").write_text("session\n1\n")
+    take(tmp_path, pictures)
+    with pytest.raises(RunFolderError):
+        take(tmp_path, without(pictures, pictures.part(1, "test")[:1]))
