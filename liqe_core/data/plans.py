@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from liqe_core.data.downloads import FetchError
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import status
 from liqe_core.files import cache_dir
+from liqe_core.hub import FetchError
 
 
 @dataclasses.dataclass(frozen=True)
