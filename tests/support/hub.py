@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 from support.server import Handler, Local, running
 
+from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.files import CHECKOUT
 
 COMMIT = "0123456789" * 4
@@ -69,9 +70,9 @@ def archive(name: str, members: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def members(name: str) -> dict[str, bytes]:
+def members(name: str, labelled: dict[str, list[str]] = LABELLED) -> dict[str, bytes]:
     """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
-    images = LABELLED.get(name, [])
+    images = labelled.get(name, [])
     last = {image: image.rsplit("/", 1)[-1] for image in images}
     if name == "live":
         return {
@@ -101,7 +102,7 @@ def members(name: str) -> dict[str, bytes]:
         half = {f"koniq10k/512x384/{last[i]}": drawn(i, 512, 384) for i in images}
         return half | {f"koniq10k/{i}": drawn(i, 1024, 768) for i in images}
     if name == "tid2013":
-        names = ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
+        names = images or ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
         pictures = {f"tid2013/distorted_images/{n}": drawn(n, 512, 384) for n in names}
         scores = "".join(f"{3 + k}.5 {n.replace('i01', 'I01')}\n" for k, n in enumerate(names))
         return pictures | {
@@ -125,10 +126,11 @@ def reference_names() -> bytes:
     return content.getvalue()
 
 
-def write_labels(folder: Path) -> dict[str, str]:
+def write_labels(folder: Path, labelled: dict[str, list[str]] = LABELLED) -> dict[str, str]:
     """The 180 label files of the training sets, as the authors' repository has them: path -> SHA-256."""
     pins = {}
-    for name, images in LABELLED.items():
+    for name in TRAINING_SETS:
+        images = labelled[name]
         manifest = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
         top = manifest["folder"] if isinstance(manifest["folder"], str) else manifest["folder"][0]
         word = next(iter(manifest["expect"]["distortions"]))
@@ -242,23 +244,24 @@ def hub_of(files: dict[str, bytes]):
 
 
 @contextlib.contextmanager
-def stand_in(folder: Path, monkeypatch, names, change=None):
+def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
     """Sets of `names` on a stand-in hub, their label files in ``folder/labels`` and manifests that name both.
 
     Args:
         change: from (name, members of its archive) to other members.
+        labelled: the sets' pictures, as the labels name them.
 
     Yields:
         The stand-in.
     """
     manifests, labels = folder / "manifests", folder / "labels"
     manifests.mkdir()
-    pins = write_labels(labels)
+    pins = write_labels(labels, labelled)
     (manifests / "labels.sha256").write_text("".join(f"{digest}  {file}\n" for file, digest in pins.items()))
     files = {}
     for name in names:
         fields = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
-        held = members(name)
+        held = members(name, labelled)
         if change:
             held = change(name, held)
         hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
@@ -272,7 +275,7 @@ def stand_in(folder: Path, monkeypatch, names, change=None):
             of.pop("unpacked", None)
             if of["sha256"]:
                 of["sha256"] = hashlib.sha256(body).hexdigest()
-        fields["images"] = len(LABELLED.get(name, [])) or {"tid2013": 3}.get(name, 2)
+        fields["images"] = len(labelled.get(name, [])) or {"tid2013": 3}.get(name, 2)
         fields.pop("expect", None)
         (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
