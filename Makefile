@@ -3,7 +3,9 @@
 # make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
 # make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
-# make paper  the published protocol; needs the six data sets and a GPU (see README)
+# make paper-check  the authors' weights on the paper's data sets that are here; no training
+# make paper  the published protocol, ten sessions of each variant, then its tables and figures: needs the six
+#             data sets and GPUs, of this machine or with SCHEDULER=tcp://HOST:8786 (see README)
 
 VENV ?= .venv
 PROFILE ?= mini
@@ -11,7 +13,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test sweep lab open paper
+.PHONY: demo test sweep lab open paper-check paper
 
 demo: $(INSTALLED)
 	$(IN_VENV) liqe notebooks --profile mini
@@ -31,8 +33,13 @@ open: $(INSTALLED)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
 	$(IN_VENV) liqe notebooks 05_open_benchmark --profile open-frozen -p recompute true
 
+paper-check: $(INSTALLED)
+	$(IN_VENV) liqe check
+	$(IN_VENV) liqe notebooks 04_paper_tables --profile paper
+
 paper: $(INSTALLED)
-	$(IN_VENV) liqe notebooks 01_data_preparation 02_multitask_training --profile paper -p fetch_labels true -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
+	$(IN_VENV) liqe sweep --profile paper --sessions 1 2 3 4 5 6 7 8 9 10 --seeds 1 $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+	$(IN_VENV) liqe notebooks 01_data_preparation 02_multitask_training 03_ablations 04_paper_tables 06_gmad 07_realignment --profile paper -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
 
 # Stamped last, so that an installation that was broken off is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt

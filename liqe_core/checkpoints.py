@@ -31,16 +31,8 @@ from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.crops import CLIP_STATISTICS, Statistics
-from liqe_core.files import (
-    UnavailableError,
-    atomic_path,
-    cache_dir,
-    fetch_from_hub,
-    file_sha256,
-    mistaken,
-    only_one,
-    write_json,
-)
+from liqe_core.files import atomic_path, cache_dir, mistaken
+from liqe_core.hub import FetchError, Origin, check, fetch_from_hub, first_sight, note, source_of
 from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
 
@@ -212,41 +204,37 @@ def _read_published(name: str, architecture: Architecture | str | None) -> Check
     """Weights by name: from the cache folder, where they are put at first use.
 
     No checksum of them has been published, so that of the first file that holds whole and finite weights of
-    the right architecture is written down beside it, and any other is refused from then on.
+    the right architecture is noted, and any other is refused from then on.
     """
     published = PUBLISHED[name]
-    path = cache_dir("weights") / published.file
-    record, source, commit = path.with_name(f"{path.name}.json"), "", ""
-    known = json.loads(record.read_text("utf-8")) if record.is_file() else {}
+    path, source = cache_dir("weights") / published.file, source_of(HUB, published.file)
+    origin = None
     if not path.is_file():
-        with only_one(path, wait=-1, doing="fetching"):
-            if not path.is_file():
-                try:
-                    source, commit = fetch_from_hub(path, HUB, SECOND + path.name, known.get("commit"))
-                except UnavailableError as error:
-                    raise CheckpointError(f"{name}: {error}, or give the path of a file instead") from error
+        try:
+            origin = fetch_from_hub(path, HUB, path.name, kind="model", second=SECOND + path.name)
+        except FetchError as error:
+            raise CheckpointError(f"{name}: {error}, or give the path of a file instead") from error
+    known = first_sight(source)
     try:
-        sha256 = file_sha256(path)
-        if known and known["sha256"] != sha256:
-            raise CheckpointError(
-                f"{path}: its SHA-256 is {sha256}, but was {known['sha256']} at first use (from "
-                f"{known['source']}): these are other weights; if you mean to use them, delete {record}"
-            )
+        check(path, source, keep=True)
         found = read_checkpoint(path, published.architecture)
         if not known:
             with torch.device("meta"):  # shapes alone: nothing is allocated
                 _refuse_unfit(towers.build(found.architecture).state_dict(), found.state_dict, path)
-    except CheckpointError as error:
+    except (CheckpointError, FetchError) as error:
         then = f"to have it fetched anew, delete {path}"
-        if source:
+        if origin:
             path.unlink()
-            then = f"it came from {source} and was thrown away; try again, or put the right file there"
+            then = (
+                f"it came from {origin.address} and was thrown away; try again, or put the right file there"
+            )
         raise CheckpointError(f"{name}: {error}; {then}") from None
     if not known:
-        source = source or "a file that was there already"
-        write_json(record, {"sha256": sha256, "source": source, "commit": commit or None})
+        origin = origin or Origin("a file that was there already")
+        note(path, source, origin=origin)
         print(
-            f"{name}: {path.name}, SHA-256 {sha256}, from {source}, kept at {path}\nlicence: {LICENCE}",
+            f"{name}: {path.name}, SHA-256 {first_sight(source)['sha256']}, from {origin.address}, kept at "
+            f"{path}\nlicence: {LICENCE}",
             file=sys.stderr,
         )
     if architecture is not None:

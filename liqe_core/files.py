@@ -1,5 +1,4 @@
-"""Where things are kept, writing that a crash cannot tear, one process at a time at one piece of work, and
-files that are fetched from elsewhere.
+"""Where things are kept, writing that a crash cannot tear, and one process at a time at one piece of work.
 
 Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout; everything that can be made or
 fetched again goes to a cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache
@@ -14,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -33,10 +31,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 class BusyError(OSError):
     """Another process is at the same work; the message names it."""
-
-
-class UnavailableError(OSError):
-    """A file could not be fetched; the message names it, says from where and why not, and what to do."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -193,142 +187,6 @@ def only_one(
         yield
     finally:
         held.release()
-
-
-def fetch_from_hub(
-    path: str | os.PathLike[str], repository: str, second: str, revision: str | None = None
-) -> tuple[str, str]:
-    """Fetch one file of a model repository of the Hugging Face hub, or, when that fails, from an address.
-
-    Retries, going on where a transfer broke, proxies, tokens, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are
-    huggingface_hub's. It goes on within a call only, from its last whole chunk of 10 MiB; what a call leaves
-    unfinished is thrown away.
-
-    Args:
-        path: where the file goes, whole or not at all; it has the same name in the repository.
-        repository: ``owner/name``.
-        second: the address of the same file elsewhere.
-        revision: a commit, branch or tag; default: the newest.
-
-    Returns:
-        The address that it came from, and the commit; empty from the second address, which has none.
-
-    Raises:
-        UnavailableError: neither has the file, or gives it (401, 403, 404, 429, no network), it came damaged,
-            or the disk is full.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.file_download import http_get
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    address, failed = hf_hub_url(repository, path.name, revision=revision), []
-    # Whatever a library of the transfer raises is why this source failed: it is said, and the next one tried.
-    try:
-        told = get_hf_file_metadata(address, retry_on_errors=True)
-        commit = told.commit_hash or revision
-        hf_hub_download(repository, path.name, revision=commit, local_dir=path.parent)
-        # The hub's tag of a large file is its SHA-256, and nothing else compares them.
-        if re.fullmatch("[0-9a-f]{64}", told.etag or "") and told.etag != (found := file_sha256(path)):
-            path.unlink()
-            raise OSError(f"the SHA-256 of what came is {found}, the hub says {told.etag}")
-        return hf_hub_url(repository, path.name, revision=commit), commit or ""
-    except Exception as error:
-        gate = "; accept the terms on its page, if it has any, then `hf auth login` or set HF_TOKEN"
-        failed.append(f"{address}: {_why_not(error, path, gate)}")
-    try:
-        with atomic_path(path) as part, part.open("wb") as file:
-            http_get(second, file, displayed_filename=path.name)
-        return second, ""
-    except Exception as error:
-        failed.append(f"{second}: {_why_not(error, path)}")
-    raise UnavailableError(
-        f"{path.name} could not be fetched. {'. '.join(failed)}. Or get it with a browser, from either "
-        f"address, and put it at {path}"
-    )
-
-
-def fetch_bytes(address: str, limit: int, timeout: float = 30.0) -> bytes:
-    """What lies at an http or https address, in memory; proxies and certificates are huggingface_hub's.
-
-    Args:
-        limit: refuse more bytes than this.
-        timeout: seconds without a byte.
-
-    Raises:
-        UnavailableError: it is not there, is too large, or does not come (401, 403, 404, 429, no network).
-    """
-    from huggingface_hub import get_session
-
-    too_large = UnavailableError(f"{address}: over {limit / 1e6:g} MB; download it, and give the file")
-    try:
-        with get_session().stream("GET", address, timeout=timeout) as reply:
-            reply.raise_for_status()
-            content = bytearray()
-            if int(reply.headers.get("content-length") or 0) > limit:
-                raise too_large
-            for piece in reply.iter_bytes():
-                content += piece
-                if len(content) > limit:
-                    raise too_large
-            return bytes(content)
-    except UnavailableError:
-        raise
-    except Exception as error:  # whatever a library of the transfer raises is why it failed
-        raise UnavailableError(f"{address}: {transfer_fault(error)[1]}; check the address") from None
-
-
-def _why_not(error: BaseException, path: Path, gate: str = "") -> str:
-    """Why a source failed, and what to do about it.
-
-    Args:
-        gate: what to do where entry is refused.
-
-    Raises:
-        UnavailableError: the disk is full, which no other source helps with.
-    """
-    if is_disk_full(error):
-        raise UnavailableError(full_disk_in_words(path)) from error
-    to_do = {
-        "refused": gate,
-        "throttled": "; wait some minutes and try again",
-        "server": "; try again later",
-        "broken": "; check the network and try again",
-    }
-    kind, what = transfer_fault(error)
-    return what + to_do.get(kind, "")
-
-
-def transfer_fault(error: BaseException) -> tuple[str, str]:
-    """Why huggingface_hub could not transfer a file.
-
-    Returns:
-        The kind: ``offline``, ``refused``, ``absent``, ``throttled``, ``server`` or ``broken``, by which the
-        caller says what to do; and what happened, in a few words.
-    """
-    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
-        error = error.__cause__  # that it is not in the hub's cache either is no news
-    if isinstance(error, OfflineModeIsEnabled):
-        return "offline", "not tried, since HF_HUB_OFFLINE is set; unset it"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return "refused", f"refused (HTTP {status})"
-    if status in (404, 410):
-        return "absent", f"not there (HTTP {status})"
-    if status == 429:
-        return "throttled", "too many requests (HTTP 429)"
-    if status:
-        return "server", f"the server failed (HTTP {status})"
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return "broken", f"no connection, or it broke ({said})"
-
-
-def full_disk_in_words(path: Path) -> str:
-    """What to say, and to do, when there is no room for `path`."""
-    free = shutil.disk_usage(path.parent).free
-    return f"{path}: the disk is full ({free / 1e6:.0f} MB free on it); make room and run it again"
 
 
 def is_web_page(start: bytes) -> bool:

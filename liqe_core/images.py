@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from liqe_core import files, levels
+from liqe_core import files, hub, levels
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -153,8 +153,8 @@ def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO
         name, content = "the picture given as bytes", bytes(source)
     elif is_url(source):
         try:
-            name, content = str(source), files.fetch_bytes(str(source), MAX_BYTES)
-        except files.UnavailableError as error:
+            name, content = str(source), hub.fetch_bytes(str(source), MAX_BYTES)
+        except hub.FetchError as error:
             raise PictureError(str(error)) from None
     else:
         path = Path(source)

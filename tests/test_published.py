@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -12,14 +11,16 @@ import huggingface_hub
 import pytest
 import torch
 from PIL import Image
-from support.weights_hub import hub_instead
+from support.hub import COMMIT, hub_of
 
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
 from liqe_core.checkpoints import CheckpointError, read_checkpoint
 from liqe_core.files import file_sha256
+from liqe_core.hub import first_sight, noted_at
 
 MIX = "liqe_mix.pt"
+ON_HUB = f"{checkpoints.HUB}/{MIX}"
 
 
 def saved(state):
@@ -40,10 +41,10 @@ def hub(openai_state, openai_small, tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with hub_instead() as hub:
+    files = {MIX: saved(openai_state), "liqe_koniq.pt": saved(openai_state)}
+    with hub_of({f"{checkpoints.HUB}/{name}": content for name, content in files.items()}) as hub:
         monkeypatch.setattr(checkpoints, "SECOND", hub.second_url)
-        hub.files = {MIX: saved(openai_state), "liqe_koniq.pt": saved(openai_state)}
-        hub.second = dict(hub.files)
+        hub.second = files
         yield hub
 
 
@@ -54,8 +55,8 @@ def kept(tmp_path):
 
 
 def left_in(folder):
-    """What there is of files, but for what huggingface_hub notes for itself."""
-    return sorted(path.name for path in folder.iterdir() if path.name != ".cache") if folder.exists() else []
+    """What there is of files."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 # ---- what comes ---------------------------------------------------------------------------------------
@@ -67,10 +68,10 @@ def test_the_first_use_fetches_and_says_what_it_is_and_later_ones_do_without(hub
     for key, value in model.clip.state_dict().items():
         assert torch.equal(value, openai_state[key].half().float()), key
     sha256, said = file_sha256(kept), capfd.readouterr()
-    assert kept.read_bytes() == hub.files[MIX] and said.out == ""
-    assert f"SHA-256 {sha256}, from {hub.url}/{checkpoints.HUB}/resolve/{hub.commit}/{MIX}" in said.err
+    assert kept.read_bytes() == hub.files[ON_HUB] and said.out == ""
+    assert f"SHA-256 {sha256}, from {hub.url}/{checkpoints.HUB}/resolve/{COMMIT}/{MIX}" in said.err
     assert said.err.count("CC BY-NC-SA 4.0") == 1
-    assert json.loads(kept.with_name(f"{MIX}.json").read_text())["sha256"] == sha256
+    assert first_sight(ON_HUB)["sha256"] == sha256
     hub.asked.clear()
     LIQE.from_checkpoint("official")
     assert hub.asked == [] and capfd.readouterr().err == ""
@@ -102,31 +103,12 @@ def test_the_second_source_serves_when_the_hub_does_not(hub, kept, status, capfd
 
 
 def test_what_the_hub_damages_comes_from_the_second_source(hub, kept):
-    hub.files[MIX], hub.etags[MIX] = b"x" + hub.files[MIX][1:], hashlib.sha256(hub.files[MIX]).hexdigest()
+    hub.files[ON_HUB], hub.tags[ON_HUB] = (
+        b"x" + hub.files[ON_HUB][1:],
+        hashlib.sha256(hub.files[ON_HUB]).hexdigest(),
+    )
     LIQE.from_checkpoint("official")
     assert kept.read_bytes() == hub.second[MIX]
-
-
-def test_a_transfer_that_is_cut_goes_on_where_it_broke(hub, kept, monkeypatch):
-    """huggingface_hub writes whole chunks: what is cut at their edges is never asked for twice."""
-    size = len(hub.files[MIX])
-    chunk = size // 16
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", chunk)
-    hub.cuts = [chunk] * 10
-    LIQE.from_checkpoint("official")
-    assert kept.read_bytes() == hub.files[MIX]
-    assert len(hub.sent) == 11 and hub.sent[0][0] == 0 and hub.sent[-1][1] == size
-    assert all(end == start for (_, end), (start, _) in zip(hub.sent, hub.sent[1:], strict=False))
-
-
-def test_a_transfer_that_is_cut_anywhere_asks_for_less_than_a_chunk_again(hub, kept, monkeypatch):
-    chunk = len(hub.files[MIX]) // 16
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", chunk)
-    hub.cuts = [chunk + chunk // 3] * 10
-    LIQE.from_checkpoint("official")
-    assert kept.read_bytes() == hub.files[MIX]
-    again = [end - start for (_, end), (start, _) in zip(hub.sent, hub.sent[1:], strict=False)]
-    assert len(again) == 10 and all(0 <= each < chunk for each in again)
 
 
 # ---- pinned -------------------------------------------------------------------------------------------
@@ -134,27 +116,48 @@ def test_a_transfer_that_is_cut_anywhere_asks_for_less_than_a_chunk_again(hub, k
 
 def test_other_weights_than_at_first_use_are_refused(hub, kept, openai_state):
     LIQE.from_checkpoint("official")
-    before, record = file_sha256(kept), kept.with_name(f"{MIX}.json")
+    before, record = file_sha256(kept), noted_at(ON_HUB)
     openai_state["ln_final.bias"] += 1
     kept.write_bytes(saved(openai_state))
     now = file_sha256(kept)
-    with pytest.raises(CheckpointError, match=rf"{MIX}: .*{now}, but was {before} .*; .*delete {record}"):
+    with pytest.raises(
+        CheckpointError, match=rf"{MIX}: .*{now}, at first sight here {before}\); .*delete {record}"
+    ):
         LIQE.from_checkpoint("official")
     assert kept.exists(), "not ours to throw away"
     record.unlink()
     LIQE.from_checkpoint("official")
-    assert json.loads(record.read_text())["sha256"] == now
+    assert first_sight(ON_HUB)["sha256"] == now
 
 
-def test_other_weights_that_are_fetched_again_are_thrown_away(hub, kept, openai_state):
+def test_other_weights_are_not_transferred_again_and_not_taken_from_the_second_source(
+    hub, kept, openai_state
+):
     LIQE.from_checkpoint("official")
     before = file_sha256(kept)
     kept.unlink()
     openai_state["ln_final.bias"] += 1
-    hub.files[MIX] = saved(openai_state)
-    with pytest.raises(CheckpointError, match=rf"but was {before} .*; it came from {hub.url}.* thrown away"):
+    hub.files[ON_HUB] = saved(openai_state)
+    hub.sent.clear()
+    LIQE.from_checkpoint("official")
+    assert file_sha256(kept) == before and len(hub.sent) == 1, "the second source has the known ones"
+    kept.unlink()
+    hub.second[MIX] = hub.files[ON_HUB]
+    says = rf"here {before}\): another file .*at first sight here {before}\); what came was thrown away"
+    with pytest.raises(CheckpointError, match=says):
         LIQE.from_checkpoint("official")
-    assert left_in(kept.parent) == [f"{MIX}.json"]
+    assert left_in(kept.parent) == []
+
+
+def test_a_broken_transfer_is_gone_on_with_by_a_later_call(hub, kept, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 10240)
+    hub.cuts, hub.second_status = [20480, *[0] * 6], 404
+    with pytest.raises(CheckpointError, match="20480 bytes are kept, try again and it goes on from there"):
+        LIQE.from_checkpoint("official")
+    hub.cuts = []
+    hub.sent.clear()
+    LIQE.from_checkpoint("official")
+    assert hub.sent == [(20480, len(hub.files[ON_HUB]))]
 
 
 def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
@@ -162,7 +165,7 @@ def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
     kept.unlink()
     hub.asked.clear()
     LIQE.from_checkpoint("official")
-    assert hub.asked and all(f"/resolve/{hub.commit}/" in each for each in hub.asked)
+    assert hub.asked and all(f"/resolve/{COMMIT}/" in each.path for each in hub.asked)
 
 
 # ---- refused ------------------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ def test_without_a_network(hub, kept, monkeypatch, offline):
     with pytest.raises(CheckpointError, match=rf"^official: {MIX} .*{says}.*{says}.* put it at {kept}, or"):
         LIQE.from_checkpoint("official")
     assert hub.asked == []
-    kept.write_bytes(hub.files[MIX])  # as one is told to
+    kept.write_bytes(hub.files[ON_HUB])  # as one is told to
     LIQE.from_checkpoint("official")
 
 
@@ -241,14 +244,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("make, says", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_state, make, says):
-    good = hub.files[MIX]
-    hub.files[MIX] = make(openai_state)
+    good = hub.files[ON_HUB]
+    hub.files[ON_HUB] = make(openai_state)
     with pytest.raises(
         CheckpointError, match=rf"^official: \S+{MIX}: .*{says}.*; it came from {hub.url}/.* was thrown away"
     ):
         LIQE.from_checkpoint("official")
     assert left_in(kept.parent) == [], "neither the file nor its checksum"
-    hub.files[MIX], hub.commit = good, "decaf" + 35 * "0"
+    hub.files[ON_HUB], hub.commit = good, "decaf" + 35 * "0"
     LIQE.from_checkpoint("official")
 
 
@@ -275,7 +278,7 @@ def test_a_full_disk(hub, kept, from_second):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert left_in(kept.parent) == []
-    assert from_second or not any("/second/" in each for each in hub.asked), "no source helps with that"
+    assert from_second or not any("/second/" in each.path for each in hub.asked), "no source helps with that"
 
 
 # ---- as people type it --------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
     """A server that streams without an end."""
     from support.server import Handler, Local, running
 
-    from liqe_core.files import UnavailableError, fetch_bytes
+    from liqe_core.hub import FetchError, fetch_bytes
 
     class Endless(Handler):
         def answer(self, body):
@@ -147,7 +147,7 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
                 while True:
                     self.wfile.write(bytes(65536))
 
-    with running(Local(Endless)) as server, pytest.raises(UnavailableError, match=r"over 0\.3 MB"):
+    with running(Local(Endless)) as server, pytest.raises(FetchError, match=r"over 0\.3 MB"):
         fetch_bytes(server.url, 300_000)
 
 

@@ -18,9 +18,11 @@ def whole_number(text: str) -> int:
     return number
 
 
-def add_profile(parser: argparse.ArgumentParser) -> None:
+def add_profile(parser: argparse.ArgumentParser, default: str = "mini") -> None:
     """``--profile`` and ``--out``."""
-    parser.add_argument("--profile", default="mini", help="smoke, mini (default), open, paper, ...")
+    parser.add_argument(
+        "--profile", default=default, help=f"smoke, mini, open, paper ...; default: {default}"
+    )
     parser.add_argument("--out", help="the folder for what is made; default: in runs/PROFILE")
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,19 +95,64 @@ def _outcome(future: Future) -> dict:
     return {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
 
 
+def beforehand(grid: Sequence[Cell], root: Path) -> str:
+    """What a grid will take, and where it writes.
+
+    Raises:
+        ValueError: a run is still to be made, and a data set that it needs is not all there; says what to do
+            for each.
+    """
+    import torch
+
+    from liqe_core import towers
+    from liqe_core.data.plans import existing, in_words
+    from liqe_core.training.preflight import disk_space
+    from liqe_core.training.prepare import decoded, lacking
+    from liqe_core.training.runs import is_finished
+
+    settings = grid[0].settings
+    todo = [cell for cell in grid if not is_finished(cell.run_folder(root))]
+    steps = sum(cell.settings.epochs * cell.settings.steps for cell in todo)
+    with torch.device("meta"):  # shapes alone: nothing is allocated
+        most = disk_space(towers.build(towers.architecture(settings.architecture)))
+    room = shutil.disk_usage(existing(root)).free
+    said = [
+        f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
+        f"to go: {steps} steps of {sum(settings.batch_sizes.values())} pictures x {settings.crops} crops",
+        f"runs: {root / 'train'}, at most {in_words(most)} each, {in_words(most * len(todo))} for those to "
+        f"go, and {in_words(room)} are free there",
+        decoded(settings.batch_sizes, settings),
+    ]
+    if todo and (lacks := lacking(settings.batch_sizes, parts=True)):
+        told = "; ".join(f"{name}: {then}" for name, then in lacks.items())
+        raise ValueError(f"{len(lacks)} of the {len(settings.batch_sizes)} data sets are not ready. {told}")
+    return "\n".join(said)
+
+
 @contextlib.contextmanager
 def local_workers(workers: int | None = None, dashboard: str = ":8787") -> Iterator[Client]:
-    """A cluster on this machine: a process a core, each of them with one thread.
+    """A cluster on this machine: a process a GPU, or else a core, each of them with one thread.
 
     Args:
-        workers: how many; default: as many as there are cores.
+        workers: how many; default: as many as there are GPUs, which then have one each, or else cores.
         dashboard: where to serve it; where that port is taken, another is.
     """
-    from distributed import Client, LocalCluster
+    import torch
+    from distributed import Client, LocalCluster, WorkerPlugin
+
+    count = torch.cuda.device_count()
+    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")[:count]
+
+    class OneGpu(WorkerPlugin):
+        """What a worker starts sees one GPU, also after the worker was started again."""
+
+        def setup(self, worker):
+            if gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
 
     with (
         LocalCluster(
-            n_workers=workers or os.cpu_count(),
+            n_workers=workers or len(gpus) or os.cpu_count(),
             threads_per_worker=1,
             # What takes memory are the notebooks' own processes, which Dask does not see.
             memory_limit=0,
@@ -114,6 +160,7 @@ def local_workers(workers: int | None = None, dashboard: str = ":8787") -> Itera
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(OneGpu())
         yield client
 
 
@@ -167,6 +214,7 @@ def _sweep(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else runs_dir(options.profile)
     changes = values(options.set)
     grid = cells(options.profile, options.sessions, options.variants or VARIANTS, options.seeds, changes)
+    print(beforehand(grid, out))
     with _client(options) as client:
         print(f"dashboard: {client.dashboard_link}")
         summary = sweep(grid, out, client)

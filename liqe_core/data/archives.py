@@ -18,8 +18,8 @@ from typing import IO
 
 from tqdm.auto import tqdm
 
-from liqe_core.data.downloads import DamagedArchiveError, FetchError, disk_full_said_plainly
 from liqe_core.files import only_one
+from liqe_core.hub import FetchError, disk_full_said_plainly
 
 #: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
 MAX_RATIO = 100
@@ -27,6 +27,10 @@ _SPARE = 100_000_000
 
 # What other programs leave in archives and nobody wants.
 _JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|Thumbs\.db$)")
+
+
+class DamagedArchiveError(FetchError):
+    """An archive is not whole, or not what it should be: getting it again may help."""
 
 
 @dataclasses.dataclass(frozen=True)

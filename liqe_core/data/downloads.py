@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from liqe_core.files import file_sha256, full_disk_in_words, is_disk_full, is_web_page, only_one
+from liqe_core.files import file_sha256, is_web_page, only_one
+from liqe_core.hub import FetchError, check, disk_full_said_plainly
 
 _CHUNK = 1 << 20
-
-
-class FetchError(OSError):
-    """Something could not be fetched or unpacked; the message names it and says what to do."""
-
-
-class DamagedArchiveError(FetchError):
-    """An archive is not whole, or not what it should be: getting it again may help."""
 
 
 def download(
@@ -76,14 +67,7 @@ def download(
                         "try again later, it goes on from there"
                     ) from broken
                 time.sleep(pause * 2**attempt)
-        if sha256:
-            found = file_sha256(part)
-            if found != sha256:
-                part.unlink()
-                raise FetchError(
-                    f"{url}: checksum differs (SHA-256 {found}, expected {sha256}); the transfer was thrown "
-                    "away, fetch it again; if it stays so, the file on the server is another one"
-                )
+        check(part, url, sha256)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -158,15 +142,3 @@ def _refuse_html(url: str, name: str, start: bytes, content_type: str) -> None:
             f"{url}: the server sent a web page, not {name} (a login, a consent or an error page); "
             "open the address in a browser and save the file by hand"
         )
-
-
-@contextlib.contextmanager
-def disk_full_said_plainly(path: Path, kept: bool = True) -> Iterator[None]:
-    """A full disk, said plainly; `kept`: whether what was written until then stays."""
-    try:
-        yield
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        what = "what was written is kept" if kept else "what was written is removed"
-        raise FetchError(f"{full_disk_in_words(path)}, {what}") from error

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from liqe_core.data.archives import unpack
-from liqe_core.data.checksums import check, note
-from liqe_core.data.downloads import FetchError, disk_full_said_plainly, download
+from liqe_core.data.downloads import download
 from liqe_core.data.finding import find_pictures, some
-from liqe_core.data.hub import fetch_from_hub, source_of
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.places import Parts, PicturesLackingError, places, refuse_lacking
@@ -23,6 +22,7 @@ from liqe_core.data.presence import CORRUPT, journal_of, status
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError
 from liqe_core.files import cache_dir, file_sha256, is_disk_full, only_one
+from liqe_core.hub import FetchError, disk_full_said_plainly, fetch_from_hub, note, source_of
 
 
 def fetch_hosted(
@@ -78,9 +78,7 @@ def fetch_hosted(
                     path = Path(own)
                     _check_own(path, of)
                 else:
-                    fetch_from_hub(
-                        path, of["repository"], archive, of.get("revision"), of.get("sha256"), progress
-                    )
+                    _from_hub(path, of, progress)
                 into = partial(
                     _placed, archive=archive, of=of, named=named, missing=missing, where=manifest.where
                 )
@@ -119,13 +117,17 @@ def _loose_files(manifest: Manifest, store: Path, staging: Path, progress: bool)
     """What is no archive: label files, mostly."""
     for of in manifest.fields.get("files", ()):
         path = download(of["url"], store / of["name"], sha256=of.get("sha256"), progress=False)
-        check(path, of["url"], of.get("sha256"))
         shutil.copyfile(path, staging / of["name"])
     for of in manifest.hosted:
         if "name" in of:
             path = store / Path(of["file"]).name
-            fetch_from_hub(path, of["repository"], of["file"], of.get("revision"), of.get("sha256"), progress)
+            _from_hub(path, of, progress)
             shutil.copyfile(path, staging / of["name"])
+
+
+def _from_hub(path: Path, of: Mapping[str, Any], progress: bool) -> None:
+    pins = of.get("revision"), of.get("sha256")
+    fetch_from_hub(path, of["repository"], of["file"], *pins, progress=progress)
 
 
 def _note_checksums(manifest: Manifest, store: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from liqe_core.data.downloads import FetchError
 from liqe_core.data.finding import some
+from liqe_core.hub import FetchError
 
 Parts = tuple[str, ...]
 

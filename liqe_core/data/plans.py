@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from liqe_core.data.downloads import FetchError
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import status
 from liqe_core.files import cache_dir
+from liqe_core.hub import FetchError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +87,11 @@ def refuse_too_little_room(steps: Iterable[Step], root: str | os.PathLike | None
     Raises:
         FetchError: it is too little; says where, and how much is needed.
     """
-    archives = _existing(cache_dir("archives"))
+    archives = existing(cache_dir("archives"))
     now: dict[int, int] = {}
     most: dict[int, tuple[Path, int]] = {}
     for step in steps:
-        place = _existing(step.manifest.root(root))
+        place = existing(step.manifest.root(root))
         needed = {place: step.unpacked or 0}
         needed[archives] = needed.get(archives, 0)
         for folder, amount in needed.items():
@@ -122,6 +122,7 @@ def in_words(count: int | None) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there: its disk is the one that will be written to."""
     folder = folder.expanduser().absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pandas as pd
 from liqe_core.data import mini
 from liqe_core.data.labelled import LabelledPictures, packed_set
 from liqe_core.data.manifests import load_manifest
+from liqe_core.data.plans import in_words
 from liqe_core.data.presence import status
 from liqe_core.data.store import PackedStore
 from liqe_core.data.verification import unfit, verify
-from liqe_core.files import runs_dir
+from liqe_core.files import cache_dir, runs_dir
 from liqe_core.model import LIQE
 from liqe_core.training.loop import fit
 from liqe_core.training.profiles import Profile, profile
@@ -78,17 +79,48 @@ def labelled(name: str, settings: Profile, progress: bool = True, missing: str =
         root, labels = _mini(settings, progress)
         store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
         return LabelledPictures(name, labels, store)
+    if lacks := lacking([name]):
+        raise ValueError(f"the data set {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
-    found, made = status(manifest), manifest.labels["form"] == "distorted"
-    if found.found == 0 and not (made and found.expected):
-        raise ValueError(f"the data set {name} is not there: {found.next}")
-    geometry, bad = geometry_of(settings), {}
+    geometry, bad, made = geometry_of(settings), {}, manifest.labels["form"] == "distorted"
     if settings.unfit == "leave out" and not made:
         bad = unfit(verify(manifest, progress=progress, window=1 if settings.enlarge else geometry.window))
     of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.stand_in:
         of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
     return of
+
+
+def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
+    """Of some data sets, those of which nothing is there, each with what to do about it. Opens no picture.
+
+    Args:
+        parts: those too of which some pictures lack or are broken.
+    """
+    lacks = {}
+    for name in names:
+        manifest = load_manifest(name)
+        found = status(manifest)
+        made = manifest.labels.get("form", "distorted") == "distorted"  # or drawn: nothing to get
+        lack = found.corrupt or found.found < (found.expected or 1) if parts else not found.found
+        if lack and not (made and (found.expected or found.state == "complete")):
+            lacks[name] = found.next
+    return lacks
+
+
+def decoded(names: Iterable[str], settings: Profile) -> str:
+    """What the decoded pictures of data sets take, as far as manifests tell, and where they are kept."""
+    known, rest, least = [], [], geometry_of(settings).resize_to
+    for manifest in map(load_manifest, names):
+        if manifest.picture_size and manifest.images and least:
+            width, height = manifest.picture_size
+            shrunk = min(1.0, least / min(width, height)) ** 2
+            known.append(f"{manifest.name} {in_words(int(3 * width * height * shrunk * manifest.images))}")
+        elif manifest.labels:
+            rest.append(manifest.name)
+    unknown = [f"not known before: {', '.join(rest)}"] if rest else []
+    told = "; ".join([*filter(None, [", ".join(known)]), *unknown]) or "small"
+    return f"decoded pictures, kept in {cache_dir('store')}: {told}"
 
 
 def picture_folder(name: str, settings: Profile) -> Path:

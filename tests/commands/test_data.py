@@ -10,9 +10,9 @@ from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
 from support.hub import stand_in
 
 from liqe_core.commands.data import add_command
-from liqe_core.data.downloads import FetchError
 from liqe_core.data.store import PackedStore
 from liqe_core.files import CHECKOUT
+from liqe_core.hub import FetchError
 
 
 @pytest.fixture(autouse=True)

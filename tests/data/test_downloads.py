@@ -10,8 +10,9 @@ import pytest
 from support.server import serving
 
 from liqe_core.data import downloads
-from liqe_core.data.downloads import FetchError, download
+from liqe_core.data.downloads import download
 from liqe_core.files import BusyError, only_one
+from liqe_core.hub import FetchError
 
 BODY = bytes(range(256)) * 4000  # a megabyte
 SHA = hashlib.sha256(BODY).hexdigest()

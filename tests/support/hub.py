@@ -13,12 +13,15 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 from support.server import Handler, Local, running
 
+from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.files import CHECKOUT
 
 COMMIT = "0123456789" * 4
@@ -67,9 +70,9 @@ def archive(name: str, members: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def members(name: str) -> dict[str, bytes]:
+def members(name: str, labelled: dict[str, list[str]] = LABELLED) -> dict[str, bytes]:
     """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
-    images = LABELLED.get(name, [])
+    images = labelled.get(name, [])
     last = {image: image.rsplit("/", 1)[-1] for image in images}
     if name == "live":
         return {
@@ -99,7 +102,7 @@ def members(name: str) -> dict[str, bytes]:
         half = {f"koniq10k/512x384/{last[i]}": drawn(i, 512, 384) for i in images}
         return half | {f"koniq10k/{i}": drawn(i, 1024, 768) for i in images}
     if name == "tid2013":
-        names = ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
+        names = images or ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
         pictures = {f"tid2013/distorted_images/{n}": drawn(n, 512, 384) for n in names}
         scores = "".join(f"{3 + k}.5 {n.replace('i01', 'I01')}\n" for k, n in enumerate(names))
         return pictures | {
@@ -123,10 +126,11 @@ def reference_names() -> bytes:
     return content.getvalue()
 
 
-def write_labels(folder: Path) -> dict[str, str]:
+def write_labels(folder: Path, labelled: dict[str, list[str]] = LABELLED) -> dict[str, str]:
     """The 180 label files of the training sets, as the authors' repository has them: path -> SHA-256."""
     pins = {}
-    for name, images in LABELLED.items():
+    for name in TRAINING_SETS:
+        images = labelled[name]
         manifest = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
         top = manifest["folder"] if isinstance(manifest["folder"], str) else manifest["folder"][0]
         word = next(iter(manifest["expect"]["distortions"]))
@@ -144,100 +148,120 @@ def write_labels(folder: Path) -> dict[str, str]:
     return pins
 
 
-class StandIn(Local):
-    """Answers like the hub to ``/datasets/OWNER/NAME/resolve/REVISION/FILE``.
+class Asked(NamedTuple):
+    """A request for a file."""
+
+    method: str
+    path: str
+    range: str | None
+    authorization: str | None
+
+
+class Hub(Local):
+    """Answers like the hub to ``/OWNER/NAME/resolve/REVISION/FILE``, with ``/datasets`` before it or not, at
+    its one commit and at ``main``; and like another server to ``/second/FILE``.
 
     Attributes:
-        files: ``OWNER/NAME/FILE`` -> content.
-        refuse: a status (401, 403, 404, 429, ...) to answer everything with.
-        cut: send at most this many bytes of a body, `cuts` times.
-        asked: (method, path, Range header, Authorization header) of every request.
-        sent: (first byte, bytes sent) of every body.
+        files: ``OWNER/NAME/FILE`` -> content. second: ``FILE`` -> content, at `second_url`.
+        status: the hub's answer to everything, where it is no file. second_status: the same of the second.
+        tags: as `files`, the tag that is told of a file; default: its SHA-256, as of large files.
+        cuts: how many bytes to send of each body in turn before the connection ends; then all of it.
+        asked: every request for a file. sent: (first byte, one after the last) of every body.
     """
 
     def __init__(self, files: dict[str, bytes]):
         super().__init__(_Handler)
-        self.files, self.refuse, self.cut, self.cuts = files, 0, 0, 0
-        self.asked: list[tuple] = []
+        self.files, self.second, self.tags = files, {}, {}
+        self.status, self.second_status, self.commit = 0, 0, COMMIT
+        self.cuts: list[int] = []
+        self.asked: list[Asked] = []
         self.sent: list[tuple[int, int]] = []
+
+    @property
+    def second_url(self) -> str:
+        return f"{self.url}/second/"
 
 
 class _Handler(Handler):
     def answer(self, body: bool) -> None:
-        server, wanted = self.server, self.headers.get("Range")
-        if self.path.startswith("/datasets/"):  # the library asks for other things of its own as well
-            server.asked.append((self.command, self.path, wanted, self.headers.get("Authorization")))
-        found = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
-        content = server.files.get(f"{found[1]}/{found[3]}") if found else None
-        code = server.refuse or (200 if content is not None else 404)
-        if code != 200:
-            self.send_response(code)
+        hub, wanted, headers = self.server, self.headers.get("Range"), {}
+        on_hub = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
+        second = re.fullmatch(r"/second/(.+)", self.path)
+        if not (on_hub or second):
+            return self.send_error(404)  # what huggingface_hub asks for purposes of its own
+        hub.asked.append(Asked(self.command, self.path, wanted, self.headers.get("Authorization")))
+        if on_hub:
+            name, status, held = f"{on_hub[1]}/{on_hub[3]}", hub.status, hub.files
             known = {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound"}
-            if code in known:
-                self.send_header("X-Error-Code", known[code])
-            if code == 429:
-                self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            if on_hub[2] not in ("main", hub.commit):
+                status, known = 404, {404: "RevisionNotFound"}
+        else:
+            name, status, held, known = second[1], hub.second_status, hub.second, {}
+        status = status or (0 if name in held else 404)
+        if status:
+            headers["X-Error-Code"] = known.get(status, "")
+            headers |= {"Retry-After": "0"} if status == 429 else {}
+            content = b""
+        else:
+            content = held[name]
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        digest = hashlib.sha256(content).hexdigest()
-        self.send_response(206 if wanted else 200)
         if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("X-Linked-Size", str(len(content)))
-        self.send_header("X-Linked-Etag", f'"{digest}"')
-        self.send_header("ETag", f'"{digest}"')
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if on_hub and not status:
+            tag = hub.tags.get(name) or hashlib.sha256(content).hexdigest()
+            headers |= {"X-Repo-Commit": hub.commit, "X-Linked-Size": len(content)}
+            headers |= {"X-Linked-Etag": f'"{tag}"', "ETag": f'"{tag}"'}
+        self.send_response(status or (206 if wanted else 200))
+        for header, value in (headers | {"Content-Length": len(content) - start}).items():
+            self.send_header(header, str(value))
         self.end_headers()
-        if not body:
-            return
-        piece = content[start:]
-        if server.cuts:
-            server.cuts -= 1
-            piece = piece[: server.cut]
-        server.sent.append((start, len(piece)))
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(piece)
-        self.close_connection = True
+        if body and not status:
+            piece = content[start:][: hub.cuts.pop(0) if hub.cuts else None]
+            hub.sent.append((start, start + len(piece)))
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(piece)
+        return None
 
 
 @contextlib.contextmanager
-def hub_of(files: dict[str, bytes], monkeypatch):
-    """A stand-in that serves `files`, with huggingface_hub of this process pointed at it."""
+def hub_of(files: dict[str, bytes]):
+    """A stand-in that serves `files`, and huggingface_hub pointed at it, in this process, where it waits for
+    nothing, and in those that are started from it."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import _http
 
-    server = StandIn(files)
-    # The library reads HF_ENDPOINT once, when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
-    with running(server):
-        yield server
+    hub = Hub(files)
+    with running(hub), pytest.MonkeyPatch.context() as patch:
+        # The library reads HF_ENDPOINT once, when it is imported.
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.delenv("HF_TOKEN", raising=False)
+        patch.setattr("time.sleep", lambda seconds: None)
+        yield hub
 
 
 @contextlib.contextmanager
-def stand_in(folder: Path, monkeypatch, names, change=None):
+def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
     """Sets of `names` on a stand-in hub, their label files in ``folder/labels`` and manifests that name both.
 
     Args:
         change: from (name, members of its archive) to other members.
+        labelled: the sets' pictures, as the labels name them.
 
     Yields:
-        The server.
+        The stand-in.
     """
     manifests, labels = folder / "manifests", folder / "labels"
     manifests.mkdir()
-    pins = write_labels(labels)
+    pins = write_labels(labels, labelled)
     (manifests / "labels.sha256").write_text("".join(f"{digest}  {file}\n" for file, digest in pins.items()))
     files = {}
     for name in names:
         fields = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
-        held = members(name)
+        held = members(name, labelled)
         if change:
             held = change(name, held)
         hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
@@ -247,17 +271,16 @@ def stand_in(folder: Path, monkeypatch, names, change=None):
             else:
                 body = b'[{"img": "0_DALLE_000.png", "moz1": 51.5}, {"img": "1_Glide_000.png", "moz1": 40}]'
             files[f"{of['repository']}/{of['file']}"] = body
-            of["bytes"] = len(body)
+            of["bytes"], of["revision"] = len(body), of["revision"] and COMMIT
             of.pop("unpacked", None)
             if of["sha256"]:
                 of["sha256"] = hashlib.sha256(body).hexdigest()
-        fields["images"] = len(LABELLED.get(name, [])) or {"tid2013": 3}.get(name, 2)
+        fields["images"] = len(labelled.get(name, [])) or {"tid2013": 3}.get(name, 2)
         fields.pop("expect", None)
         (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
     monkeypatch.setenv("LIQE_LABELS", str(labels))
     monkeypatch.setenv("LIQE_CACHE", str(folder / "cache"))
     monkeypatch.setenv("LIQE_DATA", str(folder / "data"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with hub_of(files, monkeypatch) as server:
-        yield server
+    with hub_of(files) as hub:
+        yield hub

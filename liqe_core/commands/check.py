@@ -1,0 +1,66 @@
+"""``liqe check``: weights as they are on the test parts of a session and on unseen sets; trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from liqe_core.commands.options import add_pairs, add_profile, values
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
+    check = commands.add_parser("check", help="weights as they are, on the paper's sets; trains nothing")
+    add_profile(check, default="paper")
+    check.add_argument("names", nargs="*", help="data sets; default: the profile's, and the unseen ones")
+    check.add_argument("--checkpoint", default="official", help="a file of weights, or a name (official)")
+    check.add_argument("--session", type=int, choices=range(1, 11), default=1, metavar="K", help="default: 1")
+    check.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    add_pairs(check, "-s", "--set", name="SETTING", text="another value for a setting of the profile")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from liqe_core import LIQE
+    from liqe_core.checkpoints import located
+    from liqe_core.data.manifests import sets_called
+    from liqe_core.files import file_sha256, runs_dir
+    from liqe_core.studies import paper_check
+    from liqe_core.training.distributed import torch_device
+    from liqe_core.training.prepare import decoded, labelled
+    from liqe_core.training.profiles import profile
+
+    settings = profile(options.profile, **values(options.set))
+    names = sets_called(options.names or [*settings.batch_sizes, "unseen"])
+    root = Path(options.out) if options.out else runs_dir(settings.name)
+    folder = paper_check.check_folder(root, options.checkpoint)
+    plan = paper_check.plan(names, options.session)
+    device = torch_device(options.device)
+    here, away = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
+    for row in here.itertuples():
+        part = (
+            f"test part of session {options.session}" if row.protocol == paper_check.WITHIN else "all of it"
+        )
+        print(f"{row.dataset}: {part}, {row.pictures} pictures")
+    for row in away.itertuples():
+        print(f"{row.dataset}: left out, {row.missing}")
+    if here.empty:
+        raise ValueError("none of these data sets is here; get them as said above, and run this again")
+    print(
+        f"to compute: {here['pictures'].sum()} pictures x {settings.windows} crops, with "
+        f"{options.checkpoint} on {device}; nothing is trained\n"
+        f"{decoded(here['dataset'], settings)}\nresults: {folder}"
+    )
+    model = LIQE.from_checkpoint(options.checkpoint, device=device)
+    said = {"checkpoint": options.checkpoint, "sha256": file_sha256(located(options.checkpoint))}
+    said |= {"session": options.session, "windows": settings.unseen_windows, "seed": settings.seed}
+    done = paper_check.check(
+        model,
+        names,
+        lambda name: labelled(name, settings),
+        folder,
+        said | {"device": str(device)},
+        settings.unseen_windows,
+    )
+    print(f"\n{folder / 'results.csv'}; the notebook 04_paper_tables sets it beside the published numbers")
+    return int(any(name in done.reasons for name in here["dataset"]))

@@ -1,0 +1,145 @@
+"""The README's three commands from end to end, on drawn pictures in the layouts of the real archives: fetch,
+unpack, verify, pack; the authors' weights, small and random; training, six sets, two steps; the tables."""
+
+import dataclasses
+import io
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support.hub import stand_in
+
+from liqe_core import LIQE, checkpoints
+from liqe_core.commands.main import main
+from liqe_core.data.manifests import TRAINING_SETS, load_manifest
+from liqe_core.data.presence import status
+from liqe_core.evaluation.measuring import measure
+from liqe_core.files import CHECKOUT
+from liqe_core.prompts import VARIANTS
+from liqe_core.training.prepare import labelled, profile
+
+#: Names as the real label files have them, two dozen a set.
+TWO_DOZEN = {
+    "live": [
+        f"{kind}/img{i}.bmp" for kind in ("jp2k", "jpeg", "wn", "gblur", "fastfading") for i in range(55, 60)
+    ],
+    "csiq": [
+        f"dst_imgs/{folder}/{name}.{kind}.{level}.png"
+        for folder, kind in (("awgn", "AWGN"), ("jpeg", "JPEG"), ("blur", "BLUR"))
+        for name in ("shroom", "sunset_sparrow")
+        for level in range(1, 5)
+    ],
+    "kadid10k": [
+        f"images/I32_{kind:02}_{level:02}.png" for kind in (1, 9, 13, 21, 25) for level in range(1, 6)
+    ],
+    "bid": [f"ImageDatabase/DatabaseImage{i:04}.JPG" for i in range(101, 125)],
+    "clive": [f"Images/{i}.{suffix}" for i in range(500, 512) for suffix in ("JPG", "bmp")],
+    "koniq10k": [f"1024x768/{i}.jpg" for i in range(9096574214, 9096574238)],
+    "tid2013": [f"{'Ii'[k % 2]}01_{k:02}_3.bmp" for k in range(1, 13)],
+}
+#: What makes minutes of days; the rest is the profile `paper`.
+SMALL = {
+    "architecture": "LIQE-smoke",
+    "batch_sizes": dict.fromkeys(TRAINING_SETS, 2),
+    "epochs": 1,
+    "steps": 2,
+    "windows": 3,
+    "learning_rate": 1e-3,
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, openai_state, openai_small):
+    """A stand-in for the hub with all of it, and nothing on this machine."""
+    names = [*TRAINING_SETS, "tid2013"]
+    with stand_in(tmp_path, monkeypatch, names, labelled=TWO_DOZEN) as hub:
+        shutil.copy(CHECKOUT / "data_manifests" / "published.yaml", tmp_path / "manifests")
+        monkeypatch.setenv("LIQE_RUNS", str(tmp_path / "runs"))
+        official = dataclasses.replace(checkpoints.PUBLISHED["official"], architecture=openai_small)
+        monkeypatch.setitem(checkpoints.PUBLISHED, "official", official)
+        file = io.BytesIO()
+        state = {f"clip_model.{key}": value.half() for key, value in openai_state.items()}
+        torch.save({"params": state}, file)
+        hub.files[f"{checkpoints.HUB}/{official.file}"] = file.getvalue()
+        yield hub
+
+
+def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, capfd):
+    def liqe(*words):
+        code = main(list(map(str, words)))
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    small_liqe.save(tmp_path / "start.safetensors")
+    changes = SMALL | {"pretrained": str(tmp_path / "start.safetensors")}
+    words = [word for name, value in changes.items() for word in ("--set", name, json.dumps(value))]
+
+    # With no data, the second and the third say what to do, and get nothing.
+    code, out, err = liqe("check")
+    assert (
+        code == 1 and "koniq10k: left out, no pictures: liqe data fetch koniq10k" in out and "none of" in err
+    )
+    code, _, err = liqe("sweep", "--profile", "paper", *words)
+    assert code == 1 and "6 of the 6 data sets are not ready. live: liqe data fetch live; csiq: " in err
+    assert hub.asked == [] and not (tmp_path / "runs").exists()
+
+    # liqe data fetch paper, and one of the unseen sets
+    code, out, err = liqe("data", "fetch", "paper", "tid2013", "--yes", "--quiet")
+    assert (code, err) == (0, ""), err
+    for name in (*TRAINING_SETS, "tid2013"):
+        now = status(load_manifest(name))
+        assert (now.state, now.found) == ("complete", len(TWO_DOZEN[name]))
+    assert liqe("data", "verify", "--quiet")[0] == 0
+    assert liqe("data", "pack", *TRAINING_SETS, "--quiet")[0] == 0
+
+    # make paper-check
+    code, out, err = liqe("check")
+    assert code == 0, err
+    assert "live: test part of session 1, 6 pictures" in out and "tid2013: all of it, 12 pictures" in out
+    assert "48 pictures x 15 crops" in out and "CC BY-NC-SA" in err
+    results = pd.read_csv(tmp_path / "runs" / "paper" / "check" / "official" / "results.csv")
+    within = results[results["protocol"] == "within-set"].pivot(
+        index="dataset", columns="metric", values="value"
+    )
+    assert list(within.index) == sorted(TRAINING_SETS) and within.notna().all(axis=None)
+    (by_hand,) = measure(
+        LIQE.from_checkpoint("official"), [labelled("bid", profile("paper"))], 1, "test"
+    ).to_dict("records")
+    measured = within.loc["bid", ["SRCC", "PLCC", "scene accuracy", "distortion accuracy"]].tolist()
+    names = ["srcc", "plcc", "scene_accuracy", "distortion_accuracy"]
+    assert measured == pytest.approx([by_hand[name] for name in names])
+    asked = len(hub.asked)
+
+    # make paper, of two variants and sessions: all but one cell by `liqe train`, that one as a sweep does it
+    ends = (VARIANTS[-1], VARIANTS[0])
+    for session in (1, 2):
+        for variant in ends[: 3 - session]:
+            cell = ["--set", "variant", variant, "--set", "session", session, "--set", "seed", session]
+            code, _, err = liqe("train", "--profile", "paper", *words, *cell)
+            assert code == 0, err
+    sweep = ["sweep", "--profile", "paper", *words, "--sessions", 1, 2, "--seeds", 1, "--variants", *ends]
+    sweep += ["--workers", 1, "--dashboard", "127.0.0.1:0"]
+    code, out, err = liqe(*sweep)
+    assert code == 0, out + err
+    assert "4 runs of the profile paper, 3 of them done before" in out and "4 of 4 cells are done" in out
+    assert "to go: 2 steps of 12 pictures x 3 crops" in out and "kadid10k 14.7 MB" in out
+    code, out, err = liqe(
+        "notebooks", "04_paper_tables", "--profile", "paper", "-p", "changes", json.dumps(changes)
+    )
+    assert code == 0, err
+    assert len(hub.asked) == asked, "all of it was here"
+    tables = tmp_path / "runs" / "paper" / "04_paper_tables"
+    text = pd.read_csv(tables / "within_set.csv", index_col="method")
+    names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]
+    assert list(text.index[-4:]) == names
+    value = float(text.loc["official, session 1", "bid\nSRCC"].split()[0])
+    assert value == pytest.approx(within.loc["bid", "SRCC"], abs=6e-4)
+    assert text.iloc[-3:].map(lambda cell: "no " not in cell).all(axis=None), "every cell is filled"
+    unseen = pd.read_csv(tables / "unseen_unseen.csv", index_col="method")
+    assert all(np.isfinite(float(unseen.loc[row, "tid2013\nSRCC"])) for row in ("official", "ours"))
+    assert (tables / "confusion_scene.csv").exists() and (tables / "confusion_distortion.csv").exists()
+    assert pd.read_csv(tables / "excluded.csv").empty
