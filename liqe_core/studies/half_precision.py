@@ -10,11 +10,18 @@ In `studies`, since it asks a question of weights; what is rounded is said by `t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from liqe_core.training.precision import half_weights
+from liqe_core.training.precision import half_weights, round_to_half
+
+#: Kinds of weights, as they lie in a transformer; and a part of each one's name.
+_PARTS = {"patches": "conv", "attention, in": "in_proj", "attention, out": "out_proj"}
+_PARTS |= {"MLP, in": "c_fc", "MLP, out": "c_proj"}
+KINDS = (*_PARTS, "projections", "biases")
 
 #: The exponent of the smallest normal number of half precision; below it, spacing no longer shrinks.
 LEAST_EXPONENT = -14
@@ -62,12 +69,13 @@ def stuck_shares(clip: nn.Module, step: float) -> pd.DataFrame:
         step: see `stuck`.
 
     Returns:
-        `name`, `tower` (``image`` or ``text``), `weights` (how many), `spread` (standard deviation, NaN for
-        one) and `stuck`, the share that cannot move.
+        `name`, `kind` (see `KINDS`), `tower` (``image`` or ``text``), `weights` (how many), `spread`
+        (standard deviation, NaN for one) and `stuck`, the share that cannot move.
     """
     rows = [
         {
             "name": name,
+            "kind": _kind(name),
             "tower": "image" if name.startswith("visual.") else "text",
             "weights": value.numel(),
             "spread": float(value.detach().double().std()) if value.numel() > 1 else float("nan"),
@@ -75,4 +83,62 @@ def stuck_shares(clip: nn.Module, step: float) -> pd.DataFrame:
         }
         for name, value in half_weights(clip).items()
     ]
-    return pd.DataFrame(rows, columns=["name", "tower", "weights", "spread", "stuck"])
+    return pd.DataFrame(rows, columns=["name", "kind", "tower", "weights", "spread", "stuck"])
+
+
+def by_kind(clip: nn.Module, steps: Sequence[float]) -> pd.DataFrame:
+    """The share of each kind of weight that cannot move, for several lengths of a step.
+
+    Returns:
+        A row a kind, in the order of `KINDS`, with `weights`, `spread` (of the matrices, on average), and for
+        each step a column of that name.
+    """
+    tables = {step: stuck_shares(clip, step) for step in steps}
+    first = next(iter(tables.values())).groupby("kind")
+    found = pd.DataFrame({"weights": first["weights"].sum(), "spread": first["spread"].mean()})
+    for step, table in tables.items():
+        counted = (table["stuck"] * table["weights"]).groupby(table["kind"]).sum()
+        found[step] = counted / found["weights"]
+    return found.reindex([kind for kind in KINDS if kind in found.index])
+
+
+def by_size(clip: nn.Module) -> pd.DataFrame:
+    """How large the weights are that are kept in half precision, without the biases.
+
+    Returns:
+        A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
+        there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
+    """
+    matrices = [value for name, value in half_weights(clip).items() if _kind(name) != KINDS[-1]]
+    sizes = torch.cat([value.detach().half().float().abs().flatten() for value in matrices])
+    exponents = (torch.frexp(sizes).exponent - 1).clamp(min=LEAST_EXPONENT).where(sizes > 0, LEAST_EXPONENT)
+    share = pd.Series(exponents.numpy()).value_counts(normalize=True).sort_index()
+    spacing = half_spacing(torch.tensor([1.5 * 2.0**e for e in share.index])).numpy()
+    return pd.DataFrame({"exponent": share.index, "share": share.to_numpy(), "half_spacing": spacing})
+
+
+def walk(weights: Tensor, step: float, count: int) -> pd.DataFrame:
+    """So many equal steps in one direction, once kept in float32, once rounded to half precision after each.
+
+    Args:
+        weights: (n,), of which both start, rounded to half precision.
+
+    Returns:
+        A row a weight: `weight`, and by how much it moved, as a part of `step * count`, in `float32` and in
+        `half`.
+    """
+    start = weights.detach().half().float()
+    full, half = start.clone(), start.clone()
+    for _ in range(count):
+        full += step
+        half += step
+        round_to_half(half)
+    moved = {name: (now - start) / (step * count) for name, now in (("float32", full), ("half", half))}
+    return pd.DataFrame({"weight": start.numpy(), **{name: each.numpy() for name, each in moved.items()}})
+
+
+def _kind(name: str) -> str:
+    """Which of `KINDS` a weight of an open_clip model is, by its name."""
+    if name.endswith("bias"):
+        return KINDS[-1]
+    return next((kind for kind, part in _PARTS.items() if part in name), "projections")

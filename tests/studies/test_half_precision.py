@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.training import settings
 
-from liqe_core.studies.half_precision import half_spacing, stuck, stuck_shares
+from liqe_core.studies.half_precision import KINDS, by_kind, by_size, half_spacing, stuck, stuck_shares, walk
 from liqe_core.training.precision import half_weights
 from liqe_core.training.step import build_model
 
@@ -58,6 +58,33 @@ def test_a_row_a_matrix_of_what_is_rounded():
     assert row["stuck"] == stuck(weight, 5e-6) > 0.4 and row["weights"] == weight.numel()
     assert row["spread"] == pytest.approx(weight.std().item()) and row["tower"] == "text"
     assert table.loc["visual.conv1.weight", "tower"] == "image"
+    kinds = {"visual.conv1.weight": "patches", "transformer.resblocks.0.mlp.c_fc.weight": "MLP, in"}
+    kinds |= {"transformer.resblocks.0.mlp.c_fc.bias": "biases", "text_projection": "projections"}
+    kinds |= {"transformer.resblocks.0.attn.in_proj_weight": "attention, in"}
+    assert {name: table.loc[name, "kind"] for name in kinds} == kinds
+
+
+def test_kinds_and_sizes_count_the_same_weights():
+    clip = build_model(settings()).clip
+    table, kinds = stuck_shares(clip, 5e-6), by_kind(clip, [5e-6, 5e-6 / 3])
+    assert list(kinds.index) == list(KINDS) and kinds["weights"].sum() == table["weights"].sum()
+    everywhere = (table["stuck"] * table["weights"]).sum()
+    assert (kinds[5e-6] * kinds["weights"]).sum() == pytest.approx(everywhere)
+    assert (kinds[5e-6 / 3] >= kinds[5e-6]).all()
+    sizes, matrices = by_size(clip), kinds.drop(index="biases")
+    assert sizes["share"].sum() == pytest.approx(1)
+    # But for weights that are a power of two exactly, whose near neighbour is nearer.
+    stuck_by_size = sizes.loc[sizes["half_spacing"] > 5e-6, "share"].sum()
+    of_matrices = (matrices[5e-6] * matrices["weights"]).sum() / matrices["weights"].sum()
+    assert stuck_by_size == pytest.approx(of_matrices, abs=2e-3)
+
+
+def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
+    moved = walk(torch.tensor([0.25, 0.004, -0.02]), 5e-6, 100)
+    assert moved["float32"].to_numpy() == pytest.approx([1, 1, 1], abs=0.02)
+    assert moved["half"].tolist()[::2] == [0, 0]
+    spacings = moved["half"][1] * 5e-6 * 100 / 2**-18  # of numbers from 2^-8 on
+    assert spacings == pytest.approx(round(spacings), abs=1e-4) and spacings > 0
 
 
 def test_nonsense_is_refused():
