@@ -67,7 +67,8 @@ def verdicts_figure(table: pd.DataFrame) -> Figure:
             told = f"{share} ({low} to {high})" if row["pairs"] else "no pair"
             beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": "small"}
             axes.text(1.02, scorer, told, **beside)
-        axes.set_title(f"as {side}: right in", loc="left", fontsize="medium")
+        axes.set_title(f"as {side}", loc="left", fontsize="medium")
+        axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")
         axes.set_xlabel("pairs, no picture in two of them")
         plain(axes, "x")
     figure.axes[0].invert_yaxis()  # shared, so of both

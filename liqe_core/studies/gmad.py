@@ -285,7 +285,7 @@ def how_often_right(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
                     seen |= {pair.better, pair.worse}
                     verdicts.append(pair.right)
             counts = {who: verdicts.count(who) for who in RIGHT}
-            row = {"side": side, "scorer": scorer, "pairs": len(verdicts), **counts}
+            row: dict[str, object] = {"side": side, "scorer": scorer, "pairs": len(verdicts), **counts}
             if verdicts:
                 found = binomtest(counts[side], len(verdicts)).proportion_ci(confidence)
                 row |= {"share": counts[side] / len(verdicts), "low": found.low, "high": found.high}

@@ -49,7 +49,11 @@ def bootstrap(
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """The interval of the mean of independent values, (n,); see `bootstrap`."""
     values = np.asarray(values, dtype=float)
-    return bootstrap(len(values), lambda rows, axis=-1: values[rows].mean(axis=axis), confidence)
+
+    def mean(rows: np.ndarray, axis: int = -1) -> np.ndarray:
+        return values[rows].mean(axis=axis)
+
+    return bootstrap(len(values), mean, confidence)
 
 
 def difference(each: np.ndarray, low: float, high: float) -> dict:
