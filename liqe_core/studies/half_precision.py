@@ -10,7 +10,7 @@ In `studies`, since it asks a question of weights; what is rounded is said by `t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -45,6 +45,17 @@ def half_spacing(weights: Tensor) -> Tensor:
     return spacing.where(size.isfinite(), torch.inf)
 
 
+#: Every number of half precision from 0 on, infinity and NaN included, in the order of their bits.
+_NUMBERS = torch.arange(2**15, dtype=torch.int16).view(torch.float16)
+
+
+def counts(weights: Tensor) -> Tensor:
+    """(32768,) how many weights, rounded to half precision, have each size, in the order of the bits. What
+    may move is a function of these, whatever the step, so that a model is looked at once."""
+    bits = weights.detach().half().flatten().view(torch.int16)
+    return torch.bincount((bits & 0x7FFF).int(), minlength=2**15)
+
+
 def stuck(weights: Tensor, step: float) -> float:
     """The share, 0 to 1, of weights that no step of this length can move under half precision.
 
@@ -54,65 +65,62 @@ def stuck(weights: Tensor, step: float) -> float:
     Raises:
         ValueError: no weights, or a step that is not positive.
     """
-    if not step > 0:
-        raise ValueError(f"step is {step!r}; give a positive length, such as the learning rate")
     if weights.numel() == 0:
         raise ValueError("there are no weights to count")
-    return float((half_spacing(weights) > step).double().mean())
+    return _share(counts(weights), step)
 
 
-def stuck_shares(clip: nn.Module, step: float) -> pd.DataFrame:
-    """A row a matrix, convolution or bias that the public script keeps in half precision.
+def _share(counted: Tensor, step: float) -> float:
+    if not step > 0:
+        raise ValueError(f"step is {step!r}; give a positive length, such as the learning rate")
+    return int(counted[half_spacing(_NUMBERS) > step].sum()) / int(counted.sum())
+
+
+def counts_by_kind(clip: nn.Module) -> dict[str, Tensor]:
+    """`counts` of all weights of each kind that the public script keeps in half precision, in the order of
+    `KINDS`.
 
     Args:
         clip: an open_clip model, as training would start from or as it ended.
-        step: see `stuck`.
-
-    Returns:
-        `name`, `kind` (see `KINDS`), `tower` (``image`` or ``text``), `weights` (how many), `spread`
-        (standard deviation, NaN for one) and `stuck`, the share that cannot move.
     """
-    rows = [
-        {
-            "name": name,
-            "kind": _kind(name),
-            "tower": "image" if name.startswith("visual.") else "text",
-            "weights": value.numel(),
-            "spread": float(value.detach().double().std()) if value.numel() > 1 else float("nan"),
-            "stuck": stuck(value, step),
-        }
-        for name, value in half_weights(clip).items()
-    ]
-    return pd.DataFrame(rows, columns=["name", "kind", "tower", "weights", "spread", "stuck"])
+    found: dict[str, Tensor] = {}
+    for name, value in half_weights(clip).items():
+        kind = _kind(name)
+        found[kind] = found.get(kind, 0) + counts(value)
+    return {kind: found[kind] for kind in KINDS if kind in found}
 
 
-def by_kind(clip: nn.Module, steps: Sequence[float]) -> pd.DataFrame:
+def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFrame:
     """The share of each kind of weight that cannot move, for several lengths of a step.
 
+    Args:
+        counted: from `counts_by_kind`.
+
     Returns:
-        A row a kind, in the order of `KINDS`, with `weights`, `spread` (of the matrices, on average), and for
-        each step a column of that name.
+        A row a kind, with `weights`, how many, and for each step a column of that name; see `stuck`.
     """
-    tables = {step: stuck_shares(clip, step) for step in steps}
-    first = next(iter(tables.values())).groupby("kind")
-    found = pd.DataFrame({"weights": first["weights"].sum(), "spread": first["spread"].mean()})
-    for step, table in tables.items():
-        counted = (table["stuck"] * table["weights"]).groupby(table["kind"]).sum()
-        found[step] = counted / found["weights"]
-    return found.reindex([kind for kind in KINDS if kind in found.index])
+    rows = {
+        kind: {"weights": int(of.sum())} | {step: _share(of, step) for step in steps}
+        for kind, of in counted.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
 
 
-def by_size(clip: nn.Module) -> pd.DataFrame:
+def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
     """How large the weights are that are kept in half precision, without the biases.
+
+    Args:
+        counted: from `counts_by_kind`.
 
     Returns:
         A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
         there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
     """
-    matrices = [value for name, value in half_weights(clip).items() if _kind(name) != KINDS[-1]]
-    sizes = torch.cat([value.detach().half().float().abs().flatten() for value in matrices])
-    exponents = (torch.frexp(sizes).exponent - 1).clamp(min=LEAST_EXPONENT).where(sizes > 0, LEAST_EXPONENT)
-    share = pd.Series(exponents.numpy()).value_counts(normalize=True).sort_index()
+    every = sum(of for kind, of in counted.items() if kind != KINDS[-1])
+    exponents = (torch.frexp(_NUMBERS.float()).exponent - 1).clamp(min=LEAST_EXPONENT)
+    exponents = exponents.where(_NUMBERS > 0, LEAST_EXPONENT)
+    share = pd.Series(every.numpy() / every.sum().item()).groupby(exponents.numpy()).sum()
+    share = share[share > 0]
     spacing = half_spacing(torch.tensor([1.5 * 2.0**e for e in share.index])).numpy()
     return pd.DataFrame({"exponent": share.index, "share": share.to_numpy(), "half_spacing": spacing})
 
