@@ -15,15 +15,18 @@ from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_f
 def ablation(
     table: pd.DataFrame,
     scores: pd.DataFrame,
+    differences: pd.DataFrame,
     reference: object,
     paper: Mapping[object, float] | None = None,
     measure: str = "SRCC",
 ) -> Figure:
-    """A row a level: every run a dot, their mean and spread, and the difference to the reference.
+    """A row a level: every run a dot, their mean and spread; and the differences to the reference, each a
+    dot, their mean, and its interval where there is one.
 
     Args:
         table: from `ablations.compare`.
         scores: from `ablations.scores`; dots of one session and seed are joined.
+        differences: from `ablations.paired`.
         reference: the level that differences are taken to.
         paper: the published value of some levels, drawn as a diamond.
     """
@@ -52,10 +55,10 @@ def ablation(
         spread = 0 if np.isnan(row.spread) else row.spread
         left.errorbar(row.mean, at, xerr=spread, color=TASK_COLORS["quality"], fmt="o", capsize=4, zorder=3)
         if not np.isnan(row.difference):
-            error = 0 if np.isnan(row.difference_spread) else row.difference_spread
-            right.errorbar(
-                row.difference, at, xerr=error, color=TASK_COLORS["distortion"], fmt="o", capsize=4
-            )
+            each = differences.loc[differences["level"] == row.level, "difference"]
+            right.scatter(each, np.full(len(each), at), s=16, color=INK, alpha=0.6, linewidths=0, zorder=2)
+            right.plot(row.difference, at, "o", color=TASK_COLORS["distortion"], zorder=3)
+            right.hlines(at, row.low, row.high, color=TASK_COLORS["distortion"], linewidth=2, zorder=3)
     known = {level: value for level, value in paper.items() if level in place and not np.isnan(value)}
     if known:
         rows = [place[level] for level in known]
@@ -66,7 +69,8 @@ def ablation(
     left.set_yticks(range(len(levels)), [_named(level) for level in levels])
     left.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
     right.axvline(0, color=INK, linewidth=0.9)
-    right.set_xlabel(f"less {_named(reference)!r}, same seeds")
+    told = table["low"].notna().any()
+    right.set_xlabel(f"less {_named(reference)}, same seeds" + ("" if told else ": too few for an interval"))
     for axes in (left, right):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)

@@ -12,7 +12,8 @@ from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_f
 
 
 def right_and_wrong(table: pd.DataFrame, axis: str = "distortion") -> Figure:
-    """How often each word's pictures are called by it, and by which other words, a bar a word.
+    """How often each word's pictures are called by it, and by which other words, a bar a word; a line where
+    always naming the commonest word would be, of all pictures.
 
     Args:
         table: a row a picture: ``true_<axis>`` and ``<axis>``, the word that was said.
@@ -31,7 +32,10 @@ def right_and_wrong(table: pd.DataFrame, axis: str = "distortion") -> Figure:
         note = f"rather: {others.index[0]} ({others.iloc[0]})" if len(others) else ""
         ax.text(0.99, row, note, ha="right", va="center", fontsize=7, color=GREY)
     ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
-    ax.set(xlim=(0, 1), xlabel=f"share called by the right name; {(said == true).mean():.0%} of all")
+    most = true.value_counts(normalize=True)
+    ax.axvline(most.iloc[0], color=GREY, linestyle=":", linewidth=1)
+    told = f"{(said == true).mean():.0%} of all; always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
+    ax.set(xlim=(0, 1), xlabel=f"share called by the right name, {told}")
     plain(ax, "x")
     return figure
 

@@ -36,7 +36,8 @@ def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
     """gMAD pairs as in the literature: a column a pair, the attacker's better image above its worse one.
 
     Args:
-        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8.
+        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8; with a
+            column `right` from `gmad.who_was_right`, who that is stands above.
         paths: the file of every image that `pairs` names.
     """
     columns: list[Column] = []
@@ -45,6 +46,8 @@ def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
         if row.reason:
             columns.append((heading, row.reason, []))
             continue
+        if "right" in pairs:
+            heading += f"\npeople say: {row.right}"
         cells = [
             (image, f"{row.attacker} {signed(attack)}  ·  {row.defender} {signed(defend)}")
             for image, attack, defend in (

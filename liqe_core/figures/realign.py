@@ -12,7 +12,8 @@ from liqe_core.figures.style import COLORS, GREY, STYLES, new_figure, plain
 def realignment_panels(
     scores: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0), most: int = 2000
 ) -> Figure:
-    """Human score against prediction, a column a data set: the set's own scale above, realigned below.
+    """Human score against prediction, a column a data set: the set's own scale above, realigned below. Above
+    the half that the curve was fitted on, below the other, and in grey what was held at the curve's ends.
 
     Args:
         scores: `Realignment.scores`.
@@ -26,24 +27,34 @@ def realignment_panels(
     for column, name in enumerate(sets):
         colour = COLORS[column % len(COLORS)]
         rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
-        dots = rows.iloc[:: max(1, -(-len(rows) // most))]
         curve = points[points["dataset"] == name]
         before, after = panels[:, column]
-        for axes, y in ((before, "raw"), (after, "aligned")):
-            axes.scatter(
-                dots["prediction"], dots[y], s=4, color=colour, alpha=0.35, linewidths=0, rasterized=True
-            )
-            plain(axes)
+        fitted, other, held = (
+            rows[rows["fitted"] | rows["aligned"].isna()],
+            rows[~rows["fitted"] & ~rows["held"]],
+            rows[~rows["fitted"] & rows["held"]],
+        )
+        for axes, of, y, shade in (
+            (before, fitted, "raw", colour),
+            (after, held, "aligned", GREY),
+            (after, other, "aligned", colour),
+        ):
+            dots = of.iloc[:: max(1, -(-len(of) // most))]
+            look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
+            axes.scatter(dots["prediction"], dots[y], s=4, **look)
+        plain(before)
+        plain(after)
         before.plot(curve["prediction"], curve["raw"], color="black", linewidth=1.6)
         after.plot(scale, scale, color="black", linewidth=1, linestyle=(0, (4, 3)))
         if curve.empty:
             after.text(0.5, 0.5, "no curve", transform=after.transAxes, ha="center", color=GREY)
-        before.set_title(f"{name}\n{len(rows):,} images", fontsize="medium")
+        left_out = f"\n{rows['held'].sum():,} beyond the curve" if not curve.empty else ""
+        before.set_title(f"{name}\n{len(rows):,} images{left_out}", fontsize="medium")
         room = 0.03 * (scale[1] - scale[0])  # so that dots on the border are whole
         ends = (scale[0] - room, scale[1] + room)
         after.set(xlim=ends, ylim=ends, xticks=np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
-    panels[0, 0].set(ylabel="before: score / range", ylim=(-0.03, 1.03))
-    panels[1, 0].set_ylabel("after: common scale")
+    panels[0, 0].set(ylabel="before: score / range\n(the half fitted on)", ylim=(-0.03, 1.03))
+    panels[1, 0].set_ylabel("after: common scale\n(the other half)")
     figure.supxlabel("prediction", fontsize="medium")
     return figure
 

@@ -19,8 +19,9 @@ import pandas as pd
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.finished import EXCLUDED, Chosen, FinishedRun, read_runs
+from liqe_core.studies.intervals import FEWEST, difference, mean_interval
 from liqe_core.training.prepare import sets_for
-from liqe_core.training.profiles import HOW, Profile
+from liqe_core.training.profiles import CHOICES, HOW, Profile
 from liqe_core.training.runs import differences
 from liqe_core.training.side_by_side import fit_all
 
@@ -49,6 +50,13 @@ STUDIES = {
     study.setting: study
     for study in (
         Study("variant", VARIANTS, VARIANTS[0], "which tasks are learned together"),
+        Study(
+            "control",
+            CHOICES["control"],
+            "",
+            "what is at work (empty: all three tasks, as LIQE): with shuffled labels nothing that scenes and "
+            "distortions teach, with quality alone only the many prompts, with separate heads no words",
+        ),
         Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted against one another"),
         Study("freeze", ("", "text", "image", "all"), "", "which tower does not train (all: neither)"),
         Study("crops", (1, 3, 5), 3, "how many crops of a picture a training step sees"),
@@ -113,42 +121,71 @@ def scores(
     return pd.DataFrame(rows, columns=["level", "session", "seed", "value", "run"])
 
 
-def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The ablation's table.
-
-    Only repeats, that is pairs of session and seed, enter a difference that both levels have: each is a
-    difference between two runs that started from the same seed and saw the same pictures in the same order.
+def paired(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The differences to the reference, each between two runs that started from the same seed and saw the
+    same pictures in the same order: only repeats, that is pairs of session and seed, that both levels have.
 
     Args:
         table: from `scores`.
 
     Returns:
-        A row a level: `level`, `runs`, `mean`, `spread` (standard deviation over repeats; NaN for one),
-        `difference` (mean over shared repeats of the level less the reference), `difference_spread`,
-        `shared` (repeats), and `reason`: "" or why a number is missing.
+        A row a level and unit: `level`, `session`, `seed`, `difference`. The units are what was drawn
+        independently: the sessions, whose seeds are averaged first (`seed` is then missing); the seeds where
+        there is one session alone.
     """
     values = table.pivot(index=["session", "seed"], columns="level", values="value")
+    if study.reference not in values:
+        return pd.DataFrame(columns=["level", "session", "seed", "difference"])
+    against = values.drop(columns=study.reference).sub(values[study.reference], axis=0)
+    found = against.melt(ignore_index=False, var_name="level", value_name="difference").dropna().reset_index()
+    several = found.groupby("level")["session"].transform("nunique") > 1
+    found["seed"] = found["seed"].astype(float).mask(several)
+    by = ["level", "session", "seed"]
+    return found.groupby(by, sort=False, dropna=False)["difference"].mean().reset_index()
+
+
+def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The ablation's table.
+
+    Args:
+        table: from `scores`.
+
+    Returns:
+        A row a level: `level`, `runs`, `mean`, `spread` (standard deviation over repeats; NaN for one), what
+        `intervals.difference` says of the level less the reference over the units of `paired`, `units` (how
+        many and of what), and `reason`: "" or why a number is missing.
+    """
+    differences = paired(table, study)
     rows = []
     for level in study.levels:
-        if level not in values:
-            rows.append({"level": level, "runs": 0, "shared": 0, "reason": "no finished run"})
-            continue
         of = table.loc[table["level"] == level, "value"]
-        row = {"level": level, "runs": len(of), "mean": of.mean(), "spread": of.std(), "shared": 0}
+        if of.empty:
+            rows.append({"level": level, "runs": 0, "reason": "no finished run"})
+            continue
+        row = {"level": level, "runs": len(of), "mean": of.mean(), "spread": of.std()}
         reasons = []
         if of.isna().any():
             reasons.append(f"not defined in {of.isna().sum()} of {len(of)} runs")
         if len(of) == 1:
             reasons.append("one run: no spread")
-        if level != study.reference:
-            missing = study.reference not in values
-            paired = pd.Series(dtype=float) if missing else (values[level] - values[study.reference]).dropna()
-            row |= {"difference": paired.mean(), "difference_spread": paired.std(), "shared": len(paired)}
-            if paired.empty:
-                reasons.append("no run of the reference with the same session and seed")
+        each = differences[differences["level"] == level]
+        if level != study.reference and each.empty:
+            reasons.append("no run of the reference with the same session and seed")
+        elif level != study.reference:
+            values = each["difference"].to_numpy(float)
+            row |= difference(values, *mean_interval(values)) | {"units": _units(each)}
+            if len(each) < FEWEST:
+                reasons.append(f"{row['units']}: an interval needs {FEWEST}")
         rows.append(row | {"reason": "; ".join(reasons)})
-    columns = ["level", "runs", "mean", "spread", "difference", "difference_spread", "shared", "reason"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    columns = ["level", "runs", "mean", "spread", "difference", "low", "high", "better", "verdict", "units"]
+    return pd.DataFrame(rows).reindex(columns=[*columns, "reason"])
+
+
+def _units(each: pd.DataFrame) -> str:
+    """How many differences there are, and of what."""
+    if each["session"].nunique() > 1:
+        return f"{len(each)} sessions"
+    return f"{len(each)} seed{'s' * (len(each) > 1)} of session {each['session'].iloc[0]}"
 
 
 def comparable(runs: Sequence[FinishedRun], study: Study) -> bool:
@@ -193,7 +230,8 @@ class Found(NamedTuple):
         if self.trained:
             return (
                 f"No sweep has finished here, so each level was trained once, briefly ({length}): this shows "
-                "how the table is made, and nothing about the method. `make sweep` trains in full."
+                "how the table is made, and nothing about the method. In full, `make sweep` trains the task "
+                "sets, and `liqe sweep -s SETTING=VALUE` any level of another study."
             )
         repeats = sorted({run.repeat for run in self.runs})
         return f"{len(self.runs)} finished runs of {length}; (session, seed): {repeats}."

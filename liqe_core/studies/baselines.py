@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +26,36 @@ PENALTIES = tuple(10.0**power for power in range(0, 7))
 def constant(files: Sequence[Path]) -> np.ndarray:
     """(n,) zeros: the same answer about every picture, whose rank correlation counts as 0."""
     return np.zeros(len(files))
+
+
+def commonest(labels: pd.Series) -> float:
+    """The accuracy of an answer that does not look: always the commonest word of these very pictures.
+
+    Counted as `agreement.scene_accuracy` does: of a picture with k words the k commonest are said.
+
+    Args:
+        labels: of each picture a word, a tuple or list of words, or nothing.
+
+    Returns:
+        0 to 1; NaN where nothing is labelled.
+    """
+    told = [tuple(each) if isinstance(each, tuple | list) else (each,) for each in labels.dropna()]
+    words = [word for word, _ in Counter(itertools.chain.from_iterable(told)).most_common()]
+    found = sum(len(set(each) & set(words[: len(each)])) for each in told)
+    count = sum(map(len, told))
+    return found / count if count else float("nan")
+
+
+def commonest_of(sets: Iterable[LabelledPictures], session: int, part: str = "test") -> pd.DataFrame:
+    """`commonest` of a part of every data set: a row a set, `dataset`, `session`, `scene_accuracy`,
+    `distortion_accuracy`, as what a model reaches is called."""
+    rows = []
+    for of in sets:
+        table = of.table.iloc[of.part(session, part)]
+        scene, distortion = commonest(table["scenes"]), commonest(table["distortion_group"])
+        row = {"dataset": of.name, "session": session}
+        rows.append(row | {"scene_accuracy": scene, "distortion_accuracy": distortion})
+    return pd.DataFrame(rows)
 
 
 def file_size(files: Sequence[Path]) -> np.ndarray:

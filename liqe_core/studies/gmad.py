@@ -5,6 +5,9 @@ among those images it picks the pair that it finds furthest apart. People look a
 a difference, the attacker has falsified the defender; if they see none, the attacker has shot itself in the
 foot. A handful of pairs out of millions of images so tells two models apart.
 
+A disagreement is no verdict: until people have looked, a pair only says that one of the two is wrong. So
+attack and resistance need a judge (`preference`); without one there is `disagreement`.
+
 Ma, Wu, Wang, Duanmu, Yong, Li, Zhang: "Group MAD competition: a new methodology to compare objective image
 quality models", CVPR 2016; extended in Ma et al., "Group maximum differentiation competition: model
 comparison with few samples", IEEE TPAMI 42(4), 2020. LIQE's authors report one.
@@ -14,6 +17,7 @@ Every score column here is *higher is better*: negate one that is not (NIQE, BRI
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import NamedTuple
@@ -21,7 +25,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
+
+from liqe_core.data.tables import column, numbers, read_table, unique
 
 SPACINGS = ("equal-width", "quantile")
 _LEVEL_NAMES = {1: ("all",), 2: ("low", "high"), 3: ("low", "middle", "high")}
@@ -146,26 +152,34 @@ def compete(
     return pd.concat(rounds, ignore_index=True).assign(dropped=int((~finite).sum()))
 
 
-class Competition(NamedTuple):
-    """Outcome of a competition: row against column, and one number a scorer."""
+def disagreement(pairs: pd.DataFrame) -> pd.DataFrame:
+    """(M, M) 0..100: how far the row pulls apart what the column calls equally good, in percent of the row's
+    own range; over the column's levels, weighted by their images. It says nothing about who is right. NaN on
+    the diagonal, and where no level held a pair.
 
-    attack: pd.DataFrame  # (M, M) 0..100: row attacks column
+    Args:
+        pairs: the rows of `compete`.
+    """
+    fought = pairs[pairs["reason"] == ""]
+    return _over_levels(fought, fought["gap_percent"], "attacker", "defender", _scorers(pairs))
+
+
+class Competition(NamedTuple):
+    """Outcome of a competition with a judge: row against column, and one number a scorer."""
+
+    attack: pd.DataFrame  # (M, M) -100..100: row attacks column
     resistance: pd.DataFrame  # (M, M) 0..100: row resists column
     ranking: pd.DataFrame  # a row a scorer, the strongest first: `attack`, `resistance`, both zero-mean
 
 
-def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float] | None = None) -> Competition:
-    """Aggressiveness and resistance of every scorer, pairwise and global.
+def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float]) -> Competition:
+    """Aggressiveness and resistance of every scorer, pairwise and global, as in the gMAD paper.
 
-    With human judgements the definitions are the gMAD paper's. s is the mean preference for a pair, from
-    -100 to 100, positive where people prefer the image that the attacker prefers; p_k is the share of the
-    defender's images in level k, of those in all levels. Then
+    s is the mean preference for a pair, from -100 to 100, positive where people prefer the image that the
+    attacker prefers; p_k is the share of the defender's images in level k, of those in all levels. Then
         attack[i, j]     = sum_k p_k s_k         over the pairs in which i attacks j,
         resistance[i, j] = sum_k p_k (100 - |s_k|)  over the pairs in which j attacks i.
     Negative aggressiveness (people contradict the attacker) counts as 0 in the global ranking.
-
-    Without them s_k is `gap_percent`: how far the attacker itself pulls the pair apart. Such a table shows
-    where models *disagree*, and how much, not who is right; resistance is then 100 minus the attack met.
 
     The global numbers are those of Thurstone's case V that make the matrices most likely (Tsukida and Gupta
     2011, as in the paper): maximise sum_ij M_ij log Phi(m_i - m_j) with sum_i m_i = 0. A weak Gaussian prior
@@ -179,26 +193,15 @@ def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float] | Non
         A `Competition`. Diagonals, and pairings in which no level held a pair, are NaN.
     """
     fought = pairs[pairs["reason"] == ""]
-    if preference is None:
-        judged = fought["gap_percent"]
-    else:
-        judged = fought.index.to_series().map(dict(preference))
-        if judged.isna().any():
-            missing = ", ".join(map(str, judged.index[judged.isna()]))
-            raise ValueError(f"no preference for pair {missing}: judge every row whose reason is empty")
-        if (judged.abs() > 100).any():
-            raise ValueError("a preference lies outside -100..100: rescale the judgements")
-    scorers = list(dict.fromkeys([*pairs["defender"], *pairs["attacker"]]))
-    meetings = pd.DataFrame({"s": judged, "p": fought["share"]})
-    meetings[["attacker", "defender"]] = fought[["attacker", "defender"]]
-    meetings["held"] = 100 - meetings["s"].abs()
-
-    def weighted(column: str, rows: str, columns: str) -> pd.DataFrame:
-        sums = meetings.assign(x=meetings[column] * meetings["p"]).groupby([rows, columns])[["x", "p"]].sum()
-        return (sums["x"] / sums["p"]).unstack(columns).reindex(index=scorers, columns=scorers)
-
-    attack = weighted("s", "attacker", "defender")
-    resistance = weighted("held", "defender", "attacker")
+    judged = fought.index.to_series().map(dict(preference)).astype(float)
+    if judged.isna().any():
+        missing = ", ".join(map(str, judged.index[judged.isna()]))
+        raise ValueError(f"no preference for pair {missing}: judge every row whose reason is empty")
+    if (judged.abs() > 100).any():
+        raise ValueError("a preference lies outside -100..100: rescale the judgements")
+    scorers = _scorers(pairs)
+    attack = _over_levels(fought, judged, "attacker", "defender", scorers)
+    resistance = _over_levels(fought, 100 - judged.abs(), "defender", "attacker", scorers)
     strengths = {"attack": _thurstone(attack), "resistance": _thurstone(resistance)}
     ranking = pd.DataFrame(strengths, index=scorers)
     order = ranking.sum(axis=1).sort_values(ascending=False, kind="stable").index
@@ -222,6 +225,85 @@ def preference(pairs: pd.DataFrame, mos: pd.Series) -> dict[int, float]:
     fought = pairs[pairs["reason"] == ""]
     told = mos.loc[fought["better"]].to_numpy(float) - mos.loc[fought["worse"]].to_numpy(float)
     return dict(zip(fought.index, (100 * told / np.ptp(mos.to_numpy(float))).tolist(), strict=True))
+
+
+def human_scores(path: str | os.PathLike) -> pd.Series:
+    """Scores by people, for `preference`: a table with the columns `image` and `mos` (higher is better), as
+    `data.tables.read_table` takes it.
+
+    Raises:
+        LabelError: unreadable, a column is missing, an image stands there twice, or a score is no number.
+    """
+    table = read_table(path)
+    images = unique(column(table, "image", path), path)
+    return pd.Series(numbers(column(table, "mos", path), path).to_numpy(), index=images.to_numpy())
+
+
+#: Who can be right about a pair.
+RIGHT = ("attacker", "defender", "neither")
+
+
+def who_was_right(pairs: pd.DataFrame, preference: Mapping[int, float], least: float = 5.0) -> pd.DataFrame:
+    """The verdict on each pair.
+
+    Args:
+        pairs: the rows of `compete`.
+        preference: as for `attack_resistance`.
+        least: from how many percent on people see a difference: below, they find the two images equally good.
+            A score of one image is a mean over some people and moves by about so much; 5 is a choice.
+
+    Returns:
+        The rows that hold a pair, with `preference` and `right`: ``attacker`` where people prefer its better
+        image too, ``defender`` where they see no difference either, ``neither`` where they prefer the other.
+    """
+    judged = pairs[pairs["reason"] == ""].copy()
+    judged["preference"] = told = judged.index.to_series().map(dict(preference)).astype(float)
+    judged["right"] = np.select([told >= least, told <= -least], ["attacker", "neither"], "defender")
+    return judged
+
+
+def how_often_right(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """How often each scorer was right, attacking and defending.
+
+    An image decides once: of a scorer's pairs that share one, the pair that is pulled furthest apart counts,
+    so that the verdicts are of different images and the interval, SciPy's exact one of a proportion, holds.
+
+    Args:
+        judged: from `who_was_right`.
+
+    Returns:
+        A row a side and scorer: `side` (``attacker``, ``defender``), `scorer`, `pairs` (that count), in how
+        many of these each of `RIGHT` was right, `share` (in which the scorer itself was), `low`, `high`.
+    """
+    strongest, rows = judged.sort_values("gap_percent", ascending=False, kind="stable"), []
+    for side in ("attacker", "defender"):
+        for scorer in _scorers(judged):
+            seen: set = set()
+            verdicts = []
+            for pair in strongest[strongest[side] == scorer].itertuples():
+                if not seen & {pair.better, pair.worse}:
+                    seen |= {pair.better, pair.worse}
+                    verdicts.append(pair.right)
+            counts = {who: verdicts.count(who) for who in RIGHT}
+            row: dict[str, object] = {"side": side, "scorer": scorer, "pairs": len(verdicts), **counts}
+            if verdicts:
+                found = binomtest(counts[side], len(verdicts)).proportion_ci(confidence)
+                row |= {"share": counts[side] / len(verdicts), "low": found.low, "high": found.high}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["side", "scorer", "pairs", *RIGHT, "share", "low", "high"])
+
+
+def _scorers(pairs: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys([*pairs["defender"], *pairs["attacker"]]))
+
+
+def _over_levels(
+    fought: pd.DataFrame, values: pd.Series, rows: str, columns: str, scorers: Sequence[str]
+) -> pd.DataFrame:
+    """(M, M) the mean of the pairs' values over the levels, weighted by their shares; NaN without a pair."""
+    weighed = fought[[rows, columns]].assign(x=values * fought["share"], p=fought["share"])
+    sums = weighed.groupby([rows, columns])[["x", "p"]].sum()
+    return (sums["x"] / sums["p"]).unstack(columns).reindex(index=scorers, columns=scorers)
 
 
 def _thurstone(wins: pd.DataFrame) -> np.ndarray:

@@ -10,11 +10,18 @@ In `studies`, since it asks a question of weights; what is rounded is said by `t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from liqe_core.training.precision import half_weights
+from liqe_core.training.precision import half_weights, round_to_half
+
+#: Kinds of weights, as they lie in a transformer; and a part of each one's name.
+_PARTS = {"patches": "conv", "attention, in": "in_proj", "attention, out": "out_proj"}
+_PARTS |= {"MLP, in": "c_fc", "MLP, out": "c_proj"}
+KINDS = (*_PARTS, "projections", "biases")
 
 #: The exponent of the smallest normal number of half precision; below it, spacing no longer shrinks.
 LEAST_EXPONENT = -14
@@ -38,6 +45,17 @@ def half_spacing(weights: Tensor) -> Tensor:
     return spacing.where(size.isfinite(), torch.inf)
 
 
+#: Every number of half precision from 0 on, infinity and NaN included, in the order of their bits.
+_NUMBERS = torch.arange(2**15, dtype=torch.int16).view(torch.float16)
+
+
+def counts(weights: Tensor) -> Tensor:
+    """(32768,) how many weights, rounded to half precision, have each size, in the order of the bits. What
+    may move is a function of these, whatever the step, so that a model is looked at once."""
+    bits = weights.detach().half().flatten().view(torch.int16)
+    return torch.bincount((bits & 0x7FFF).int(), minlength=2**15)
+
+
 def stuck(weights: Tensor, step: float) -> float:
     """The share, 0 to 1, of weights that no step of this length can move under half precision.
 
@@ -47,32 +65,88 @@ def stuck(weights: Tensor, step: float) -> float:
     Raises:
         ValueError: no weights, or a step that is not positive.
     """
-    if not step > 0:
-        raise ValueError(f"step is {step!r}; give a positive length, such as the learning rate")
     if weights.numel() == 0:
         raise ValueError("there are no weights to count")
-    return float((half_spacing(weights) > step).double().mean())
+    return _share(counts(weights), step)
 
 
-def stuck_shares(clip: nn.Module, step: float) -> pd.DataFrame:
-    """A row a matrix, convolution or bias that the public script keeps in half precision.
+def _share(counted: Tensor, step: float) -> float:
+    if not step > 0:
+        raise ValueError(f"step is {step!r}; give a positive length, such as the learning rate")
+    return int(counted[half_spacing(_NUMBERS) > step].sum()) / int(counted.sum())
+
+
+def counts_by_kind(clip: nn.Module) -> dict[str, Tensor]:
+    """`counts` of all weights of each kind that the public script keeps in half precision, in the order of
+    `KINDS`.
 
     Args:
         clip: an open_clip model, as training would start from or as it ended.
-        step: see `stuck`.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in half_weights(clip).items():
+        kind = _kind(name)
+        found[kind] = found.get(kind, 0) + counts(value)
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFrame:
+    """The share of each kind of weight that cannot move, for several lengths of a step.
+
+    Args:
+        counted: from `counts_by_kind`.
 
     Returns:
-        `name`, `tower` (``image`` or ``text``), `weights` (how many), `spread` (standard deviation, NaN for
-        one) and `stuck`, the share that cannot move.
+        A row a kind, with `weights`, how many, and for each step a column of that name; see `stuck`.
     """
-    rows = [
-        {
-            "name": name,
-            "tower": "image" if name.startswith("visual.") else "text",
-            "weights": value.numel(),
-            "spread": float(value.detach().double().std()) if value.numel() > 1 else float("nan"),
-            "stuck": stuck(value, step),
-        }
-        for name, value in half_weights(clip).items()
-    ]
-    return pd.DataFrame(rows, columns=["name", "tower", "weights", "spread", "stuck"])
+    rows = {
+        kind: {"weights": int(of.sum())} | {step: _share(of, step) for step in steps}
+        for kind, of in counted.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
+
+
+def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
+    """How large the weights are that are kept in half precision, without the biases.
+
+    Args:
+        counted: from `counts_by_kind`.
+
+    Returns:
+        A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
+        there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
+    """
+    every = sum(of for kind, of in counted.items() if kind != KINDS[-1])
+    exponents = (torch.frexp(_NUMBERS.float()).exponent - 1).clamp(min=LEAST_EXPONENT)
+    exponents = exponents.where(_NUMBERS > 0, LEAST_EXPONENT)
+    share = pd.Series(every.numpy() / every.sum().item()).groupby(exponents.numpy()).sum()
+    share = share[share > 0]
+    spacing = half_spacing(torch.tensor([1.5 * 2.0**e for e in share.index])).numpy()
+    return pd.DataFrame({"exponent": share.index, "share": share.to_numpy(), "half_spacing": spacing})
+
+
+def walk(weights: Tensor, step: float, count: int) -> pd.DataFrame:
+    """So many equal steps in one direction, once kept in float32, once rounded to half precision after each.
+
+    Args:
+        weights: (n,), of which both start, rounded to half precision.
+
+    Returns:
+        A row a weight: `weight`, and by how much it moved, as a part of `step * count`, in `float32` and in
+        `half`.
+    """
+    start = weights.detach().half().float()
+    full, half = start.clone(), start.clone()
+    for _ in range(count):
+        full += step
+        half += step
+        round_to_half(half)
+    moved = {name: (now - start) / (step * count) for name, now in (("float32", full), ("half", half))}
+    return pd.DataFrame({"weight": start.numpy(), **{name: each.numpy() for name, each in moved.items()}})
+
+
+def _kind(name: str) -> str:
+    """Which of `KINDS` a weight of an open_clip model is, by its name."""
+    if name.endswith("bias"):
+        return KINDS[-1]
+    return next((kind for kind, part in _PARTS.items() if part in name), "projections")

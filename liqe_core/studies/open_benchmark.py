@@ -22,14 +22,15 @@ from liqe_core import agreement
 from liqe_core.checkpoints import PACKAGED, read_recipe
 from liqe_core.data.duplicates import near_duplicates
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.data.manifests import load_manifest
+from liqe_core.data.manifests import load_manifest, manifest_dir
 from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours
 from liqe_core.evaluation.measuring import predict
-from liqe_core.files import CHECKOUT, write_csv
+from liqe_core.files import write_csv
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import baselines
+from liqe_core.studies.intervals import bootstrap, difference
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.loop import fit
 from liqe_core.training.prepare import labelled, sets_for
@@ -38,7 +39,7 @@ from liqe_core.training.runs import is_finished
 from liqe_core.training.step import build_model
 
 #: Where the tables are kept that this study left.
-KEPT = CHECKOUT / "data_manifests" / "open"
+KEPT = manifest_dir() / "open"
 
 #: Sets that no arm trains on, tested whole.
 UNSEEN = ("hevc", "tid2013-part")
@@ -212,14 +213,20 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each of `parts`: ``dataset, pictures, srcc, plcc`` and, where the model has the axis,
-        ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``; NaN where it is
-        not defined.
+        ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``, and beside each,
+        as ``scene_commonest`` and ``distortion_commonest``, what always naming the commonest word reaches on
+        the same pictures; NaN where it is not defined.
     """
     rows = []
     for name, of in parts(table):
         row = {"dataset": name, "pictures": len(of)}
         has = {"scene_accuracy": "scene" in of, "distortion_accuracy": "distortion" in of}
         row |= {measure: value(of) for measure, value in MEASURES.items() if has.get(measure, True)}
+        if "scene" in of:
+            words = of["scenes"].mask(of["scenes"] == "")
+            row["scene_commonest"] = baselines.commonest(words.astype(object).str.split(";"))
+        if "distortion" in of:
+            row["distortion_commonest"] = baselines.commonest(of["true_distortion"])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -262,19 +269,15 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         ``reached``, ``low`` and ``high`` (95 % bootstrap interval over photographs: pictures made of one are
         drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
     """
-    of, rows = dict(parts(table)), []
+    of, reached, rows = dict(parts(table)), measures(table).set_index("dataset"), []
     for name, words, measure in ON_THE_CARD:
         if name not in of:
             continue
-        these, constant = of[name], of[name].copy()
-        constant["distortion"] = these["true_distortion"].mode().get(0)
-        common = these["scenes"].dropna().str.split(";").explode().value_counts().index
-        lengths = these["scenes"].fillna("").str.count(";") + 1
-        constant["scene"] = [";".join(common[:length]) for length in lengths]
-        row = {"pictures": words, "count": len(these), "measure": IN_WORDS[measure]}
-        row |= {"reached": MEASURES[measure](these)}
-        row["low"], row["high"] = _over_photographs(these, MEASURES[measure])
-        rows.append(row | {"commonest": 0.0 if measure == "srcc" else MEASURES[measure](constant)})
+        row = {"pictures": words, "count": len(of[name]), "measure": IN_WORDS[measure]}
+        row["reached"] = reached.loc[name, measure]
+        row["low"], row["high"] = _over_photographs(of[name], MEASURES[measure])
+        commonest = reached.loc[name].get(measure.replace("accuracy", "commonest"))
+        rows.append(row | {"commonest": 0.0 if measure == "srcc" else commonest})
     return pd.DataFrame(rows)
 
 
@@ -370,17 +373,7 @@ def interval(
         )
         return ours - theirs
 
-    found = stats.bootstrap(
-        (np.arange(len(mos)),),
-        gain,
-        vectorized=True,
-        batch=100,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    return bootstrap(len(mos), gain, confidence, resamples)
 
 
 def gathered(root: str | Path, of: str = "open-frozen", split: str = "public") -> pd.DataFrame:
@@ -411,8 +404,8 @@ def difference_table(
 
     Returns:
         A row a set and pair: ``dataset, arm, reference, runs, difference`` (mean over shared seeds),
-        ``low, high`` (bootstrap over pictures), ``better`` (seeds in which the arm was ahead), ``verdict``:
-        ``better``, ``worse`` or ``cannot be told``.
+        ``low, high`` (bootstrap over pictures), ``better`` (seeds in which the arm was ahead), ``verdict``;
+        see `intervals.difference`.
     """
     rows = []
     for name, of in parts(true):
@@ -434,14 +427,8 @@ def difference_table(
             )
             low, high = interval(these, those, mos, confidence)
             row = {"dataset": name, "arm": arm, "reference": reference, "runs": len(seeds)}
-            row |= {"difference": each.mean(), "low": low, "high": high, "better": int((each > 0).sum())}
-            rows.append(row | {"verdict": verdict(low, high)})
+            rows.append(row | difference(each, low, high))
     return pd.DataFrame(rows)
-
-
-def verdict(low: float, high: float) -> str:
-    """What an interval of a difference says."""
-    return "better" if low > 0 else "worse" if high < 0 else "cannot be told"
 
 
 def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd.DataFrame:

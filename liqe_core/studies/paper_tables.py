@@ -70,14 +70,16 @@ def beside(
         why_not: from a data set's name, why there is no number of ours: a few words, a colon, the whole.
 
     Returns:
-        `dataset`, `metric`, `published`, `source`, `training`, `differs`, `ours`, `distance` (ours less
-        published), `reason` ("" where ours is there).
+        `dataset`, `metric`, `published`, `source`, `training`, `differs`, `note`, `ours`, `distance` (ours
+        less published; NaN where that is of another training, or of one that is not stated), `reason` (""
+        where ours is there).
     """
-    rows = published.loc[published["method"] == method, [*_CELL, "value", "source", "training", "differs"]]
+    told = ["value", "source", "training", "differs", "note"]
+    rows = published.loc[published["method"] == method, [*_CELL, *told]]
     rows = rows.rename(columns={"value": "published"})
     own = ours[[*_CELL, value]].rename(columns={value: "ours"})
     table = rows.merge(own.astype({"ours": float}), on=_CELL, how="left")
-    table["distance"] = table["ours"] - table["published"]
+    table["distance"] = (table["ours"] - table["published"]).where(table["training"] == "")
     missing = table["ours"].isna()
     table["reason"] = [
         why_not(name) if gone else "" for name, gone in zip(table["dataset"], missing, strict=True)
@@ -86,17 +88,31 @@ def beside(
 
 
 def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Text: a row a method, a column a data set and metric; values that sources disagree on stand under one
-    another, and an empty cell says that no source has been opened for it."""
+    """Text: a row a method and training, a column a data set and metric; values that sources disagree on
+    stand under one another, and an empty cell says that no source has been opened for it."""
     cells = published[published["metric"].isin(metrics) & published["dataset"].isin(datasets)]
-    methods = list(dict.fromkeys(cells["method"]))
+    cells = cells.assign(row=cells["method"] + cells["training"].map(_trained))
     # The method itself last, as papers print it.
-    methods = [m for m in methods if m != "LIQE"] + [m for m in methods if m == "LIQE"]
-    table = pd.DataFrame("no source", index=methods, columns=_columns(datasets, metrics))
-    for (method, dataset, metric), group in cells.groupby(["method", "dataset", "metric"], sort=False):
+    rows = list(dict.fromkeys(cells["row"]))
+    rows.sort(key=lambda row: (row.startswith("LIQE"), row == "LIQE"))
+    table = pd.DataFrame("no source", index=rows, columns=_columns(datasets, metrics))
+    for (row, dataset, metric), group in cells.groupby(["row", "dataset", "metric"], sort=False):
         values = dict.fromkeys(f"{v:.3f}" for v in group["value"])
-        table.at[method, f"{dataset}\n{metric}"] = "\n".join(values)
+        table.at[row, f"{dataset}\n{metric}"] = "\n".join(values)
     return table
+
+
+def widely_known(published: pd.DataFrame) -> pd.Series:
+    """Which rows are of a method that has a source for more than one data set: the others would fill a table
+    with empty cells."""
+    return published.groupby("method")["dataset"].transform("nunique") > 1
+
+
+def _trained(training: str) -> str:
+    """What to add to a method's name where it was not trained as its paper says."""
+    if not training:
+        return ""
+    return "\n(training not stated)" if training == "not stated" else f"\n({training} alone)"
 
 
 def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -137,7 +153,7 @@ def disagreements(published: pd.DataFrame) -> pd.DataFrame:
     """Numbers for which sources give different values: all of them, each with its source and what differs."""
     same = ["method", "dataset", "protocol", "metric"]
     several = published.groupby(same)["value"].transform("nunique") > 1
-    columns = [*same, "value", "source", "training", "differs", "title"]
+    columns = [*same, "value", "source", "training", "differs", "note", "title"]
     return published.loc[several, columns].sort_values(same, kind="stable", ignore_index=True)
 
 

@@ -97,7 +97,7 @@ def _entry_problem(entry, sources: dict) -> str:
 
 def _conflict(table: pd.DataFrame) -> str:
     """Entries given twice by one source, or disagreeing without a word about it; "" when there are none."""
-    twice = table[table.duplicated([*_SAME, "source"])]
+    twice = table[table.duplicated([*_SAME, "source", "value"])]
     if len(twice):
         entry = twice.index[0]
         return f"entry {entry + 1}: {table.at[entry, 'source']} gives this number already"

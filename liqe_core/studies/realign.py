@@ -5,6 +5,10 @@ in LIVE and another in KonIQ-10k. A model trained on all sets at once, with loss
 within a set, orders the images of all of them on a single scale. The curve of a set's MOS against that
 model's predictions therefore says what the set's scores mean on the common scale: read backwards, it maps
 each human score there.
+
+A curve is fitted on one half of a set's images and judged on the other. Where a human score lies beyond the
+curve's reach it is *held* at the end: the curve says nothing of that image, so it counts in no average and
+stands in no pair of `same_score_pairs`, and how many there are is said.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from scipy.stats import spearmanr
 from liqe_core.agreement import fit_logistic, logistic4
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
-_FEWEST = 8  # images that a curve of four parameters is fitted to
+_FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
 
 
 class Realignment(NamedTuple):
@@ -37,12 +41,13 @@ def realign(
     prediction: str = "prediction",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     scale: tuple[float, float] = (1.0, 5.0),
+    seed: int = 0,
 ) -> Realignment:
     """Maps every data set's human scores onto the model's scale, by a monotone curve a set.
 
-    For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares; a human
-    score m moves to f^-1(m), no further than the set's own predictions reach. The scale before, to compare
-    with, is the usual naive one: the set's range of scores stretched linearly over `scale`.
+    For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares to one half
+    of the images; a human score m moves to f^-1(m), no further than the predictions of that half reach. The
+    scale before, to compare with, is the usual naive one: the set's range stretched linearly over `scale`.
 
     Args:
         table: a row an image. Human scores are *higher is better* (reverse a DMOS first). Rows with a
@@ -51,18 +56,20 @@ def realign(
         ranges: the lowest and highest possible score of a set, e.g. {"kadid10k": (1, 5)}; a set without one
             takes its smallest and largest human score.
         scale: where the model's scale begins and ends; LIQE's is 1 (bad) to 5 (perfect).
+        seed: of the halves. They are drawn image by image, so versions of one photograph may be in both.
 
     Returns:
         `scores`: `dataset`, `mos`, `prediction`, and floats, NaN where there is none: `raw` (MOS as a part of
-        the set's range, 0..1), `naive` (raw over `scale`), `aligned` (on the model's scale). Index and order
-        are the table's.
-        `curves`: indexed by `dataset`, in order of appearance: `count` images, `dropped` rows, `beta1` ..
-        `beta4` (see `logistic4`), `shift` (mean of aligned - naive: how far the set as a whole moves),
-        `stretch` (least-squares slope of aligned on naive: below 1, the set covers less of the common scale
-        than its range pretends), `residual_before` and `residual_after` (root mean square of prediction less
-        naive, and less aligned, on the common scale), `held` (images whose score lies beyond the curve's
-        reach and was held at its end), and `reason`: "" where the set was aligned, else why not (and the
-        numbers are missing).
+        the set's range, 0..1), `naive` (raw over `scale`), `aligned` (on the model's scale); `fitted` (it is
+        of the half that the curve was fitted on) and `held` (it lies beyond the curve's reach). Index and
+        order are the table's.
+        `curves`: indexed by `dataset`, in order of appearance: `count` images, `dropped` rows, `held` images,
+        `judged` (of the other half, those not held, which the averages are over), `beta1` .. `beta4` (see
+        `logistic4`), `shift` (mean of aligned - naive: how far the set as a whole moves), `stretch`
+        (least-squares slope of aligned on naive: below 1, the set covers less of the common scale than its
+        range pretends), `residual_before` and `residual_after` (root mean square of prediction less naive,
+        and less aligned, on the common scale), and `reason`: "" where the set was aligned, else why not (and
+        the numbers are missing).
 
     Raises:
         KeyError: a column is not in the table. ValueError: an empty range, or no rows.
@@ -74,50 +81,83 @@ def realign(
         raise ValueError("no images to realign: the table is empty")
     scores = table[[dataset, mos, prediction]].set_axis(["dataset", "mos", "prediction"], axis=1)
     scores = scores.astype({"mos": float, "prediction": float})
-    scores = scores.assign(raw=np.nan, naive=np.nan, aligned=np.nan)
+    scores = scores.assign(raw=np.nan, naive=np.nan, aligned=np.nan, fitted=False, held=False)
     name = scores["dataset"].to_numpy()
-    columns = {
-        key: scores[key].to_numpy(copy=True) for key in ("mos", "prediction", "raw", "naive", "aligned")
-    }
+    columns = {key: scores[key].to_numpy(copy=True) for key in scores.columns[1:]}
     finite = np.isfinite(columns["mos"]) & np.isfinite(columns["prediction"])
+    rng = np.random.default_rng(seed)
 
     curves = []
     for one in pd.unique(scores["dataset"]):
         rows = np.flatnonzero((name == one) & finite)
         human, predicted = columns["mos"][rows], columns["prediction"][rows]
         curve = {"dataset": one, "count": len(rows), "dropped": int((name == one).sum() - len(rows))}
-        curve["reason"] = _unfit(human, predicted)
         low, high = _range(one, human, ranges)
         if high > low:
             columns["raw"][rows] = raw = (human - low) / (high - low)
             columns["naive"][rows] = naive = scale[0] + raw * (scale[1] - scale[0])
+        half = rng.permutation(len(rows)) % 2 == 0
+        curve["reason"] = _unfit(human[half], predicted[half])
         if not curve["reason"]:
-            beta = fit_logistic(predicted, human)
-            reach = logistic4(np.array([predicted.min(), predicted.max()]), *beta)
+            beta = fit_logistic(predicted[half], human[half])
+            ends = predicted[half].min(), predicted[half].max()
+            reach = logistic4(np.array(ends), *beta)
+            held = (human < reach[0]) | (human > reach[1])
+            rest = ~half & ~held
             if not reach[1] > reach[0]:
                 curve["reason"] = "the fitted curve does not rise"
+            elif rest.sum() < _FEWEST or np.ptp(naive[rest]) == 0:
+                curve |= {"held": int(held.sum()), "judged": int(rest.sum())}
+                told = f"{held.sum()} of {len(rows)} scores lie beyond the curve"
+                curve["reason"] = f"{told}: too few are left to judge it by"
         if not curve["reason"]:
-            columns["aligned"][rows] = aligned = _inverse(human, predicted, beta)
+            columns["aligned"][rows] = aligned = _inverse(human, *ends, beta)
+            columns["fitted"][rows], columns["held"][rows] = half, held
+            curve |= {"held": int(held.sum()), "judged": int(rest.sum())}
             curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
+            aligned, naive, predicted = aligned[rest], naive[rest], predicted[rest]
             curve["shift"] = (aligned - naive).mean()
             curve["stretch"] = np.cov(naive, aligned, bias=True)[0, 1] / naive.var()
             curve["residual_before"] = np.sqrt(((predicted - naive) ** 2).mean())
             curve["residual_after"] = np.sqrt(((predicted - aligned) ** 2).mean())
-            curve["held"] = int(((human < reach[0]) | (human > reach[1])).sum())
         curves.append(curve)
-    scores[["raw", "naive", "aligned"]] = np.stack([columns[k] for k in ("raw", "naive", "aligned")], axis=1)
+    for key in ("raw", "naive", "aligned", "fitted", "held"):
+        scores[key] = columns[key]
     return Realignment(scores, pd.DataFrame(curves).set_index("dataset").reindex(columns=_CURVE_COLUMNS))
 
 
-_CURVE_COLUMNS = ["count", "dropped", "beta1", "beta2", "beta3", "beta4", "shift", "stretch"]
-_CURVE_COLUMNS += ["residual_before", "residual_after", "held", "reason"]
+_CURVE_COLUMNS = ["count", "dropped", "held", "judged", "beta1", "beta2", "beta3", "beta4"]
+_CURVE_COLUMNS += ["shift", "stretch", "residual_before", "residual_after", "reason"]
+
+
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `Realignment.scores` that a curve can be judged by: it has one, was not fitted on them, and
+    reaches them."""
+    return scores[scores["aligned"].notna() & ~scores["fitted"] & ~scores["held"]]
+
+
+def told(curves: pd.DataFrame) -> str:
+    """What the averages leave out, in a sentence for the reader.
+
+    Args:
+        curves: `Realignment.curves`.
+    """
+    held, count = int(curves["held"].sum()), int(curves["count"].sum())
+    without = curves.index[curves["reason"] != ""]
+    more = f"; no curve: {', '.join(map(str, without))}" if len(without) else ""
+    return (
+        f"{held} of {count} pictures ({held / max(1, count):.0%}) have a score beyond the reach of their "
+        f"set's curve and are left out{more}. Curves are fitted on one half; the numbers are of "
+        f"{int(curves['judged'].sum())} pictures of the other."
+    )
 
 
 def curve_points(realignment: Realignment, points: int = 100) -> pd.DataFrame:
-    """The fitted curves to draw: `dataset`, `prediction` (over the set's own predictions), `mos`, `raw`."""
+    """The fitted curves to draw: `dataset`, `prediction` (as far as those fitted on reach), `mos`, `raw`."""
     drawn = []
     for one, curve in realignment.curves[realignment.curves["reason"] == ""].iterrows():
         rows = realignment.scores[realignment.scores["dataset"] == one].dropna(subset="aligned")
+        rows = rows[rows["fitted"]]
         x = np.linspace(rows["prediction"].min(), rows["prediction"].max(), points)
         y = logistic4(x, *curve[["beta1", "beta2", "beta3", "beta4"]].to_numpy(dtype=float))
         # raw is linear in MOS, so two of the set's images say how.
@@ -132,7 +172,8 @@ def curve_points(realignment: Realignment, points: int = 100) -> pd.DataFrame:
 def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFrame:
     """Of any two data sets, the two images that share a raw score and differ most on the common scale.
 
-    Exact: for every image of one set all images of the other within the tolerance are looked at.
+    Exact: for every image of one set all images of the other within the tolerance are looked at, of those
+    that `judged` keeps.
 
     Args:
         scores: `Realignment.scores`.
@@ -143,7 +184,7 @@ def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFr
         gaps are equal): `better`, `worse` (index labels), `better_dataset`, `worse_dataset`, `better_raw`,
         `worse_raw`, `better_aligned`, `worse_aligned`, `gap` (on the common scale, > 0).
     """
-    usable = scores.dropna(subset=["raw", "aligned"])
+    usable = judged(scores)
     sets = [group.sort_values("raw", kind="stable") for _, group in usable.groupby("dataset", sort=False)]
     found = []
     for i, one in enumerate(sets):
@@ -198,7 +239,7 @@ def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, fl
     return (human.min(), human.max()) if len(human) else (0.0, 0.0)
 
 
-def _inverse(human: np.ndarray, predicted: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """f^-1 of human scores, held within the predictions; for any rising curve, so by interpolation."""
-    grid = np.linspace(predicted.min(), predicted.max(), _GRID)
+def _inverse(human: np.ndarray, low: float, high: float, beta: np.ndarray) -> np.ndarray:
+    """f^-1 of human scores, held between two predictions; for any rising curve, so by interpolation."""
+    grid = np.linspace(low, high, _GRID)
     return np.interp(human, logistic4(grid, *beta), grid)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,17 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
         return liqe(name)
     known = ", ".join([*checkpoints, "sharpness"])
     raise ValueError(f"no scorer {name!r}: give one of {known}, a checkpoint file, or pyiqa:METRIC")
+
+
+def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
+    """Of some scorers those that can be had here, by name; and of the others why not."""
+    found, missing = {}, {}
+    for name in names:
+        try:
+            found[name] = scorer(name)
+        except Exception as error:  # not installed, or whatever a metric raises that cannot fetch its weights
+            missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
+    return found, missing
 
 
 def liqe(checkpoint: str | Path) -> Scorer:

@@ -130,6 +130,11 @@ def picture_folder(name: str, settings: Profile) -> Path:
     return load_manifest(name).folder()
 
 
+def scored_by_people(name: str) -> bool:
+    """Whether the scores of a data set are of its own pictures, or a stand-in (see `data.mini`)."""
+    return name != "mini" and load_manifest(name).labels["form"] != "distorted"
+
+
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
     return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=progress)
 
@@ -140,14 +145,16 @@ def trained_model(
     seed: int = 1,
     folder: str | Path | None = None,
     progress: bool = True,
+    **changes: Any,
 ) -> LIQE:
     """The model that `02_multitask_training` makes of a session; trained now where it is not there yet.
 
     Args:
         folder: where the profile's runs are; default: ``runs/<profile>``.
         seed: as in that notebook: session k is trained from seed + k - 1.
+        changes: other settings of the profile, such as ``variant="quality"``.
     """
-    settings = profile(profile_name, session=session, seed=seed + session - 1)
+    settings = profile(profile_name, session=session, seed=seed + session - 1, **changes)
     run = run_folder(settings, folder or runs_dir(profile_name))
     if not is_finished(run):
         fit(settings, sets_for(settings, progress), run, progress)

@@ -132,9 +132,9 @@ class Profile:
             the same (open_clip's ``lock_image_tower``; the projection of a timm tower always trains).
         keep_windows: with a frozen image tower, compute what it says of the windows of testing, and of their
             mirror images, once, keep it, and train and test on that (`training.embeddings`).
-        control: what the paper did not try beside its variants: ``shuffled labels``, scenes and distortions
-            given to other pictures of the same set's training part; ``quality alone``, all prompts, but only
-            the quality loss; ``separate heads``, a linear head an axis in place of the prompts.
+        control: what a gain over quality alone has to be held against: ``shuffled labels``, scenes and
+            distortions given to other pictures of the same set's training part; ``quality alone``, all
+            prompts, but only the quality loss; ``separate heads``, a linear head an axis in place of prompts.
         precision: ``float32``, or the type that products are computed in, the weights staying float32:
             ``bfloat16``, ``float16``. ``public``: after every step the weights themselves are rounded to half
             precision, and no float32 copy is kept, as in the public script on CUDA (`training.precision`).

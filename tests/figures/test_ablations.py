@@ -2,11 +2,18 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection, PathCollection
 
 from liqe_core.figures import ablations
-from liqe_core.studies.ablations import STUDIES, compare
+from liqe_core.studies.ablations import STUDIES, compare, paired
 
 STUDY = STUDIES["variant"]
+
+
+def dots(axes):
+    """Where its dots are, to three digits and the row."""
+    offsets = [c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)]
+    return {(round(float(x), 3), round(y)) for x, y in np.concatenate(offsets)}
 
 
 def drawn(axes):
@@ -16,13 +23,27 @@ def drawn(axes):
 def test_ablation_draws_every_run_and_says_what_is_missing():
     rows = [(v, 1, s, m) for v, m in zip(STUDY.levels[:2], (0.2, 0.4), strict=True) for s in (1, 2)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
-    figure = ablations.ablation(compare(scores, STUDY), scores, STUDY.reference, {"quality": 0.915})
+    differences = paired(scores, STUDY)
+    figure = ablations.ablation(
+        compare(scores, STUDY), scores, differences, STUDY.reference, {"quality": 0.915}
+    )
     left, right = figure.axes
-    dots = np.concatenate([c.get_offsets() for c in left.collections if len(c.get_offsets())])
-    assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= {(round(x, 3), round(y)) for x, y in dots}
+    assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(left)
+    assert dots(right) == {(0.2, 1)} and right.get_xlabel().endswith("too few for an interval")
     assert drawn(left) == ["no finished run"] * 2
-    assert "quality" in right.get_xlabel()
+    assert right.get_xlabel().startswith("less quality, same seeds")
     figure.canvas.draw()
+
+
+def test_an_interval_is_drawn_where_there_is_one():
+    rng = np.random.default_rng(0)
+    rows = [(v, 1, s, rng.normal(0.5, 0.1)) for v in STUDY.levels[:2] for s in range(8)]
+    scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
+    table = compare(scores, STUDY)
+    right = ablations.ablation(table, scores, paired(scores, STUDY), STUDY.reference).axes[1]
+    (bar,) = [c for c in right.collections if isinstance(c, LineCollection) and len(c.get_segments())]
+    np.testing.assert_allclose(bar.get_segments()[0][:, 0], table.loc[1, ["low", "high"]].astype(float))
+    assert "too few" not in right.get_xlabel() and len(dots(right)) == 8
 
 
 def test_loss_weights_leave_out_tasks_that_a_level_lacks():

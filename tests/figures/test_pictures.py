@@ -22,6 +22,14 @@ def test_pair_grid_shows_every_pair_with_its_scores(scores, paths):
     assert drawn(figure).std() > 0
 
 
+def test_pair_grid_says_who_was_right_where_people_judged(scores, paths):
+    pairs = compete(scores, ["ours", "theirs"])
+    pairs["right"] = ["attacker", "defender", "neither", "attacker"]
+    assert "ours fixed at high\nattacked by theirs\npeople say: defender" in texts(
+        pictures.pair_grid(pairs, paths)
+    )
+
+
 def test_pair_grid_without_a_pair_or_a_readable_picture_says_so(scores, paths, tmp_path):
     pairs = compete(scores, ["ours", "theirs"])
     pairs.loc[1, "reason"] = "no image at this level"

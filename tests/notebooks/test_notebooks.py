@@ -1,6 +1,7 @@
 """The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -9,8 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from support.data import SHARED
+from support.open_tables import write_open_tables
 
+from liqe_core import LIQE
+from liqe_core.checkpoints import PACKAGED
 from liqe_core.commands import notebooks
+from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
@@ -46,6 +51,15 @@ def executed(tmp_path_factory):
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
     names = [name for name in notebooks.available() if not name.startswith("9")]
     parameters = {"profile": "smoke", "sessions": [1, 2]}
+    kept = manifest_dir() / "open"
+    if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
+        manifests = tmp_path_factory.mktemp("manifests") / "all"
+        shutil.copytree(manifest_dir(), manifests)
+        write_open_tables(manifests / "open")
+        patch.setenv("LIQE_MANIFESTS", str(manifests))
+    if not PACKAGED["liqe-tiny"].is_file():
+        parameters["checkpoint"] = str(tmp_path_factory.mktemp("weights") / "small.safetensors")
+        LIQE.from_clip("LIQE-smoke", None).save(parameters["checkpoint"])
     if SHARED.is_dir():  # then the real label files and some real pictures take part
         parameters |= {
             "labels_mirror": str(SHARED / "upstream" / "LIQE"),
@@ -113,6 +127,11 @@ def test_training_leaves_runs_and_their_measures(executed):
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None) and (weights[curves["epoch"] == 2] != 1).all(
         axis=None
     )
+    summary = pd.read_csv(folder / "02_multitask_training" / "summary.csv").set_index("measure")
+    table = pd.read_csv(folder / "02_multitask_training" / "confusion.csv").drop(columns="distortion_group")
+    commonest = table.sum(axis=1).max() / table.to_numpy().sum()
+    assert summary.loc["distortion_accuracy", "without looking"] == pytest.approx(commonest)
+    assert "chance" not in summary
     for run in (folder / "train").iterdir():
         assert json.loads((run / "settings.json").read_text())["settings"]["name"] == "smoke"
         assert (run / "best_average.safetensors").exists()
@@ -128,8 +147,11 @@ def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
     runs = pd.read_csv(out / "ablation_variant_runs.csv").set_index("level")["value"]
     difference = runs - runs["quality"]
     assert table["difference"].iloc[1:].to_numpy() == pytest.approx(difference[table.index[1:]].to_numpy())
-    assert table["paper"].notna().tolist() == [True, False, True, True]
-    assert table.loc["quality+scene", "paper_reason"]
+    assert "paper" not in table, "its means do not belong beside runs of some steps"
+    assert table["low"].isna().all() and (table["verdict"].dropna() == "cannot be told").all()
+    control = pd.read_csv(out / "ablation_control.csv", keep_default_na=False)
+    assert list(control["level"]) == ["", "shuffled labels", "quality alone", "separate heads"]
+    assert control["runs"].eq(1).all() and control["mean"].iloc[0] == table["mean"].astype(str).iloc[-1]
     excluded = pd.read_csv(out / "excluded.csv")
     full = (folder / "train").glob("*/settings.json")
     longer = {p.parent.name for p in full if json.loads(p.read_text())["settings"]["epochs"] == 3}
@@ -147,6 +169,9 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     assert compared["ours"].isna().all() and compared["reason"].str.startswith("no run: ").all()
     koniq = compared[(compared["dataset"] == "koniq10k") & (compared["metric"] == "SRCC")]
     assert set(koniq["published"]) == {0.919, 0.928} and koniq["differs"].notna().any()
+    shown = pd.read_csv(out / "within_set.csv")["method"]
+    assert "LIQE\n(training not stated)" in set(shown) and "MUSIQ" not in set(shown)
+    assert "MUSIQ" in set(pd.read_csv(out / "within_set_rest.csv")["method"])
     unseen = pd.read_csv(out / "unseen.csv")
     assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])
     accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
@@ -155,6 +180,8 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     mean = results.loc[results["checkpoint"] == "quality", "scene_accuracy"].mean()
     assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
     counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
+    commonest = accuracies.loc["distortion accuracy", "commonest word"]
+    assert commonest == pytest.approx(counts.sum(axis=1).max() / counts.to_numpy().sum())
     assert counts.to_numpy().sum() == 12, "the test part: one photograph, 4 distortions, 3 levels"
 
 
@@ -168,9 +195,21 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
     for row in pairs[pairs["reason"].isna()].itertuples():
         level = scores[scores[row.defender].between(row.low - 1e-9, row.high + 1e-9)][row.attacker]
         assert row.gap == pytest.approx(level.max() - level.min())
-    attack = pd.read_csv(out / "attack.csv", index_col="attacker")
-    fought = attack.stack().dropna()
-    assert attack.shape == (5, 5) and len(fought) == 20 and fought.between(0, 100).all()
+    apart = pd.read_csv(out / "disagreement.csv", index_col="pulled apart by")
+    fought = apart.stack().dropna()
+    assert apart.shape == (5, 5) and len(fought) == 20 and fought.between(0, 100).all()
+    assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
+
+
+def test_gmad_is_judged_where_people_scored_the_pictures(executed):
+    folder, _ = executed
+    verdicts = pd.read_csv(folder / "06_gmad" / "open_verdicts.csv")
+    assert verdicts.groupby("side").size().tolist() == [9, 9]
+    counted = verdicts[["attacker", "defender", "neither"]].sum(axis=1)
+    assert (counted == verdicts["pairs"]).all() and counted.min() > 0
+    assert (verdicts["low"] <= verdicts["share"]).all() and (verdicts["share"] <= verdicts["high"]).all()
+    ranking = pd.read_csv(folder / "06_gmad" / "open_attack_resistance.csv")
+    assert set(ranking["scorer"]) == set(verdicts["scorer"])
 
 
 def test_realignment_takes_planted_scales_back(executed):
@@ -181,9 +220,36 @@ def test_realignment_takes_planted_scales_back(executed):
     warped = check.drop(index="plain")
     assert (warped["error before"] > 2 * warped["error after"]).all()
     curves = pd.read_csv(out / "curves.csv")
-    assert len(curves) == 4 and (curves["shift"].notna() | curves["reason"].notna()).all()
+    assert set(curves["model"]) == {"all tasks", "quality alone"} and len(curves) == 2 * 4
+    assert (curves["shift"].notna() | curves["reason"].notna()).all()
     scores = pd.read_csv(out / "scores.csv")
     assert len(scores) == 2 * 57 and scores["image"].is_unique
+    fair = pd.read_csv(out / "thrown_together.csv").set_index("realignment")
+    assert list(fair.index) == ["not realigned", "all tasks", "quality alone"]
+    assert fair["pictures"].nunique() == 1, "all are judged on the same"
+
+
+def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
+    folder, _ = executed
+    out = folder / "07_realignment"
+    curves = pd.read_csv(out / "two_scales_arms.csv").set_index(["arm", "dataset"])
+    assert set(curves.index) == {(arm, name) for arm in ("Q", "Q+S+D") for name in ("biq2021", "hevc")}
+    scores = pd.read_csv(out / "two_scales.csv")
+    halves = scores.groupby("dataset")["fitted"].mean()
+    assert halves.between(0.49, 0.51).all()
+    assert (curves["judged"] <= curves["count"] - curves["count"] // 2).all() and (curves["held"] > 0).all()
+
+
+def test_half_precision_is_counted(executed):
+    folder, _ = executed
+    out = folder / "08_half_precision"
+    one = pd.read_csv(out / "one_weight.csv")
+    assert one["stuck"].tolist() == [False] * 3 + [True] * 2 and (one.loc[one["stuck"], "half"] == 0).all()
+    assert one["float32"].to_numpy() == pytest.approx(np.ones(5), abs=0.01)
+    kinds = pd.read_csv(out / "by_kind.csv")
+    assert (kinds["stuck"] <= kinds["stuck_at_a_third"]).all() and kinds["stuck"].between(0, 1).all()
+    schedule = pd.read_csv(out / "schedule.csv")
+    assert schedule["epochs"].sum() == 80 and schedule["rounded away"].is_monotonic_decreasing
 
 
 def test_every_figure_is_a_picture_with_something_on_it(executed):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from liqe_core.studies import ablations
-from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, scores
+from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, paired, scores
 from liqe_core.studies.finished import read_runs
+from liqe_core.studies.intervals import mean_interval
 from liqe_core.training.profiles import ADDED, Profile, profile
 from liqe_core.training.runs import run_folder
 
@@ -101,10 +102,36 @@ def test_the_table_pairs_seeds(tmp_path):
     assert np.isnan(row.loc["quality", "difference"])
     scene = row.loc["quality+scene"]
     assert scene["difference"] == pytest.approx(0.2)  # (0.3 - 0.2 + 0.9 - 0.6) / 2
-    assert scene["difference_spread"] == pytest.approx(0.2 / 2**0.5)  # of 0.1 and 0.3
+    assert scene["better"] == 2 and scene["units"] == "2 seeds of session 1"
+    assert np.isnan(scene["low"]) and scene["verdict"] == "cannot be told"
+    assert scene["reason"] == "2 seeds of session 1: an interval needs 6"
     alone = row.loc["quality+distortion"]
     assert np.isnan(alone["difference"]) and "same session and seed" in alone["reason"]
     assert row.loc["quality+scene+distortion", "reason"] == "no finished run"
+
+
+def test_sessions_are_the_units_where_there_are_several():
+    """A seed of the same session sees the same split: three of them are not three sessions."""
+    rng = np.random.default_rng(3)
+    rows = [(v, k, s, rng.uniform()) for v in STUDY.levels[:2] for k in range(1, 8) for s in (1, 2, 3)]
+    table = pd.DataFrame(rows, columns=["level", "session", "seed", "value"])
+    each = paired(table, STUDY).set_index("session")["difference"]
+    of = table[table["session"] == 4].groupby("level")["value"].mean()
+    assert len(each) == 7 and each[4] == pytest.approx(of[STUDY.levels[1]] - of[STUDY.levels[0]])
+    row = compare(table, STUDY).iloc[1]
+    assert (row["low"], row["high"]) == mean_interval(each.to_numpy()) and row["units"] == "7 sessions"
+    assert row["difference"] == pytest.approx(each.mean()) and row["reason"] == ""
+    assert row["better"] == (each > 0).sum()
+
+
+def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():
+    rows = [(v, 1, s, v.count("+") / 10 + s) for v in (*STUDY.levels[:2], STUDY.levels[3]) for s in range(6)]
+    table = pd.DataFrame(rows, columns=["level", "session", "seed", "value"])
+    found = compare(table, STUDY).set_index("level")
+    assert found.loc["quality+scene", ["low", "high"]].tolist() == pytest.approx([0.1, 0.1])
+    assert found.loc["quality+scene+distortion", "verdict"] == "better"
+    same = compare(table.assign(value=table["seed"]), STUDY).set_index("level")
+    assert same.loc["quality+scene", "verdict"] == "cannot be told"
 
 
 def test_an_undefined_correlation_says_so(tmp_path):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from liqe_core.agreement import scene_accuracy
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.windows import KeptWindows
 from liqe_core.studies import baselines
@@ -17,6 +18,28 @@ def test_the_blind_ones(tmp_path, photograph):
     sizes = baselines.file_size(files)
     assert sizes.tolist() == [file.stat().st_size for file in files] == sorted(sizes)
     assert np.ptp(baselines.constant(files)) == 0
+
+
+def test_the_commonest_word_is_counted_as_a_model_that_always_says_it():
+    rng, words = np.random.default_rng(4), np.array(["animal", "human", "plant", "night"])
+    hot = rng.random((80, 4)) < [0.2, 0.7, 0.4, 0.1]
+    labels = pd.Series([tuple(words[row]) for row in hot])
+    always = np.tile(hot.sum(axis=0) / 80, (80, 1))
+    assert baselines.commonest(labels) == pytest.approx(scene_accuracy(always, hot))
+    one = pd.Series(["blur", "noise", "blur", None, "blur"])
+    assert baselines.commonest(one) == 3 / 4 and np.isnan(baselines.commonest(one[3:4]))
+
+
+def test_the_commonest_word_is_that_of_the_part(tmp_path):
+    table = pd.DataFrame({"scenes": [("a", "b"), ("a",), (), ("b",)], "session_2": ["test"] * 3 + ["train"]})
+    of = LabelledPictures("some", table.assign(distortion_group=["x", "y", "y", "x"]), [None] * 4)
+    (row,) = baselines.commonest_of([of], 2).to_dict("records")
+    assert row == {
+        "dataset": "some",
+        "session": 2,
+        "scene_accuracy": 1.0,
+        "distortion_accuracy": pytest.approx(2 / 3),
+    }
 
 
 def test_brisque_finds_noise_worse_than_none(tmp_path, photograph):

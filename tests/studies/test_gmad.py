@@ -2,7 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.studies.gmad import attack_resistance, compete, gmad_pairs, preference, quality_levels
+from liqe_core.data.tables import LabelError
+from liqe_core.studies.gmad import (
+    attack_resistance,
+    compete,
+    disagreement,
+    gmad_pairs,
+    how_often_right,
+    human_scores,
+    preference,
+    quality_levels,
+    who_was_right,
+)
 
 
 def brute_force(scores, attacker, defender, low, high):
@@ -141,9 +152,11 @@ def test_attack_and_resistance_by_hand():
         },
         index=[10, 11, 12, 13],
     )
-    attack, resistance, ranking = attack_resistance(pairs)
-    assert attack.at["i", "j"] == pytest.approx(0.75 * 80 + 0.25 * 40)
-    assert attack.at["j", "i"] == pytest.approx(50), "the level that holds a pair has all the weight"
+    apart = disagreement(pairs)
+    assert apart.at["i", "j"] == pytest.approx(0.75 * 80 + 0.25 * 40)
+    assert apart.at["j", "i"] == pytest.approx(50), "the level that holds a pair has all the weight"
+    attack, resistance, ranking = attack_resistance(pairs, {10: 80, 11: 40, 12: 50})
+    pd.testing.assert_frame_equal(attack, apart)  # where people see what the attackers see
     assert resistance.at["j", "i"] == pytest.approx(100 - 70)
     assert resistance.at["i", "j"] == pytest.approx(50)
     assert np.isnan(attack.to_numpy().diagonal()).all()
@@ -182,9 +195,50 @@ def test_scores_of_single_images_say_what_people_prefer():
         preference(pairs, pd.Series({"a": 1.0, "c": 2.0}))
 
 
+def test_who_was_right_and_how_often_by_hand():
+    pairs = pd.DataFrame(
+        {
+            "attacker": ["i"] * 4 + ["j", "j"],
+            "defender": ["j"] * 4 + ["i", "i"],
+            "better": ["a", "c", "e", "a", "g", None],
+            "worse": ["b", "d", "f", "h", "b", None],
+            "gap_percent": [90.0, 50, 40, 10, 30, np.nan],
+            "reason": [""] * 5 + ["no image at this level"],
+        }
+    )
+    judged = who_was_right(pairs, {0: 60, 1: 4.9, 2: -30, 3: 5, 4: -4.9}, least=5)
+    assert judged["right"].tolist() == ["attacker", "defender", "neither", "attacker", "defender"]
+    table = how_often_right(judged).set_index(["side", "scorer"])
+    # The fourth pair shares `a` with the first, which i pulls further apart: of four, three count.
+    assert table.loc[("attacker", "i"), ["pairs", "attacker", "defender", "neither"]].tolist() == [3, 1, 1, 1]
+    assert table.loc[("defender", "j"), ["pairs", "share"]].tolist() == [3, pytest.approx(1 / 3)]
+    one = table.loc[("defender", "i")]
+    assert (one["pairs"], one["share"]) == (1, 1)
+    # Clopper and Pearson, one success of one: from 0.025 to 1.
+    assert (one["low"], one["high"]) == (pytest.approx(0.025), 1)
+
+
+def test_scores_of_people_from_a_file(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("image;MOS\nb.jpg;3,5\nsub/a.jpg;1\n")
+    assert human_scores(path).to_dict() == {"b.jpg": 3.5, "sub/a.jpg": 1.0}
+    path.write_text("image,score\nb.jpg,3\n")
+    with pytest.raises(LabelError, match=r"scores.csv, line 1: no column 'mos'"):
+        human_scores(path)
+
+
+def test_a_judge_finds_the_scorer_that_knows_more(three_scorers):
+    quality = pd.Series(np.random.default_rng(0).uniform(size=3000))
+    pairs = compete(three_scorers, levels=6)
+    table = how_often_right(who_was_right(pairs, preference(pairs, quality))).set_index(["side", "scorer"])
+    assert table.loc[("attacker", "good"), "share"] > 0.9 > table.loc[("attacker", "poor"), "high"]
+    assert (table["pairs"] >= 6).all() and (table["low"] <= table["share"]).all()
+
+
 def test_a_competition_without_any_pair_is_all_missing():
     pairs = compete(pd.DataFrame({"x": [1.0, 2.0], "y": [2.0, 1.0]}))
     assert (pairs["reason"] != "").all()
-    attack, resistance, ranking = attack_resistance(pairs)
+    attack, resistance, ranking = attack_resistance(pairs, {})
+    assert disagreement(pairs).isna().all(axis=None)
     assert attack.isna().all(axis=None) and resistance.isna().all(axis=None)
     assert list(ranking.index) == ["x", "y"]

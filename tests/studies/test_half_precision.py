@@ -7,7 +7,16 @@ import pytest
 import torch
 from support.training import settings
 
-from liqe_core.studies.half_precision import half_spacing, stuck, stuck_shares
+from liqe_core.studies.half_precision import (
+    KINDS,
+    by_kind,
+    by_size,
+    counts,
+    counts_by_kind,
+    half_spacing,
+    stuck,
+    walk,
+)
 from liqe_core.training.precision import half_weights
 from liqe_core.training.step import build_model
 
@@ -49,15 +58,37 @@ def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread, who
     assert stuck(weights, 5e-6 / 3) == pytest.approx(third, abs=0.01)
 
 
-def test_a_row_a_matrix_of_what_is_rounded():
+def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():
     clip = build_model(settings()).clip
-    table = stuck_shares(clip, 5e-6).set_index("name")
-    assert list(table.index) == list(half_weights(clip))
-    row = table.loc["transformer.resblocks.0.mlp.c_fc.weight"]
-    weight = clip.transformer.resblocks[0].mlp.c_fc.weight
-    assert row["stuck"] == stuck(weight, 5e-6) > 0.4 and row["weights"] == weight.numel()
-    assert row["spread"] == pytest.approx(weight.std().item()) and row["tower"] == "text"
-    assert table.loc["visual.conv1.weight", "tower"] == "image"
+    kinds = by_kind(counts_by_kind(clip), [5e-6, 5e-6 / 3])
+    rounded = half_weights(clip)
+    assert list(kinds.index) == list(KINDS)
+    assert kinds["weights"].sum() == sum(value.numel() for value in rounded.values())
+    blocks = [*clip.transformer.resblocks, *clip.visual.transformer.resblocks]
+    of_mlp = torch.cat([block.mlp.c_fc.weight.flatten() for block in blocks])
+    assert kinds.loc["MLP, in", "weights"] == of_mlp.numel()
+    assert kinds.loc["MLP, in", 5e-6] == pytest.approx(stuck(of_mlp, 5e-6)) and stuck(of_mlp, 5e-6) > 0.4
+    assert kinds.loc["patches", "weights"] == clip.visual.conv1.weight.numel()
+    everywhere = torch.cat([value.flatten() for value in rounded.values()])
+    assert (kinds[5e-6] * kinds["weights"]).sum() / kinds["weights"].sum() == pytest.approx(
+        stuck(everywhere, 5e-6)
+    )
+    assert (kinds[5e-6 / 3] >= kinds[5e-6]).all()
+
+
+def test_sizes_are_counted_between_powers_of_two():
+    weights = torch.tensor([2**-6, -(2**-5.5), 2**-5, 3.0, 0.0, 1e-7, 2**-14])
+    sizes = by_size({"patches": counts(weights), "biases": counts(torch.ones(9))}).set_index("exponent")
+    assert (7 * sizes["share"]).round(6).to_dict() == {-14: 3, -6: 2, -5: 1, 1: 1}
+    assert sizes.loc[-6, "half_spacing"] == 2**-17
+
+
+def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
+    moved = walk(torch.tensor([0.25, 0.004, -0.02]), 5e-6, 100)
+    assert moved["float32"].to_numpy() == pytest.approx([1, 1, 1], abs=0.02)
+    assert moved["half"].tolist()[::2] == [0, 0]
+    spacings = moved["half"][1] * 5e-6 * 100 / 2**-18  # of numbers from 2^-8 on
+    assert spacings == pytest.approx(round(spacings), abs=1e-4) and spacings > 0
 
 
 def test_nonsense_is_refused():

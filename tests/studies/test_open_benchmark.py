@@ -49,6 +49,9 @@ def test_measures_of_each_set_and_without_near_duplicates(tables):
     assert one["srcc"].iloc[1] == srcc(of["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
     assert np.isnan(one["srcc"].iloc[2]) and np.isnan(one["distortion_accuracy"].iloc[0])
     assert one["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
+    assert one["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "blur, which that arm always says"
+    assert one["scene_commonest"].iloc[2] == pytest.approx(2 / 3), "plant and landscape, and plant for animal"
+    assert np.isnan(one[["scene_commonest", "distortion_commonest"]].iloc[0].astype(float)).all()
     assert one["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
 
 

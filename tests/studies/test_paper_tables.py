@@ -14,7 +14,7 @@ from liqe_core.studies.published import load_published
 
 def entry(dataset, value, source="a", method="LIQE", metric="SRCC", **more):
     row = {"method": method, "dataset": dataset, "protocol": "within-set", "metric": metric, "value": value}
-    return row | {"source": source, "training": "", "differs": "", "title": ""} | more
+    return row | {"source": source, "training": "", "differs": "", "note": "", "title": ""} | more
 
 
 PUBLISHED = pd.DataFrame(
@@ -76,6 +76,37 @@ def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
     )
     both = paper_tables.disagreements(PUBLISHED)
     assert both["value"].tolist() == [0.936, 0.943] and both["differs"].tolist() == ["", "b alone"]
+
+
+def test_another_training_has_a_row_of_its_own_and_is_not_measured_by():
+    published = pd.concat(
+        [
+            PUBLISHED,
+            pd.DataFrame(
+                [
+                    entry("csiq", 0.941, "board", training="not stated"),
+                    entry("csiq", 0.8, "c", training="KADID-10k"),
+                    entry("live", 0.1, method="NIQE"),
+                ]
+            ),
+        ]
+    )
+    table = paper_tables.method_table(published, ["live", "csiq"], ["SRCC"])
+    assert list(table.index) == [
+        "UNIQUE",
+        "NIQE",
+        "LIQE\n(training not stated)",
+        "LIQE\n(KADID-10k alone)",
+        "LIQE",
+    ]
+    assert table.loc["LIQE", "csiq\nSRCC"] == "0.936\n0.943"
+    assert table.loc["LIQE\n(training not stated)"].tolist() == ["no source", "0.941"]
+    ours = paper_tables.ours_within([a_run(1, 0.941)])
+    compared = paper_tables.beside(published, ours, lambda name: "no run: yet")
+    text, _ = paper_tables.with_ours(table, {"ours": compared})
+    assert text.loc["ours", "csiq\nSRCC"] == "0.941\n(-0.002)", "0.943 is the nearest of the same training"
+    assert compared["distance"].notna().sum() == 2
+    assert set(published.loc[paper_tables.widely_known(published), "method"]) == {"LIQE"}
 
 
 def test_the_papers_ablation_and_its_honest_blank():

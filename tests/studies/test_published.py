@@ -37,6 +37,25 @@ def test_the_projects_file_holds_the_values_to_begin_with():
     assert len(table.query("source == 'liqe-readme'")) == 10 * 4
 
 
+def test_no_training_is_guessed():
+    """A leaderboard that does not say how a model was trained is not made to say it."""
+    table = load_published()
+    board = table[table["source"].isin(["wizwand", "one-align-card"])]
+    quoted = table[(table["source"] == "reliqs") & (table["method"] == "LIQE")]
+    of = ["method", "dataset", "protocol", "metric", "value"]
+    there = set(quoted[of].itertuples(index=False, name=None))
+    same = board[of].apply(tuple, axis=1).isin(there)  # the paper's own table, as it is quoted, has it too
+    assert same.sum() == 2 and (board.loc[same, "training"] == "").all()
+    assert (board.loc[~same, "training"] == "not stated").all() and (board.loc[~same, "note"] != "").all()
+
+
+def test_the_public_weights_of_paq2piq_never_saw_the_six_sets():
+    table = load_published()
+    of = table[(table["method"] == "PaQ2PiQ") & table["dataset"].isin(["koniq10k", "clive"])]
+    assert set(of["value"]) == {0.722, 0.719, 0.716} and (of["protocol"] == "unseen").all()
+    assert (of["note"] != "").all()
+
+
 def test_the_six_sets_average_to_the_published_ablation():
     table = load_published()
     within = table.query("method == 'LIQE' and source == 'reliqs' and metric == 'SRCC'")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from liqe_core.agreement import fit_logistic, logistic4
-from liqe_core.studies.realign import curve_points, realign, same_score_pairs
+from liqe_core.studies.realign import curve_points, judged, realign, same_score_pairs, told
 
 # Human scores as monotone warps of the true quality q in 1..5, each with its own units.
 WARPS = {
@@ -32,12 +32,10 @@ def test_planted_warps_are_recovered():
     table = planted(noise=0.02)
     scores, curves = realign(table)
     assert (curves["reason"] == "").all() and (curves["count"] == 800).all()
-    error = (
-        (scores["aligned"] - table["quality"]).groupby(table["dataset"]).apply(lambda e: (e**2).mean() ** 0.5)
-    )
-    naive = (
-        (scores["naive"] - table["quality"]).groupby(table["dataset"]).apply(lambda e: (e**2).mean() ** 0.5)
-    )
+    kept = judged(scores)
+    off = kept[["aligned", "naive"]].sub(table.loc[kept.index, "quality"], axis=0)
+    both = (off**2).groupby(kept["dataset"]).mean() ** 0.5
+    error, naive = both["aligned"], both["naive"]
     assert error["logistic"] < 0.15 and error["late"] < 0.15, "the curve's own family, up to the noise"
     assert error["root"] < 0.2 and error["power"] < 0.2, "other families, up to the logistic's misfit as well"
     assert (error < naive / 2).all()
@@ -47,7 +45,8 @@ def test_planted_warps_are_recovered():
 def test_without_noise_a_logistic_warp_is_undone_exactly():
     table = planted(noise=0.0).query("dataset == 'late'")
     scores, curves = realign(table)
-    assert np.abs(scores["aligned"] - table["quality"]).max() < 1e-4
+    error = np.abs(scores["aligned"] - table["quality"])
+    assert error[~scores["held"]].max() < 1e-4
     assert curves.at["late", "residual_after"] < 1e-5
     assert curves.loc["late", ["beta1", "beta2", "beta3", "beta4"]].to_list() == pytest.approx(
         [5, 1, 3.8, 0.8], rel=1e-4
@@ -61,8 +60,12 @@ def test_shift_and_stretch_of_a_set_of_poor_images():
     human = 100 * (human - human[0]) / (human[-1] - human[0])
     _, curves = realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality}))
     assert curves.at["poor", "stretch"] == pytest.approx(0.25, abs=0.002)
-    assert curves.at["poor", "shift"] == pytest.approx(1.5 - 3, abs=0.005)
-    assert curves.at["poor", "residual_before"] == pytest.approx(1.732, abs=0.01), "sqrt(1.5² + .75 · 1)"
+    # Exactly 1.5 and 1.732 of all 201 pictures; these are of half of them.
+    naive = 1 + 4 * (quality - 1)
+    of = judged(realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality})).scores).index
+    assert curves.at["poor", "shift"] == pytest.approx((quality - naive)[of].mean(), abs=0.005)
+    expected = ((quality - naive)[of] ** 2).mean() ** 0.5
+    assert curves.at["poor", "residual_before"] == pytest.approx(expected, abs=0.01)
 
 
 def test_declared_ranges_and_units_do_not_change_the_aligned_scores():
@@ -76,13 +79,41 @@ def test_declared_ranges_and_units_do_not_change_the_aligned_scores():
     assert logistic["naive"].to_numpy() == pytest.approx(1 + 4 * logistic["raw"].to_numpy())
 
 
-def test_scores_beyond_the_curve_are_held_at_the_sets_own_predictions():
+def test_scores_beyond_the_curve_are_held_and_left_out_of_everything():
     table = planted(noise=0.0).query("dataset == 'logistic'").reset_index(drop=True)
     table.loc[0, "mos"], table.loc[1, "mos"] = 100.0, -50.0
     scores, curves = realign(table)
-    assert curves.at["logistic", "held"] >= 2
-    assert scores.at[0, "aligned"] == table["prediction"].max()
-    assert scores.at[1, "aligned"] == table["prediction"].min()
+    ends = table["prediction"][scores["fitted"]]
+    assert (scores.at[0, "aligned"], scores.at[1, "aligned"]) == (ends.max(), ends.min())
+    assert scores.loc[[0, 1], "held"].all() and curves.at["logistic", "held"] == scores["held"].sum() >= 2
+    kept = judged(scores)
+    assert len(kept) == curves.at["logistic", "judged"] and not set(kept.index) & {0, 1}
+    assert curves.at["logistic", "shift"] == pytest.approx((kept["aligned"] - kept["naive"]).mean())
+    rms = ((kept["prediction"] - kept["aligned"]) ** 2).mean() ** 0.5
+    assert curves.at["logistic", "residual_after"] == pytest.approx(rms)
+    assert told(curves).startswith(f"{scores['held'].sum()} of 800 pictures")
+
+
+def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
+    table = planted(noise=0.05).query("dataset == 'root'").reset_index(drop=True)
+    scores, curves = realign(table)
+    assert scores["fitted"].sum() == 400
+    # The judged half's scores may be anything: the curve stays as it was, and the numbers do not.
+    spoilt = table.assign(mos=table["mos"].where(scores["fitted"], table["mos"].mean() + 0.1 * table["mos"]))
+    _, other = realign(spoilt, ranges={"root": (0.0, 2.0)})
+    betas = ["beta1", "beta2", "beta3", "beta4"]
+    assert other.loc["root", betas].tolist() == curves.loc["root", betas].tolist()
+    assert other.at["root", "residual_after"] > 2 * curves.at["root", "residual_after"]
+    assert realign(table, seed=1).scores["fitted"].ne(scores["fitted"]).any()
+
+
+def test_a_curve_that_reaches_next_to_nothing_is_none():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(2.9, 3.1, 100)
+    table = pd.DataFrame({"dataset": "flat", "prediction": x, "mos": x + rng.choice([-9, 9], 100)})
+    scores, curves = realign(table.assign(mos=table["mos"] + 5 * (x - 3)))
+    assert "beyond the curve: too few are left to judge it by" in curves.at["flat", "reason"]
+    assert scores["aligned"].isna().all() and judged(scores).empty and "no curve: flat" in told(curves)
 
 
 def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
@@ -99,7 +130,7 @@ def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
     scores, curves = realign(pd.concat([good, *frames], ignore_index=True))
     assert curves["reason"].to_dict() == {
         "root": "",
-        "few": "3 images: a curve needs 8",
+        "few": "2 images: a curve needs 8",
         "same mos": "all human scores are equal",
         "same prediction": "all predictions are equal",
         "reversed": "human scores do not rise with the predictions",
@@ -127,6 +158,8 @@ def test_curve_points_pass_through_the_logistic():
     assert len(points) == 50 * len(WARPS)
     late = points[points["dataset"] == "late"]
     assert late["mos"].is_monotonic_increasing
+    fitted = realigned.scores.query("dataset == 'late' and fitted")["prediction"]
+    assert (late["prediction"].min(), late["prediction"].max()) == (fitted.min(), fitted.max())
     mos = realigned.scores.query("dataset == 'late'")["mos"]
     assert late["raw"].to_numpy() == pytest.approx((late["mos"].to_numpy() - mos.min()) / np.ptp(mos))
 
@@ -138,14 +171,17 @@ def test_pairs_that_share_a_score_equal_brute_force():
             "dataset": rng.choice(["x", "y", "z"], 400),
             "raw": rng.uniform(size=400).round(2),
             "aligned": rng.uniform(1, 5, 400),
+            "fitted": rng.uniform(size=400) < 0.5,
+            "held": rng.uniform(size=400) < 0.2,
         },
         index=[f"i{k}" for k in range(400)],
     )
     scores.loc["i3", "aligned"] = np.nan
     pairs = same_score_pairs(scores, tolerance=0.0051)
     assert list(pairs["gap"]) == sorted(pairs["gap"], reverse=True) and len(pairs) == 3
+    free = scores[~scores["fitted"] & ~scores["held"]]
     for sets in ("x", "y"), ("x", "z"), ("y", "z"):
-        one, other = (scores[scores["dataset"] == name].dropna() for name in sets)
+        one, other = (free[free["dataset"] == name].dropna() for name in sets)
         near = np.abs(np.subtract.outer(one["raw"].to_numpy(), other["raw"].to_numpy())) <= 0.0051
         gaps = np.abs(np.subtract.outer(one["aligned"].to_numpy(), other["aligned"].to_numpy())) * near
         row = pairs[
@@ -161,6 +197,7 @@ def test_pairs_that_share_a_score_equal_brute_force():
 
 def test_sets_that_share_no_score_give_no_pair():
     scores = pd.DataFrame({"dataset": ["x", "y"], "raw": [0.1, 0.9], "aligned": [2.0, 3.0]})
+    scores = scores.assign(fitted=False, held=False)
     pairs = same_score_pairs(scores)
     assert pairs.empty and "better_dataset" in pairs.columns
 

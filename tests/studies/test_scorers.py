@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from liqe_core.studies.scorers import SHORT, liqe, score_folder, scorer
+from liqe_core.studies.scorers import SHORT, at_hand, liqe, score_folder, scorer
 
 
 @pytest.fixture
@@ -52,6 +52,15 @@ def test_pyiqa_where_it_is_and_where_not(monkeypatch, picture):
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     assert scorer("pyiqa:niqe")(picture) == -4, "lower is better there, higher is better here"
     assert scorer("pyiqa:musiq")(picture) == 4
+
+
+def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
+    def create_metric(name):
+        raise OSError("no network")
+
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
+    found, missing = at_hand(["pyiqa:unique", "sharpness"])
+    assert list(found) == ["sharpness"] and missing == {"pyiqa:unique": "OSError: no network"}
 
 
 def test_an_unknown_one_says_what_there_is():

@@ -9,7 +9,7 @@ from support.training import settings
 
 from liqe_core.images import PictureError
 from liqe_core.training.batches import TrainingBatches
-from liqe_core.training.prepare import labelled
+from liqe_core.training.prepare import labelled, scored_by_people
 from liqe_core.training.step import build_model, geometry_of
 
 
@@ -33,6 +33,11 @@ def test_scores_that_people_gave_stay(tmp_path):
     path = str(own_set(tmp_path, count=10).path)
     of = labelled(path, settings(stand_in=False), progress=False)
     assert of.table["mos"].tolist() == list(map(float, range(1, 11)))
+
+
+def test_which_scores_are_of_people(tmp_path):
+    assert scored_by_people("biq2021") and scored_by_people(str(own_set(tmp_path / "own", count=10).path))
+    assert not scored_by_people("mini") and not scored_by_people("open-distorted")
 
 
 def test_a_set_without_scores_trains_its_distortions(tmp_path):

@@ -1,0 +1,47 @@
+"""Intervals: against what is known of what was drawn."""
+
+import numpy as np
+import pytest
+
+from liqe_core.studies.intervals import FEWEST, bootstrap, difference, mean_interval
+
+
+def test_an_interval_of_a_mean_is_about_as_wide_as_its_standard_error_says():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = mean_interval(values)
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.03)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    less_sure = mean_interval(values, confidence=0.5)
+    assert less_sure[1] - less_sure[0] == pytest.approx(2 * 0.674 * values.std() / 20, rel=0.1)
+
+
+def test_the_true_mean_is_mostly_inside():
+    rng = np.random.default_rng(1)
+    found = [mean_interval(rng.normal(size=20)) for _ in range(200)]
+    assert 0.86 < np.mean([low < 0 < high for low, high in found]) < 0.98  # 0.92, plus and minus three errors
+
+
+def test_few_units_have_no_interval():
+    assert np.isnan(mean_interval(np.arange(FEWEST - 1))).all()
+    assert mean_interval(np.arange(FEWEST)) == mean_interval(np.arange(FEWEST)), "and the same every time"
+    assert 2 / 2 ** (FEWEST - 1) > 0.05 > 2 / 2**FEWEST, "where the range itself holds the middle that often"
+
+
+def test_any_statistic_of_the_units():
+    values = np.random.default_rng(2).uniform(size=1001)
+    low, high = bootstrap(1001, lambda rows, axis=-1: np.median(values[rows], axis=axis))
+    assert low < np.median(values) < high and high - low < 0.1
+
+
+@pytest.mark.parametrize(
+    "ends, verdict",
+    [
+        ((0.1, 0.3), "better"),
+        ((-0.3, -0.1), "worse"),
+        ((-0.1, 0.3), "cannot be told"),
+        ((np.nan, np.nan), "cannot be told"),
+    ],
+)
+def test_what_an_interval_says(ends, verdict):
+    said = difference(np.array([0.2, 0.4, -0.3, 0.0]), *ends)
+    assert said["verdict"] == verdict and said["better"] == 2 and said["difference"] == pytest.approx(0.075)
