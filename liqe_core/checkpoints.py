@@ -162,12 +162,41 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
             architecture = towers.architecture(architecture)
         if not isinstance(architecture, Mapping):
             raise towers.ArchitectureError(f"{architecture!r} is no architecture, expected a dictionary")
+        if header:
+            _refuse_larger(architecture, state_dict)
     except towers.ArchitectureError as error:
         raise CheckpointError(f"{path}: {error}") from None
     known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
     if "statistics" in header:
         known["statistics"] = _statistics(path, header["statistics"])
     return Checkpoint(state_dict, dict(architecture), kind, **known)
+
+
+def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> None:
+    """A header that names a larger model than its file has weights for: to build it would take hours, or all
+    memory, only to find it wrong.
+
+    Raises:
+        ArchitectureError: it does; says which part.
+    """
+    there = sum(value.numel() for value in state_dict.values())
+    for part, sizes in architecture.items():
+        if not isinstance(sizes, Mapping):
+            continue
+
+        def size(name: str, sizes: Mapping[str, Any] = sizes) -> float:
+            value = sizes.get(name, 0)
+            each = value if isinstance(value, (list, tuple)) else [value]
+            return sum(number for number in each if isinstance(number, (int, float)))
+
+        # What no transformer does without: the products of attention and of the layers between, embeddings.
+        products = (4 + 2 * size("mlp_ratio")) * size("layers") * size("width") ** 2
+        patches = (size("image_size") // (size("patch_size") or 32)) ** 2
+        places = (size("vocab_size") + size("context_length") + patches) * max(1, size("width"))
+        if not max(products, places, size("layers"), size("width")) <= 2 * there:
+            raise towers.ArchitectureError(
+                f"its header names a {part} of more weights than the {there} that are there; get it again"
+            )
 
 
 def located(path: str | PathLike[str]) -> Path:

@@ -229,6 +229,31 @@ def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_sm
         LIQE.from_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "tower, size",
+    [
+        ("vision_cfg", {"layers": 10**6}),
+        ("vision_cfg", {"width": 10**6}),
+        ("vision_cfg", {"image_size": 10**7}),
+        ("vision_cfg", {"mlp_ratio": 1e9}),
+        ("text_cfg", {"vocab_size": 10**9}),
+        ("text_cfg", {"context_length": 10**9}),
+        ("text_cfg", {"layers": [10**9]}),
+    ],
+)
+def test_a_header_of_a_larger_model_than_its_weights_is_refused_before_it_is_built(
+    openai_state, openai_small, tmp_path, monkeypatch, tower, size
+):
+    openai_small[tower] |= size
+    header = {"version": 1, "architecture": openai_small}
+    path = with_header(tmp_path / "odd.safetensors", openai_state, header)
+    monkeypatch.setattr("liqe_core.towers.build", lambda config: pytest.fail("built"))
+    with pytest.raises(
+        CheckpointError, match=rf"odd\.safetensors: its header names a {tower} of more weights"
+    ):
+        LIQE.from_checkpoint(path)
+
+
 @pytest.mark.parametrize("header", ["[1]", '"text"', "{}", "3", "{not json"])
 def test_a_header_of_another_form(openai_state, tmp_path, header):
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: "):
