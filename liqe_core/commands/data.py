@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from liqe_core.commands.options import count
 
 if TYPE_CHECKING:
     from liqe_core.data.manifests import Manifest
@@ -29,7 +32,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             "--root", help="the folder that data sets are in (default: $LIQE_DATA, or the cache)"
         )
-        parser.add_argument("--mirror", help="a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)")
+        text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
+        parser.add_argument("--mirror", type=_clone, help=text)
         parser.add_argument("--quiet", action="store_true", help="no progress bars")
         parser.set_defaults(run=run)
         return parser
@@ -52,7 +56,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
             "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
         )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
-    verify.add_argument("--workers", type=int, help="threads (default: one a core)")
+    verify.add_argument("--workers", type=count, help="threads (default: one a core)")
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
     pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
@@ -60,10 +64,21 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     pack.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="pictures that are not there"
     )
-    pack.add_argument("--workers", type=int, help="threads (default: one a core)")
+    pack.add_argument("--workers", type=count, help="threads (default: one a core)")
     labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
     labels.add_argument("--csv", help="write the table here")
     labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
+
+
+def _clone(text: str) -> str:
+    """The type of ``--mirror``, which is easily taken for a place of pictures."""
+    folder = Path(text).expanduser()
+    if folder.name != "IQA_Database" and not (folder / "IQA_Database").is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text}: no clone of zwx8981/LIQE (no folder IQA_Database in it), where the labels come from; "
+            "pictures that you have go in with `liqe data fetch NAME --from ARCHIVE`"
+        )
+    return text
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -180,6 +195,12 @@ def _verify(options: argparse.Namespace) -> int:
             manifest, options.root, options.mirror, workers=options.workers, progress=not options.quiet
         )
         seen.append(manifest.name)
+        if manifest.labels["form"] == "distorted":  # its pictures are no fault before they are made
+            if unmade := int((report["problem"] == "missing").sum()):
+                print(
+                    f"{manifest.name}: {unmade} pictures are not made yet; they are when they are first used"
+                )
+            report = report[report["problem"] != "missing"]
         counts = ", ".join(
             f"{n} {problem}" for problem, n in report["problem"].value_counts(sort=False).items()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import re
 import sys
@@ -54,7 +55,7 @@ def run(
         folder: where the notebooks are; default: ``notebooks/`` of the checkout.
 
     Raises:
-        ValueError: no such notebook.
+        ValueError: no such notebook, or a parameter of another type than its default.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -64,12 +65,17 @@ def run(
     if unknown := sorted(set(names) - set(available(folder))):
         raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
     out_dir = Path(out_dir).resolve()
+    given_to = {}
+    for name in names:
+        declared = papermill.inspect_notebook(str(folder / f"{name}.ipynb"))
+        given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
+        for parameter, value in given.items():
+            _refuse_mistyped(name, parameter, value, declared[parameter]["default"])
+        given_to[name] = given
     out_dir.mkdir(parents=True, exist_ok=True)
     executed = []
-    for name in names:
+    for name, given in given_to.items():
         source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
-        declared = papermill.inspect_notebook(str(source))
-        given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
         started, error, traceback = time.perf_counter(), "", ""
         try:
             papermill.execute_notebook(
@@ -87,6 +93,19 @@ def run(
             error = "DeadKernelError: the notebook's process was ended from outside; is there enough memory?"
         executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
     return executed
+
+
+def _refuse_mistyped(name: str, parameter: str, value: object, default: str) -> None:
+    """A parameter is of the type of its default, as it stands in the notebook."""
+    try:
+        expected = ast.literal_eval(default)
+    except (ValueError, SyntaxError):
+        return  # computed, so nothing is known of it
+    numbers = (int, float) if isinstance(expected, float) else type(expected)
+    if not isinstance(value, numbers) or isinstance(value, bool) != isinstance(expected, bool):
+        raise ValueError(
+            f"{name}: {parameter} is {value!r}; give {type(expected).__name__}, as its default {default} is"
+        )
 
 
 def html_page(executed: Sequence[Executed], path: str | Path) -> Path:

@@ -25,6 +25,13 @@ def values(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
     return {name: _json_or_text(text) for name, text in pairs}
 
 
+def count(text: str) -> int:
+    """The type of an option that is a number of things, such as threads."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1, or leave it out")
+
+
 def _json_or_text(text: str) -> object:
     try:
         return json.loads(text)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from liqe_core.commands import notebooks
 from liqe_core.commands.cell import run_cell
-from liqe_core.commands.options import add_pairs, add_profile, values
+from liqe_core.commands.options import add_pairs, add_profile, count, values
 from liqe_core.files import runs_dir, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "another setting of the profile, for all cells; the value as JSON or text"
     add_pairs(sweep, "-s", "--set", name="SETTING", text=text)
     sweep.add_argument("--scheduler", help="address of a Dask scheduler (tcp://host:8786); default: local")
-    sweep.add_argument("--workers", type=int, help="local workers, of one thread each; default: one a core")
+    text = "local workers, of one thread each; default: one a GPU, else one a core"
+    sweep.add_argument("--workers", type=count, help=text)
     sweep.add_argument("--dashboard", default=":8787", help="where a local cluster serves its dashboard")
     sweep.set_defaults(run=_sweep)
 

@@ -10,10 +10,22 @@ on data that anyone may download, ``open-frozen`` leaves the image tower as Imag
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import os
 from collections.abc import Mapping
 
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
+
+#: What a setting of a type may hold, and how to say it.
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((numbers.Integral,), "a whole number"),
+    "float": ((numbers.Real,), "a number"),
+    "bool": ((bool,), "true or false"),
+    "str": ((str,), "text"),
+    "str | None": ((str, os.PathLike, type(None)), "text"),
+    "Mapping[str, int]": ((Mapping,), "the name and the number of pictures of each data set"),
+}
 
 #: What a setting may be, and the least that one may be.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -162,6 +174,12 @@ class Profile:
     max_skipped: int = 10
 
     def __post_init__(self) -> None:
+        for known in dataclasses.fields(self):
+            value, (types, words) = getattr(self, known.name), KINDS[str(known.type)]
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                raise ValueError(f"{self.name}: {known.name} is {value!r}; give {words}")
+        if odd := [n for n, size in self.batch_sizes.items() if not isinstance(size, int) or size is True]:
+            raise ValueError(f"{self.name}: batch_sizes of {', '.join(odd)} is no whole number; give one")
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 words = ", ".join(repr(choice) for choice in choices)
