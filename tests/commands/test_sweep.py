@@ -150,7 +150,7 @@ def test_of_several_gpus_each_worker_sees_one(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         with sweep.local_workers(dashboard="127.0.0.1:0") as client:
-            seen = client.run(os.environ.get, "CUDA_VISIBLE_DEVICES")
+            seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
     assert sorted(seen.values()) == ["4", "7"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"
 
