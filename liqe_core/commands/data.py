@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_core.commands.options import whole_number
@@ -31,7 +32,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             "--root", help="the folder that data sets are in (default: $LIQE_DATA, or the cache)"
         )
-        parser.add_argument("--mirror", help="a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)")
+        text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
+        parser.add_argument("--mirror", type=_clone, help=text)
         parser.add_argument("--quiet", action="store_true", help="no progress bars")
         parser.set_defaults(run=run)
         return parser
@@ -68,6 +70,17 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
     labels.add_argument("--csv", help="write the table here")
     labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
+
+
+def _clone(text: str) -> str:
+    """The type of ``--mirror``, which is easily taken for a place of pictures."""
+    folder = Path(text).expanduser()
+    if folder.name != "IQA_Database" and not (folder / "IQA_Database").is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text}: no clone of zwx8981/LIQE (no folder IQA_Database in it), where the labels come from; "
+            "pictures that you have go in with `liqe data fetch NAME --from ARCHIVE`"
+        )
+    return text
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -189,6 +202,12 @@ def _verify(options: argparse.Namespace) -> int:
             window=options.window,
         )
         seen.append(manifest.name)
+        if manifest.labels["form"] == "distorted":  # its pictures are no fault before they are made
+            if unmade := int((report["problem"] == "missing").sum()):
+                print(
+                    f"{manifest.name}: {unmade} pictures are not made yet; they are when they are first used"
+                )
+            report = report[report["problem"] != "missing"]
         counts = ", ".join(
             f"{n} {problem}" for problem, n in report["problem"].value_counts(sort=False).items()
         )

@@ -199,9 +199,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "another setting of the profile, for all cells; the value as JSON or text"
     add_pairs(sweep, "-s", "--set", name="SETTING", text=text)
     sweep.add_argument("--scheduler", help="address of a Dask scheduler (tcp://host:8786); default: local")
-    sweep.add_argument(
-        "--workers", type=whole_number, help="local workers, of one thread each; default: one a core"
-    )
+    text = "local workers, of one thread each; default: one a GPU, else one a core"
+    sweep.add_argument("--workers", type=whole_number, help=text)
     sweep.add_argument("--dashboard", default=":8787", help="where a local cluster serves its dashboard")
     sweep.set_defaults(run=_sweep)
 

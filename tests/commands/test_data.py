@@ -1,12 +1,13 @@
 import argparse
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
 
 import pandas as pd
 import pytest
-from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+from support.data import MIRROR, SAMPLES, distorted_set, needs_mirror, needs_samples, own_set
 from support.hub import stand_in
 
 from liqe_core.commands.data import add_command
@@ -88,6 +89,16 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     assert code == 1 and "agiqa1k: no program can get it: get it from https://github.com/lcysyzxdxc" in out
     with pytest.raises(ValueError, match="no data set called 'nonsense'"):
         data("verify", "nonsense")
+
+
+def test_pictures_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
+    manifest = distorted_set(tmp_path)
+    code, out, _ = data("verify", manifest.path, "--quiet")
+    assert code == 0 and f"{manifest.images} pictures are not made yet" in out and "missing" not in out
+    read = "made is made of photographs that are not there: liqe data fetch made"
+    shutil.rmtree(tmp_path / "made")
+    code, _, err = data("verify", manifest.path, "--quiet")
+    assert code == 1 and read in err
 
 
 def test_nothing_there(data, tmp_path):

@@ -80,6 +80,13 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
     [
         (["score", "x.jpg", "--checkpoint", "nowhere.pt"], "nowhere.pt: no such file"),
         (["notebooks", "07_ugly"], "no notebook 07_ugly"),
+        (
+            ["notebooks", "02_multitask_training", "-p", "epochs", "2.5"],
+            "02_multitask_training: epochs is 2.5; give int",
+        ),
+        (["notebooks", "02_multitask_training", "-p", "sessions", "3"], "sessions is 3; give list"),
+        (["train", "-s", "learning_rate", "fast"], "mini: learning_rate is 'fast'; give a number"),
+        (["sweep", "-s", "epochs", "2.5"], "mini: epochs is 2.5; give a whole number"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
@@ -112,14 +119,21 @@ def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arg
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["data verify --workers two", "data pack mini --workers -1", "sweep --workers 0", "sweep --seeds one"],
+    "arguments, says",
+    [
+        ("data verify --workers two", "--workers: two: give a whole number from 1"),
+        ("data pack mini --workers -1", "--workers: -1: give a whole number from 1"),
+        ("sweep --workers 0", "--workers: 0: give a whole number from 1"),
+        ("sweep --workers -2", "--workers: -2: give a whole number from 1"),
+        ("sweep --seeds one", "--seeds: invalid int"),
+        ("data fetch csiq --mirror csiq.tgz", "no clone of zwx8981/LIQE .*--from ARCHIVE"),
+        ("data status --mirror nowhere", "--mirror: nowhere: no clone of zwx8981/LIQE"),
+    ],
 )
-def test_options_that_take_numbers_say_so(arguments, capsys):
+def test_an_option_that_cannot_be_is_named(arguments, says, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
-    assert ended.value.code == 2
-    assert re.search(r"error: argument --\w+: (.* give a whole number|invalid int)", capsys.readouterr().err)
+    assert ended.value.code == 2 and re.search(says, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -175,3 +189,12 @@ def test_version(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0 and capsys.readouterr().out == f"liqe {liqe_core.__version__}\n"
+
+
+def test_the_commands_of_the_makefile_can_be_parsed():
+    text = re.sub(r" \$\(if .*", "", (CHECKOUT / "Makefile").read_text()).replace("$(PROFILE)", "mini")
+    told = re.findall(r"^\t\S+ (liqe .+)", text, flags=re.MULTILINE)
+    parsed = [_parser().parse_args(shlex.split(command)[1:]) for command in told]
+    assert {"check", "sweep", "notebooks"} <= {options.command for options in parsed}
+    (paper,) = [o for o in parsed if o.command == "sweep" and o.profile == "paper"]
+    assert paper.sessions == list(range(1, 11)) and paper.seeds == [1] and paper.variants is None

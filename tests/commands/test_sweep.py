@@ -142,3 +142,30 @@ def test_the_command_shows_the_traceback_and_fails(tmp_path, stub, monkeypatch, 
     assert "0 of 1 cells are done" in said.out and "no finished run" in said.out
     assert main(["sweep", "--profile", "smoke", "--set", "colour", "1"]) == 1
     assert "unknown setting colour" in capsys.readouterr().err
+
+
+def test_of_several_gpus_each_worker_sees_one(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with sweep.local_workers(dashboard="127.0.0.1:0") as client:
+            seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert sorted(seen.values()) == ["4", "7"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"
+
+
+def test_it_says_what_it_takes_and_stops_where_data_lack(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    said = sweep.beforehand(cells("smoke"), tmp_path / "out")
+    assert "12 runs of the profile smoke, 0 of them done before" in said
+    assert "to go: 108 steps of 6 pictures x 3 crops" in said and str(tmp_path / "out" / "train") in said
+    assert main(["sweep", "--profile", "paper", "--out", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert "6 of the 6 data sets are not ready. live: liqe data fetch live; csiq: " in err
+    grid = cells("paper", seeds=[1], variants=["quality"])
+    run = grid[0].run_folder(tmp_path / "out")
+    run.mkdir(parents=True)
+    (run / "results.csv").write_text("checkpoint\n")
+    assert "1 of them done before" in sweep.beforehand(grid, tmp_path / "out"), "what is done needs no data"

@@ -1,0 +1,62 @@
+"""Weights as they are: what is measured, what is said where it cannot be, and what stands in the table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.measuring import measure
+from liqe_core.studies import paper_check, unseen
+
+
+@pytest.fixture
+def get(photograph, monkeypatch):
+    """Twelve crops of a photograph as any set; `kadid10k` is damaged."""
+    for module in (paper_check, unseen):
+        monkeypatch.setattr(module, "what_is_missing", lambda name: "no pictures: get it" * (name == "spaq"))
+
+    def found(name):
+        if name == "kadid10k":
+            raise ValueError("the store is damaged")
+        table = pd.DataFrame({"image": [f"{i}.png" for i in range(12)], "mos": np.arange(12.0)})
+        table["distortion_group"], table["scenes"] = "blur", [("human",)] * 12
+        table["session_2"] = ["train", "test"] * 6
+        pictures = [np.ascontiguousarray(photograph[20 * i : 20 * i + 48, :64]) for i in range(12)]
+        return LabelledPictures(name, table, pictures)
+
+    return found
+
+
+def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
+    told = []
+    names = ["live", "kadid10k", "tid2013", "spaq"]
+    folder = paper_check.check_folder(tmp_path, "some/weights.pt")
+    said = {"checkpoint": "some/weights.pt", "session": 2, "seed": 0}
+    done = paper_check.check(small_liqe, names, get, folder, said, tell=told.append)
+    within = done.of("within-set").set_index("metric")
+    (by_hand,) = measure(small_liqe, [get("live")], 2, "test").to_dict("records")
+    assert set(within["dataset"]) == {"live"} and (within["pictures"] == 6).all()
+    assert within.loc["SRCC", "value"] == pytest.approx(by_hand["srcc"])
+    assert within.loc["distortion accuracy", "value"] == pytest.approx(by_hand["distortion_accuracy"])
+    assert set(done.of("unseen")["dataset"]) == {"tid2013"} and (done.of("unseen")["pictures"] == 12).all()
+    assert done.reasons == {"kadid10k": "no result: the store is damaged", "spaq": "no pictures: get it"}
+    assert len(told) == 4 and told[1] == "kadid10k: no result: the store is damaged"
+    (read,) = paper_check.read_checks(tmp_path)
+    assert (read.name, read.said, read.reasons) == ("weights", said, done.reasons)
+    pd.testing.assert_frame_equal(read.results, done.results, check_dtype=False)
+
+
+def test_rows_of_a_table_have_what_is_published_and_what_is_not():
+    results = pd.DataFrame(
+        [("unseen", name, "SRCC", value, 9, 0, "") for name, value in (("spaq", 0.8), ("tid2013", 0.7))],
+        columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "told"],
+    )
+    check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no pictures: get it"})
+    row = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", "differs": ""}
+    published = pd.DataFrame([row | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
+    ((name, table),) = paper_check.rows([check], published, "unseen").items()
+    table = table.set_index("dataset")
+    assert name == "official" and table.loc["spaq", "distance"] == pytest.approx(-0.1)
+    assert table.loc["tid2013", "ours"] == 0.7 and np.isnan(table.loc["tid2013", "published"])
+    assert table.loc["pipal", "reason"] == "no pictures: get it"
+    assert list(paper_check.rows([check], published, "within-set")) == ["official, session 1"]
