@@ -116,7 +116,7 @@ def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
         A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
         there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
     """
-    every = sum(of for kind, of in counted.items() if kind != KINDS[-1])
+    every = torch.stack([of for kind, of in counted.items() if kind != KINDS[-1]]).sum(dim=0)
     exponents = (torch.frexp(_NUMBERS.float()).exponent - 1).clamp(min=LEAST_EXPONENT)
     exponents = exponents.where(_NUMBERS > 0, LEAST_EXPONENT)
     share = pd.Series(every.numpy() / every.sum().item()).groupby(exponents.numpy()).sum()
