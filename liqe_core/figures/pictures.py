@@ -60,7 +60,7 @@ def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
 
 
 def same_score_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
-    """Images of two data sets with the same score and a different quality: a column a row of the table.
+    """Images of two data sets with the same score that lie apart once realigned: a column a row of the table.
 
     Args:
         pairs: rows of `realign.same_score_pairs`, in the order to draw, at most about 8.
@@ -74,7 +74,7 @@ def same_score_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
             (row.worse, f"{row.worse_dataset}  ·  realigned {row.worse_aligned:.2f}"),
         ]
         columns.append((heading, "", cells))
-    return _picture_grid(columns, paths, ("better in fact", "worse in fact"))
+    return _picture_grid(columns, paths, ("better, realigned", "worse, realigned"))
 
 
 def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -> Figure:

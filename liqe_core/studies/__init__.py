@@ -1,9 +1,9 @@
 """What is asked of trained models: the paper's claims, each as a computation on tables.
 
-Read `finished` (run folders, read) and `ablations` first; then `published` and `paper_tables`, `unseen`,
-`paper_check` (weights of others), `scorers` and `gmad`, `planted` and `realign`. `open_benchmark` puts the
-first claim to the test on data that anyone may have, beside `baselines`. `half_precision` asks which weights
-can move at all.
+Read `finished` (run folders, read), `intervals` (how sure a number is) and `ablations` first; then
+`published` and `paper_tables`, `unseen`, `paper_check` (weights of others), `scorers` and `gmad`, `planted`
+and `realign`. `open_benchmark` puts the first claim to the test on data that anyone may have, beside
+`baselines`. `half_precision` asks which weights can move at all.
 
 May use the method, `data`, `evaluation` and `training`.
 """

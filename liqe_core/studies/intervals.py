@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -70,3 +70,40 @@ def difference(each: np.ndarray, low: float, high: float) -> dict:
     verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
     better = int((np.asarray(each) > 0).sum())
     return {"difference": np.mean(each), "low": low, "high": high, "better": better, "verdict": verdict}
+
+
+def srcc_interval(quality: np.ndarray, mos: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """A bootstrap interval of the rank correlation, over pictures (SciPy, percentiles of 999 resamples)."""
+    return interval([quality], [np.zeros_like(quality)], mos, confidence)
+
+
+def interval(
+    these: Sequence[np.ndarray],
+    those: Sequence[np.ndarray],
+    mos: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 999,
+) -> tuple[float, float]:
+    """A bootstrap interval, over pictures, of how much better some runs rank them than others, on average.
+
+    Args:
+        these, those: for each run the predicted qualities (n,); a constant one counts as 0.
+        mos: (n,) human scores.
+    """
+
+    def ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Of each resample's pictures, with mean 0 and length 1; zeros where all are alike."""
+        ranked = stats.rankdata(values[rows], axis=-1)
+        ranked -= ranked.mean(axis=-1, keepdims=True)
+        length = np.linalg.norm(ranked, axis=-1, keepdims=True)
+        return np.divide(ranked, length, out=np.zeros_like(ranked), where=length > 0)
+
+    def gain(rows: np.ndarray, axis: int = -1) -> np.ndarray:
+        human = ranks(mos, rows)
+        ours, theirs = (
+            sum((ranks(run, rows) * human).sum(axis=axis) for run in runs) / len(runs)
+            for runs in (these, those)
+        )
+        return ours - theirs
+
+    return bootstrap(len(mos), gain, confidence, resamples)

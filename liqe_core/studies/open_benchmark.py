@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from liqe_core import agreement
 from liqe_core.checkpoints import PACKAGED, read_recipe
@@ -30,7 +29,7 @@ from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import baselines
-from liqe_core.studies.intervals import bootstrap, difference
+from liqe_core.studies.intervals import bootstrap, difference, interval, srcc_interval
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.loop import fit
 from liqe_core.training.prepare import labelled, sets_for
@@ -287,15 +286,10 @@ def _over_photographs(table: pd.DataFrame, measure: Callable[[pd.DataFrame], flo
     def of(drawn: np.ndarray) -> float:
         return measure(table.iloc[np.concatenate([photographs[i] for i in drawn])])
 
-    found = stats.bootstrap(
-        (np.arange(len(photographs)),),
-        of,
-        vectorized=False,
-        n_resamples=999,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    def each(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.apply_along_axis(of, axis, drawn)
+
+    return bootstrap(len(photographs), each)
 
 
 def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
@@ -337,43 +331,6 @@ MEASURES: dict[str, Callable[[pd.DataFrame], float]] = {
 def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     """Predictions beside the labels of the same pictures."""
     return predicted.merge(true, on=["dataset", "image"], validate="m:1")
-
-
-def srcc_interval(quality: np.ndarray, mos: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """A bootstrap interval of the rank correlation, over pictures (SciPy, percentiles of 999 resamples)."""
-    return interval([quality], [np.zeros_like(quality)], mos, confidence)
-
-
-def interval(
-    these: Sequence[np.ndarray],
-    those: Sequence[np.ndarray],
-    mos: np.ndarray,
-    confidence: float = 0.95,
-    resamples: int = 999,
-) -> tuple[float, float]:
-    """A bootstrap interval, over pictures, of how much better some runs rank them than others, on average.
-
-    Args:
-        these, those: for each run the predicted qualities (n,); a constant one counts as 0.
-        mos: (n,) human scores.
-    """
-
-    def ranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Of each resample's pictures, with mean 0 and length 1; zeros where all are alike."""
-        ranked = stats.rankdata(values[rows], axis=-1)
-        ranked -= ranked.mean(axis=-1, keepdims=True)
-        length = np.linalg.norm(ranked, axis=-1, keepdims=True)
-        return np.divide(ranked, length, out=np.zeros_like(ranked), where=length > 0)
-
-    def gain(rows: np.ndarray, axis: int = -1) -> np.ndarray:
-        human = ranks(mos, rows)
-        ours, theirs = (
-            sum((ranks(run, rows) * human).sum(axis=axis) for run in runs) / len(runs)
-            for runs in (these, those)
-        )
-        return ours - theirs
-
-    return bootstrap(len(mos), gain, confidence, resamples)
 
 
 def gathered(root: str | Path, of: str = "open-frozen", split: str = "public") -> pd.DataFrame:

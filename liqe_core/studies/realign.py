@@ -13,6 +13,7 @@ stands in no pair of `same_score_pairs`, and how many there are is said.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from liqe_core.agreement import fit_logistic, logistic4
+from liqe_core.agreement import fit_logistic, logistic4, srcc
+from liqe_core.studies.intervals import difference, interval
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
 _FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
@@ -150,6 +152,33 @@ def told(curves: pd.DataFrame) -> str:
         f"set's curve and are left out{more}. Curves are fitted on one half; the numbers are of "
         f"{int(curves['judged'].sum())} pictures of the other."
     )
+
+
+def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, reference: str) -> pd.DataFrame:
+    """How well all sets' scores, in one heap, rank the images by a quality that is known: as they are, and
+    realigned by several models.
+
+    Args:
+        realigned: by model, all of one table.
+        truth: the quality of each of its images.
+        reference: the model that the others are compared with.
+
+    Returns:
+        A row a way (the first, ``not realigned``, is the naive scale): `realignment`, `pictures` (those that
+        `judged` keeps for every model: all ways are judged on the same), `srcc`, and what
+        `intervals.difference` says of the way less the reference, over images. NaN where there are too few.
+    """
+    kept = [judged(each.scores).index for each in realigned.values()]
+    rows = functools.reduce(pd.Index.intersection, kept)
+    ways = {"not realigned": realigned[reference].scores["naive"]}
+    ways |= {name: each.scores["aligned"] for name, each in realigned.items()}
+    values = {name: each.loc[rows].to_numpy(float) for name, each in ways.items()}
+    known, against, table = truth.loc[rows].to_numpy(float), values[reference], []
+    for name, each in values.items():
+        less = srcc(each, known) - srcc(against, known)
+        row = {"realignment": name, "pictures": len(rows), "srcc": srcc(each, known)}
+        table.append(row | difference(np.array([less]), *interval([each], [against], known)))
+    return pd.DataFrame(table).drop(columns="better")
 
 
 def curve_points(realignment: Realignment, points: int = 100) -> pd.DataFrame:

@@ -80,13 +80,6 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
     [
         (["score", "x.jpg", "--checkpoint", "nowhere.pt"], "nowhere.pt: no such file"),
         (["notebooks", "07_ugly"], "no notebook 07_ugly"),
-        (
-            ["notebooks", "02_multitask_training", "-p", "epochs", "2.5"],
-            "02_multitask_training: epochs is 2.5; give int",
-        ),
-        (["notebooks", "02_multitask_training", "-p", "sessions", "3"], "sessions is 3; give list"),
-        (["train", "-s", "learning_rate", "fast"], "mini: learning_rate is 'fast'; give a number"),
-        (["sweep", "-s", "epochs", "2.5"], "mini: epochs is 2.5; give a whole number"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):

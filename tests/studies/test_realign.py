@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.agreement import fit_logistic, logistic4
-from liqe_core.studies.realign import curve_points, judged, realign, same_score_pairs, told
+from liqe_core.agreement import fit_logistic, logistic4, srcc
+from liqe_core.studies.realign import curve_points, judged, realign, same_score_pairs, thrown_together, told
 
 # Human scores as monotone warps of the true quality q in 1..5, each with its own units.
 WARPS = {
@@ -105,6 +105,20 @@ def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
     assert other.loc["root", betas].tolist() == curves.loc["root", betas].tolist()
     assert other.at["root", "residual_after"] > 2 * curves.at["root", "residual_after"]
     assert realign(table, seed=1).scores["fitted"].ne(scores["fitted"]).any()
+
+
+def test_the_model_that_knows_more_realigns_better_and_is_told_so():
+    table, rng = planted(noise=0.05), np.random.default_rng(1)
+    worse = table["prediction"] + rng.normal(0, 1.5, len(table))
+    realigned = {"good": realign(table), "bad": realign(table.assign(prediction=worse))}
+    found = thrown_together(realigned, table["quality"], "bad").set_index("realignment")
+    assert list(found.index) == ["not realigned", "good", "bad"]
+    both = judged(realigned["good"].scores).index.intersection(judged(realigned["bad"].scores).index)
+    assert (found["pictures"] == len(both)).all() and len(both) > 200
+    of = realigned["good"].scores["aligned"][both]
+    assert found.at["good", "srcc"] == pytest.approx(srcc(of, table["quality"][both]))
+    assert found.at["good", "verdict"] == "better" and found.at["good", "low"] > 0
+    assert found.loc["bad", ["difference", "low", "high"]].tolist() == [0, 0, 0]
 
 
 def test_a_curve_that_reaches_next_to_nothing_is_none():
