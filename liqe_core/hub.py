@@ -218,7 +218,8 @@ def _why_not(error: BaseException, page: str = "", kept: int = 0) -> str:
         terms = f"; accept the terms on {page}, if it asks for that, then run `hf auth login` or set HF_TOKEN"
         return f"refused (HTTP {status}){f'{terms}, and try again' if page else ''}"
     if status in (404, 410):
-        return f"not there (HTTP {status}){f'; it was moved or removed, look on {page}' if page else ''}"
+        then = f"it was moved or removed, look on {page}" if page else "check the address"
+        return f"not there (HTTP {status}); {then}"
     if status == 429:
         log_in = ", or log in (`hf auth login`)" if page else ""
         return f"too many requests (HTTP 429); wait some minutes and try again{log_in}"
