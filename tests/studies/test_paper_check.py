@@ -52,7 +52,7 @@ def test_rows_of_a_table_have_what_is_published_and_what_is_not():
         columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "told"],
     )
     check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no pictures: get it"})
-    row = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", "differs": ""}
+    row = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", "differs": "", "note": ""}
     published = pd.DataFrame([row | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
     ((name, table),) = paper_check.rows([check], published, "unseen").items()
     table = table.set_index("dataset")
