@@ -21,8 +21,8 @@ TOP = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((TOP / "pyproject.toml").read_text())
 PROJECT, TOOLS = SETTINGS["project"], SETTINGS["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
-#: What is installed for everyone: not what wants a compiler, nor what reads or writes one format more.
-INSTALLED = [extra for extra in EXTRAS if extra not in ("brisque", "heif", "parquet")]
+#: What is installed for everyone: not what wants a compiler.
+INSTALLED = [extra for extra in EXTRAS if extra != "brisque"]
 REQUIREMENTS = [Requirement(r) for group in (PROJECT["dependencies"], *EXTRAS.values()) for r in group]
 
 

@@ -302,10 +302,10 @@ PROFILES = {
             batch_sizes={"mini": 24},
             epochs=4,
             steps=10,
-            windows=3,
+            windows=2,
             learning_rate=1e-4,
             warmup_steps=5,
-            validate_every=1,
+            validate_every=2,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(

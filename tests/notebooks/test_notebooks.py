@@ -50,7 +50,7 @@ def executed(tmp_path_factory):
     patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
     names = [name for name in notebooks.available() if not name.startswith("9")]
-    parameters = {"profile": "smoke", "sessions": [1, 2]}
+    parameters = {"profile": "smoke", "sessions": [1, 2], "studies": ["variant", "control"]}
     kept = manifest_dir() / "open"
     if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
         manifests = tmp_path_factory.mktemp("manifests") / "all"
