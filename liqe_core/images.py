@@ -307,6 +307,11 @@ def list_pictures(folder: str | PathLike[str]) -> list[str]:
     return survey(folder).pictures
 
 
+def no_picture_in(folder: str | PathLike[str]) -> PictureError:
+    """What to say of a folder in which `survey` found no picture."""
+    return PictureError(f"{folder}: no picture in this folder, nor in those below it")
+
+
 def pictures_in(folder: str | PathLike[str]) -> list[str]:
     """As `list_pictures`, of a folder that is expected to hold some.
 
@@ -317,7 +322,7 @@ def pictures_in(folder: str | PathLike[str]) -> list[str]:
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
     if not (found := list_pictures(folder)):
-        raise PictureError(f"{folder}: no picture in this folder, nor in those below it")
+        raise no_picture_in(folder)
     return found
 
 

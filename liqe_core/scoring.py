@@ -20,6 +20,7 @@ from liqe_core.crops import scoring_crops, standardize, tensor_crops
 from liqe_core.images import (
     PictureError,
     Source,
+    no_picture_in,
     read_ahead,
     read_picture,
     refuse_other_arrays,
@@ -162,8 +163,7 @@ class _Given:
         for reason, files in found.left_out.items():
             self.left_out.setdefault(reason, []).extend(os.path.join(path, file) for file in files)
         files = [os.path.join(path, file) for file in found.pictures]
-        none = PictureError(f"{path}: no picture in this folder, nor in those below it")
-        self.pictures += files or [none]
+        self.pictures += files or [no_picture_in(path)]
         self.names += files or [path]
 
 

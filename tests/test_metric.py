@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from support.models import of_twelve_prompts
 
-from liqe_core import LIQE, LIQEMetric, PromptGrid
+from liqe_core import LIQE, LIQEMetric
 from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
 from liqe_core.files import CHECKOUT
 from liqe_core.images import PictureError
@@ -16,10 +17,7 @@ from liqe_core.images import PictureError
 
 @pytest.fixture
 def small_liqe():
-    """Twelve prompts, so that a call takes milliseconds."""
-    grid = PromptGrid(quality=["bad", "fair", "good"], scene=["sea", "sky"], distortion=["blur", "noise"])
-    torch.manual_seed(1)
-    return LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid)
+    return of_twelve_prompts()
 
 
 @pytest.fixture

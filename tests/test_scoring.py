@@ -8,19 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.models import of_twelve_prompts
 from support.server import serving
 
-from liqe_core import LIQE, PromptGrid
 from liqe_core.crops import normalize, scoring_crops
 from liqe_core.images import PictureError
 
 
 @pytest.fixture
 def small_liqe():
-    """Twelve prompts are enough here."""
-    grid = PromptGrid(quality=["bad", "fair", "good"], scene=["sea", "sky"], distortion=["blur", "noise"])
-    torch.manual_seed(1)
-    return LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid)
+    return of_twelve_prompts()
 
 
 @pytest.fixture

@@ -27,11 +27,11 @@ class Chosen:
 
     def told(self) -> list[str]:
         """A line for each reason: how many, and the first of them."""
-        lines = []
-        for why, names in self.left_out.items():
-            more = ", ..." if len(names) > EXAMPLES else ""
-            lines.append(f"left out, {why}: {len(names)} ({', '.join(names[:EXAMPLES])}{more})")
-        return lines
+        from liqe_core.data.finding import some
+
+        return [
+            f"left out, {why}: {len(names)} ({some(names, EXAMPLES)})" for why, names in self.left_out.items()
+        ]
 
 
 def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Chosen:
@@ -45,7 +45,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
     Raises:
         PictureError: a folder without pictures, or nothing is left.
     """
-    from liqe_core.images import PictureError, survey
+    from liqe_core.images import PictureError, no_picture_in, survey
 
     chosen = Chosen()
     for one in given:
@@ -56,7 +56,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
                 chosen.left_out.setdefault(why, []).extend(str(folder / name) for name in names)
             if not found.pictures:
                 told = "".join(f"\n{line}" for line in chosen.told())
-                raise PictureError(f"{folder}: no picture in this folder, nor in those below it{told}")
+                raise PictureError(f"{no_picture_in(folder)}{told}")
             below = [(str(folder / name), name) for name in found.pictures]
         else:
             below = [(one, one)]

@@ -132,8 +132,9 @@ class _Run:
             if self.options.restart:
                 kept.unlink(missing_ok=True)
         self.model = _model(self.options)
-        journal, about = Journal(kept or os.devnull, ""), _about(self.options, self.model)
-        self.scores = take_up(journal, about) if kept else Scores()
+        journal = Journal(kept or os.devnull, "")
+        about = _about(self.options, self.model) if kept else None
+        self.scores = Scores() if about is None else take_up(journal, about)
         if self.scores.entries:
             print(f"{self._counted()} were scored before, in {kept}: going on from there", file=sys.stderr)
         try:
@@ -144,7 +145,7 @@ class _Run:
                 self.options.batch_size,
                 self.scores,
                 journal,
-                about if kept else None,
+                about,
                 stop.check,
                 progress=len(self.pictures) > 8,
                 precision=self.options.precision,

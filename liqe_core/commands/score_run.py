@@ -125,8 +125,6 @@ def score_all(
     Raises:
         OSError: the journal cannot be written.
     """
-    if batch_size < 1:
-        raise ValueError(f"--batch-size {batch_size}: give a number from 1")
     unique = list(dict.fromkeys(pictures))
     batches = [unique[start : start + batch_size] for start in range(0, len(unique), batch_size)]
     stamps: dict[str, dict[str, Any]] = {}

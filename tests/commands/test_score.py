@@ -17,8 +17,9 @@ import pytest
 import torch
 from PIL import Image
 from support.killing import killed_until_done
+from support.models import of_twelve_prompts
 
-from liqe_core import LIQE, PromptGrid
+from liqe_core import LIQE
 from liqe_core.commands import score_run
 from liqe_core.commands.main import main
 from liqe_core.files import only_one, unescaped
@@ -26,11 +27,9 @@ from liqe_core.files import only_one, unescaped
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A small file of weights with three prompts an axis and fewer."""
-    grid = PromptGrid(quality=["bad", "fair", "good"], scene=["sea", "sky"], distortion=["blur", "noise"])
-    torch.manual_seed(1)
+    """A small file of weights."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid).save(path)
+    of_twelve_prompts().save(path)
     return str(path)
 
 

@@ -12,8 +12,6 @@ from PIL import Image
 from support.data import SHARED
 from support.open_tables import write_open_tables
 
-from liqe_core import LIQE
-from liqe_core.checkpoints import PACKAGED
 from liqe_core.commands import notebooks
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
@@ -57,9 +55,6 @@ def executed(tmp_path_factory):
         shutil.copytree(manifest_dir(), manifests)
         write_open_tables(manifests / "open")
         patch.setenv("LIQE_MANIFESTS", str(manifests))
-    if not PACKAGED["liqe-tiny"].is_file():
-        parameters["checkpoint"] = str(tmp_path_factory.mktemp("weights") / "small.safetensors")
-        LIQE.from_clip("LIQE-smoke", None).save(parameters["checkpoint"])
     if SHARED.is_dir():  # then the real label files and some real pictures take part
         parameters |= {
             "labels_mirror": str(SHARED / "upstream" / "LIQE"),

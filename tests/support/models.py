@@ -1,0 +1,12 @@
+"""Small models of random weights."""
+
+import torch
+
+from liqe_core import LIQE, PromptGrid
+
+
+def of_twelve_prompts() -> LIQE:
+    """The same weights each time, 32-pixel crops and twelve prompts: a call takes milliseconds."""
+    grid = PromptGrid(quality=["bad", "fair", "good"], scene=["sea", "sky"], distortion=["blur", "noise"])
+    torch.manual_seed(1)
+    return LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid)
