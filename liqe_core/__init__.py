@@ -6,13 +6,14 @@
     print(prediction.to_frame())
 
 At the top of the package lies the method and nothing else. Read it in this order: `prompts` (every label
-combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `levels`, `images` and
+combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `images` and
 `crops` (from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off
 it), `scoring` (pictures by the thousand), `metric` (for other programs, with a gradient), `checkpoints`
-(weights, safely), `losses` and `weighting` (how it learns), `agreement` (how well it does), `hub` (what comes
-from elsewhere), `files` (where things are kept). It fits in an afternoon.
+(weights, safely), `losses` and `weighting` (how it learns), `agreement` (how well it does), `files` (where
+things are kept). It fits in an afternoon.
 
-Everything that serves it is in wings, each knowing only those before it: `data/`, `evaluation/`, `training/`,
+Everything that serves it is in wings, each knowing only those before it: `intake/`,
+below the method but for `files`, and above it `data/`, `evaluation/`, `training/`,
 `studies/`, `benchmarks/`, `commands/`; and `figures/`, which know data frames alone. Their docstrings say
 what is in them.
 """

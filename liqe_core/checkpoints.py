@@ -32,7 +32,7 @@ from torch import Tensor
 from liqe_core import towers
 from liqe_core.crops import CLIP_STATISTICS, Statistics
 from liqe_core.files import atomic_path, cache_dir, mistaken
-from liqe_core.hub import FetchError, Origin, check, fetch_from_hub, first_sight, note, source_of
+from liqe_core.intake.hub import FetchError, Origin, check, fetch_from_hub, first_sight, note, source_of
 from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
 

@@ -22,7 +22,8 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from liqe_core import files, hub, levels
+from liqe_core import files
+from liqe_core.intake import hub, levels
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3

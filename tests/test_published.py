@@ -17,7 +17,7 @@ from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
 from liqe_core.checkpoints import CheckpointError, read_checkpoint
 from liqe_core.files import file_sha256
-from liqe_core.hub import first_sight, noted_at
+from liqe_core.intake.hub import first_sight, noted_at
 
 MIX = "liqe_mix.pt"
 ON_HUB = f"{checkpoints.HUB}/{MIX}"

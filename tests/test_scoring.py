@@ -134,7 +134,7 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
     """A server that streams without an end."""
     from support.server import Handler, Local, running
 
-    from liqe_core.hub import FetchError, fetch_bytes
+    from liqe_core.intake.hub import FetchError, fetch_bytes
 
     class Endless(Handler):
         def answer(self, body):

@@ -1,7 +1,7 @@
 """Data sets: what is known of them, getting and checking their pictures, and what a model is given of them.
 
 Read `manifests` (what a data set is) first; then, for its labels, `splits`, `tables`, `released_labels`,
-`label_forms`, `labels`; for its pictures, `downloads`, `archives`, `places` (what of an
+`label_forms`, `labels`; for its pictures, `archives`, `places` (what of an
 archive goes where), `hosted`, `plans`, `fetch`, then `finding`, `journal`, `presence`, `verification`,
 `duplicates`, `audits`; then `packs` and `store` (pictures decoded once), `windows` (what a frozen tower said
 of them) and `labelled`, where labels and pictures meet. `distortions`, `photographs` and `mini` make the data

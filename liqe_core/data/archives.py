@@ -19,7 +19,7 @@ from typing import IO
 from tqdm.auto import tqdm
 
 from liqe_core.files import only_one
-from liqe_core.hub import FetchError, disk_full_said_plainly
+from liqe_core.intake.hub import FetchError, disk_full_said_plainly
 
 #: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
 MAX_RATIO = 100

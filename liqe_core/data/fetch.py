@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from liqe_core.data.archives import DamagedArchiveError, member_names, unpack
-from liqe_core.data.downloads import download
 from liqe_core.data.hosted import fetch_hosted
 from liqe_core.data.manifests import Manifest
 from liqe_core.files import atomic_path, cache_dir, only_one
-from liqe_core.hub import FetchError, check, note
+from liqe_core.intake.downloads import download
+from liqe_core.intake.hub import FetchError, check, note
 
 
 def fetch_dataset(

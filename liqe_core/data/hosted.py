@@ -13,7 +13,6 @@ import pandas as pd
 from PIL import Image
 
 from liqe_core.data.archives import unpack
-from liqe_core.data.downloads import download
 from liqe_core.data.finding import find_pictures, some
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifests import Manifest
@@ -22,7 +21,8 @@ from liqe_core.data.presence import CORRUPT, journal_of, status
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError
 from liqe_core.files import cache_dir, file_sha256, is_disk_full, only_one
-from liqe_core.hub import FetchError, disk_full_said_plainly, fetch_from_hub, note, source_of
+from liqe_core.intake.downloads import download
+from liqe_core.intake.hub import FetchError, disk_full_said_plainly, fetch_from_hub, note, source_of
 
 
 def fetch_hosted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from liqe_core.data.finding import some
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 Parts = tuple[str, ...]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import status
 from liqe_core.files import cache_dir
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 
 @dataclasses.dataclass(frozen=True)

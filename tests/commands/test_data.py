@@ -13,7 +13,7 @@ from support.hub import stand_in
 from liqe_core.commands.data import add_command
 from liqe_core.data.store import PackedStore
 from liqe_core.files import CHECKOUT
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from liqe_core.data import archives
 from liqe_core.data.archives import member_names, unpack
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 FILES = {f"set/pictures/p{i}.bmp": bytes([i]) * (1000 + i) for i in range(5)} | {"set/labels.txt": b"p0 1\n"}
 

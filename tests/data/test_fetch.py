@@ -8,7 +8,7 @@ from support.server import serving
 
 from liqe_core.data.fetch import fetch_dataset, git_tree, unpack_dataset
 from liqe_core.data.manifests import load_manifest
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 CONTENT = {
     "Images/ss01 (1).jpg": b"one",

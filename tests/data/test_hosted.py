@@ -9,14 +9,14 @@ from contextlib import ExitStack
 import pytest
 from support.hub import LABELLED, archive, drawn, members, stand_in
 
-from liqe_core import hub
 from liqe_core.data import hosted
 from liqe_core.data.fetch import fetch_dataset, unpack_dataset
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.presence import status
 from liqe_core.data.verification import verify
-from liqe_core.hub import FetchError
+from liqe_core.intake import hub
+from liqe_core.intake.hub import FetchError
 
 
 @pytest.fixture

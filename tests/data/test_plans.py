@@ -3,7 +3,7 @@ import pytest
 from liqe_core.data import plans
 from liqe_core.data.manifests import TRAINING_SETS, available, load_manifest, sets_called
 from liqe_core.data.plans import hosts_terms, in_words, plan, refuse_too_little_room
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 
 @pytest.fixture(autouse=True)

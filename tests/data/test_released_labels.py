@@ -5,7 +5,7 @@ from support.server import serving
 
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.released_labels import fetch_labels, label_folder, pins
-from liqe_core.hub import FetchError
+from liqe_core.intake.hub import FetchError
 
 FILES = {f"IQA_Database/X/splits2/{k}/x.txt": f"image{k}\t{k}\n".encode() for k in range(5)}
 

@@ -9,10 +9,10 @@ import time
 import pytest
 from support.server import serving
 
-from liqe_core.data import downloads
-from liqe_core.data.downloads import download
 from liqe_core.files import BusyError, only_one
-from liqe_core.hub import FetchError
+from liqe_core.intake import downloads
+from liqe_core.intake.downloads import download
+from liqe_core.intake.hub import FetchError
 
 BODY = bytes(range(256)) * 4000  # a megabyte
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -144,9 +144,7 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path):
-    command = (
-        "import sys; from liqe_core.data.downloads import download; download(*sys.argv[1:3], progress=False)"
-    )
+    command = "import sys; from liqe_core.intake.downloads import download as get; get(*sys.argv[1:3], progress=False)"
     part = tmp_path / ".file.zip.download"
     with serving({"file.zip": BODY * 8}) as server:
         server.pace = 0.005

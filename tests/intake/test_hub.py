@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from support.hub import COMMIT, hub_of
 
-from liqe_core.hub import FetchError, fetch_from_hub
+from liqe_core.intake.hub import FetchError, fetch_from_hub
 
 BODY = bytes(range(256)) * 1000
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -13,14 +13,14 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from liqe_core.files import file_sha256, is_web_page, only_one
-from liqe_core.hub import FetchError, check, disk_full_said_plainly
+from liqe_core.intake.hub import FetchError, check, disk_full_said_plainly
 
 _CHUNK = 1 << 20
 
 
 def download(
     url: str,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     sha256: str | None = None,
     retries: int = 4,
     timeout: float = 30.0,
