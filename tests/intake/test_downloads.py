@@ -144,7 +144,8 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path):
-    command = "import sys; from liqe_core.intake.downloads import download as get; get(*sys.argv[1:3], progress=False)"
+    command = "import sys; from liqe_core.intake.downloads import download;"
+    command += "download(*sys.argv[1:3], progress=False)"
     part = tmp_path / ".file.zip.download"
     with serving({"file.zip": BODY * 8}) as server:
         server.pace = 0.005
