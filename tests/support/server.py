@@ -81,16 +81,16 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(body):
                 return self.send_error(416)
+        piece = body[start:]
+        if server.cuts:  # before the headers: with them a client may have all, and its test go on and set this
+            server.cuts -= 1
+            piece = piece[: server.cut]
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(len(body) - start))
         self.send_header("Content-Type", "text/html" if server.html else "application/octet-stream")
         self.end_headers()
-        piece = body[start:]
-        if server.cuts:
-            server.cuts -= 1
-            piece = piece[: server.cut]
         with contextlib.suppress(ConnectionError):
             for at in range(0, len(piece), 16384):
                 self.wfile.write(piece[at : at + 16384])
