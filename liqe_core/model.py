@@ -220,37 +220,41 @@ class LIQE(nn.Module):
             )
         return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
 
-    def logits(self, crops: Tensor, text: Tensor | None = None) -> Tensor:
+    def logits(
+        self, crops: Tensor, text: Tensor | None = None, tower: torch.nn.Module | None = None
+    ) -> Tensor:
         """The logits of each crop by itself, before they are averaged over a picture's crops.
 
         Args:
             crops: (n, 3, window, window) or (n, F), values as in `forward`.
             text: what `self.text()` gave, where it was called once for many crops.
+            tower: what `towers.folded` made of the image tower, where it was called once for many crops.
 
         Returns:
             (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.
         """
-        image = F.normalize(self._encode_image(crops).float(), dim=-1)
+        image = F.normalize(self._encode_image(crops, tower).float(), dim=-1)
         text = self.text() if text is None else text
         # A similarity is multiplied by about 100: half precision would show in the answer.
         with torch.autocast(image.device.type, enabled=False):
             return self.clip.logit_scale.float().exp() * image @ text.T
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def embed(self, crops: Tensor, tower: torch.nn.Module | None = None) -> Tensor:
         """(n, F): what the part of the image tower that can be frozen says of each crop, before the
         projection of `towers.trunk_and_head`; `logits` takes it in place of the crops.
 
         Args:
             crops: (n, 3, window, window), values as in `forward`.
+            tower: as in `logits`.
         """
-        trunk, _ = towers.trunk_and_head(self.clip.visual)
+        trunk, _ = towers.trunk_and_head(tower or self.clip.visual)
         return self._in_parts(trunk, crops)
 
-    def _encode_image(self, crops: Tensor) -> Tensor:
+    def _encode_image(self, crops: Tensor, tower: torch.nn.Module | None = None) -> Tensor:
         """(n, E): what the image tower says of each crop, not normalised."""
         if crops.ndim == 2:
             return towers.trunk_and_head(self.clip.visual)[1](crops)
-        return self._in_parts(self.clip.encode_image, crops)
+        return self._in_parts(tower or self.clip.encode_image, crops)
 
     def _in_parts(self, tower: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
         count = len(crops)
@@ -266,12 +270,14 @@ class LIQE(nn.Module):
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
         return logits.softmax(dim=-1).unflatten(-1, self.grid.shape)
 
-    def joint_of(self, crops: Sequence[Tensor], text: Tensor | None = None) -> Tensor:
+    def joint_of(
+        self, crops: Sequence[Tensor], text: Tensor | None = None, tower: torch.nn.Module | None = None
+    ) -> Tensor:
         """The joint probability of pictures that may differ in their number of crops.
 
         Args:
             crops: n of (U_i, 3, window, window), on any devices, uint8 or float each; values as in `forward`.
-            text: as in `logits`.
+            text, tower: as in `logits`.
 
         Returns:
             (n, Q, S, D) float32 on the model's device.
@@ -279,7 +285,7 @@ class LIQE(nn.Module):
         if len({(each.device, each.dtype) for each in crops}) > 1:
             whole = [each.to(self.device) for each in crops]
             crops = [normalize(e, self.statistics) if e.dtype == torch.uint8 else e.float() for e in whole]
-        logits = self.logits(torch.cat(list(crops)).to(self.device), text)
+        logits = self.logits(torch.cat(list(crops)).to(self.device), text, tower)
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))
 

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from liqe_core import towers
 from liqe_core.crops import scoring_crops, standardize, tensor_crops
 from liqe_core.images import (
     PictureError,
@@ -221,7 +222,7 @@ def joint_by_batch(
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
 
-    The text is embedded once. The model is left as it was, in training or evaluation mode. A batch of the
+    The text is embedded once, and batch norms are folded once (`towers.folded`). The model is left as it was, in training or evaluation mode. A batch of the
     same pictures gives the same bits, whatever batches are before it.
 
     Args:
@@ -235,6 +236,7 @@ def joint_by_batch(
         reason, by position in the batch.
     """
     text: Tensor | None = None
+    tower = towers.folded(model.clip.visual)
     items = (item for batch in batches for item in batch)
     ahead = read_ahead(crops_of, items, readers, max(map(len, batches), default=0) + readers)
     with evaluating(model), contextlib.closing(ahead):
@@ -246,7 +248,7 @@ def joint_by_batch(
                 if good:
                     text = model.text() if text is None else text
                     with products_in(precision, model.device):
-                        joint[list(good)] = model.joint_of(list(good.values()), text)
+                        joint[list(good)] = model.joint_of(list(good.values()), text, tower)
             yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
 
 

@@ -21,7 +21,10 @@ import torch
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import VisionTransformer
+from timm.layers import BatchNormAct2d
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from liqe_core.crops import CLIP_STATISTICS, Statistics
 from liqe_core.files import file_sha256
@@ -213,6 +216,33 @@ def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
     if isinstance(visual, TimmModel):
         return visual.trunk, visual.head
     return visual, nn.Identity()
+
+
+@torch.no_grad()
+def folded(visual: nn.Module) -> nn.Module | None:
+    """A copy of an image tower to evaluate with, each batch norm folded into the convolution before it.
+
+    The same function but for rounding, and nearly half as fast again, since what lies between two
+    convolutions is gone over once less.
+
+    Returns:
+        None where there is nothing to fold: of all towers, timm's EfficientNets are.
+    """
+    if not isinstance(visual, TimmModel) or not isinstance(visual.trunk, EfficientNet):
+        return None
+    tower = copy.deepcopy(visual).eval()
+    for module in list(tower.trunk.modules()):
+        before: nn.Module | None = None
+        for name, child in list(module.named_children()):
+            if isinstance(before, nn.Conv2d) and isinstance(child, BatchNormAct2d):
+                mean, variance = child.running_mean, child.running_var
+                before.weight, bias = fuse_conv_bn_weights(
+                    before.weight, before.bias, mean, variance, child.eps, child.weight, child.bias
+                )
+                before.bias = bias
+                setattr(module, name, nn.Sequential(child.drop, child.act))
+            before = child
+    return tower
 
 
 def crop_size(clip: Clip) -> int:

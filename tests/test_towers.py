@@ -302,3 +302,26 @@ def test_heads_are_part_of_an_architecture():
     assert all(head.requires_grad for head in heads)
     with pytest.raises(ArchitectureError, match="makes no model"):
         towers.build(config | {"heads": ["five"]})
+
+
+def test_folded_batch_norms_are_the_same_function():
+    torch.manual_seed(0)
+    model = LIQE.from_clip("LIQE-tiny", None, grid=PromptGrid.variant("quality"))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as if trained: nothing is 0 or 1
+            for value in (module.weight, module.bias, module.running_mean):
+                torch.nn.init.normal_(value, 0.5, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tower, crops = towers.folded(model.clip.visual), torch.randn(2, 3, 224, 224)
+    assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        expected = model.clip.encode_image(crops)
+        torch.testing.assert_close(tower(crops), expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
+        torch.testing.assert_close(model.logits(crops, tower=tower), model.logits(crops), atol=1e-3, rtol=0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_towers_that_have_nothing_to_fold(small_liqe):
+    assert towers.folded(small_liqe.clip.visual) is None
+    assert towers.folded(towers.build(RESNET).visual) is None

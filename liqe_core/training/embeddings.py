@@ -99,10 +99,11 @@ def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int]) -> np.ndarr
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
+    tower = towers.folded(model.clip.visual)
     with evaluating(model):
         while crops := list(islice(ahead, AT_ONCE)):
             both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
-            values = model.embed(both.flatten(0, 1).to(model.device)).half().cpu()
+            values = model.embed(both.flatten(0, 1).to(model.device), tower).half().cpu()
             found += values.unflatten(0, both.shape[:2]).split([len(c) for c in crops], dim=1)
     widest = model.geometry.count
     padded = [F.pad(value, (0, 0, 0, widest - value.shape[1])) for value in found]
