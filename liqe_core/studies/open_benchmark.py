@@ -121,7 +121,9 @@ def train_and_predict(
                 fit(settings, chosen, folder, progress)
             model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
             looked = (
-                [kept_windows(s, model, progress=progress) for s in tests] if base.keep_windows else tests
+                [kept_windows(s, model, None, progress, base.precision) for s in tests]
+                if base.keep_windows
+                else tests
             )
             table = predictions(model, looked, settings.session)
             write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
@@ -472,8 +474,9 @@ def baseline_predictions(
             found[method] = of_all.assign(quality=score(files))
         except ImportError:
             continue
-    tower = build_model(profile("open-frozen"))
-    kept = {s.name: kept_windows(s, tower, progress=progress) for s in scored}
+    frozen = profile("open-frozen")
+    tower = build_model(frozen)
+    kept = {s.name: kept_windows(s, tower, None, progress, frozen.precision) for s in scored}
     quality = baselines.ridge(kept["biq2021"], settings.session, [(kept[name], rows[name]) for name in kept])
     return found | {"ridge": of_all.assign(quality=np.concatenate(quality))}
 

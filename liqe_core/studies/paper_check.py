@@ -75,6 +75,9 @@ def check(
 ) -> Check:
     """Measure a model on each set, and write ``results.csv`` and ``check.json`` anew after every one.
 
+    A folder that holds a part of the same check is gone on with: a set that has results there is not measured
+    again, whatever else `names` has.
+
     Args:
         names: of the data sets.
         get: see `measure_unseen`.
@@ -84,7 +87,12 @@ def check(
         tell: given a line about each set.
     """
     done = Check(folder.name, said, pd.DataFrame(columns=_COLUMNS), {})
+    if (folder / "check.json").is_file() and (earlier := _read(folder)).said == said:
+        done = earlier._replace(reasons={})
     for name in names:
+        if name in set(done.results["dataset"]):
+            tell(f"{name}: measured already")
+            continue
         if name in TRAINING_SETS:
             protocol, (table, reasons) = WITHIN, measure_within(model, name, get, said["session"])
         else:
@@ -139,9 +147,10 @@ def check_folder(root: str | Path, checkpoint: str) -> Path:
 
 def read_checks(root: str | Path) -> list[Check]:
     """Whatever was measured so far, by name."""
-    found = []
-    for path in sorted(Path(root).glob("check/*/check.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        results = pd.read_csv(path.with_name("results.csv"), keep_default_na=False, na_values={"value": [""]})
-        found.append(Check(path.parent.name, said, results, said.pop("reasons")))
-    return found
+    return [_read(path.parent) for path in sorted(Path(root).glob("check/*/check.json"))]
+
+
+def _read(folder: Path) -> Check:
+    said = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+    results = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values={"value": [""]})
+    return Check(folder.name, said, results, said.pop("reasons"))

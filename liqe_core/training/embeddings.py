@@ -3,7 +3,7 @@
 What is kept is what the frozen part of the tower gives for the windows that a picture is tested on, and for
 their mirror images; a projection on top of it (timm's towers have one in open_clip) trains all the same. The
 folder is named after everything that decides the numbers: the tower and its frozen weights, how crops are
-scaled, the geometry and the pictures' checksums. Embeddings of other weights are never read.
+scaled, the geometry, the precision and the pictures' checksums. Embeddings of other weights are never read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from liqe_core.data.windows import KeptWindows
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
 from liqe_core.model import LIQE
-from liqe_core.scoring import evaluating
+from liqe_core.scoring import evaluating, products_in
 
 #: Pictures in a file: what a process that is killed may lose.
 PER_FILE = 256
@@ -36,7 +36,11 @@ AT_ONCE = 8
 
 
 def kept_windows(
-    of: LabelledPictures, model: LIQE, folder: str | Path | None = None, progress: bool = True
+    of: LabelledPictures,
+    model: LIQE,
+    folder: str | Path | None = None,
+    progress: bool = True,
+    precision: str = "float32",
 ) -> LabelledPictures:
     """The same data set with embeddings in place of its pictures; computed where they are not there yet.
 
@@ -44,14 +48,17 @@ def kept_windows(
         of: with pictures.
         model: its frozen part looks at the windows of its geometry.
         folder: where all of them are kept; default: ``embeddings`` in the cache folder.
+        precision: of the products, see `scoring.products_in`.
 
     Raises:
+        ValueError: another precision.
         PictureError: a picture is smaller than a crop; names it.
     """
     # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
     tower = [model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
     geometry = dataclasses.asdict(model.geometry)
     decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(of)]
+    decides += [precision] * (precision != "float32")
     place = Path(folder or cache_dir("embeddings")) / f"{of.name}-{json_sha256(decides)[:16]}"
     starts = range(0, len(of), PER_FILE)
     files = [place / f"{start:07}.npy" for start in starts]
@@ -63,7 +70,7 @@ def kept_windows(
         with tqdm(total=len(of), initial=done, disable=not (progress and to_do)) as bar:
             bar.set_description(f"{of.name} windows")
             for rows, file in to_do:
-                values = _windows(of, model, rows)
+                values = _windows(of, model, rows, precision)
                 with atomic_path(file) as part, part.open("wb") as opened:
                     np.save(opened, values)
                 bar.update(len(rows))
@@ -95,12 +102,12 @@ def _count(of: LabelledPictures, model: LIQE, i: int) -> int:
 
 
 @torch.no_grad()
-def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int]) -> np.ndarray:
+def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.folded(model.clip.visual)
-    with evaluating(model):
+    with evaluating(model), products_in(precision, model.device):
         while crops := list(islice(ahead, AT_ONCE)):
             both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
             values = model.embed(both.flatten(0, 1).to(model.device), tower).half().cpu()

@@ -104,7 +104,7 @@ class Run:
         self.model = build_model(settings, self.ranks.device)
         preflight.check(settings, self.model, self.folder, self.ranks)
         if settings.keep_windows:
-            sets = [kept_windows(of, self.model, progress=progress) for of in sets]
+            sets = [kept_windows(of, self.model, None, progress, settings.precision) for of in sets]
         self.sets = sets
         self.length = (1, 0) if settings.freeze == "all" else (settings.epochs, settings.steps)
         self.optimizer = build_optimizer(settings, self.model)

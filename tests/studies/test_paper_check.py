@@ -46,6 +46,34 @@ def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
     pd.testing.assert_frame_equal(read.results, done.results, check_dtype=False)
 
 
+def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
+    folder, said, measured = tmp_path / "check" / "weights", {"session": 2, "seed": 0, "sha256": "a"}, []
+
+    def stopped(name):
+        measured.append(name)
+        if name == "csiq":
+            raise KeyboardInterrupt
+        return get(name)
+
+    names = ["live", "kadid10k", "csiq", "tid2013"]
+    with pytest.raises(KeyboardInterrupt):
+        paper_check.check(small_liqe, names, stopped, folder, said, tell=str)
+    measured.clear()
+
+    def counted(name):
+        measured.append(name)
+        return get(name)
+
+    done = paper_check.check(small_liqe, names, counted, folder, said, tell=str)
+    assert measured == ["kadid10k", "csiq", "tid2013"], "a set without results is tried again"
+    whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", said, tell=str)
+    pd.testing.assert_frame_equal(done.results, whole.results, check_dtype=False)
+    assert done.reasons == whole.reasons == {"kadid10k": "no result: the store is damaged"}
+    measured.clear()
+    paper_check.check(small_liqe, names, counted, folder, said | {"sha256": "b"}, tell=str)
+    assert measured == names, "other weights are measured anew"
+
+
 def test_rows_of_a_table_have_what_is_published_and_what_is_not():
     results = pd.DataFrame(
         [("unseen", name, "SRCC", value, 9, 0, "") for name, value in (("spaq", 0.8), ("tid2013", 0.7))],

@@ -58,9 +58,9 @@ def computed(monkeypatch):
     monkeypatch.setattr(embeddings, "PER_FILE", 4)
     monkeypatch.setattr(embeddings, "AT_ONCE", 3)
 
-    def windows(of, model, chunk):
+    def windows(of, model, chunk, precision):
         rows.append(list(chunk))
-        return real(of, model, chunk)
+        return real(of, model, chunk, precision)
 
     monkeypatch.setattr(embeddings, "_windows", windows)
     return rows
@@ -114,13 +114,24 @@ def test_a_second_call_computes_nothing_and_an_interrupted_one_goes_on(pictures,
     assert all(np.array_equal(a, b) for a, b in zip(values, again.pictures, strict=True))
 
 
+def test_half_precision_is_kept_apart(pictures, model, place):
+    whole = kept_windows(pictures, model, place, progress=False)
+    rounded = kept_windows(pictures, model, place, progress=False, precision="bfloat16")
+    assert len(folders(place)) == 2
+    apart = [np.abs(a.astype(float) - b).max() for a, b in zip(whole.pictures, rounded.pictures, strict=True)]
+    largest = max(np.abs(a).max() for a in whole.pictures)
+    assert 0 < max(apart) < 0.05 * largest, "bfloat16 has 8 bits, and half precision 11"
+    with pytest.raises(ValueError, match="precision is 'float16': choose float32 or bfloat16"):
+        kept_windows(pictures, model, place, progress=False, precision="float16")
+
+
 def test_a_call_that_is_broken_off_keeps_what_it_had(pictures, model, computed, monkeypatch, place):
     counted = embeddings._windows
 
-    def failing(of, model, rows):
+    def failing(of, model, rows, precision):
         if len(computed) == 2:
             raise KeyboardInterrupt
-        return counted(of, model, rows)
+        return counted(of, model, rows, precision)
 
     with monkeypatch.context() as patch:
         patch.setattr(embeddings, "_windows", failing)

@@ -12,6 +12,10 @@ from liqe_core.training.runs import run_folder
     [
         ({"keep_windows": True}, "smoke: keep_windows needs freeze='image' and no unlocked_groups"),
         ({"keep_windows": True, "freeze": "text"}, "keep_windows needs freeze='image'"),
+        (
+            {"keep_windows": True, "freeze": "image", "precision": "float16"},
+            "precision is 'float16'; keep_windows takes float32 or bfloat16",
+        ),
         ({"keep_windows": True, "freeze": "image", "unlocked_groups": 1}, "and no unlocked_groups"),
         ({"control": "shuffled"}, "control.*'shuffled'.*shuffled labels.*quality alone.*separate heads"),
         ({"windows": 0}, "windows"),
@@ -83,8 +87,8 @@ def test_paper_follows_the_public_script_and_no_other_profile_does():
     assert {name: getattr(profile("paper"), name) for name in public} == public
     for name, other in PROFILES.items():
         if name != "paper":
-            plain = {key: ADDED[key] for key in public if key in ADDED} | {"precision": "float32"}
-            assert {key: getattr(other, key) for key in plain} == plain
+            plain = {key: ADDED[key] for key in public if key in ADDED}
+            assert {key: getattr(other, key) for key in plain} == plain and other.precision != "public"
     better = profile("paper-float32").to_dict() | {"name": "paper"} | public
     assert better == profile("paper").to_dict(), "nothing else differs"
 
