@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from liqe_core.figures.style import (
     MARKERS,
@@ -97,8 +98,9 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
             column = f"{task}_weight"
             if column not in of or of[column].isna().all():
                 continue
-            runs_and_mean(ax, of, "epoch", column, color, task, marker="o", markersize=3)
-        ax.set(xlabel="epoch", xticks=_whole(of["epoch"]))
+            runs_and_mean(ax, of, "epoch", column, color, task, marker=".")
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         plain(ax, "y")
     axes[0].set_ylabel("weight of the loss")
     legend(figure)
@@ -126,9 +128,3 @@ def by_crops(table: pd.DataFrame) -> Figure:
 
 def _named(level) -> str:
     return "\n".join(textwrap.wrap(str(level), 26)) or "(default)"
-
-
-def _whole(values: pd.Series) -> list[int]:
-    """At most about eight whole numbers over a range of epochs."""
-    first, last = int(values.min()), int(values.max())
-    return list(range(first, last + 1, max(1, (last - first + 1) // 8)))

@@ -30,7 +30,7 @@ def step_bars(table: pd.DataFrame) -> Figure:
         values = pd.to_numeric(table.get(column, pd.Series(index=table.index, dtype=float)))
         axes.barh(range(len(table)), values.fillna(0), color=colors)
         for place, value in enumerate(values):
-            text = "no memory for it" if pd.isna(value) else f" {value:.3g}"
+            text = " no memory for it" if pd.isna(value) else f" {value:.3g}"
             axes.text(0 if pd.isna(value) else value, place, text, va="center")
         axes.set(xlabel=label)
         plain(axes, "x")

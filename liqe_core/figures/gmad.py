@@ -32,7 +32,7 @@ def attack_resistance_figure(competition) -> Figure:
     figure, (*matrices, axes) = panels(
         [*titles, "Global strength (case V)"],
         1.4 + 0.53 * count,
-        1.9 + 0.5 * count,
+        1.4 + 0.45 * count,
         ratios=[count, count, 0.75 * count + 0.6],
     )
     for ax, matrix, other in zip(matrices, (attack, resistance), ("defender", "attacker"), strict=True):

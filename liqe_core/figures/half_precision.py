@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, palette, panels, plain
+from liqe_core.figures.style import drawing, legend, palette, panels, plain, room
 
 
 @drawing
@@ -26,10 +26,10 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     for row in sizes.itertuples():
         moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
         left.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
-    edges = sizes["exponent"]
-    left.set_xticks(
-        edges, [f"2$^{{{e}}}$\n{s:.0e}" for e, s in zip(edges, sizes["half_spacing"], strict=True)]
-    )
+    step = 1 + int(len(sizes) * 0.45 // min(5.5, room()))  # a label takes so many inches
+    told = sizes.iloc[::step]
+    names = [f"2$^{{{e}}}$\n{s:.0e}" for e, s in zip(told["exponent"], told["half_spacing"], strict=True)]
+    left.set_xticks(told["exponent"], names)
     left.tick_params(axis="x", labelsize="x-small")
     left.set(xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights")
     names, never, whole_only = list(kinds.index), kinds[whole], kinds[part] - kinds[whole]

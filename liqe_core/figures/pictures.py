@@ -82,7 +82,7 @@ def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
     paint = palette()
-    figure, places = stacked(len(columns), 2.8, 5.6, 2, least=2.3)
+    figure, places = stacked(len(columns), 2.8, 5, 2, least=2.3)
     for pair, (heading, reason, cells) in zip(places, columns, strict=True):
         pair[0].set_title(heading, fontweight="bold")
         for row, axes in enumerate(pair):

@@ -24,7 +24,7 @@ def realignment_panels(
     """
     sets = list(pd.unique(scores["dataset"]))
     paint = palette()
-    figure, columns = stacked(len(sets), 2.2, 4.7, 2, least=1.5, sharex=True, sharey="row")
+    figure, columns = stacked(len(sets), 2.2, 4.7, 2, least=2, sharex=True, sharey="row")
     for number, (name, (before, after)) in enumerate(zip(sets, columns, strict=True)):
         colour = paint.colors[number % len(paint.colors)]
         rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])

@@ -124,8 +124,9 @@ def drawing(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
     def styled(*args: _Given.args, **kwargs: _Given.kwargs) -> Figure:
         with _context():
             figure = draw(*args, **kwargs)
+            if _current.get()[0].width is not None:
+                _wrap(figure)
             for ax in figure.axes:
-                _wrap(ax)
                 for axis in (ax.xaxis, ax.yaxis):
                     axis.get_major_ticks()  # else they are made when it is shown, in the look of that moment
             return figure
@@ -322,15 +323,23 @@ def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
     ax.plot(mean.index, mean, color=color, linewidth=1.3 * whole, label=label, **more)
 
 
-def _wrap(ax: Axes) -> None:
-    """Titles and labels in as many lines as they need to stay above and below their own axes."""
-    spec = ax.get_subplotspec()
-    if spec is None:
-        return
-    shares = spec.get_gridspec().get_width_ratios()
-    part = sum(shares[spec.colspan.start : spec.colspan.stop]) / sum(shares)
-    inches = ax.figure.get_figwidth() * part
-    for text in (ax.title, ax.xaxis.label):
-        letters = int(inches * 72 / (0.56 * text.get_fontsize()))
-        lines = (textwrap.wrap(line, max(8, letters)) or [""] for line in text.get_text().split("\n"))
-        text.set_text("\n".join(line for wrapped in lines for line in wrapped))
+def _wrap(figure: Figure) -> None:
+    """Titles and labels in as many lines as they need to stay over their own axes, and in the figure."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    inches, boxes = figure.get_size_inches(), [ax.get_position() for ax in figure.axes]
+    for ax, box in zip(figure.axes, boxes, strict=True):
+        row = [other for other in boxes if other is not box and other.y0 < box.y1 and box.y0 < other.y1]
+        middle = [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]
+        beside = [abs((other.x0 + other.x1) / 2 - middle[0]) / 2 for other in row]
+        wide = 2 * min([middle[0], 1 - middle[0], *(half for half in beside if half)])
+        high = max(box.height, 2 * min(middle[1], 1 - middle[1]) if len(boxes) == 1 else 0)
+        for text, room_for in (
+            (ax.title, wide * inches[0]),
+            (ax.xaxis.label, wide * inches[0]),
+            (ax.yaxis.label, high * inches[1]),
+        ):
+            letters = max(8, int(room_for * 72 / (0.56 * text.get_fontsize())))
+            lines = (textwrap.wrap(line, letters) or [""] for line in text.get_text().split("\n"))
+            text.set_text("\n".join(line for wrapped in lines for line in wrapped))
