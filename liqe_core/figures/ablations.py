@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, FAINT, GREY, INK, TASK_COLORS, new_figure, plain, runs_and_mean
+from liqe_core.figures.style import (
+    COLORS,
+    FAINT,
+    GREY,
+    INK,
+    TASK_COLORS,
+    listed,
+    new_figure,
+    plain,
+    runs_and_mean,
+)
 
 
 def ablation(
@@ -74,7 +84,11 @@ def ablation(
     for axes in (left, right):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
-    return figure
+    means = table.set_index("level")["mean"].dropna()
+    return figure.described(
+        f"Dot plot: {measure} of every run, a row a level, and beside it the difference to "
+        f"{_said(reference)} on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
+    )
 
 
 def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
@@ -98,7 +112,10 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
         ax.legend(frameon=False, fontsize="small")
         plain(ax, "y")
     figure.axes[0].set_ylabel("weight of the loss")
-    return figure
+    return figure.described(
+        "Lines: the weight of each task's loss over the epochs, a panel for each of "
+        f"{', '.join(map(_said, levels)) or 'no level'}; over {epochs['epoch'].max()} epochs."
+    )
 
 
 def by_crops(table: pd.DataFrame) -> Figure:
@@ -114,11 +131,19 @@ def by_crops(table: pd.DataFrame) -> Figure:
     ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
     ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     plain(ax, "y")
-    return figure
+    means = table[table["crops"] == table["crops"].max()].groupby("level", sort=False)["value"].mean()
+    return figure.described(
+        "Lines: SRCC against the number of crops a picture is tested on. "
+        f"With {table['crops'].max()} crops: {listed(means.rename(index=_said))}."
+    )
+
+
+def _said(level) -> str:
+    return str(level) or "(default)"
 
 
 def _named(level) -> str:
-    return "\n".join(textwrap.wrap(str(level), 26)) or "(default)"
+    return "\n".join(textwrap.wrap(_said(level), 26))
 
 
 def _whole(values: pd.Series) -> list[int]:

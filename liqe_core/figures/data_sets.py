@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import TASK_COLORS, new_figure, panels, plain
+from liqe_core.figures.style import TASK_COLORS, listed, new_figure, panels, plain
 
 
 def score_histograms(table: pd.DataFrame) -> Figure:
@@ -22,7 +22,9 @@ def score_histograms(table: pd.DataFrame) -> Figure:
         ax.hist(table.loc[table["dataset"] == name, "mos"], bins=30, color=TASK_COLORS["quality"])
         ax.set_xlabel("score")
         plain(ax, "y")
-    return figure
+    ranges = table.groupby("dataset", sort=False)["mos"].agg(["min", "max"])
+    told = ", ".join(f"{row.Index} {row.min:.3g} to {row.max:.3g}" for row in ranges.itertuples())
+    return figure.described(f"Histograms of human scores, a panel a data set, each on its own scale: {told}.")
 
 
 def label_counts(table: pd.DataFrame) -> Figure:
@@ -48,7 +50,11 @@ def label_counts(table: pd.DataFrame) -> Figure:
         plain(ax, "x")
         if counts.shape[1] > 1:
             ax.legend(frameon=False, fontsize=8)
-    return figure
+    scenes, faults = exploded["scenes"].value_counts(), table["distortion_group"].value_counts()
+    return figure.described(
+        f"Bars: pictures a scene ({listed(scenes, 'd')}) and a distortion ({listed(faults, 'd')}), "
+        "stacked by data set."
+    )
 
 
 def session_sizes(table: pd.DataFrame) -> Figure:
@@ -70,4 +76,7 @@ def session_sizes(table: pd.DataFrame) -> Figure:
         ax.set(xlabel="session", xticks=range(1, len(sessions) + 1))
         plain(ax, "y")
     axes[0].legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.1))
-    return figure
+    return figure.described(
+        f"Stacked bars: pictures to train, validate and test on in {len(sessions)} sessions, "
+        f"a panel for each of {', '.join(sets)}."
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, FAINT, GREY, new_figure, plain, signed
+from liqe_core.figures.style import COLORS, FAINT, GREY, listed, new_figure, plain, signed
 
 #: Who was right, and how it is drawn.
 RIGHT_COLORS = {"attacker": COLORS[1], "defender": COLORS[0], "neither": FAINT}
@@ -21,7 +21,10 @@ def disagreement_figure(disagreement: pd.DataFrame) -> Figure:
     _heat(axes, disagreement)
     axes.set_title("Disagreement: nobody has judged who is right", fontsize="medium")
     axes.set(xlabel="called equally good by", ylabel="pulled apart by,\nin % of its own range")
-    return figure
+    return figure.described(
+        "Heat map: how far each scorer pulls apart pictures that another calls equally good, in percent "
+        f"of its range; scorers: {', '.join(map(str, disagreement.index))}."
+    )
 
 
 def attack_resistance_figure(competition) -> Figure:
@@ -48,7 +51,10 @@ def attack_resistance_figure(competition) -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-    return figure
+    return figure.described(
+        "Two heat maps, attack and resistance of every scorer against every other, and bars of their global "
+        f"strength. Attack: {listed(ranking['attack'])}. Resistance: {listed(ranking['resistance'])}."
+    )
 
 
 def verdicts_figure(table: pd.DataFrame) -> Figure:
@@ -81,7 +87,11 @@ def verdicts_figure(table: pd.DataFrame) -> Figure:
         ncols=3,
         fontsize="small",
     )
-    return figure
+    shares = table.assign(who=table["scorer"] + " as " + table["side"]).set_index("who")["share"].dropna()
+    return figure.described(
+        "Stacked bars: who was right about the pairs, by people's scores, for every scorer as attacker "
+        f"and as defender. Right in: {listed(shares, '.0%')}."
+    )
 
 
 def _heat(axes: Axes, matrix: pd.DataFrame) -> None:

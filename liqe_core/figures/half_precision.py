@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, FAINT, INK, new_figure, plain
+from liqe_core.figures.style import COLORS, FAINT, INK, listed, new_figure, plain
 
 
 def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: float) -> Figure:
@@ -43,4 +43,7 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     plain(left, "y")
     plain(right, "x")
-    return figure
+    return figure.described(
+        "Bars: weights by their size, and by their kind, coloured by whether a step can move them in half "
+        f"precision. Stuck at {whole:.1e}: {listed(never, '.0%')}."
+    )

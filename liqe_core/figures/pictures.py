@@ -29,7 +29,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], colum
     for ax, picture, caption in zip(axes, pictures, captions, strict=False):
         ax.imshow(picture)
         ax.set_title(caption, fontsize=8)
-    return figure
+    return figure.described(f"Pictures side by side, captioned: {'; '.join(captions)}.")
 
 
 def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
@@ -105,7 +105,11 @@ def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -
             axes.set_xlabel(caption, fontsize="small")
     for axes, side in zip(panels[:, 0], sides, strict=True):
         axes.set_ylabel(side, color=GREY)
-    return figure
+    told = "; ".join(
+        f"{heading}: " + (reason or " and ".join(caption for _, caption in cells))
+        for heading, reason, cells in columns
+    )
+    return figure.described(f"Pairs of pictures, {sides[0]} above {sides[1]}. {told}.")
 
 
 def _note(axes, text: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, GREY, STYLES, new_figure, plain
+from liqe_core.figures.style import COLORS, GREY, STYLES, listed, new_figure, plain
 
 
 def realignment_panels(
@@ -56,7 +56,10 @@ def realignment_panels(
     panels[0, 0].set(ylabel="before: score / range\n(the half fitted on)", ylim=(-0.03, 1.03))
     panels[1, 0].set_ylabel("after: common scale\n(the other half)")
     figure.supxlabel("prediction", fontsize="medium")
-    return figure
+    return figure.described(
+        "Scatter plots of human score against prediction, above on each set's own scale and below realigned "
+        f"to the common one, for {listed(scores['dataset'].value_counts(sort=False), 'd')} pictures."
+    )
 
 
 def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Figure:
@@ -105,4 +108,8 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
     plain(left)
     plain(right, "x")
     right.spines["left"].set_visible(False)
-    return figure
+    return figure.described(
+        "Left, each set's curve from prediction to its score; right, where the tenths of its range land on "
+        f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "
+        f"Stretch: {listed(curves.loc[sets, 'stretch'])}."
+    )

@@ -6,7 +6,7 @@ caller saves one with `save`, or shows it as the value of a notebook's cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,9 +41,34 @@ def save(figure: Figure, folder: str | Path, name: str, data: pd.DataFrame | Non
     return paths
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Drawn(Figure):
+    """A figure that says in words what is on it, to people who do not see it.
+
+    Attributes:
+        alt: one or two sentences: the kind of figure, what it shows, and what stands out.
+    """
+
+    alt = ""
+
+    def described(self, alt: str) -> Drawn:
+        """This figure, with `alt` set: ``return figure.described(...)`` ends every function that draws."""
+        self.alt = " ".join(alt.split())
+        return self
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+        """The alternative text, beside the picture that ``%matplotlib inline`` makes; pages read it there."""
+        return {}, {"image/png": {"alt": self.alt}}
+
+
+def new_figure(width: float, height: float) -> Drawn:
     """An empty figure, in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Drawn(figsize=(width, height), layout="constrained")
+
+
+def listed(values: Mapping[str, float] | pd.Series, form: str = ".2f", most: int = 12) -> str:
+    """ "cat 0.91, dog 0.12 and 3 more", for the words beside a figure."""
+    told = [f"{name} {value:{form}}".replace("\n", " ") for name, value in list(values.items())[:most]]
+    return ", ".join(told) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
@@ -59,7 +84,7 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def panels(names: Sequence[str], width: float, height: float, most: int = 4) -> tuple[Figure, list[Axes]]:
+def panels(names: Sequence[str], width: float, height: float, most: int = 4) -> tuple[Drawn, list[Axes]]:
     """A figure with an axes for each name, so many of these inches, and at most so many in a row."""
     columns, rows = min(most, len(names)), -(-len(names) // most)
     figure = new_figure(width * columns, height * rows)

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liqe_core.figures.style import COLORS, INK, STYLES, TASK_COLORS, new_figure, plain, runs_and_mean
+from liqe_core.figures.style import COLORS, INK, STYLES, TASK_COLORS, listed, new_figure, plain, runs_and_mean
 
 
 def training_curves(epochs: pd.DataFrame) -> Figure:
@@ -38,7 +38,12 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(frameon=False)
         plain(ax, "y")
-    return figure
+    last = epochs[[m for m in measures if m in epochs]].groupby(epochs["epoch"]).mean().dropna()
+    ends = {measures[name][0]: value for name, value in last.iloc[-1].items()} if len(last) else {}
+    return figure.described(
+        f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation"
+        f"{', at the end ' + listed(ends) if ends else ''}."
+    )
 
 
 def two_starts(curves: pd.DataFrame) -> Figure:
@@ -57,7 +62,11 @@ def two_starts(curves: pd.DataFrame) -> Figure:
         ax.set(xlabel="pictures trained on", ylabel=label, title=f"validation: {label}")
         ax.legend(frameon=False)
         plain(ax, "y")
-    return figure
+    ends = curves.dropna(subset="srcc").groupby("start", sort=False)["srcc"].last()
+    return figure.described(
+        "Lines: validation SRCC and distortion accuracy against pictures trained on, from different starting "
+        f"weights. SRCC at the end: {listed(ends)}."
+    )
 
 
 def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Figure:
@@ -77,7 +86,11 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     if "distortion_group" in table:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     plain(ax, "both")
-    return figure
+    srcc = table["quality"].corr(table["mos"], method="spearman")
+    of = f"{len(table)} pictures" + (f", {title}" if title else "")
+    return figure.described(
+        f"Scatter plot: predicted quality against {score} of {of}; rank correlation {srcc:.2f}."
+    )
 
 
 def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
@@ -97,4 +110,10 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     ax.set_yticks(range(matrix.shape[0]), matrix.index)
     ax.set(xlabel="predicted", ylabel="label", title=title)
     ax.tick_params(length=0)
-    return figure
+    own = matrix.index.intersection(matrix.columns)
+    right = pd.Series(
+        {word: shares[matrix.index.get_loc(word), matrix.columns.get_loc(word)] for word in own}
+    )
+    return figure.described(
+        f"Confusion matrix: {title or 'labels down, predictions across'}. Named rightly: {listed(right)}."
+    )
