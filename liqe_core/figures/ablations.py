@@ -14,6 +14,7 @@ from liqe_core.figures.style import (
     MARKERS,
     drawing,
     legend,
+    listed,
     new_figure,
     palette,
     panels,
@@ -79,7 +80,11 @@ def ablation(
     for axes in (left, right):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
-    return figure
+    means = table.set_index("level")["mean"].dropna()
+    return figure.described(
+        f"Dot plot: {measure} of every run, a row a level, beside it the difference to {_said(reference)} "
+        f"on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
+    )
 
 
 @drawing
@@ -104,7 +109,10 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
         plain(ax, "y")
     axes[0].set_ylabel("weight of the loss")
     legend(figure)
-    return figure
+    return figure.described(
+        "Lines: the weight of each task's loss over the epochs, a panel for each of "
+        f"{', '.join(map(_said, levels)) or 'no level'}; over {epochs['epoch'].max()} epochs."
+    )
 
 
 @drawing
@@ -123,8 +131,16 @@ def by_crops(table: pd.DataFrame) -> Figure:
     ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
     legend(figure)
     plain(ax, "y")
-    return figure
+    means = table[table["crops"] == table["crops"].max()].groupby("level", sort=False)["value"].mean()
+    return figure.described(
+        "Lines: SRCC against the number of crops a picture is tested on. "
+        f"With {table['crops'].max()} crops: {listed(means.rename(index=_said))}."
+    )
+
+
+def _said(level) -> str:
+    return str(level) or "(default)"
 
 
 def _named(level) -> str:
-    return "\n".join(textwrap.wrap(str(level), 26)) or "(default)"
+    return "\n".join(textwrap.wrap(_said(level), 26))

@@ -34,7 +34,11 @@ def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) 
         if axis == "quality":
             ax.axhline(quality - 1, color=paint.ink, linewidth=1.2, linestyle="--")
             ax.text(0.98, quality - 1.06, f"expected {quality:.2f}", ha="right", va="bottom")
-    return figure
+    most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
+    return figure.described(
+        f"A picture, and bars of the probability of each {', '.join(answers)}. "
+        f"Expected quality {quality:.2f} of 5; most probable: {most}."
+    )
 
 
 @drawing
@@ -54,7 +58,11 @@ def joint_maps(
         ax.set_yticks(range(len(distortions)), distortions)
         ax.tick_params(length=0)
     figure.colorbar(shown, ax=axes, label="joint probability", fraction=0.03, pad=0.01)
-    return figure
+    q, s, d = np.unravel_index(np.argmax(p), p.shape)
+    return figure.described(
+        f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
+        f"The most probable combination is {qualities[q]}, {scenes[s]}, {distortions[d]} ({p.max():.2f})."
+    )
 
 
 @drawing
@@ -86,4 +94,7 @@ def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities:
     right.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     plain(right, "y")
-    return figure
+    return figure.described(
+        f"The picture with its {len(qualities)} windows drawn on it, numbered, and the quality of each by "
+        f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
+    )

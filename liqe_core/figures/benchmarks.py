@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, new_figure, palette, panels, plain
+from liqe_core.figures.style import drawing, legend, listed, new_figure, palette, panels, plain
 
 
 @drawing
@@ -41,7 +41,12 @@ def step_bars(table: pd.DataFrame) -> Figure:
     )
     time.set_yticks(range(len(table)), names)
     time.invert_yaxis()
-    return figure
+    seconds = pd.to_numeric(table.get("best_seconds", pd.Series(index=table.index, dtype=float)))
+    told = listed(pd.Series(seconds.to_numpy(), names).dropna(), ".3g")
+    return figure.described(
+        "Bars: seconds and peak memory of a training step, and the arithmetic floor as a line. "
+        f"Seconds: {told or 'none measured'}."
+    )
 
 
 def _case_name(case: Mapping) -> str:
@@ -73,7 +78,12 @@ def trie_growth(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="prompts", ylabel="positions in the text tower")
     plain(axes, "both")
     legend(figure)
-    return figure
+    last = table.iloc[-1]
+    return figure.described(
+        "Lines on logarithmic axes: positions that the text tower computes against the number of prompts. "
+        f"At {last['prompts']:,} prompts {last['padded_tokens']:,} padded, {last['packed_tokens']:,} as a "
+        f"packed prefix tree, {last['tree_nodes']:,} distinct prefixes."
+    )
 
 
 def _way_colors() -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, palette, panels, plain
+from liqe_core.figures.style import drawing, legend, listed, palette, panels, plain
 
 
 @drawing
@@ -22,7 +22,9 @@ def score_histograms(table: pd.DataFrame) -> Figure:
         ax.hist(table.loc[table["dataset"] == name, "mos"], bins=30, color=palette().tasks["quality"])
         ax.set_xlabel("score")
         plain(ax, "y")
-    return figure
+    ranges = table.groupby("dataset", sort=False)["mos"].agg(["min", "max"])
+    told = ", ".join(f"{row.Index} {row.min:.3g} to {row.max:.3g}" for row in ranges.itertuples())
+    return figure.described(f"Histograms of human scores, a panel a data set, each on its own scale: {told}.")
 
 
 @drawing
@@ -49,7 +51,11 @@ def label_counts(table: pd.DataFrame) -> Figure:
         ax.set(xlabel="pictures")
         plain(ax, "x")
     legend(figure)
-    return figure
+    scenes, faults = exploded["scenes"].value_counts(), table["distortion_group"].value_counts()
+    return figure.described(
+        f"Bars: pictures a scene ({listed(scenes, 'd')}) and a distortion ({listed(faults, 'd')}), "
+        "stacked by data set."
+    )
 
 
 @drawing
@@ -72,4 +78,7 @@ def session_sizes(table: pd.DataFrame) -> Figure:
         ax.set(xlabel="session", xticks=range(1, len(sessions) + 1))
         plain(ax, "y")
     legend(figure, axes)
-    return figure
+    return figure.described(
+        f"Stacked bars: pictures to train, validate and test on in {len(sessions)} sessions, "
+        f"a panel for each of {', '.join(sets)}."
+    )

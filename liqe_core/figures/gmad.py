@@ -7,7 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, new_figure, palette, panels, plain, readable_on, signed
+from liqe_core.figures.style import (
+    drawing,
+    legend,
+    listed,
+    new_figure,
+    palette,
+    panels,
+    plain,
+    readable_on,
+    signed,
+)
 
 
 @drawing
@@ -19,7 +29,10 @@ def disagreement_figure(disagreement: pd.DataFrame) -> Figure:
     _heat(axes, disagreement)
     axes.set_title("Disagreement: nobody has judged who is right")
     axes.set(xlabel="called equally good by", ylabel="pulled apart by,\nin % of its own range")
-    return figure
+    return figure.described(
+        "Heat map: how far each scorer pulls apart pictures that another calls equally good, in percent "
+        f"of its range; scorers: {', '.join(map(str, disagreement.index))}."
+    )
 
 
 @drawing
@@ -47,7 +60,10 @@ def attack_resistance_figure(competition) -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     legend(figure)
-    return figure
+    return figure.described(
+        "Two heat maps, attack and resistance of every scorer against every other, and bars of their global "
+        f"strength. Attack: {listed(ranking['attack'])}. Resistance: {listed(ranking['resistance'])}."
+    )
 
 
 @drawing
@@ -75,7 +91,11 @@ def verdicts_figure(table: pd.DataFrame) -> Figure:
         plain(axes, "x")
     figure.axes[0].invert_yaxis()  # shared, so of both
     legend(figure)
-    return figure
+    shares = table.assign(who=table["scorer"] + " as " + table["side"]).set_index("who")["share"].dropna()
+    return figure.described(
+        "Stacked bars: who was right about the pairs, by people's scores, for every scorer as attacker "
+        f"and as defender. Right in: {listed(shares, '.0%')}."
+    )
 
 
 def _heat(axes: Axes, matrix: pd.DataFrame) -> None:

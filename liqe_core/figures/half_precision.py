@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, palette, panels, plain, room
+from liqe_core.figures.style import drawing, legend, listed, palette, panels, plain, room
 
 
 @drawing
@@ -44,4 +44,7 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     legend(figure)
     plain(left, "y")
     plain(right, "x")
-    return figure
+    return figure.described(
+        "Bars: weights by their size, and by their kind, coloured by whether a step can move them in half "
+        f"precision. Stuck at {whole:.1e}: {listed(never, '.0%')}."
+    )

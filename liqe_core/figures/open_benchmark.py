@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, new_figure, palette, panels, plain
+from liqe_core.figures.style import drawing, listed, new_figure, palette, panels, plain
 
 
 @drawing
@@ -38,7 +38,10 @@ def right_and_wrong(table: pd.DataFrame, axis: str = "distortion") -> Figure:
     told = f"{(said == true).mean():.0%} of all; always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
     ax.set(xlim=(0, 1), xlabel=f"share called by the right name, {told}")
     plain(ax, "x")
-    return figure
+    shares = (said == true).groupby(true).mean().loc[words[::-1]]
+    return figure.described(
+        f"Bars: how often each {axis} is called by its name, {told}: {listed(shares, '.0%')}."
+    )
 
 
 @drawing
@@ -61,7 +64,11 @@ def beside_the_others(table: pd.DataFrame, word: str, quality: float, title: str
     right.set(xlabel="predicted quality", ylabel="photographs")
     for ax in (left, right):
         plain(ax, "x")
-    return figure
+    return figure.described(
+        f"Left, bars of what {len(table)} pictures with {word} were called: {listed(counts, 'd')}. Right, a "
+        f"histogram of their predicted quality, mean {table['quality'].mean():.2f}; the picture beside has "
+        f"{quality:.2f}."
+    )
 
 
 @drawing
@@ -83,7 +90,11 @@ def arms(runs: pd.DataFrame, order: Sequence[str], measure: str = "srcc", title:
     ax.invert_yaxis()
     ax.set(xlabel=measure.upper().replace("_", " "), title=title)
     plain(ax, "both")
-    return figure
+    means = runs.groupby("arm")[measure].mean().reindex(order).dropna()
+    return figure.described(
+        f"Dot plot: {title}, {measure.upper().replace('_', ' ')} of every seed, a row an arm. "
+        f"Means: {listed(means, '.3f')}."
+    )
 
 
 @drawing
@@ -118,4 +129,6 @@ def _intervals(table: pd.DataFrame, value: str, name: str, label: str, title: st
     ax.invert_yaxis()
     ax.set(xlabel=label, title=title)
     plain(ax, "both")
-    return figure
+    return figure.described(
+        f"Dots with intervals: {title}, {label}. {listed(table.set_index(name)[value], '.3f')}."
+    )

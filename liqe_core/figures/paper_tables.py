@@ -62,7 +62,12 @@ def shaded_table(
     if shaded:
         bar, told = ScalarMappable(scale, shades), label or "ours less published"
         figure.colorbar(bar, ax=list(axes), label=told, fraction=0.03, pad=0.01)
-    return figure
+    rows, heads = ("; ".join(map(str, names)) for names in (text.index, text.columns))
+    told = "no number of ours to compare with"
+    if distance.notna().any(axis=None):
+        ours = distance.stack()
+        told = f"ours less published lies between {ours.min():+.3f} and {ours.max():+.3f}"
+    return figure.described(f"A table: {title}; {told}. Rows: {rows}. Columns: {heads}.")
 
 
 def _blocks(groups: list[int], fit: int) -> list[list[int]]:

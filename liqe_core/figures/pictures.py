@@ -27,7 +27,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], colum
         ax.set_axis_off()
         ax.imshow(picture)
         ax.title.set_fontsize("small")
-    return figure
+    return figure.described(f"Pictures side by side, captioned: {'; '.join(captions)}.")
 
 
 @drawing
@@ -106,7 +106,11 @@ def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -
         if pair[0].get_subplotspec().is_first_col():
             for axes, side in zip(pair, sides, strict=True):
                 axes.set_ylabel(side, color=paint.grey)
-    return figure
+    told = "; ".join(
+        f"{heading}: " + (reason or " and ".join(caption for _, caption in cells))
+        for heading, reason, cells in columns
+    )
+    return figure.described(f"Pairs of pictures, {sides[0]} above {sides[1]}. {told}.")
 
 
 def _note(axes, text: str) -> None:

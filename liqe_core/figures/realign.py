@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import STYLES, drawing, legend, palette, panels, plain, stacked
+from liqe_core.figures.style import STYLES, drawing, legend, listed, palette, panels, plain, stacked
 
 
 @drawing
@@ -58,7 +58,10 @@ def realignment_panels(
             before.set_ylabel("before: score / range\n(the half fitted on)")
             after.set_ylabel("after: common scale\n(the other half)")
     figure.supxlabel("prediction", fontsize="medium")
-    return figure
+    return figure.described(
+        "Scatter plots of human score against prediction, above on each set's own scale and below realigned "
+        f"to the common one, for {listed(scores['dataset'].value_counts(sort=False), 'd')} pictures."
+    )
 
 
 @drawing
@@ -107,4 +110,8 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
     plain(left)
     plain(right, "x")
     right.spines["left"].set_visible(False)
-    return figure
+    return figure.described(
+        "Left, each set's curve from prediction to its score; right, where the tenths of its range land on "
+        f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "
+        f"Stretch: {listed(curves.loc[sets, 'stretch'])}."
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -193,11 +193,16 @@ def save(
     """
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
     fixed = _current.get()[0].width is not None  # then the file is as wide as asked
+    alt = getattr(figure, "alt", "")
     with _context():
         for path in paths:
             with atomic_path(path) as part:
-                # No date in the file: the same figure is the same bytes.
-                metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+                # No date in the file: the same figure is the same bytes. Its words go with it.
+                metadata = {
+                    ".svg": {"Date": None, "Description": alt},
+                    ".pdf": {"CreationDate": None, "Subject": alt},
+                    ".png": {"Description": alt},
+                }.get(path.suffix)
                 box = None if fixed else "tight"
                 figure.savefig(part, dpi=dpi, bbox_inches=box, metadata=metadata)
     if data is not None:
@@ -224,12 +229,37 @@ def _fitting(count: int, least: float) -> int:
     return max(1, int(min(count, room() // least)))
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Drawn(Figure):
+    """A figure that says in words what is on it, to people who do not see it.
+
+    Attributes:
+        alt: one or two sentences: the kind of figure, what it shows, and what stands out.
+    """
+
+    alt = ""
+
+    def described(self, alt: str) -> Drawn:
+        """This figure, with `alt` set: ``return figure.described(...)`` ends every function that draws."""
+        self.alt = " ".join(alt.split())
+        return self
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+        """The alternative text, beside the picture that ``%matplotlib inline`` makes; pages read it there."""
+        return {}, {"image/png": {"alt": self.alt}}
+
+
+def listed(values: Mapping[str, float] | pd.Series, form: str = ".2f", most: int = 12) -> str:
+    """ "cat 0.91, dog 0.12 and 3 more", for the words beside a figure."""
+    told = [f"{name} {value:{form}}".replace("\n", " ") for name, value in list(values.items())[:most]]
+    return ", ".join(told) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+def new_figure(width: float, height: float) -> Drawn:
     """An empty figure, in inches, as if letters had 10 points: others shrink or stretch it with them. A look
     that has a width gives it that."""
     look, _ = _current.get()
     scale = look.letters / _NATURAL
-    return Figure(figsize=(look.width or width * scale, height * scale), layout="constrained")
+    return Drawn(figsize=(look.width or width * scale, height * scale), layout="constrained")
 
 
 def panels(
@@ -240,7 +270,7 @@ def panels(
     least: float | None = None,
     ratios: Sequence[float] | None = None,
     **shared: Any,
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Drawn, list[Axes]]:
     """A figure with an axes for each title, so many of these inches.
 
     Args:
@@ -264,7 +294,7 @@ def panels(
 
 def stacked(
     count: int, width: float, height: float, rows: int, least: float, **shared: Any
-) -> tuple[Figure, Any]:
+) -> tuple[Drawn, Any]:
     """A figure of `count` columns that each have `rows` axes; where the look has no room for so many of at
     least `least` inches, the rest stand below as another such band.
 

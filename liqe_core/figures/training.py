@@ -12,6 +12,7 @@ from liqe_core.figures.style import (
     STYLES,
     drawing,
     legend,
+    listed,
     new_figure,
     palette,
     panels,
@@ -53,7 +54,12 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         plain(ax, "y")
     legend(figure)
-    return figure
+    last = epochs[[m for m in measures if m in epochs]].groupby(epochs["epoch"]).mean().dropna()
+    ends = {measures[name][0]: value for name, value in last.iloc[-1].items()} if len(last) else {}
+    return figure.described(
+        f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation"
+        f"{', at the end ' + listed(ends) if ends else ''}."
+    )
 
 
 @drawing
@@ -74,7 +80,11 @@ def two_starts(curves: pd.DataFrame) -> Figure:
         ax.set(xlabel="pictures trained on", ylabel=label)
         plain(ax, "y")
     legend(figure)
-    return figure
+    ends = curves.dropna(subset="srcc").groupby("start", sort=False)["srcc"].last()
+    return figure.described(
+        "Lines: validation SRCC and distortion accuracy against pictures trained on, from different starting "
+        f"weights. SRCC at the end: {listed(ends)}."
+    )
 
 
 @drawing
@@ -96,7 +106,11 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     if "distortion_group" in table:
         legend(figure)
     plain(ax, "both")
-    return figure
+    srcc = table["quality"].corr(table["mos"], method="spearman")
+    of = f"{len(table)} pictures" + (f", {title}" if title else "")
+    return figure.described(
+        f"Scatter plot: predicted quality against {score} of {of}; rank correlation {srcc:.2f}."
+    )
 
 
 @drawing
@@ -117,4 +131,10 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     ax.set_yticks(range(matrix.shape[0]), matrix.index)
     ax.set(xlabel="predicted", ylabel="label", title=title)
     ax.tick_params(length=0)
-    return figure
+    own = matrix.index.intersection(matrix.columns)
+    right = pd.Series(
+        {word: shares[matrix.index.get_loc(word), matrix.columns.get_loc(word)] for word in own}
+    )
+    return figure.described(
+        f"Confusion matrix: {title or 'labels down, predictions across'}. Named rightly: {listed(right)}."
+    )
