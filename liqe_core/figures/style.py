@@ -358,8 +358,11 @@ def _wrap(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-    inches, boxes = figure.get_size_inches(), [ax.get_position() for ax in figure.axes]
-    for ax, box in zip(figure.axes, boxes, strict=True):
+    all_axes = [
+        ax for ax in figure.axes if ax.get_subplotspec() is not None and ax.get_label() != "<colorbar>"
+    ]
+    inches, boxes = figure.get_size_inches(), [ax.get_position() for ax in all_axes]
+    for ax, box in zip(all_axes, boxes, strict=True):
         row = [other for other in boxes if other is not box and other.y0 < box.y1 and box.y0 < other.y1]
         middle = [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]
         beside = [abs((other.x0 + other.x1) / 2 - middle[0]) / 2 for other in row]
