@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from liqe_core.commands.figure_list import Shown
     from liqe_core.commands.figure_source import Source
 
-#: A table of at most so many rows is also written for LaTeX.
-_MOST_ROWS = 60
-
 
 def redraw(
     name: str,
@@ -31,8 +28,8 @@ def redraw(
 
     Args:
         name: see `figure_list.SHOWN`.
-        out: the folder for ``name.pdf``, ``.svg``, ``.png`` (300 dots an inch) and ``.csv``; of a table, and
-            of a figure whose data is a small one, also ``.tex`` (LaTeX, for the package booktabs).
+        out: the folder for ``name.pdf``, ``.svg``, ``.png`` (300 dots an inch) and ``.csv``; of a table only
+            that, and ``.tex`` (LaTeX, for the package booktabs), which a figure of a table has too.
         style: ``paper``, ``notebook`` or ``talk``. width: ``column`` or ``page``, of a paper.
         dark: light letters on a dark ground.
 
@@ -61,7 +58,7 @@ def redraw(
         else:
             figure = one.draw(*read.given)
             paths = save(figure, out, name, read.table, ("pdf", "svg", "png"), 300)
-    if one.draw is None or len(read.table) <= _MOST_ROWS:
+    if one.tabular:
         paths.append(out / f"{name}.tex")
         write_text(paths[-1], latex(flat(read.table)))
     return paths

@@ -54,6 +54,11 @@ class Shown:
     draw: Callable[..., Figure] | None = None
     files: tuple[str, ...] = ()
 
+    @property
+    def tabular(self) -> bool:
+        """Whether its data is a table to print: of a table itself, and of a figure of one."""
+        return self.draw in (None, paper_tables.shaded_table, ablations.ablation)
+
     def possible(self, source: Source) -> bool:
         """Whether a source has what it needs, without looking at pictures."""
         try:

@@ -27,8 +27,8 @@ def shaded_table(
     # As many columns as there is room for, and the rest below; a data set's measures stay together.
     names, width = max(len(line) for row in text.index for line in str(row).split("\n")), 0.86
     beside = 0.3 + 0.075 * names
-    shaded = distance.notna().any(axis=None)
-    fit = max(1, int(min(text.shape[1], (room() - beside - 0.6 * shaded) // 0.6)))
+    shaded = bool(distance.notna().any(axis=None))
+    fit = max(1, int(min(text.shape[1], (room() - beside - 0.6 * shaded) / 0.6)))
     groups = [len(list(of)) for _, of in itertools.groupby(text.columns, lambda name: name.split("\n")[0])]
     blocks = _blocks(groups, fit)
     lines = [max(str(cell).count("\n") + 1 for cell in row) for row in text.to_numpy()]

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import pandas as pd
-from cycler import cycler
-from matplotlib import colormaps, rc_context, rc_params_from_file, rcParams
+from matplotlib import colormaps, cycler, rc_context, rc_params_from_file, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
@@ -226,7 +225,7 @@ def room() -> float:
 
 def _fitting(count: int, least: float) -> int:
     """How many of so many columns the look has room for, where one takes at least so many inches."""
-    return max(1, int(min(count, room() // least)))
+    return max(1, int(min(count, room() / least)))
 
 
 class Drawn(Figure):
@@ -356,8 +355,9 @@ def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
 def _wrap(figure: Figure) -> None:
     """Titles and labels in as many lines as they need to stay over their own axes, and in the figure."""
     engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
+    if engine is None or not figure.axes:
+        return
+    engine.execute(figure)
     all_axes = [
         ax for ax in figure.axes if ax.get_subplotspec() is not None and ax.get_label() != "<colorbar>"
     ]
