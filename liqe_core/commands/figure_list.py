@@ -101,8 +101,7 @@ def find(name: str) -> Shown:
 def _tables(*of: tuple[str, str, str]) -> list[Shown]:
     """Tables that a notebook left: name, what each is, its file."""
     return [
-        Shown(name, about, file[:2], "notebook", read.computed(lambda s, f=file: s.table(f)), None, (file,))
-        for name, about, file in of
+        Shown(name, about, file[:2], "notebook", read.left(file), None, (file,)) for name, about, file in of
     ]
 
 

@@ -279,6 +279,7 @@ def disagreement(source: Source) -> Read:
 
 
 def own_competition(source: Source) -> Read:
+    source.table("06_gmad/own_attack_resistance")  # where it is not, no person has scored the pictures
     pairs = source.table("06_gmad/all_pairs").fillna({"reason": ""})
     labels = pd.concat([read_labels(name) for name in source.repeats[0].settings["batch_sizes"]])
     competition, _ = shown.people_judge(labels.set_index("image")["mos"], pairs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def ablation(
     for row in table.itertuples():
         at = place[row.level]
         if np.isnan(row.mean):
-            middle = {"transform": left.get_yaxis_transform(), "ha": "center", "va": "center"}
+            middle: dict[str, Any] = {"transform": left.get_yaxis_transform(), "ha": "center", "va": "center"}
             left.text(0.5, at, row.reason, color=paint.grey, **middle)
             continue
         spread = 0 if np.isnan(row.spread) else row.spread
@@ -69,8 +70,8 @@ def ablation(
     known = {level: value for level, value in paper.items() if level in place and not np.isnan(value)}
     if known:
         rows = [place[level] for level in known]
-        look = {"marker": "D", "s": 36, "color": paint.colors[3], "zorder": 4}
-        left.scatter(known.values(), rows, label="paper, its six sets", **look)
+        look: dict[str, Any] = {"marker": "D", "s": 36, "color": paint.colors[3], "zorder": 4}
+        left.scatter(list(known.values()), rows, label="paper, its six sets", **look)
         legend(figure)
     left.set_yticks(range(len(levels)), [_named(level) for level in levels])
     left.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -36,7 +38,9 @@ def label_counts(table: pd.DataFrame) -> Figure:
     """
     columns = {"scene": "scenes", "distortion": "distortion_group"}
     figure, axes = panels(list(columns), 5.5, 3.8)
-    looks = [{"color": c, "hatch": h} for h in ("", "//", "..") for c in palette().colors]
+    looks: list[dict[str, Any]] = [
+        {"color": c, "hatch": h} for h in ("", "//", "..") for c in palette().colors
+    ]
     exploded = table.explode("scenes", ignore_index=True)
     for ax, (title, column) in zip(axes, columns.items(), strict=True):
         of = exploded if title == "scene" else table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -83,7 +85,11 @@ def verdicts_figure(table: pd.DataFrame) -> Figure:
         for scorer, row in of.iterrows():
             share, low, high = (f"{row[key]:.0%}" for key in ("share", "low", "high"))
             told = f"{share} ({low} to {high})" if row["pairs"] else "no pair"
-            beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": "small"}
+            beside: dict[str, Any] = {
+                "transform": axes.get_yaxis_transform(),
+                "va": "center",
+                "fontsize": "small",
+            }
             axes.text(1.02, scorer, told, **beside)
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")

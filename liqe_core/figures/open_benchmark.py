@@ -59,7 +59,7 @@ def beside_the_others(table: pd.DataFrame, word: str, quality: float, title: str
     left.barh(counts.index, counts, color=colors)
     left.invert_yaxis()
     left.set_xlabel(f"of {len(table)} photographs")
-    right.hist(table["quality"], bins=np.arange(1, 5.01, 0.25), color=paint.tasks["quality"])
+    right.hist(table["quality"], bins=list(np.arange(1, 5.01, 0.25)), color=paint.tasks["quality"])
     right.axvline(quality, color=paint.ink, linestyle="--", linewidth=1.2)
     right.set(xlabel="predicted quality", ylabel="photographs")
     for ax in (left, right):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -87,7 +89,11 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
             colour, style = paint.colors[(row - 1) % len(paint.colors)], STYLES[(row - 1) % len(STYLES)]
             shift, stretch = curves.loc[name, ["shift", "stretch"]]
             beside = f"shift {'−' if shift < 0 else '+'}{abs(shift):.2f}   stretch {stretch:.2f}"
-            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+            place: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+                "fontsize": "small",
+            }
             right.annotate(beside, (1.01, row), **place)
         left.plot(curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name)
         reached = tenths[(tenths >= curve["raw"].min()) & (tenths <= curve["raw"].max())]

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import pandas as pd
-from matplotlib import colormaps, cycler, rc_context, rc_params_from_file, rcParams
+from matplotlib import colormaps, rc_context, rc_params_from_file, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from liqe_core.files import atomic_path, write_csv
 
@@ -86,9 +87,10 @@ _DARK = {
 
 
 @functools.cache
-def _parameters(letters: float, dark: bool) -> dict[str, Any]:
+def _parameters(letters: float, dark: bool) -> Any:
     """matplotlib's settings of a look."""
-    settings: dict[str, Any] = dict(rc_params_from_file(_FILE, use_default_template=False))
+    given: Any = rc_params_from_file(_FILE, use_default_template=False)  # its names are many a literal
+    settings = dict(given)
     settings["font.size"] = letters
     thin = letters / _NATURAL
     for name in (
@@ -165,9 +167,10 @@ class Palette(NamedTuple):
 
 def palette() -> Palette:
     """The colours to draw with; ask inside of a `drawing`."""
-    colors = tuple(rcParams["axes.prop_cycle"].by_key()["color"])
+    now: Any = rcParams
+    colors = tuple(now["axes.prop_cycle"].by_key()["color"])
     shades = ("text.color", "axes.edgecolor", "grid.color", "figure.facecolor")
-    return Palette(colors, *(rcParams[name] for name in shades))
+    return Palette(colors, *(now[name] for name in shades))
 
 
 def readable_on(color: Any) -> str:
@@ -282,8 +285,9 @@ def panels(
     columns = _fitting(min(most, count), least or 0.72 * width)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
-    one_row = {"width_ratios": ratios} if ratios and rows == 1 else {}
-    axes = list(figure.subplots(rows, columns, squeeze=False, **one_row, **shared).ravel())
+    if ratios and rows == 1:
+        shared["width_ratios"] = ratios
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title)
     for ax in axes[count:]:
@@ -373,6 +377,6 @@ def _wrap(figure: Figure) -> None:
             (ax.xaxis.label, wide * inches[0]),
             (ax.yaxis.label, high * inches[1]),
         ):
-            letters = max(8, int(room_for * 72 / (0.56 * text.get_fontsize())))
+            letters = max(8, int(room_for * 72 / (0.56 * float(text.get_fontsize()))))
             lines = (textwrap.wrap(line, letters) or [""] for line in text.get_text().split("\n"))
             text.set_text("\n".join(line for wrapped in lines for line in wrapped))

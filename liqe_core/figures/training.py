@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -99,7 +101,9 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     ax = figure.subplots()
     groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
     # More groups than colours: the marker tells apart those that share one.
-    looks = [{"marker": mark, "color": color} for mark in MARKERS for color in palette().colors]
+    looks: list[dict[str, Any]] = [
+        {"marker": mark, "color": color} for mark in MARKERS for color in palette().colors
+    ]
     for look, (name, rows) in zip(looks, groups, strict=False):
         ax.scatter(rows["quality"], rows["mos"], s=12, alpha=0.7, linewidths=0, label=name, **look)
     ax.set(xlabel="predicted quality", ylabel=score, title=title)
@@ -125,7 +129,7 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     ax = figure.subplots()
     shown = ax.imshow(shares, cmap=palette().sequential, vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(matrix.to_numpy() > 0):
-        look = {"color": readable_on(shown.to_rgba(shares[i, j])), "fontsize": "x-small"}
+        look: dict[str, Any] = {"color": readable_on(shown.to_rgba(shares[i, j])), "fontsize": "x-small"}
         ax.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", **look)
     ax.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(matrix.shape[0]), matrix.index)

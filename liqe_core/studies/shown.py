@@ -6,6 +6,7 @@ What one figure alone shows, and no other study computes, has its function here,
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,10 +52,11 @@ def repeats(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
         rest = {k: v for k, v in run.settings.items() if k not in (*REPEATS, *HOW)}
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append(run)
 
-    def size(group: list[FinishedRun]) -> tuple:
+    def size(group: list[FinishedRun]) -> tuple[int, int, int]:
         return len(group), group[0].settings["variant"].count("+"), group[0].steps
 
-    return sorted(max(groups.values(), key=size, default=[]), key=lambda run: run.repeat)
+    largest = sorted(groups.values(), key=size)[-1:]
+    return sorted(itertools.chain(*largest), key=lambda run: run.repeat)
 
 
 def curves(runs: Iterable[FinishedRun]) -> pd.DataFrame:
@@ -134,7 +136,8 @@ def answers(run: FinishedRun) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
         The label table of those pictures with ``quality``; and, by the axes scene and distortion where it
         learned them, the confusion, as `paper_tables.confusion_counts` has it, without empty rows.
     """
-    model, tables, confused = best(run), [], {}
+    model, tables = best(run), []
+    confused: dict[str, pd.DataFrame] = {}
     for of in sets_for(settings_of(run), progress=False):
         rows = of.part(run.repeat[0], "test")
         joint = predict(model, of, rows)
@@ -144,7 +147,7 @@ def answers(run: FinishedRun) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
             if axis in model.grid.axes:
                 p, names = marginal(joint, axis).numpy(), model.grid.names(axis)
                 counts = paper_tables.confusion_counts(table[column], p, names)
-                confused[axis] = confused.get(axis, 0) + counts
+                confused[axis] = confused[axis] + counts if axis in confused else counts
     return pd.concat(tables, ignore_index=True), {a: c.loc[c.sum(axis=1) > 0] for a, c in confused.items()}
 
 
@@ -257,7 +260,7 @@ def two_scales(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc")) -
     """
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
     scored = {name: load_manifest(name).score for name in table["dataset"].unique()}
-    return realign(table, ranges={name: (score.low, score.high) for name, score in scored.items()})
+    return realign(table, ranges={name: (of.low, of.high) for name, of in scored.items() if of})
 
 
 def people_judge(people: pd.Series, pairs: pd.DataFrame) -> tuple[gmad.Competition, pd.DataFrame]:
