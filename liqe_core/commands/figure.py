@@ -66,9 +66,11 @@ def redraw(
 
 def latex(table: pd.DataFrame) -> str:
     """A table for LaTeX with booktabs: numbers to three digits, nothing where there is none."""
-    table = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) and value == value else value)
-    missing = table.isna()
-    return table.astype(object).mask(missing, "").to_latex(index=False, escape=True)
+    table = table.convert_dtypes().astype(
+        object
+    )  # counts that were floats for want of a value are whole again
+    told = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    return told.mask(table.isna(), "").to_latex(index=False, escape=True)
 
 
 def _instead(one: Shown, source: Source) -> str:

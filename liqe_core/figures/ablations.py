@@ -106,7 +106,7 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
                 continue
             runs_and_mean(ax, of, "epoch", column, color, task, marker=".")
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         plain(ax, "y")
     axes[0].set_ylabel("weight of the loss")
     legend(figure)

@@ -173,6 +173,12 @@ def palette() -> Palette:
     return Palette(colors, *(now[name] for name in shades))
 
 
+with rc_context(_parameters(_NATURAL, False)):
+    _light = palette()
+#: The colours of the light look, for a drawing that has no other; a `drawing` asks `palette`.
+COLORS, INK, GREY, FAINT, TASK_COLORS = _light.colors, _light.ink, _light.grey, _light.faint, _light.tasks
+
+
 def readable_on(color: Any) -> str:
     """Black or white: letters on a ground of this colour."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))

@@ -53,7 +53,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
             label = validated.get(task, task)
             runs_and_mean(ax, epochs.dropna(subset=[column]), "epoch", column, colors[task], label)
         ax.set(xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         plain(ax, "y")
     legend(figure)
     last = epochs[[m for m in measures if m in epochs]].groupby(epochs["epoch"]).mean().dropna()

@@ -163,6 +163,6 @@ def test_a_width_is_for_a_paper(root, failed):
 
 
 def test_latex_rounds_and_escapes_and_leaves_blank_what_is_not_there():
-    table = pd.DataFrame({"a_b": ["50 %", None], "value": [0.12345, np.nan]})
-    assert r"a\_b & value" in latex(table) and r"50 \% & 0.123 \\" in latex(table)
-    assert " &  \\\\" in latex(table)
+    table = pd.DataFrame({"a_b": ["50 %", None], "count": [2.0, np.nan], "value": [0.12345, np.nan]})
+    assert r"a\_b & count & value" in latex(table) and r"50 \% & 2 & 0.123 \\" in latex(table)
+    assert " &  &  \\\\" in latex(table)
