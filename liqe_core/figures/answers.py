@@ -51,7 +51,7 @@ def joint_maps(
         p: (Q, S, D), summing to 1.
     """
     titles = [f"{word}\n(p = {part.sum():.2f})" for word, part in zip(qualities, p, strict=True)]
-    figure, axes = panels(titles, 2.8, 3.8, most=len(titles), least=2.2, sharey=True)
+    figure, axes = panels(titles, 2.8, 3.8, most=len(titles), least=1.95, sharey=True)
     for ax, part in zip(axes, p, strict=True):
         shown = ax.imshow(part.T, cmap=palette().sequential, vmin=0, vmax=p.max(), aspect="auto")
         ax.set_xticks(range(len(scenes)), scenes, rotation=60, ha="right", rotation_mode="anchor")

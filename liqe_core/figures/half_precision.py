@@ -26,7 +26,7 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     for row in sizes.itertuples():
         moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
         left.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
-    step = 1 + int(len(sizes) * 0.45 // min(5.5, room()))  # a label takes so many inches
+    step = 1 + int(len(sizes) * 0.5 // min(5.5, room()))  # a label takes so many inches
     told = sizes.iloc[::step]
     names = [f"2$^{{{e}}}$\n{s:.0e}" for e, s in zip(told["exponent"], told["half_spacing"], strict=True)]
     left.set_xticks(told["exponent"], names)
