@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from liqe_core.figures.style import (
     MARKERS,
+    dot,
     drawing,
     legend,
     listed,
@@ -51,7 +52,7 @@ def ablation(
         repeat = repeat[repeat["level"].isin(levels)].sort_values("level", key=lambda c: c.map(place))
         rows = repeat["level"].map(place)
         left.plot(repeat["value"], rows, color=paint.faint, linewidth=0.9, zorder=1)
-        left.scatter(repeat["value"], rows, s=16, color=paint.ink, alpha=0.6, linewidths=0, zorder=2)
+        left.scatter(repeat["value"], rows, s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2)
     for row in table.itertuples():
         at = place[row.level]
         if np.isnan(row.mean):
@@ -63,14 +64,14 @@ def ablation(
         if not np.isnan(row.difference):
             each = differences.loc[differences["level"] == row.level, "difference"]
             right.scatter(
-                each, np.full(len(each), at), s=16, color=paint.ink, alpha=0.6, linewidths=0, zorder=2
+                each, np.full(len(each), at), s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
             )
             right.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
             right.hlines(at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3)
     known = {level: value for level, value in paper.items() if level in place and not np.isnan(value)}
     if known:
         rows = [place[level] for level in known]
-        look: dict[str, Any] = {"marker": "D", "s": 36, "color": paint.colors[3], "zorder": 4}
+        look: dict[str, Any] = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
         left.scatter(list(known.values()), rows, label="paper, its six sets", **look)
         legend(figure)
     left.set_yticks(range(len(levels)), [_named(level) for level in levels])

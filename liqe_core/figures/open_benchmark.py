@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, listed, new_figure, palette, panels, plain
+from liqe_core.figures.style import dot, drawing, listed, new_figure, palette, panels, plain
 
 
 @drawing
@@ -83,7 +83,7 @@ def arms(runs: pd.DataFrame, order: Sequence[str], measure: str = "srcc", title:
     ax = figure.subplots()
     for row, arm in enumerate(order):
         values = runs.loc[runs["arm"] == arm, measure].dropna()
-        ax.scatter(values, np.full(len(values), row), s=22, color=paint.colors[0], alpha=0.7, zorder=3)
+        ax.scatter(values, np.full(len(values), row), s=dot(22), color=paint.colors[0], alpha=0.7, zorder=3)
         if len(values):
             ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=paint.ink, linewidth=2)
     ax.set_yticks(range(len(order)), order)
@@ -124,7 +124,7 @@ def _intervals(table: pd.DataFrame, value: str, name: str, label: str, title: st
     figure, color = new_figure(7, 0.9 + 0.38 * len(table)), palette().colors[0]
     ax = figure.subplots()
     ax.hlines(rows, table["low"], table["high"], color=color, linewidth=2)
-    ax.scatter(table[value], rows, s=36, color=color, zorder=3)
+    ax.scatter(table[value], rows, s=dot(36), color=color, zorder=3)
     ax.set_yticks(rows, table[name])
     ax.invert_yaxis()
     ax.set(xlabel=label, title=title)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import STYLES, drawing, legend, listed, palette, panels, plain, stacked
+from liqe_core.figures.style import STYLES, dot, drawing, legend, listed, palette, panels, plain, stacked
 
 
 @drawing
@@ -43,7 +43,7 @@ def realignment_panels(
         ):
             dots = of.iloc[:: max(1, -(-len(of) // most))]
             look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
-            axes.scatter(dots["prediction"], dots[y], s=4, **look)
+            axes.scatter(dots["prediction"], dots[y], s=dot(4), **look)
         plain(before)
         plain(after)
         before.plot(curve["prediction"], curve["raw"], color=paint.ink, linewidth=1.6)
@@ -100,7 +100,7 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
         lands = np.interp(reached, curve["raw"], curve["prediction"])
         right.plot(curve["prediction"].iloc[[0, -1]], [row, row], color=colour, linewidth=1.2, alpha=0.6)
         right.scatter(
-            lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=34, zorder=3
+            lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=dot(34), zorder=3
         )
         if row == 0:
             for x, tenth in zip(lands, reached, strict=True):

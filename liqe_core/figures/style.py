@@ -48,7 +48,7 @@ class Look(NamedTuple):
 LOOKS = {
     "notebook": Look(10, None),
     "paper": Look(7, WIDTHS["column"]),
-    "talk": Look(18, 12.0),
+    "talk": Look(16, 12.0),
 }
 
 _current: ContextVar[tuple[Look, bool]] = ContextVar("look", default=(LOOKS["notebook"], False))
@@ -346,6 +346,11 @@ def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(axis=grid)
+
+
+def dot(size: float) -> float:
+    """The area of a dot in square points, for letters of the look, of one so large beside letters of 10."""
+    return size * (float(rcParams["font.size"]) / _NATURAL) ** 2
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from liqe_core.figures.style import (
     MARKERS,
     STYLES,
+    dot,
     drawing,
     legend,
     listed,
@@ -47,7 +48,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
     }
     # A task has one colour in all three, so that one legend tells them: below, where no curve goes.
     validated = {task: f"{task} ({word})" for measure, (word, task) in measures.items() if measure in epochs}
-    figure, axes = panels(list(shown), 4, 3.2)
+    figure, axes = panels(list(shown), 4, 3.2, least=2.4)
     for ax, lines in zip(axes, shown.values(), strict=True):
         for column, task in lines.items():
             label = validated.get(task, task)
@@ -105,7 +106,7 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
         {"marker": mark, "color": color} for mark in MARKERS for color in palette().colors
     ]
     for look, (name, rows) in zip(looks, groups, strict=False):
-        ax.scatter(rows["quality"], rows["mos"], s=12, alpha=0.7, linewidths=0, label=name, **look)
+        ax.scatter(rows["quality"], rows["mos"], s=dot(12), alpha=0.7, linewidths=0, label=name, **look)
     ax.set(xlabel="predicted quality", ylabel=score, title=title)
     if "distortion_group" in table:
         legend(figure)
