@@ -1,6 +1,7 @@
 """Every figure, from data frames and arrays; none of them knows what made the numbers.
 
-Read `style` first: colours, axes, and how a figure is saved. The others are named after what they show:
+Read `style` first: the one style file, colours, axes, and how a figure is saved.
+The others are named after what they show:
 `answers` of a model, `data_sets`, `training`, `ablations`, `paper_tables`, `pictures` side by side, `gmad`,
 `realign`, `benchmarks`, `open_benchmark`, `half_precision`. Each function returns a matplotlib Figure.
 

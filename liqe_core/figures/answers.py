@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from liqe_core.figures.style import FAINT, INK, QUALITY_COLORS, TASK_COLORS, new_figure, plain
+from liqe_core.figures.style import QUALITY_COLORS, drawing, palette, panels, plain
 
 
+@drawing
 def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) -> Figure:
     """One picture and the marginal probability of each quality, scene and distortion.
 
@@ -20,22 +21,27 @@ def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) 
         answers: axis name to probabilities, indexed by word.
         quality: the expected quality, marked among the quality words (1 is the first).
     """
-    figure = new_figure(11, 4.2)
-    axes = figure.subplots(1, 1 + len(answers), width_ratios=[1.7] + [1] * len(answers))
+    paint, ratios = palette(), [1.7] + [1] * len(answers)
+    figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, ratios=ratios)
     axes[0].imshow(image)
     axes[0].set_axis_off()
     for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
-        ax.barh(range(len(p)), p, color=TASK_COLORS[axis])
+        ax.barh(range(len(p)), p, color=paint.tasks[axis])
         ax.set_yticks(range(len(p)), p.index)
         ax.invert_yaxis()
-        ax.set(title=axis, xlim=(0, 1), xlabel="probability")
+        ax.set(xlim=(0, 1), xlabel="probability")
         plain(ax, "x")
         if axis == "quality":
-            ax.axhline(quality - 1, color=INK, linewidth=1.2, linestyle="--")
-            ax.text(0.98, quality - 1.06, f"expected {quality:.2f}", ha="right", va="bottom", color=INK)
-    return figure
+            ax.axhline(quality - 1, color=paint.ink, linewidth=1.2, linestyle="--")
+            ax.text(0.98, quality - 1.06, f"expected {quality:.2f}", ha="right", va="bottom")
+    most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
+    return figure.described(
+        f"A picture, and bars of the probability of each {', '.join(answers)}. "
+        f"Expected quality {quality:.2f} of 5; most probable: {most}."
+    )
 
 
+@drawing
 def joint_maps(
     p: np.ndarray, qualities: Sequence[str], scenes: Sequence[str], distortions: Sequence[str]
 ) -> Figure:
@@ -44,18 +50,22 @@ def joint_maps(
     Args:
         p: (Q, S, D), summing to 1.
     """
-    figure = new_figure(2.6 * len(qualities) + 1, 4.4)
-    axes = np.atleast_1d(figure.subplots(1, len(qualities), sharey=True))
-    for ax, word, part in zip(axes, qualities, p, strict=True):
-        shown = ax.imshow(part.T, cmap="magma_r", vmin=0, vmax=p.max(), aspect="auto")
+    titles = [f"{word}\n(p = {part.sum():.2f})" for word, part in zip(qualities, p, strict=True)]
+    figure, axes = panels(titles, 2.8, 3.8, most=len(titles), least=1.95, sharey=True)
+    for ax, part in zip(axes, p, strict=True):
+        shown = ax.imshow(part.T, cmap=palette().sequential, vmin=0, vmax=p.max(), aspect="auto")
         ax.set_xticks(range(len(scenes)), scenes, rotation=60, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(distortions)), distortions)
-        ax.set_title(f"{word}  (p = {part.sum():.2f})")
         ax.tick_params(length=0)
-    figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.02, pad=0.01)
-    return figure
+    figure.colorbar(shown, ax=axes, label="joint probability", fraction=0.03, pad=0.01)
+    q, s, d = map(int, np.unravel_index(np.argmax(p), p.shape))
+    return figure.described(
+        f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
+        f"The most probable combination is {qualities[q]}, {scenes[s]}, {distortions[d]} ({p.max():.2f})."
+    )
 
 
+@drawing
 def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities: np.ndarray) -> Figure:
     """Where the crops of a picture lie, and the quality of each by itself.
 
@@ -65,8 +75,8 @@ def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities:
         window: side in pixels.
         qualities: (U,) expected quality.
     """
-    figure = new_figure(11, 4.6)
-    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
+    paint = palette()
+    figure, (left, right) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
     left.imshow(image)
     left.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())
@@ -74,12 +84,17 @@ def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities:
     for number, ((y, x), color) in enumerate(zip(windows, colors, strict=True), 1):
         left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor="white", linewidth=3))
         left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor=color, linewidth=1.8))
-        left.text(x + 4, y + 4, str(number), color="white", fontsize=8, va="top", backgroundcolor="#00000080")
+        left.text(
+            x + 4, y + 4, str(number), color="white", fontsize="small", va="top", backgroundcolor="#00000080"
+        )
     numbers = np.arange(1, len(qualities) + 1)
-    right.vlines(numbers, qualities.mean(), qualities, color=FAINT)
-    right.axhline(qualities.mean(), color=INK, linewidth=1.2, linestyle="--", label="mean of the crops")
-    right.scatter(numbers, qualities, color=colors, edgecolor=INK, linewidth=0.5, zorder=3)
+    right.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
+    right.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, linestyle="--", label="mean of the crops")
+    right.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
     right.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
-    right.legend(frameon=False)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     plain(right, "y")
-    return figure
+    return figure.described(
+        f"The picture with its {len(qualities)} windows drawn on it, numbered, and the quality of each by "
+        f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
+    )

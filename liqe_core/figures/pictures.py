@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import GREY, new_figure, signed
+from liqe_core.figures.style import drawing, palette, panels, signed, stacked
 from liqe_core.images import PictureError, read_picture
 
 Paths = Mapping[Hashable, str | os.PathLike]
@@ -19,19 +19,18 @@ Column = tuple[str, str, list[tuple[Hashable, str]]]
 _PIXELS = 640  # the longer side of a drawn picture
 
 
+@drawing
 def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 6) -> Figure:
     """Small pictures in reading order, a caption above each."""
-    rows = -(-len(pictures) // columns)
-    figure = new_figure(2 * columns, 1.75 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes:
+    figure, axes = panels(captions, 2, 1.75, most=columns, least=1.5)
+    for ax, picture in zip(axes, pictures, strict=True):
         ax.set_axis_off()
-    for ax, picture, caption in zip(axes, pictures, captions, strict=False):
         ax.imshow(picture)
-        ax.set_title(caption, fontsize=8)
-    return figure
+        ax.title.set_fontsize("small")
+    return figure.described(f"Pictures side by side, captioned: {'; '.join(captions)}.")
 
 
+@drawing
 def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
     """gMAD pairs as in the literature: a column a pair, the attacker's better image above its worse one.
 
@@ -59,6 +58,7 @@ def pair_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
     return _picture_grid(columns, paths, ("attacker's better", "attacker's worse"))
 
 
+@drawing
 def same_score_grid(pairs: pd.DataFrame, paths: Paths) -> Figure:
     """Images of two data sets with the same score that lie apart once realigned: a column a row of the table.
 
@@ -81,15 +81,15 @@ def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -
     """Two pictures a column."""
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
-    figure = new_figure(0.5 + 2.75 * len(columns), 5.6)
-    panels = figure.subplots(2, len(columns), squeeze=False)
-    for column, (heading, reason, cells) in enumerate(columns):
-        panels[0, column].set_title(heading, fontsize="medium", fontweight="bold")
-        for row, axes in enumerate(panels[:, column]):
+    paint = palette()
+    figure, places = stacked(len(columns), 2.8, 5, 2, least=2.3)
+    for pair, (heading, reason, cells) in zip(places, columns, strict=True):
+        pair[0].set_title(heading, fontweight="bold")
+        for row, axes in enumerate(pair):
             axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color="#BBBBBB", linewidth=0.6)  # a white picture keeps its edge
+            axes.spines[:].set(color=paint.grey, linewidth=0.4)  # a white picture keeps its edge
             if not cells:
-                axes.set_facecolor("#F4F4F4")
+                axes.set_facecolor(paint.faint)
                 if row == 0:
                     _note(axes, f"no pair: {reason}")
                 continue
@@ -103,13 +103,16 @@ def _picture_grid(columns: list[Column], paths: Paths, sides: tuple[str, str]) -
             except PictureError as error:
                 _note(axes, f"{image} cannot be drawn: {error}")
             axes.set_xlabel(caption, fontsize="small")
-    for axes, side in zip(panels[:, 0], sides, strict=True):
-        axes.set_ylabel(side, color=GREY)
-    return figure
+        if pair[0].get_subplotspec().is_first_col():
+            for axes, side in zip(pair, sides, strict=True):
+                axes.set_ylabel(side, color=paint.grey)
+    told = "; ".join(
+        f"{heading}: " + (reason or " and ".join(caption for _, caption in cells))
+        for heading, reason, cells in columns
+    )
+    return figure.described(f"Pairs of pictures, {sides[0]} above {sides[1]}. {told}.")
 
 
 def _note(axes, text: str) -> None:
     wrapped = "\n".join(textwrap.wrap(text, 26))
-    axes.text(
-        0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize="small"
-    )
+    axes.text(0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", fontsize="small")

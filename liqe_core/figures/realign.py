@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from liqe_core.figures.style import COLORS, GREY, STYLES, new_figure, plain
+from liqe_core.figures.style import STYLES, dot, drawing, legend, listed, palette, panels, plain, stacked
 
 
+@drawing
 def realignment_panels(
     scores: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0), most: int = 2000
 ) -> Figure:
@@ -22,13 +25,12 @@ def realignment_panels(
         most: dots a panel at most, evenly taken.
     """
     sets = list(pd.unique(scores["dataset"]))
-    figure = new_figure(1.1 + 1.95 * len(sets), 4.7)
-    panels = figure.subplots(2, len(sets), sharex=True, sharey="row", squeeze=False)
-    for column, name in enumerate(sets):
-        colour = COLORS[column % len(COLORS)]
+    paint = palette()
+    figure, columns = stacked(len(sets), 2.2, 4.7, 2, least=2, sharex=True, sharey="row")
+    for number, (name, (before, after)) in enumerate(zip(sets, columns, strict=True)):
+        colour = paint.colors[number % len(paint.colors)]
         rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
         curve = points[points["dataset"] == name]
-        before, after = panels[:, column]
         fitted, other, held = (
             rows[rows["fitted"] | rows["aligned"].isna()],
             rows[~rows["fitted"] & ~rows["held"]],
@@ -36,29 +38,35 @@ def realignment_panels(
         )
         for axes, of, y, shade in (
             (before, fitted, "raw", colour),
-            (after, held, "aligned", GREY),
+            (after, held, "aligned", paint.grey),
             (after, other, "aligned", colour),
         ):
             dots = of.iloc[:: max(1, -(-len(of) // most))]
             look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
-            axes.scatter(dots["prediction"], dots[y], s=4, **look)
+            axes.scatter(dots["prediction"], dots[y], s=dot(4), **look)
         plain(before)
         plain(after)
-        before.plot(curve["prediction"], curve["raw"], color="black", linewidth=1.6)
-        after.plot(scale, scale, color="black", linewidth=1, linestyle=(0, (4, 3)))
+        before.plot(curve["prediction"], curve["raw"], color=paint.ink, linewidth=1.6)
+        after.plot(scale, scale, color=paint.ink, linewidth=1, linestyle=(0, (4, 3)))
         if curve.empty:
-            after.text(0.5, 0.5, "no curve", transform=after.transAxes, ha="center", color=GREY)
+            after.text(0.5, 0.5, "no curve", transform=after.transAxes, ha="center", color=paint.grey)
         left_out = f"\n{rows['held'].sum():,} beyond the curve" if not curve.empty else ""
-        before.set_title(f"{name}\n{len(rows):,} images{left_out}", fontsize="medium")
+        before.set_title(f"{name}\n{len(rows):,} images{left_out}")
         room = 0.03 * (scale[1] - scale[0])  # so that dots on the border are whole
         ends = (scale[0] - room, scale[1] + room)
         after.set(xlim=ends, ylim=ends, xticks=np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
-    panels[0, 0].set(ylabel="before: score / range\n(the half fitted on)", ylim=(-0.03, 1.03))
-    panels[1, 0].set_ylabel("after: common scale\n(the other half)")
+        before.set_ylim(-0.03, 1.03)
+        if before.get_subplotspec().is_first_col():
+            before.set_ylabel("before: score / range\n(the half fitted on)")
+            after.set_ylabel("after: common scale\n(the other half)")
     figure.supxlabel("prediction", fontsize="medium")
-    return figure
+    return figure.described(
+        "Scatter plots of human score against prediction, above on each set's own scale and below realigned "
+        f"to the common one, for {listed(scores['dataset'].value_counts(sort=False), 'd')} pictures."
+    )
 
 
+@drawing
 def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Figure:
     """All sets in one: their curves, and where the tenths of each set's range land on the common scale.
 
@@ -68,41 +76,48 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
         scale: the common scale's ends.
     """
     sets = list(pd.unique(points["dataset"]))
-    figure = new_figure(10.2, max(3.6, 2.1 + 0.42 * len(sets)))
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.35])
+    titles = ["Before: what each set's score means", "After: where the tenths of its range land"]
+    figure, (left, right) = panels(titles, 5.1, max(3.6, 2.1 + 0.42 * len(sets)), ratios=[1, 1.35])
+    paint = palette()
     tenths = np.arange(1, 10) / 10
     naive = pd.DataFrame({"raw": [0.0, 1.0], "prediction": scale})
     for row, name in enumerate(["naive", *sets]):
         if row == 0:
-            curve, colour, style = naive, GREY, (0, (1, 2))
+            curve, colour, style = naive, paint.grey, (0, (1, 2))
         else:
             curve = points[points["dataset"] == name].sort_values("prediction")
-            colour, style = COLORS[(row - 1) % len(COLORS)], STYLES[(row - 1) % len(STYLES)]
+            colour, style = paint.colors[(row - 1) % len(paint.colors)], STYLES[(row - 1) % len(STYLES)]
             shift, stretch = curves.loc[name, ["shift", "stretch"]]
             beside = f"shift {'−' if shift < 0 else '+'}{abs(shift):.2f}   stretch {stretch:.2f}"
-            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+            place: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+                "fontsize": "small",
+            }
             right.annotate(beside, (1.01, row), **place)
         left.plot(curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name)
         reached = tenths[(tenths >= curve["raw"].min()) & (tenths <= curve["raw"].max())]
         lands = np.interp(reached, curve["raw"], curve["prediction"])
         right.plot(curve["prediction"].iloc[[0, -1]], [row, row], color=colour, linewidth=1.2, alpha=0.6)
         right.scatter(
-            lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=34, zorder=3
+            lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=dot(34), zorder=3
         )
         if row == 0:
             for x, tenth in zip(lands, reached, strict=True):
                 right.annotate(
-                    f"{tenth:.1f}", (x, -0.3), ha="center", va="bottom", fontsize="x-small", color=GREY
+                    f"{tenth:.1f}", (x, -0.3), ha="center", va="bottom", fontsize="x-small", color=paint.grey
                 )
     left.set(xlim=scale, ylim=(0, 1), xlabel="prediction (common scale)", ylabel="human score / range")
-    left.legend(frameon=False, fontsize="small", handlelength=3)
-    left.set_title("Before: what each set's score means", fontsize="medium")
+    legend(figure)
     right.set(xlim=scale, ylim=(len(sets) + 0.5, -0.8), xlabel="common scale")
     right.set_xticks(np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
     right.set_yticks(range(len(sets) + 1), ["naive", *sets])
     right.tick_params(axis="y", length=0)
-    right.set_title("After: where the tenths of its range land", fontsize="medium")
     plain(left)
     plain(right, "x")
     right.spines["left"].set_visible(False)
-    return figure
+    return figure.described(
+        "Left, each set's curve from prediction to its score; right, where the tenths of its range land on "
+        f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "
+        f"Stretch: {listed(curves.loc[sets, 'stretch'])}."
+    )

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liqe_core.figures.style import COLORS, INK, STYLES, TASK_COLORS, new_figure, plain, runs_and_mean
+from liqe_core.figures.style import (
+    MARKERS,
+    STYLES,
+    dot,
+    drawing,
+    legend,
+    listed,
+    new_figure,
+    palette,
+    panels,
+    plain,
+    readable_on,
+    runs_and_mean,
+)
 
 
+@drawing
 def training_curves(epochs: pd.DataFrame) -> Figure:
     """Task losses, their weights and the validation measures, over epochs.
 
@@ -19,28 +34,38 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
             ``run`` a thin line a run and a thick one for their mean.
     """
     epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
-    tasks = [task for task in TASK_COLORS if f"{task}_loss" in epochs]
+    colors = palette().tasks
+    tasks = [task for task in colors if f"{task}_loss" in epochs]
     measures = {
         "srcc": ("SRCC", "quality"),
-        "scene_accuracy": ("scene accuracy", "scene"),
-        "distortion_accuracy": ("distortion accuracy", "distortion"),
+        "scene_accuracy": ("accuracy", "scene"),
+        "distortion_accuracy": ("accuracy", "distortion"),
     }
-    panels = {
-        "training loss": {f"{t}_loss": (t, t) for t in tasks},
-        "weight of the loss": {f"{t}_weight": (t, t) for t in tasks},
-        "validation": {m: label for m, label in measures.items() if m in epochs},
+    shown = {
+        "training loss": {f"{task}_loss": task for task in tasks},
+        "weight of the loss": {f"{task}_weight": task for task in tasks},
+        "validation": {m: task for m, (_, task) in measures.items() if m in epochs},
     }
-    figure = new_figure(12, 3.6)
-    for ax, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for column, (label, task) in lines.items():
-            runs_and_mean(ax, epochs.dropna(subset=[column]), "epoch", column, TASK_COLORS[task], label)
-        ax.set(title=title, xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(frameon=False)
+    # A task has one colour in all three, so that one legend tells them: below, where no curve goes.
+    validated = {task: f"{task} ({word})" for measure, (word, task) in measures.items() if measure in epochs}
+    figure, axes = panels(list(shown), 4, 3.2, least=2.4)
+    for ax, lines in zip(axes, shown.values(), strict=True):
+        for column, task in lines.items():
+            label = validated.get(task, task)
+            runs_and_mean(ax, epochs.dropna(subset=[column]), "epoch", column, colors[task], label)
+        ax.set(xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         plain(ax, "y")
-    return figure
+    legend(figure)
+    last = epochs[[m for m in measures if m in epochs]].groupby(epochs["epoch"]).mean().dropna()
+    ends = {measures[name][0]: value for name, value in last.iloc[-1].items()} if len(last) else {}
+    return figure.described(
+        f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation"
+        f"{', at the end ' + listed(ends) if ends else ''}."
+    )
 
 
+@drawing
 def two_starts(curves: pd.DataFrame) -> Figure:
     """Validation of runs that started from different weights, against how many pictures they had seen.
 
@@ -48,18 +73,24 @@ def two_starts(curves: pd.DataFrame) -> Figure:
         curves: ``start``, ``pictures``, and ``srcc`` and ``distortion_accuracy``; a row a validation.
     """
     names = {"srcc": "SRCC", "distortion_accuracy": "distortion accuracy"}
-    figure = new_figure(9, 3.4)
-    for ax, (measure, label) in zip(figure.subplots(1, len(names)), names.items(), strict=True):
+    figure, axes = panels([f"validation: {label}" for label in names.values()], 4.5, 3.4)
+    colors = palette().colors
+    for ax, (measure, label) in zip(axes, names.items(), strict=True):
         for number, (start, of) in enumerate(curves.groupby("start", sort=False)):
             known = of.dropna(subset=[measure])
-            style = {"color": COLORS[number], "linestyle": STYLES[number], "marker": "o", "markersize": 4}
+            style = {"color": colors[number], "linestyle": STYLES[number], "marker": "o", "markersize": 4}
             ax.plot(known["pictures"], known[measure], label=start, **style)
-        ax.set(xlabel="pictures trained on", ylabel=label, title=f"validation: {label}")
-        ax.legend(frameon=False)
+        ax.set(xlabel="pictures trained on", ylabel=label)
         plain(ax, "y")
-    return figure
+    legend(figure)
+    ends = curves.dropna(subset="srcc").groupby("start", sort=False)["srcc"].last()
+    return figure.described(
+        "Lines: validation SRCC and distortion accuracy against pictures trained on, from different starting "
+        f"weights. SRCC at the end: {listed(ends)}."
+    )
 
 
+@drawing
 def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Figure:
     """Predicted quality against score, a dot a picture, a colour a distortion.
 
@@ -70,16 +101,24 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     figure = new_figure(6.5, 4.6)
     ax = figure.subplots()
     groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
-    for number, (name, rows) in enumerate(groups):
-        color = colormaps["tab20"](number)
-        ax.scatter(rows["quality"], rows["mos"], s=12, alpha=0.7, color=color, label=name)
+    # More groups than colours: the marker tells apart those that share one.
+    looks: list[dict[str, Any]] = [
+        {"marker": mark, "color": color} for mark in MARKERS for color in palette().colors
+    ]
+    for look, (name, rows) in zip(looks, groups, strict=False):
+        ax.scatter(rows["quality"], rows["mos"], s=dot(12), alpha=0.7, linewidths=0, label=name, **look)
     ax.set(xlabel="predicted quality", ylabel=score, title=title)
     if "distortion_group" in table:
-        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend(figure)
     plain(ax, "both")
-    return figure
+    srcc = table["quality"].corr(table["mos"], method="spearman")
+    of = f"{len(table)} pictures" + (f", {title}" if title else "")
+    return figure.described(
+        f"Scatter plot: predicted quality against {score} of {of}; rank correlation {srcc:.2f}."
+    )
 
 
+@drawing
 def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     """A confusion matrix, the shares of each row (label) written into it.
 
@@ -89,12 +128,18 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0).to_numpy()
     figure = new_figure(1.6 + 0.62 * matrix.shape[1], 1.4 + 0.48 * matrix.shape[0])
     ax = figure.subplots()
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    shown = ax.imshow(shares, cmap=palette().sequential, vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(matrix.to_numpy() > 0):
-        color = "white" if shares[i, j] > 0.6 else INK
-        ax.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=8)
+        look: dict[str, Any] = {"color": readable_on(shown.to_rgba(shares[i, j])), "fontsize": "x-small"}
+        ax.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", **look)
     ax.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(matrix.shape[0]), matrix.index)
     ax.set(xlabel="predicted", ylabel="label", title=title)
     ax.tick_params(length=0)
-    return figure
+    own = matrix.index.intersection(matrix.columns)
+    right = pd.Series(
+        {word: shares[matrix.index.get_loc(word), matrix.columns.get_loc(word)] for word in own}
+    )
+    return figure.described(
+        f"Confusion matrix: {title or 'labels down, predictions across'}. Named rightly: {listed(right)}."
+    )

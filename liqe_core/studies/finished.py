@@ -64,20 +64,32 @@ def read_runs(root: str | Path) -> Chosen:
     """
     runs, excluded = [], []
     for folder in sorted(path for path in (Path(root) / "train").glob("*") if path.is_dir()):
-        if not is_finished(folder):
-            excluded.append((folder.name, "not finished"))
-            continue
         try:
-            said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-            steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
-            schedule = fingerprint(steps)
-            parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
-            parts["settings"] = completed(parts["settings"])
-            results, count = read_results(folder), len(steps)
-            run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
-            run.repeat  # noqa: B018, settings without session or seed are damaged ones
-            runs.append(run)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            why = f"cannot be read ({type(error).__name__}: {error})"
-            excluded.append((folder.name, " ".join(why.split())))
+            runs.append(read_run(folder))
+        except ValueError as error:
+            excluded.append((folder.name, str(error)))
     return Chosen(runs, pd.DataFrame(excluded, columns=EXCLUDED))
+
+
+def read_run(folder: str | Path) -> FinishedRun:
+    """One finished run from its folder.
+
+    Raises:
+        ValueError: it is not finished, or cannot be read; says so in a few words, without the folder.
+    """
+    folder = Path(folder)
+    if not is_finished(folder):
+        raise ValueError("not finished")
+    try:
+        said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
+        schedule = fingerprint(steps)
+        parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
+        parts["settings"] = completed(parts["settings"])
+        results, count = read_results(folder), len(steps)
+        run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
+        run.repeat  # noqa: B018, settings without session or seed are damaged ones
+        return run
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"cannot be read ({type(error).__name__}: {error})"
+        raise ValueError(" ".join(why.split())) from error

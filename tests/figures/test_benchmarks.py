@@ -25,7 +25,7 @@ def test_figures_draw_what_was_measured_and_tell_what_was_not():
     )
     time, memory = benchmarks.step_bars(table).axes
     assert [bar.get_width() for bar in time.patches] == [0, 2.0]
-    assert [text.get_text() for text in memory.texts] == ["no memory for it", " 3"]
+    assert [text.get_text() for text in memory.texts] == [" no memory for it", " 3"]
     assert [label.get_text() for label in time.get_yticklabels()][1] == "tree, 48 x 3, checkpointed"
     half = table.assign(precision=["float32", "float16"], compile=[False, True])
     names = [label.get_text() for label in benchmarks.step_bars(half).axes[0].get_yticklabels()]
