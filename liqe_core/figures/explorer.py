@@ -41,7 +41,8 @@ def someone_there() -> bool:
     from IPython import get_ipython
 
     shell = get_ipython()
-    return hasattr(shell, "kernel") and shell.history_manager.hist_file != ":memory:"
+    history = getattr(shell, "history_manager", None)
+    return hasattr(shell, "kernel") and getattr(history, "hist_file", "") != ":memory:"
 
 
 def explorer(
@@ -152,7 +153,7 @@ def as_html(seen: Seen, word: str = LIKELIEST) -> str:
     parts = [_picture(seen), *(_bars(axis, p) for axis, p in words.items())]
     if {"scene", "distortion"} <= set(words):
         word = words["quality"].idxmax() if word == LIKELIEST else word
-        parts.append(_joint(joint.xs(word, level="quality"), word))
+        parts.append(_joint(joint.xs(word, level="quality"), word, joint.max()))
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em;line-height:1.35">{"".join(parts)}</div>'
 
 
@@ -237,12 +238,12 @@ def _bars(axis: str, p: pd.Series) -> str:
     return f'<div><b>{axis}</b><div style="{grid}">{"".join(rows)}</div></div>'
 
 
-def _joint(p: pd.Series, word: str) -> str:
+def _joint(p: pd.Series, word: str, most: float) -> str:
     table = p.unstack("scene", sort=False)
     upright = 'scope="col" style="writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal"'
     heads = "".join(f"<th {upright}>{html.escape(name)}</th>" for name in table.columns)
-    # The last two digits of the colour are how opaque it is: ink stays readable on the darkest.
-    shades = (140 * table / table.to_numpy().max()).round().astype(int)
+    # All words on one scale. The last two digits of the colour are how opaque it is: ink stays readable.
+    shades = (140 * table / most).round().astype(int)
     rows = []
     for name in table.index:
         cells = "".join(

@@ -1,5 +1,6 @@
 """The explorer: its widgets answer to their values, and the figure shows the same."""
 
+import datetime
 import io
 from types import SimpleNamespace
 
@@ -31,6 +32,13 @@ def file_of(color, kind="PNG"):
     file = io.BytesIO()
     Image.new("RGB", (40, 30), color).save(file, kind)
     return file.getvalue()
+
+
+def upload(name, content):
+    """What the browser sends."""
+    now = datetime.datetime(2023, 6, 1, tzinfo=datetime.UTC)
+    file = {"name": name, "type": "image/png", "size": len(content), "last_modified": now}
+    return ({**file, "content": memoryview(content)},)
 
 
 def opened(source):
@@ -69,13 +77,12 @@ def test_the_joint_probability_is_shown_at_the_chosen_word(widgets):
 
 
 def test_my_own_photograph_is_uploaded_and_scored(widgets):
-    blue = file_of("blue")
     before = widgets.drawing.value
-    widgets.my_own_photograph.value = ({"name": "mine.png", "content": memoryview(blue)},)
+    widgets.my_own_photograph.value = upload("mine.png", file_of("blue"))
     assert widgets.picture.value == "mine.png" and widgets.picture.options == ("mine.png", "red", "cut")
     after = widgets.drawing.value
     assert after != before and widgets.answer.value.startswith("quality")
-    widgets.my_own_photograph.value = ({"name": "mine.png", "content": memoryview(file_of("green"))},)
+    widgets.my_own_photograph.value = upload("mine.png", file_of("green"))
     assert widgets.drawing.value != after, "another file of the same name"
 
 
