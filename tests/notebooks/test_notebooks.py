@@ -35,7 +35,7 @@ def test_written_as_a_notebook_here_is(path):
     assert 2 <= len(title.source.strip().splitlines()[1:]) <= 6, (
         "a title and three lines of what you will see"
     )
-    assert "## Exercises" in book.cells[-1].source
+    assert any("## Exercises" in cell.source for cell in book.cells)
     assert max(len(cell.source.splitlines()) for cell in code) <= 30, "short code cells"
 
 
@@ -81,6 +81,38 @@ def test_quickstart_shows_a_distribution(executed):
     assert told[by_scene.index].to_numpy() == pytest.approx(by_scene.to_numpy(), abs=1e-5)
     crops = pd.read_csv(folder / "00_quickstart" / "crops.csv")
     assert len(crops) == 15 and crops["quality"].between(1, 5).all()
+
+
+def test_quickstart_turns_faults_up_where_nobody_moves_sliders(executed):
+    folder, _ = executed
+    turned = pd.read_csv(folder / "00_quickstart" / "explorer.csv")
+    assert turned.groupby("position")["probability"].sum().to_numpy() == pytest.approx(np.ones(5), abs=1e-5)
+    named = turned.groupby(["position", "distortion"])["probability"].sum().unstack().idxmax(axis=1)
+    right = {"JPEG 4": "jpeg compression", "blur 3": "blur", "noise 5": "noise"}
+    assert {position: named[position] for position in right} == right
+    perfect = turned[turned["quality"] == "perfect"].groupby("position")["probability"].sum()
+    assert (perfect["as it is"] > perfect.drop("as it is")).all()
+    book = nbformat.read(folder / "00_quickstart.ipynb", as_version=4)
+    (sliders,) = [cell for cell in book.cells if "someone_there()" in cell.source]
+    assert not sliders.outputs, "no widget where no kernel answers"
+
+
+def test_quickstart_shows_no_folder_of_this_machine(executed):
+    folder, _ = executed
+    book = nbformat.read(folder / "00_quickstart.ipynb", as_version=4)
+    assert str(folder) not in json.dumps([cell.outputs for cell in book.cells if cell.cell_type == "code"])
+
+
+def test_every_exercise_of_quickstart_has_a_folded_solution_that_ran(executed):
+    folder, _ = executed
+    cells = nbformat.read(folder / "00_quickstart.ipynb", as_version=4).cells
+    (first,) = [i for i, cell in enumerate(cells) if "## Exercises" in cell.source]
+    *pairs, last = cells[first:]
+    assert len(pairs) == 10 and "](00a_concepts.ipynb)" in last.source
+    for number, (exercise, solution) in enumerate(zip(pairs[::2], pairs[1::2], strict=True), 1):
+        assert f"{number}. " in exercise.source
+        assert solution.metadata.tags == ["solution"] and solution.metadata.jupyter.source_hidden
+        assert solution.execution_count and solution.outputs
 
 
 def test_data_preparation_leaves_the_label_table(executed):

@@ -1,0 +1,155 @@
+"""The explorer: its widgets answer to their values, and the figure shows the same."""
+
+import datetime
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from support.figures import drawn, texts
+
+from liqe_core.figures import explorer as module
+from liqe_core.figures.explorer import as_html, at_positions, explorer, someone_there, told
+from liqe_core.images import PictureError, read_picture
+
+AXES = {"quality": ["bad", "fair", "good"], "scene": ["sea", "sky"], "distortion": ["blur", "noise & <rain>"]}
+
+
+def ask(image, positions):
+    """The worse the more is turned up, with the name of the fault that is turned up most."""
+    total = min(1, sum(positions.values()) / 10)
+    quality = np.array([total, 0.0, 1 - total])
+    distortion = [0.9, 0.1] if positions["blur"] >= positions["rain"] else [0.2, 0.8]
+    p = np.einsum("q,s,d->qsd", quality, [0.6, 0.4], distortion).ravel()
+    windows = pd.DataFrame({"y": [0, 4], "x": [0, 6], "side": [16, 16], "quality": [1.0, 3.0]})
+    words = pd.MultiIndex.from_product(AXES.values(), names=list(AXES))
+    return image, pd.Series(p, words, name="probability"), windows
+
+
+def file_of(color, kind="PNG"):
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), color).save(file, kind)
+    return file.getvalue()
+
+
+def upload(name, content):
+    """What the browser sends."""
+    now = datetime.datetime(2023, 6, 1, tzinfo=datetime.UTC)
+    file = {"name": name, "type": "image/png", "size": len(content), "last_modified": now}
+    return ({**file, "content": memoryview(content)},)
+
+
+def opened(source):
+    return np.asarray(read_picture(source))
+
+
+@pytest.fixture
+def widgets():
+    """The explorer, and what is in it by its description; the answer and the drawing by these names."""
+    pictures = {"red": Image.new("RGB", (40, 30), "red"), "cut": b"not a picture"}
+    everything, found = [explorer(pictures, opened, ask, ["blur", "rain"])], {}
+    for widget in everything:
+        everything += getattr(widget, "children", ())
+        found[getattr(widget, "description", "")] = widget
+    found["answer"], found["drawing"] = everything[0].children[-2:]
+    return SimpleNamespace(**{name.replace(" ", "_"): widget for name, widget in found.items() if name})
+
+
+def test_a_slider_moves_the_quality_and_turns_the_name(widgets):
+    assert widgets.answer.value.startswith("quality 3.00 of 3, good (1.00); scene: sea (0.60)")
+    assert "distortion: blur (0.90)" in widgets.answer.value
+    widgets.rain.value = 5
+    assert widgets.answer.value.startswith("quality 2.00 of 3")
+    assert "distortion: noise &amp; &lt;rain&gt; (0.80)" in widgets.answer.value
+    widgets.blur.value = 5
+    assert widgets.answer.value.startswith("quality 1.00 of 3, bad (1.00)")
+
+
+def test_the_joint_probability_is_shown_at_the_chosen_word(widgets):
+    assert "joint probability with good" in widgets.drawing.value, "the likeliest"
+    assert widgets.joint_at.options == ("the likeliest", "bad", "fair", "good")
+    widgets.joint_at.value = "bad"
+    assert "joint probability with bad" in widgets.drawing.value
+    widgets.rain.value = 5
+    assert ">24</td>" in widgets.drawing.value, "0.5 x 0.6 x 0.8: bad, sea, rain"
+
+
+def test_my_own_photograph_is_uploaded_and_scored(widgets):
+    before = widgets.drawing.value
+    widgets.my_own_photograph.value = upload("mine.png", file_of("blue"))
+    assert widgets.picture.value == "mine.png" and widgets.picture.options == ("mine.png", "red", "cut")
+    after = widgets.drawing.value
+    assert after != before and widgets.answer.value.startswith("quality")
+    widgets.my_own_photograph.value = upload("mine.png", file_of("green"))
+    assert widgets.drawing.value != after, "another file of the same name"
+
+
+def test_what_is_no_picture_is_said_in_place_of_the_answer(widgets):
+    widgets.picture.value = "cut"
+    assert "picture" in widgets.answer.value and widgets.drawing.value == ""
+    widgets.rain.value = 3
+    assert not widgets.answer.value.startswith("quality"), "no answer about the picture before"
+    widgets.picture.value = "red"
+    assert widgets.answer.value.startswith("quality")
+
+
+def test_a_refusal_of_the_model_is_said_too():
+    def refuse(image, positions):
+        raise PictureError("40 x 30 pixels, but one crop is <224>")
+
+    box = explorer({"red": file_of("red")}, opened, refuse, ["blur"])
+    assert box.children[-2].value == "40 x 30 pixels, but one crop is &lt;224&gt;"
+    with pytest.raises(ValueError, match="no picture to explore"):
+        explorer({}, opened, ask, ["blur"])
+
+
+def test_the_drawing_says_all_that_it_shows():
+    seen = ask(opened(file_of("red")), {"blur": 2, "rain": 0})
+    page = as_html(seen, "fair")
+    assert page.count("<text") == 2 and ">3.0</text>" in page, "a mark a window"
+    for word in ("bad", "sky", "noise &amp; &lt;rain&gt;", "joint probability with fair"):
+        assert word in page
+    assert "2 windows with a quality of 1.0 to 3.0" in page
+    assert "http" not in page, "nothing is fetched"
+
+
+def test_axes_without_words_are_left_out():
+    image, joint, windows = ask(opened(file_of("red")), {"blur": 0, "rain": 0})
+    quality = joint.groupby(level="quality", sort=False).sum()
+    alone = pd.MultiIndex.from_product([quality.index, ["any"], ["any"]], names=list(AXES))
+    seen = image, pd.Series(quality.to_numpy(), alone), windows
+    assert told(seen) == "quality 3.00 of 3, good (1.00)"
+    assert "any" not in as_html(seen) and "joint" not in as_html(seen)
+    drawn(at_positions({"as it is": seen}))
+
+
+def test_the_figure_has_a_column_a_position():
+    image = opened(file_of("red"))
+    positions = {"as it is": {"blur": 0, "rain": 0}, "rain 5": {"blur": 0, "rain": 5}}
+    figure = at_positions({name: ask(image, position) for name, position in positions.items()})
+    assert "as it is\nquality 3.00" in texts(figure) and "rain 5\nquality 2.00" in texts(figure)
+    panels = np.array(figure.axes[:-1]).reshape(4, 2)  # the last is the scale of the colours
+    for row, axis in zip(panels[1:], AXES, strict=True):
+        assert [label.get_text() for label in row[0].get_yticklabels()] == AXES[axis]
+    assert [bar.get_width() for bar in panels[3, 1].patches] == pytest.approx([0.2, 0.8])
+    frames = panels[0, 0].patches
+    assert [frame.get_xy() for frame in frames] == [(0, 0), (0, 0), (6, 4), (6, 4)]
+    assert frames[1].get_edgecolor() != frames[3].get_edgecolor(), "the colour is the window's quality"
+    assert drawn(figure).std() > 5
+    with pytest.raises(ValueError, match="no position to draw"):
+        at_positions({})
+
+
+@pytest.mark.parametrize(
+    ("history", "person"), [("/home/me/history.sqlite", True), (":memory:", False)], ids=["lab", "nbclient"]
+)
+def test_somebody_is_there_unless_nbclient_runs_the_notebook(monkeypatch, history, person):
+    shell = SimpleNamespace(kernel=object(), history_manager=SimpleNamespace(hist_file=history))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    assert module.someone_there() is person
+
+
+def test_nobody_is_there_in_a_plain_python():
+    assert not someone_there()
