@@ -62,8 +62,10 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
     # By the name that the settings know it by, which may be a manifest's path.
-    names = settings.batch_sizes
-    return [dataclasses.replace(labelled(name, settings, progress), name=name) for name in names]
+    sets = [
+        dataclasses.replace(labelled(name, settings, progress), name=name) for name in settings.batch_sizes
+    ]
+    return [of.thinned(settings.measured) for of in sets] if settings.measured else sets
 
 
 def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:

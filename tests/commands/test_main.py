@@ -14,7 +14,6 @@ import liqe_core
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
 from liqe_core.commands.main import _parser
-from liqe_core.commands.notebooks import refuse_other_parameters
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
 
@@ -79,7 +78,6 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
     "arguments, says",
     [
         (["score", "x.jpg", "--checkpoint", "nowhere.pt"], "nowhere.pt: no such file"),
-        (["notebooks", "07_ugly"], "no notebook 07_ugly"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
@@ -100,9 +98,6 @@ def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
         ("train --profile smoke --data none.yaml", "none.yaml: no such file"),
         ("sweep --profile smoke -s epochs many", "epochs is 'many'; give a whole number"),
         ("sweep --profile smoke --sessions 11", "session is 11; choose from 1 to 10"),
-        ("notebooks 02_multitask_training -p epochs 2.5", "-p epochs 2.5: give a whole number (int: 0 means"),
-        ("notebooks 02_multitask_training -p sessions 1", "-p sessions 1: give a value like [1, 2, 3]"),
-        ("notebooks 00_quickstart -p checkpont x", "-p checkpont: no such parameter of these notebooks"),
     ],
 )
 def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, says, capsys):
@@ -140,12 +135,6 @@ def test_a_run_that_ends_badly_says_why_without_a_traceback(error, monkeypatch, 
     monkeypatch.setattr("liqe_core.training.prepare.sets_for", lambda settings: [])
     assert main(["train", "--profile", "smoke", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {error}\n"
-
-
-def test_parameters_of_notebooks_are_of_the_kind_that_they_declare():
-    given = {"profile": 5, "epochs": 3, "sessions": [2], "changes": {"freeze": "text"}}
-    taken = refuse_other_parameters(["02_multitask_training"], given)
-    assert taken == {**given, "profile": "5"}
 
 
 def test_a_folder_without_pictures_is_an_error(checkpoint, tmp_path, capsys):
