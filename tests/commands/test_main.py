@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from papermill.cli import _resolve_type
 from PIL import Image
 
 import liqe_core
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
+from liqe_core.commands import notebooks
 from liqe_core.commands.main import _parser
+from liqe_core.commands.options import values
+from liqe_core.commands.parameters import of_notebooks
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
 
@@ -158,6 +162,54 @@ def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
         words = shlex.split(command)[1:]
         if words != ["--help"]:
             assert _parser().parse_args(words).run, command
+
+
+def told(*pages):
+    """The text of README, CONTRIBUTING and notebooks."""
+    paths = [p for page in pages for p in (sorted((CHECKOUT / page).glob("*.ipynb")) or [CHECKOUT / page])]
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def test_what_we_tell_people_to_make_is_in_the_makefile():
+    there = re.findall(r"^([a-z][\w-]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = re.findall(
+        r"(?:^|`)make ([a-z][\w-]*)", told("README.md", "CONTRIBUTING.md", "notebooks"), flags=re.MULTILINE
+    )
+    assert {"demo", "test", "sweep", "paper"} <= set(named) <= set(there)
+
+
+def test_the_papermill_line_is_one_that_the_notebook_takes():
+    (line,) = re.findall(r"`(papermill [^`]* -p [^`]*)`", told("README.md"))
+    _, book, _, *pairs = shlex.split(line)
+    assert set(pairs[::3]) == {"-p"}
+    given = {name: _resolve_type(value) for name, value in zip(pairs[1::3], pairs[2::3], strict=True)}
+    assert of_notebooks([CHECKOUT / book], given) == {"profile": "mini", "sessions": [1]}
+
+
+def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
+    lines = re.findall(r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", told("README.md"), flags=re.MULTILINE)
+    lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
+    assert lines
+    for line in lines:
+        options = _parser().parse_args(shlex.split(line)[1:])
+        books = [CHECKOUT / "notebooks" / f"{name}.ipynb" for name in options.names or notebooks.available()]
+        of_notebooks(books, {"profile": options.profile} | values(options.p))
+
+
+def test_training_on_several_gpus_is_a_command_that_can_be_parsed():
+    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", told("README.md"))
+    assert _parser().parse_args(shlex.split(line)).command == "train"
+
+
+@pytest.mark.parametrize("command", ["liqe data status", "liqe --help"])
+def test_commands_that_are_quick_are_run(command, tmp_path, monkeypatch, capsys):
+    assert f"`{command}`" in told("README.md", "notebooks") or f"\n{command} " in told("README.md")
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path))
+    try:
+        code = main(shlex.split(command)[1:])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0 and capsys.readouterr().out
 
 
 def test_help_fits_on_one_screen_and_needs_no_torch():
