@@ -114,8 +114,8 @@ class LabelledPictures:
         """The same with at most so many pictures in each validation and test part, for a quick look: drawn
         by chance, the same whenever it is done; the others of these parts are then on no side."""
         table = self.table.copy()
-        for column, part in itertools.product(SESSION_COLUMNS, PARTS[1:]):
-            rows = np.flatnonzero(table[column] == part) if column in table else np.array([], int)
+        for column, part in itertools.product(table.columns.intersection(SESSION_COLUMNS), PARTS[1:]):
+            rows = np.flatnonzero(table[column] == part)
             shuffled = np.random.default_rng(len(rows)).permutation(rows)
             table.loc[shuffled[most:], column] = None
         return dataclasses.replace(self, table=table)

@@ -40,7 +40,7 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
     ax.set(xlim=(0, 14.2), ylim=(0, 6))  # which imshow has changed
     ax.text(1.05, 4.45 - height / 2, "a photograph", ha="center", va="top", fontsize=8, color=GREY)
     prompts = int(np.prod(sizes))
-    words = "\n".join(example.split(", ", 1))
+    words = example.replace(", ", ",\n", 1)
     _box(ax, 1.05, 1.4, f"{prompts} sentences", FAINT)
     ax.text(0.1, 0.85, f"one of them:\n{words}", ha="left", va="top", fontsize=8, color=GREY, style="italic")
     _box(ax, 4.0, 4.6, "windows\n$x_u$", FAINT)
