@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from liqe_core import towers
 from liqe_core.crops import scoring_crops, standardize, tensor_crops
@@ -28,6 +27,7 @@ from liqe_core.images import (
     survey,
 )
 from liqe_core.prediction import Prediction
+from liqe_core.progress import tqdm
 
 if TYPE_CHECKING:
     from liqe_core.model import LIQE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import re
 import sys
@@ -36,7 +35,7 @@ class Executed:
 
 def available(folder: str | Path | None = None) -> list[str]:
     """The names of the notebooks, in their order."""
-    return sorted(path.stem for path in Path(folder or FOLDER).glob("[0-9][0-9]_*.ipynb"))
+    return sorted(path.stem for path in Path(folder or FOLDER).glob("[0-9][0-9]*_*.ipynb"))
 
 
 def run(
@@ -47,6 +46,8 @@ def run(
     folder: str | Path | None = None,
 ) -> list[Executed]:
     """Execute notebooks one after the other; one that fails does not keep the others from running.
+
+    They run in the caller's current folder, so that a path among the parameters is what it is for the shell.
 
     Args:
         names: without suffix, as `available` lists them.
@@ -62,8 +63,7 @@ def run(
     from papermill.exceptions import PapermillExecutionError
 
     folder = Path(folder or FOLDER)
-    if unknown := sorted(set(names) - set(available(folder))):
-        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
+    _refuse_unknown(names, folder)
     out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
     executed = []
@@ -79,7 +79,6 @@ def run(
                 given,
                 kernel_name="python3",
                 progress_bar=progress,
-                cwd=str(out_dir),
             )
         except PapermillExecutionError as failed:
             error = f"{failed.ename}: {failed.evalue}"
@@ -90,35 +89,9 @@ def run(
     return executed
 
 
-def refuse_other_parameters(
-    names: Sequence[str], given: Mapping[str, object], folder: str | Path | None = None
-) -> dict[str, object]:
-    """Parameters that none of the notebooks has, or that are of another kind than the default there.
-
-    Returns:
-        `given`, with a number as text where text is wanted.
-
-    Raises:
-        ValueError: there is one; names it.
-    """
-    import papermill
-
-    books = [Path(folder or FOLDER) / f"{name}.ipynb" for name in names]
-    declared = {k: v for book in books if book.is_file() for k, v in papermill.inspect_notebook(book).items()}
-    if unknown := sorted(set(given) - set(declared)):
-        known = ", ".join(sorted(declared))
-        raise ValueError(f"-p {', '.join(unknown)}: no such parameter of these notebooks; there are {known}")
-    values = dict(given)
-    for name, value in given.items():
-        default = ast.literal_eval(declared[name]["default"])
-        kind = type(default)
-        if kind is str and isinstance(value, (int, float)):
-            values[name] = str(value)
-        elif not (type(value) is kind or (kind is float and type(value) is int)):
-            words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-            like = words.get(kind, f"a value like {declared[name]['default']}")
-            raise ValueError(f"-p {name} {value}: give {like} ({declared[name]['help']})")
-    return values
+def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
+    if unknown := sorted(set(names) - set(available(folder))):
+        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
 
 
 def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
@@ -151,10 +124,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    out = Path(options.out) if options.out else runs_dir(options.profile)
+    from liqe_core.commands.parameters import of_notebooks
+
     names = options.names or [name for name in available() if not name.startswith("9")]
-    given = refuse_other_parameters(names, values(options.p))
-    executed = run(names, out, {"profile": options.profile} | given)
+    _refuse_unknown(names, FOLDER)
+    given = {"profile": options.profile} | values(options.p)
+    given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)
+    out = Path(options.out or given.get("out_dir") or runs_dir(given["profile"]))
+    executed = run(names, out, given)
     page = html_page(executed, out / "index.html")
     print()
     for one in executed:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
-
 from liqe_core.files import unescaped
 from liqe_core.images import PictureError, read_ahead
+from liqe_core.progress import tqdm
 
 if TYPE_CHECKING:
     import pandas as pd

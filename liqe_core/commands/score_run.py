@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from liqe_core.crops import scoring_crops
 from liqe_core.data.journal import Journal
 from liqe_core.images import PictureError
 from liqe_core.prediction import expected_quality, frame, marginal
+from liqe_core.progress import tqdm
 from liqe_core.scoring import joint_by_batch
 
 if TYPE_CHECKING:

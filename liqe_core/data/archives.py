@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from tqdm.auto import tqdm
-
 from liqe_core.files import only_one
 from liqe_core.intake.hub import FetchError, disk_full_said_plainly
+from liqe_core.progress import tqdm
 
 #: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
 MAX_RATIO = 100

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from liqe_core.data import distortions
 from liqe_core.data.finding import find_pictures, refuse_missing
@@ -26,6 +25,7 @@ from liqe_core.data.photographs import read_manifest
 from liqe_core.data.splits import SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.files import atomic_path
 from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
+from liqe_core.progress import tqdm
 
 SEED = 2023
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -108,6 +109,16 @@ class LabelledPictures:
         if len(rows) == 0:
             raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
         return rows
+
+    def thinned(self, most: int) -> LabelledPictures:
+        """The same with at most so many pictures in each validation and test part, for a quick look: drawn
+        by chance, the same whenever it is done; the others of these parts are then on no side."""
+        table = self.table.copy()
+        for column, part in itertools.product(table.columns.intersection(SESSION_COLUMNS), PARTS[1:]):
+            rows = np.flatnonzero(table[column] == part)
+            shuffled = np.random.default_rng(len(rows)).permutation(rows)
+            table.loc[shuffled[most:], column] = None
+        return dataclasses.replace(self, table=table)
 
 
 def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:

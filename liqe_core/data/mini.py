@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from liqe_core.data import distortions, photographs
 from liqe_core.data.photographs import (
@@ -37,6 +36,7 @@ from liqe_core.data.photographs import (
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.files import atomic_path, cache_dir, json_sha256, write_csv
 from liqe_core.images import read_ahead
+from liqe_core.progress import tqdm
 
 SEED = 2023
 

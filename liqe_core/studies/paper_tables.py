@@ -11,6 +11,9 @@ from liqe_core.studies.finished import FinishedRun
 
 _CELL = ["dataset", "metric"]
 
+#: What a cell says for which no source that could be opened has a number.
+NO_SOURCE = "no source"
+
 
 def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
     """The paper's ablation: a row a variant with `level`, `paper` (mean SRCC over the six sets, NaN where no
@@ -95,11 +98,24 @@ def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequ
     # The method itself last, as papers print it.
     rows = list(dict.fromkeys(cells["row"]))
     rows.sort(key=lambda row: (row.startswith("LIQE"), row == "LIQE"))
-    table = pd.DataFrame("no source", index=rows, columns=_columns(datasets, metrics))
+    table = pd.DataFrame(NO_SOURCE, index=rows, columns=_columns(datasets, metrics))
     for (row, dataset, metric), group in cells.groupby(["row", "dataset", "metric"], sort=False):
         values = dict.fromkeys(f"{v:.3f}" for v in group["value"])
         table.at[row, f"{dataset}\n{metric}"] = "\n".join(values)
     return table
+
+
+def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame, str]:
+    """Of a `method_table` the rows that have a source for at least this part of the columns (of those that
+    have one at all), and what the others have, as a sentence: "" where there is no other."""
+    sourced = table != NO_SOURCE
+    enough = sourced.loc[:, sourced.any()].mean(axis=1) >= least
+    told = [
+        f"{' '.join(row.split())} on {column.replace(chr(10), ', ')}: {' or '.join(cell.split())}"
+        for row, cells in table[~enough].iterrows()
+        for column, cell in cells[cells != NO_SOURCE].items()
+    ]
+    return table[enough], f"Besides, sources give: {'; '.join(told)}." if told else ""
 
 
 def widely_known(published: pd.DataFrame) -> pd.Series:
@@ -123,10 +139,13 @@ def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> tuple[pd
         rows: by the name of the row, what `beside` gave; where several sources give a value, the distance is
             to the nearest.
 
+    Rows without a single number are left out.
+
     Returns:
         The text with the rows added, where a missing number is the first words of its reason, and distances
         of the same shape, NaN but in these rows.
     """
+    rows = {name: row for name, row in rows.items() if row["ours"].notna().any()}
     index = [*table.index, *rows]
     distance = pd.DataFrame(float("nan"), index=index, columns=table.columns)
     text = table.reindex(index)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
 
 from liqe_core import towers
 from liqe_core.data.labelled import LabelledPictures
@@ -27,6 +26,7 @@ from liqe_core.data.windows import KeptWindows
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
 from liqe_core.model import LIQE
+from liqe_core.progress import tqdm
 from liqe_core.scoring import evaluating, products_in
 
 #: Pictures in a file: what a process that is killed may lose.

@@ -1,4 +1,4 @@
-"""From a profile to what it needs and makes: its data sets, and a model trained by it."""
+"""From a profile to what it needs: its data sets, built or found."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ from liqe_core.data.plans import in_words
 from liqe_core.data.presence import status
 from liqe_core.data.store import PackedStore
 from liqe_core.data.verification import unfit, verify
-from liqe_core.files import cache_dir, runs_dir
-from liqe_core.model import LIQE
-from liqe_core.training.loop import fit
-from liqe_core.training.profiles import Profile, profile
-from liqe_core.training.runs import is_finished, run_folder
+from liqe_core.files import cache_dir
+from liqe_core.training.profiles import Profile
 from liqe_core.training.step import geometry_of
 
 #: What ``smoke`` makes of the mini data set: seconds instead of a minute.
@@ -62,8 +59,10 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
     # By the name that the settings know it by, which may be a manifest's path.
-    names = settings.batch_sizes
-    return [dataclasses.replace(labelled(name, settings, progress), name=name) for name in names]
+    sets = [
+        dataclasses.replace(labelled(name, settings, progress), name=name) for name in settings.batch_sizes
+    ]
+    return [of.thinned(settings.measured) for of in sets] if settings.measured else sets
 
 
 def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:
@@ -137,25 +136,3 @@ def scored_by_people(name: str) -> bool:
 
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
     return mini.build(**(SMOKE_SELECTION if settings.name == "smoke" else {}), progress=progress)
-
-
-def trained_model(
-    profile_name: str,
-    session: int = 1,
-    seed: int = 1,
-    folder: str | Path | None = None,
-    progress: bool = True,
-    **changes: Any,
-) -> LIQE:
-    """The model that `02_multitask_training` makes of a session; trained now where it is not there yet.
-
-    Args:
-        folder: where the profile's runs are; default: ``runs/<profile>``.
-        seed: as in that notebook: session k is trained from seed + k - 1.
-        changes: other settings of the profile, such as ``variant="quality"``.
-    """
-    settings = profile(profile_name, session=session, seed=seed + session - 1, **changes)
-    run = run_folder(settings, folder or runs_dir(profile_name))
-    if not is_finished(run):
-        fit(settings, sets_for(settings, progress), run, progress)
-    return LIQE.from_checkpoint(run / "best_average.safetensors")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from liqe_core.prompts import VARIANTS, PromptGrid
@@ -42,6 +42,7 @@ LEAST = {
     "unlocked_groups": 0,
     "validate_every": 1,
     "test_every": 0,
+    "measured": 0,
     "warmup_steps": 0,
 }
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
@@ -79,6 +80,7 @@ ADDED = {
     "unfit": "refuse",
     "scene_words": "",
     "distortion_words": "",
+    "measured": 0,
 }
 
 
@@ -116,6 +118,8 @@ class Profile:
             of the last validation, where the validation part is too small to choose by.
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
+        measured: pictures of a validation or test part that are looked at, at most, drawn by chance once for
+            all runs; 0: all of them.
         freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none;
             ``all`` (its opt 3, which its own loop cannot run): no step is taken, and the weights that the run
             starts with are validated and tested.
@@ -178,6 +182,7 @@ class Profile:
     validate_every: int = 1
     keep: str = "best"
     test_every: int = 0
+    measured: int = 0
     freeze: str = ""
     unlocked_groups: int = 0
     keep_windows: bool = False
@@ -304,13 +309,14 @@ PROFILES = {
         OPEN.override(
             name="mini",
             pretrained="liqe-tiny",
-            batch_sizes={"mini": 24},
+            batch_sizes={"mini": 16},
             epochs=4,
             steps=10,
             windows=2,
             learning_rate=1e-4,
             warmup_steps=5,
             validate_every=2,
+            measured=200,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(
@@ -326,6 +332,7 @@ PROFILES = {
             warmup_steps=20,
             batch_norm="learned",
             validate_every=10,
+            measured=200,
             keep="last",  # two photographs are too few to choose by
         ),
         OPEN,
@@ -358,6 +365,28 @@ PROFILES = {
         ),
     )
 }
+
+
+#: The settings by what they are about, for a reader.
+GROUPS = {
+    "data": "batch_sizes scene_words distortion_words stand_in enlarge unfit",
+    "model": "architecture pretrained variant template freeze unlocked_groups batch_norm keep_windows",
+    "losses": "control weighting temperature quality_weight lone_pictures pair_mean ties",
+    "steps": "epochs steps crops learning_rate weight_decay schedule warmup_steps max_skipped",
+    "testing": "windows validate_every keep test_every measured unseen_windows",
+    "machine": "precision tf32 compile gradient_checkpointing device save_seconds",
+}
+
+
+def in_groups(runs: Sequence[Profile]) -> dict[str, str]:
+    """Which runs, by session and seed, and what they share: a line for each of `GROUPS`, without what is
+    empty or not done."""
+    told = {"runs": ", ".join(f"session {run.session} from seed {run.seed}" for run in runs)}
+    for group, fields in GROUPS.items():
+        values = {field: getattr(runs[0], field) for field in fields.split()}
+        values = {field: dict(v) if isinstance(v, Mapping) else v for field, v in values.items()}
+        told[group] = ", ".join(f"{n} {v}" for n, v in values.items() if v not in ("", None, False))
+    return told
 
 
 def completed(settings: Mapping) -> dict:

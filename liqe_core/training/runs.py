@@ -81,7 +81,7 @@ def is_finished(folder: Path) -> bool:
 
 def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     """``results.csv`` of a finished run, every number as it was."""
-    return pd.read_csv(Path(folder) / "results.csv", float_precision="round_trip")
+    return pd.read_csv(Path(folder) / "results.csv")  # exact from pandas 3.1 on
 
 
 def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> dict:

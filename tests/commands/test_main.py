@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from papermill.cli import _resolve_type
 from PIL import Image
 
 import liqe_core
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
+from liqe_core.commands import notebooks
 from liqe_core.commands.main import _parser
-from liqe_core.commands.notebooks import refuse_other_parameters
+from liqe_core.commands.options import values
+from liqe_core.commands.parameters import of_notebooks
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
 
@@ -79,7 +82,6 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
     "arguments, says",
     [
         (["score", "x.jpg", "--checkpoint", "nowhere.pt"], "nowhere.pt: no such file"),
-        (["notebooks", "07_ugly"], "no notebook 07_ugly"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
@@ -100,9 +102,6 @@ def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
         ("train --profile smoke --data none.yaml", "none.yaml: no such file"),
         ("sweep --profile smoke -s epochs many", "epochs is 'many'; give a whole number"),
         ("sweep --profile smoke --sessions 11", "session is 11; choose from 1 to 10"),
-        ("notebooks 02_multitask_training -p epochs 2.5", "-p epochs 2.5: give a whole number (int: 0 means"),
-        ("notebooks 02_multitask_training -p sessions 1", "-p sessions 1: give a value like [1, 2, 3]"),
-        ("notebooks 00_quickstart -p checkpont x", "-p checkpont: no such parameter of these notebooks"),
     ],
 )
 def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, says, capsys):
@@ -142,12 +141,6 @@ def test_a_run_that_ends_badly_says_why_without_a_traceback(error, monkeypatch, 
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
-def test_parameters_of_notebooks_are_of_the_kind_that_they_declare():
-    given = {"profile": 5, "epochs": 3, "sessions": [2], "changes": {"freeze": "text"}}
-    taken = refuse_other_parameters(["02_multitask_training"], given)
-    assert taken == {**given, "profile": "5"}
-
-
 def test_a_folder_without_pictures_is_an_error(checkpoint, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["score", str(tmp_path / "empty"), "--checkpoint", checkpoint]) == 1
@@ -169,6 +162,54 @@ def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
         words = shlex.split(command)[1:]
         if words != ["--help"]:
             assert _parser().parse_args(words).run, command
+
+
+def told(*pages):
+    """The text of README, CONTRIBUTING and notebooks."""
+    paths = [p for page in pages for p in (sorted((CHECKOUT / page).glob("*.ipynb")) or [CHECKOUT / page])]
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def test_what_we_tell_people_to_make_is_in_the_makefile():
+    there = re.findall(r"^([a-z][\w-]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = re.findall(
+        r"(?:^|`)make ([a-z][\w-]*)", told("README.md", "CONTRIBUTING.md", "notebooks"), flags=re.MULTILINE
+    )
+    assert {"demo", "test", "sweep", "paper"} <= set(named) <= set(there)
+
+
+def test_the_papermill_line_is_one_that_the_notebook_takes():
+    (line,) = re.findall(r"`(papermill [^`]* -p [^`]*)`", told("README.md"))
+    _, book, _, *pairs = shlex.split(line)
+    assert set(pairs[::3]) == {"-p"}
+    given = {name: _resolve_type(value) for name, value in zip(pairs[1::3], pairs[2::3], strict=True)}
+    assert of_notebooks([CHECKOUT / book], given) == {"profile": "mini", "sessions": [1]}
+
+
+def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
+    lines = re.findall(r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", told("README.md"), flags=re.MULTILINE)
+    lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
+    assert lines
+    for line in lines:
+        options = _parser().parse_args(shlex.split(line)[1:])
+        books = [CHECKOUT / "notebooks" / f"{name}.ipynb" for name in options.names or notebooks.available()]
+        of_notebooks(books, {"profile": options.profile} | values(options.p))
+
+
+def test_training_on_several_gpus_is_a_command_that_can_be_parsed():
+    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", told("README.md"))
+    assert _parser().parse_args(shlex.split(line)).command == "train"
+
+
+@pytest.mark.parametrize("command", ["liqe data status", "liqe --help"])
+def test_commands_that_are_quick_are_run(command, tmp_path, monkeypatch, capsys):
+    assert f"`{command}`" in told("README.md", "notebooks") or f"\n{command} " in told("README.md")
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path))
+    try:
+        code = main(shlex.split(command)[1:])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0 and capsys.readouterr().out
 
 
 def test_help_fits_on_one_screen_and_needs_no_torch():

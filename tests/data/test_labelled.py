@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.finding import PicturesMissingError
-from liqe_core.data.labelled import packed_set, targets
+from liqe_core.data.labelled import LabelledPictures, packed_set, targets
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.step import train_step
 
@@ -63,3 +64,19 @@ def test_ones_own_set_gets_ten_splits(tmp_path):
     # The others stay in the parts they were in.
     whole = mine.table.set_index("image")["session_5"]
     assert (rest.table.set_index("image")["session_5"] == whole.drop("p004.png")).all()
+
+
+def test_a_part_is_thinned_by_chance_and_always_alike():
+    sides = ["train"] * 40 + ["val"] * 30 + ["test"] * 30
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(100)], "session_1": sides})
+    table["session_2"] = sides[::-1]
+    whole = LabelledPictures("own", table, [np.zeros((32, 32, 3), np.uint8)] * 100)
+    thin = whole.thinned(10)
+    for session in (1, 2):
+        assert (thin.part(session, "train") == whole.part(session, "train")).all()
+        for part in ("val", "test"):
+            assert len(thin.part(session, part)) == 10
+            assert set(thin.part(session, part)) < set(whole.part(session, part))
+    assert thin.part(1, "test").tolist() != whole.part(1, "test")[:10].tolist(), "not the first ones"
+    assert whole.thinned(10).table.equals(thin.table) and whole.thinned(30).table.equals(table)
+    assert len(whole.part(1, "test")) == 30, "the set itself stays as it is"

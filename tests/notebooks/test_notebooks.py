@@ -1,22 +1,35 @@
 """The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from PIL import Image
+from scipy.stats import norm
 from support.data import SHARED
 from support.open_tables import write_open_tables
 
 from liqe_core.commands import notebooks
+from liqe_core.commands.parameters import KINDS
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
+#: The quickstart has tests of its own below.
+COURSE = [path for path in ALL if path.stem != "00_quickstart"]
+
+
+def exercises(book):
+    """What follows the last heading "Exercises": the exercises, each with its solution, and the last cell."""
+    (first,) = [i for i, cell in enumerate(book.cells) if "## Exercises" in cell.source]
+    *pairs, last = book.cells[first:]
+    return list(zip(pairs[::2], pairs[1::2], strict=True)), last
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
@@ -37,6 +50,33 @@ def test_written_as_a_notebook_here_is(path):
     )
     assert any("## Exercises" in cell.source for cell in book.cells)
     assert max(len(cell.source.splitlines()) for cell in code) <= 30, "short code cells"
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+def test_written_as_a_part_of_the_course(path):
+    book = nbformat.read(path, as_version=4)
+    code = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    for name, one in papermill.inspect_notebook(str(path)).items():
+        assert one["inferred_type_name"] in KINDS, f"papermill does not know the type of {name}"
+    assert "globals().update(checked(globals()" in code[1], "parameters are checked before any work"
+    pairs, last = exercises(book)
+    assert pairs
+    for number, (exercise, solution) in enumerate(pairs, 1):
+        asked = re.findall(r"^(\d+)\. ", exercise.source, flags=re.MULTILINE)
+        assert asked == [str(number)], "an exercise a cell, numbered"
+        assert solution.metadata.tags == ["solution"] and solution.metadata.jupyter.source_hidden
+        assert solution.source.startswith(f"# {number}. "), "the solution says which, and the answer"
+    after = [one.stem for one in ALL[ALL.index(path) + 1 :]]
+    assert f"]({(after or ['00_quickstart'])[0]}.ipynb)" in last.source
+
+
+def test_the_plan_names_every_notebook_of_the_half_day():
+    plan = (notebooks.FOLDER / "00a_concepts.ipynb").read_text()
+    named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \|", plan)
+    there = [name for name in notebooks.available() if name != "00a_concepts" and not name.startswith("9")]
+    assert [name for _, name, _ in named] == there
+    minutes = sum(map(int, re.findall(r" \| (\d+) \|", plan)))
+    assert 3.5 * 60 <= minutes <= 4.5 * 60, "half a day"
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +108,42 @@ def executed(tmp_path_factory):
 def test_all_of_them_run(executed):
     _, results = executed
     assert {name: one.error for name, one in results.items() if one.error} == {}
+
+
+def test_every_solution_ran_and_says_something(executed):
+    _, results = executed
+    for name in [path.stem for path in COURSE if path.stem in results]:
+        pairs, _ = exercises(nbformat.read(results[name].path, as_version=4))
+        assert all(solution.execution_count and solution.outputs for _, solution in pairs), name
+
+
+def test_no_bar_and_no_warning_is_on_a_page(executed):
+    _, results = executed
+    for name, one in results.items():
+        for cell in nbformat.read(one.path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                said = output.get("text", "") if output.output_type == "stream" else ""
+                assert "Warning" not in said and "\r" not in said, (name, said)
+                assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), name
+
+
+def test_concepts_are_computed(executed):
+    folder, _ = executed
+    out = folder / "00a_concepts"
+    pair = pd.read_csv(out / "losses_of_a_pair.csv").pivot(index="difference", columns="loss")
+    value, push = pair["value"], pair["gradient"].abs()
+    assert value["fidelity"].max() < 1 < value["cross-entropy"].max()
+    p = norm.cdf(value.index.to_numpy())
+    assert value["cross-entropy"].to_numpy() == pytest.approx(-np.log(p), rel=1e-4)
+    assert value["fidelity"].to_numpy() == pytest.approx(1 - np.sqrt(p), abs=2e-4)
+    assert push["cross-entropy"].is_monotonic_decreasing and not push["fidelity"].is_monotonic_decreasing
+    both = pd.read_csv(out / "same_marginals.csv").set_index("which")
+    sums = both.groupby("which")[["blur", "noise"]].sum()
+    assert sums.loc["joint"].to_numpy() == pytest.approx(sums.loc["product"].to_numpy())
+    asked = pd.read_csv(out / "why_blind.csv").set_index("image")
+    errors, quality = asked["squared error"], asked["quality"]
+    assert errors["a little brighter"] == pytest.approx(errors["compressed"], rel=0.1)
+    assert quality["compressed"] < quality["a little brighter"] < quality["as it is"] + 0.5
 
 
 def test_quickstart_shows_a_distribution(executed):
@@ -127,7 +203,8 @@ def test_data_preparation_shows_what_is_here_of_the_papers_sets(executed):
     folder, _ = executed
     overview = pd.read_csv(folder / "01_data_preparation" / "data_sets.csv").set_index("data set")
     assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
-    assert overview.loc["mini", "here"] == "built in" and overview.loc["tid2013", "here"] == "absent"
+    assert overview.loc["mini", "here"] == "built in" and overview.loc["mini", "images"] > 0
+    assert overview.loc["tid2013", "here"] == "absent"
     assert (folder / "01_data_preparation" / "own" / "holiday.yaml").read_text().count("\n") == 5
 
 
@@ -197,7 +274,8 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     koniq = compared[(compared["dataset"] == "koniq10k") & (compared["metric"] == "SRCC")]
     assert set(koniq["published"]) == {0.919, 0.928} and koniq["differs"].notna().any()
     shown = pd.read_csv(out / "within_set.csv")["method"]
-    assert "LIQE\n(training not stated)" in set(shown) and "MUSIQ" not in set(shown)
+    assert "LIQE" in set(shown) and "MUSIQ" not in set(shown)
+    assert not {"LIQE\n(training not stated)", "ours (0 sessions)"} & set(shown), "told in a sentence"
     assert "MUSIQ" in set(pd.read_csv(out / "within_set_rest.csv")["method"])
     unseen = pd.read_csv(out / "unseen.csv")
     assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])

@@ -139,4 +139,11 @@ def test_the_real_file_makes_both_tables():
     )
     compared = paper_tables.beside(within, paper_tables.ours_within([]), lambda name: "no run: yet")
     text, distance = paper_tables.with_ours(table, {"ours": compared})
-    assert (text.loc["ours"] == "no run").all() and distance.isna().all(axis=None)
+    assert text.equals(table) and distance.isna().all(axis=None), "no row of ours without a number in it"
+    several = within[paper_tables.widely_known(within)]
+    known, told = paper_tables.mostly_known(
+        paper_tables.method_table(several, TRAINING_SETS, ["SRCC", "PLCC"])
+    )
+    assert list(known.index) == ["UNIQUE", "LIQE"] and not (known == paper_tables.NO_SOURCE).any(axis=None)
+    assert told == "Besides, sources give: LIQE (training not stated) on koniq10k, SRCC: 0.928."
+    assert paper_tables.mostly_known(known)[1] == ""

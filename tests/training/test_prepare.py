@@ -9,7 +9,7 @@ from support.training import settings
 
 from liqe_core.images import PictureError
 from liqe_core.training.batches import TrainingBatches
-from liqe_core.training.prepare import labelled, scored_by_people
+from liqe_core.training.prepare import labelled, scored_by_people, sets_for
 from liqe_core.training.step import build_model, geometry_of
 
 
@@ -61,3 +61,11 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
         else:
             with pytest.raises(PictureError, match=r"holiday/p00\d\.png"):
                 batches.batch(0, 0)
+
+
+def test_a_profile_may_look_at_some_of_the_pictures_only(tmp_path):
+    path = str(own_set(tmp_path, count=40).path)
+    (whole,) = sets_for(settings(batch_sizes={path: 4}), progress=False)
+    (some,) = sets_for(settings(batch_sizes={path: 4}, measured=3), progress=False)
+    assert len(whole.part(1, "test")) > 3 == len(some.part(1, "test")) == len(some.part(1, "val"))
+    assert (some.part(1, "train") == whole.part(1, "train")).all()

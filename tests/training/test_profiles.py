@@ -3,7 +3,7 @@
 import pytest
 from support.training import settings
 
-from liqe_core.training.profiles import ADDED, CHOICES, PROFILES, completed, profile
+from liqe_core.training.profiles import ADDED, CHOICES, GROUPS, PROFILES, completed, in_groups, profile
 from liqe_core.training.runs import run_folder
 
 
@@ -101,3 +101,13 @@ def test_settings_that_came_later_leave_older_runs_where_they_were():
     assert completed(older | {"ties": "preferred"})["ties"] == "preferred"
     changed = settings(unseen_windows="public")  # of how it is tested elsewhere, not of the run
     assert run_folder(changed, "") == run_folder(settings(), "")
+
+
+def test_every_setting_is_told_in_one_group_and_the_runs_by_session_and_seed():
+    grouped = " ".join(GROUPS.values()).split()
+    assert sorted([*grouped, "name", "session", "seed"]) == sorted(profile("smoke").to_dict())
+    runs = [profile("mini", session=k, seed=6 + k) for k in (1, 2)]
+    told = in_groups(runs)
+    assert told["runs"] == "session 1 from seed 7, session 2 from seed 8" and list(told)[1:] == list(GROUPS)
+    assert "batch_sizes {'mini': 16}" in told["data"] and "scene_words" not in told["data"]
+    assert "learning_rate 0.0001" in told["steps"] and "tf32" not in told["machine"]

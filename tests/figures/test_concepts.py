@@ -1,0 +1,46 @@
+"""The ideas, drawn: every word and number is there, and nothing is cut off."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.figures import drawn, texts
+
+from liqe_core.figures.concepts import joints, losses_of_a_pair, two_towers
+
+
+def test_both_towers_and_the_three_tasks_are_drawn():
+    photo = np.full((60, 90, 3), 128, np.uint8)
+    figure = two_towers(photo, (5, 9, 11), "a photo of a cat with blur artifacts, which is of bad quality")
+    said = texts(figure)
+    for part in ("image tower\n$f$", "text tower\n$g$", "495 sentences"):
+        assert part in said
+    assert all(
+        f"{task}\n{count} words" in said for task, count in (("quality", 5), ("scene", 9), ("distortion", 11))
+    )
+    (ax,) = figure.axes
+    left, right = ax.get_xlim()
+    boxes = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
+    assert len(boxes) == 8 and all(left <= box.x0 < box.x1 <= right for box in boxes)
+    assert drawn(figure).std() > 5
+
+
+def test_a_joint_distribution_has_its_marginals_beside_it():
+    table = pd.DataFrame([[0.4, 0.1], [0.2, 0.3]], ["bad", "good"], ["blur", "noise"])
+    figure = joints({"one": table, "two": table.T})
+    middle, above, beside = figure.axes[:3]
+    assert [bar.get_height() for bar in above.patches] == pytest.approx([0.6, 0.4])
+    assert [bar.get_width() for bar in beside.patches] == pytest.approx([0.5, 0.5])
+    assert [text.get_text() for text in middle.texts] == ["0.40", "0.10", "0.20", "0.30"]
+    assert len(figure.axes) == 6 and drawn(figure).std() > 5
+
+
+def test_a_loss_has_its_value_and_the_size_of_its_gradient():
+    one = pd.DataFrame(
+        {"difference": [-1.0, 1.0], "loss": "fidelity", "value": [0.6, 0.1], "gradient": [-0.3, -0.1]}
+    )
+    other = one.assign(loss="cross-entropy", value=[2.0, 0.2])
+    figure = losses_of_a_pair(pd.concat([one, other]))
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines[:2]] == ["fidelity", "cross-entropy"]
+    assert right.lines[0].get_ydata().tolist() == [0.3, 0.1]
+    assert drawn(figure).std() > 5

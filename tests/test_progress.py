@@ -1,0 +1,45 @@
+"""How far long work is: a bar in a terminal, lines elsewhere."""
+
+import io
+
+import pytest
+
+from liqe_core import progress
+
+
+class Written(io.StringIO):
+    terminal = False
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a loop over some pictures writes, one look a picture."""
+
+    def run(terminal=False, every=0.0, **options):
+        monkeypatch.setattr(progress, "EVERY", every)
+        file = Written()
+        file.terminal = terminal
+        for _ in progress.tqdm(range(3), "thumbnails", unit="picture", file=file, mininterval=0, **options):
+            pass
+        return file.getvalue()
+
+    return run
+
+
+def test_a_log_gets_lines_that_are_whole(shown):
+    said = shown()
+    assert "\r" not in said and said.endswith("\n") and "\n\n" not in said
+    lines = said.splitlines()
+    assert lines[-1].startswith("thumbnails: 3 of 3 picture [")
+
+
+def test_what_is_soon_done_says_nothing_in_a_log(shown):
+    assert shown(every=60.0) == "" and shown(disable=True) == ""
+
+
+def test_a_terminal_has_a_bar(shown):
+    said = shown(terminal=True)
+    assert "\r" in said and "100%|" in said
