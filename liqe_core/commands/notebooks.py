@@ -1,4 +1,4 @@
-"""``liqe notebooks``: run the notebooks with papermill, and gather what they show on one HTML page."""
+"""``liqe notebooks``: run the notebooks with papermill, and make a site of what they show."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from liqe_core.commands import pages
 from liqe_core.commands.options import add_pairs, add_profile, values
-from liqe_core.files import CHECKOUT, runs_dir, write_text
+from liqe_core.files import CHECKOUT, runs_dir
 
 FOLDER = CHECKOUT / "notebooks"
 
@@ -121,29 +122,9 @@ def refuse_other_parameters(
     return values
 
 
-def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
-    """Every executed notebook on one page that needs no other file."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    page = nbformat.v4.new_notebook()
-    page.metadata["title"] = "LIQE, reproduced"
-    for one in executed:
-        book = nbformat.read(one.path, as_version=4)
-        page.metadata.setdefault("kernelspec", book.metadata.get("kernelspec", {}))
-        page.metadata.setdefault("language_info", book.metadata.get("language_info", {}))
-        page.cells.append(nbformat.v4.new_markdown_cell(f"---\n*{one.name}.ipynb, {one.seconds:.0f} s*"))
-        page.cells += book.cells
-    for number, cell in enumerate(page.cells):
-        cell["id"] = f"cell-{number}"  # two notebooks may have used the same
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(page)
-    write_text(path, body)
-    return Path(path)
-
-
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
-    notebooks = commands.add_parser("notebooks", help="run the notebooks, and gather them on an HTML page")
+    notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
     notebooks.add_argument("names", nargs="*", help="which; default: all that belong to the demo")
     add_profile(notebooks)
     add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
@@ -155,7 +136,6 @@ def _notebooks(options: argparse.Namespace) -> int:
     names = options.names or [name for name in available() if not name.startswith("9")]
     given = refuse_other_parameters(names, values(options.p))
     executed = run(names, out, {"profile": options.profile} | given)
-    page = html_page(executed, out / "index.html")
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
@@ -165,5 +145,8 @@ def _notebooks(options: argparse.Namespace) -> int:
     table = out / "02_multitask_training" / "summary.txt"
     if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
-    print(f"\nEvery executed notebook on one page: {page}")
+    if pages.installed():
+        print(f"\nThe site, with a page for each executed notebook: {pages.build(out)}")
+    else:
+        print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
     return 1 if any(one.error for one in executed) else 0

@@ -86,8 +86,8 @@ def ablation(
         axes.tick_params(axis="y", length=0)
     means = table.set_index("level")["mean"].dropna()
     return figure.described(
-        f"Dot plot: {measure} of every run, a row a level, and beside it the difference to "
-        f"{_said(reference)} on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
+        f"Dot plot: {measure} of every run, a row a level, beside it the difference to {_said(reference)} "
+        f"on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
     )
 
 

@@ -10,7 +10,7 @@ from liqe_core.figures.style import listed, new_figure
 
 def test_a_figure_shown_in_a_notebook_carries_its_alternative_text():
     class Shell:  # what `%matplotlib inline` needs of it
-        display_formatter = DisplayFormatter()
+        display_formatter = DisplayFormatter(active_types=["text/plain", "image/png"])
 
     select_figure_formats(Shell, {"png"})
     figure = new_figure(1, 1).described("A square,\n   empty.")
