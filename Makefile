@@ -40,7 +40,7 @@ sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 lab: $(INSTALLED)
-	$(IN_VENV) jupyter lab --notebook-dir=. notebooks/00_quickstart.ipynb
+	$(IN_VENV) jupyter lab --notebook-dir=. --KernelManager.transport=ipc notebooks/00_quickstart.ipynb
 
 open: $(INSTALLED)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import os
 import re
 import sys
 import time
@@ -61,6 +62,7 @@ def run(
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     folder = Path(folder or FOLDER)
     if unknown := sorted(set(names) - set(available(folder))):
@@ -80,6 +82,8 @@ def run(
                 given,
                 kernel_name="python3",
                 progress_bar=progress,
+                # Not over TCP, where every kernel would warn that others on this machine might listen.
+                config=Config(KernelManager={"transport": "ipc" if os.name == "posix" else "tcp"}),
                 cwd=str(out_dir),
             )
         except PapermillExecutionError as failed:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NOTEBOOKS = CHECKOUT / "notebooks"
 #: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
 SOURCES = NOTEBOOKS / "site"
+BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _ROWS = 60  # a longer table of results is no page to read
 
@@ -50,8 +51,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
 
     folder = Path(folder).resolve()
     out = Path(out or folder / "site").resolve()
-    names = {path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
-    books = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if path.stem in names]
+    names = {path.stem for path in NOTEBOOKS.glob(BOOKS)}
+    books = [path for path in sorted(folder.glob(BOOKS)) if path.stem in names]
     if not installed():
         raise ValueError("the site needs a clone of the repository, and in it: pip install -e '.[site]'")
     if not books:
@@ -93,7 +94,7 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(
-                r"\[([^\]]+)\]\((\d\d_\w+)\.ipynb\)",
+                r"\[([^\]]+)\]\((\d\d\w+)\.ipynb\)",
                 lambda link: link[0] if link[2] in pages else link[1],
                 cell.source,
             )

@@ -14,7 +14,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed_notebook(folder: Path) -> nbformat.NotebookNode:
-    """An equation, a figure with its words, a table, a progress bar, a line written over, this machine's paths."""
+    """An equation, a figure with its words, a table, a progress bar, a line written over, paths of here."""
     figure = new_figure(3, 2).described("A line that rises.")
     figure.subplots().plot([1, 2])
     picture = io.BytesIO()
