@@ -70,7 +70,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
         with (source / "results.md").open("a", encoding="utf-8") as page:
             for table in sorted((CHECKOUT / "data_manifests" / "open").glob("*.csv")):
                 if len(table.read_text(encoding="utf-8").splitlines()) <= _ROWS:
-                    page.write(f"\n```{{csv-table}} {table.stem}\n:file: {table}\n:header-rows: 1\n```\n")
+                    shutil.copy(table, source)
+                    page.write(f"\n```{{csv-table}} {table.stem}\n:file: {table.name}\n:header-rows: 1\n```\n")
         command = [sys.executable, "-m", "sphinx", "-q", "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
@@ -114,11 +115,11 @@ def _without_places(text: str, folder: Path) -> str:
     places = {
         str(folder): folder.relative_to(CHECKOUT).as_posix() if inside else folder.name,
         f"{CHECKOUT}/": "",
-        sys.prefix: "~python",
+        f"{sys.prefix}/lib/": "lib/",
         f"{Path.home()}/": "~/",
     }
     for place, short in places.items():
-        text = text.replace(json.dumps(place)[1:-1], short)
+        text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
     return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "cell", text)
 
 

@@ -18,6 +18,7 @@ exclude_patterns = ["README.md"]  # parts of it are included in pages
 # Notebooks: they have been run already.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_ipywidgets_js = {}  # of other servers
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "myst.xref_missing"]
