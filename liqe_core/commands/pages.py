@@ -71,7 +71,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
             for table in sorted((CHECKOUT / "data_manifests" / "open").glob("*.csv")):
                 if len(table.read_text(encoding="utf-8").splitlines()) <= _ROWS:
                     shutil.copy(table, source)
-                    page.write(f"\n```{{csv-table}} {table.stem}\n:file: {table.name}\n:header-rows: 1\n```\n")
+                    options = f":file: {table.name}\n:header-rows: 1"
+                    page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
         command = [sys.executable, "-m", "sphinx", "-q", "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
