@@ -53,6 +53,7 @@ html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "use_download_button": False,
+    "navbar_persistent": [],  # the search is in the side bar already
     "home_page_in_toc": True,
     "show_toc_level": 2,
     "path_to_docs": "notebooks",
