@@ -14,6 +14,7 @@ def test_a_figure_shown_in_a_notebook_carries_its_alternative_text():
 
     select_figure_formats(Shell, {"png"})
     figure = new_figure(1, 1).described("A square,\n   empty.")
+    figure.subplots()
     assert isinstance(figure, Figure)
     data, metadata = Shell.display_formatter.format(figure)
     assert data["image/png"] and metadata["image/png"]["alt"] == "A square, empty."
