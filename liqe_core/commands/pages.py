@@ -77,6 +77,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
+        for debugger in pages.rglob("*.map"):  # the theme's, a quarter of all bytes
+            debugger.unlink()
         if out.exists():
             out.rename(old)
         pages.rename(out)

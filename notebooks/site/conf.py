@@ -34,6 +34,9 @@ apidoc_modules = [
         "automodule_options": {"members"},
     }
 ]
+# Not the values of constants: some are paths of the machine that builds.
+autodoc_default_options = {"no-value": True}
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -50,12 +53,14 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["site.css", str(Path(mathjax.origin).parent / "static" / "mathjax" / mathjax_path)]
 html_css_files = ["site.css"]
+html_use_index = False
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "use_download_button": False,
     "navbar_persistent": [],  # the search is in the side bar already
     "home_page_in_toc": True,
-    "show_toc_level": 2,
+    "max_navbar_depth": 1,  # what folds out has no name for a screen reader
+    "show_toc_level": 1,
     "path_to_docs": "notebooks",
 }
 if repository := os.environ.get("GITHUB_REPOSITORY"):  # in a workflow: a notebook's page opens it elsewhere

@@ -11,7 +11,7 @@ import pytest
 from support.site import executed_notebook
 
 from liqe_core.commands import pages
-from liqe_core.files import runs_dir
+from liqe_core.files import CHECKOUT, runs_dir
 
 ALL = os.environ.get("LIQE_BROWSER") == "all"
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
@@ -106,4 +106,5 @@ def test_the_site_is_small_and_no_path_of_this_machine_is_on_it(site):
     assert sum(path.stat().st_size for path in files) < 15e6
     for path in files:
         if path.suffix == ".html":
-            assert str(Path.home()) + "/" not in path.read_text(encoding="utf-8"), path.name
+            text = path.read_text(encoding="utf-8")
+            assert f"{CHECKOUT}/" not in text and f"{Path.home()}/" not in text, path.name
