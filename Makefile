@@ -1,5 +1,8 @@
-# make demo   run the notebooks on the built-in data, and gather them on a page
+# make install  everything into .venv, and no more
+# make demo   run the notebooks on the built-in data, and make a site of them
+# make pages  the site again, from notebooks that were run
 # make test   the checks that CI runs
+# make test-browser  all notebooks in JupyterLab, and the site, in the Chromium of this machine
 # make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
 # make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
@@ -13,21 +16,31 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test sweep lab open paper-check paper
+.PHONY: install demo pages test test-browser sweep lab open paper-check paper
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(IN_VENV) liqe notebooks --profile mini
+
+pages: $(INSTALLED)
+	$(IN_VENV) liqe pages --profile $(PROFILE)
 
 # Two processes; the threads of one, while they wait, would otherwise spin on the other's core.
 test: $(INSTALLED)
 	$(IN_VENV) pre-commit run --all-files
 	$(IN_VENV) OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile
 
+# Chromium of the system, since the download of Playwright's own does not work everywhere.
+test-browser: $(INSTALLED)
+	$(IN_VENV) liqe notebooks --profile smoke
+	$(IN_VENV) LIQE_BROWSER=all pytest -rs tests/browser
+
 sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 lab: $(INSTALLED)
-	$(IN_VENV) jupyter lab notebooks
+	$(IN_VENV) jupyter lab --notebook-dir=. --KernelManager.transport=ipc notebooks/00_quickstart.ipynb
 
 open: $(INSTALLED)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
@@ -46,5 +59,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 6 GB, some minutes"
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,open,heif,parquet,dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,site,open,heif,parquet,dev]'
 	touch $@

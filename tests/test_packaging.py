@@ -1,6 +1,7 @@
 """environment.yml, pyproject.toml, constraints.txt, the Makefile and CI say the same."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -80,6 +81,25 @@ def test_every_module_is_in_the_package():
     found = find_packages(str(TOP), include=TOOLS["setuptools"]["packages"]["find"]["include"])
     folders = {path.parent.relative_to(TOP) for path in (TOP / "liqe_core").rglob("*.py")}
     assert {Path(*name.split(".")) for name in found} == folders
+
+
+def test_the_manifests_are_installed_with_the_package(tmp_path):
+    built = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(built, cwd=TOP, check=True, capture_output=True)
+    code = "from liqe_core.data.manifests import available, load_manifest; print(*available());"
+    code += "import liqe_core; print(liqe_core.__file__); load_manifest('mini')"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "LIQE_MANIFESTS": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names, place = done.stdout.splitlines()
+    assert Path(place).is_relative_to(tmp_path)
+    there = {path.stem for path in (TOP / "data_manifests").glob("*.yaml")} - {"published"}
+    assert set(names.split()) == there
 
 
 def test_the_ground_floor_is_the_method_and_a_wing_says_what_is_in_it():

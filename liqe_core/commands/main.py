@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from liqe_core import __version__
-from liqe_core.commands import check, data, figure, notebooks, score, sweep, train
+from liqe_core.commands import check, data, figure, notebooks, pages, score, sweep, train
 
 _ABOUT = "How good is a photograph, with no original to compare it with? LIQE, reproduced (CVPR 2023)."
 _FIRST_STEPS = """\
 first steps:
   liqe score holiday/ --checkpoint official --csv scores.csv
                           quality, scene and distortion of every picture in a folder
-  liqe notebooks          train a small model on built-in data, and show all of it on one HTML page
+  liqe notebooks          train a small model on built-in data, and make a site of all of it
   liqe data status        which data sets are on this machine, and how to get the others
 
 Each command says more of itself: liqe score --help
@@ -71,6 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"liqe {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (score, data, check, train, sweep, notebooks, figure):
+    for command in (score, data, check, train, sweep, notebooks, figure, pages):
         command.add_command(commands)
     return parser

@@ -1,17 +1,19 @@
-"""``liqe notebooks``: run the notebooks with papermill, and gather what they show on one HTML page."""
+"""``liqe notebooks``: run the notebooks with papermill, and make a site of what they show."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from liqe_core.commands import pages
 from liqe_core.commands.options import add_pairs, add_profile, values
-from liqe_core.files import CHECKOUT, runs_dir, write_text
+from liqe_core.files import CHECKOUT, runs_dir
 
 FOLDER = CHECKOUT / "notebooks"
 
@@ -61,6 +63,7 @@ def run(
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     folder = Path(folder or FOLDER)
     _refuse_unknown(names, folder)
@@ -79,6 +82,8 @@ def run(
                 given,
                 kernel_name="python3",
                 progress_bar=progress,
+                # Not over TCP, where every kernel would warn that others on this machine might listen.
+                config=Config(KernelManager={"transport": "ipc" if os.name == "posix" else "tcp"}),
             )
         except PapermillExecutionError as failed:
             error = f"{failed.ename}: {failed.evalue}"
@@ -94,29 +99,9 @@ def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
         raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
 
 
-def html_page(executed: Sequence[Executed], path: str | Path) -> Path:
-    """Every executed notebook on one page that needs no other file."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    page = nbformat.v4.new_notebook()
-    page.metadata["title"] = "LIQE, reproduced"
-    for one in executed:
-        book = nbformat.read(one.path, as_version=4)
-        page.metadata.setdefault("kernelspec", book.metadata.get("kernelspec", {}))
-        page.metadata.setdefault("language_info", book.metadata.get("language_info", {}))
-        page.cells.append(nbformat.v4.new_markdown_cell(f"---\n*{one.name}.ipynb, {one.seconds:.0f} s*"))
-        page.cells += book.cells
-    for number, cell in enumerate(page.cells):
-        cell["id"] = f"cell-{number}"  # two notebooks may have used the same
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(page)
-    write_text(path, body)
-    return Path(path)
-
-
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
-    notebooks = commands.add_parser("notebooks", help="run the notebooks, and gather them on an HTML page")
+    notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
     notebooks.add_argument("names", nargs="*", help="which; default: all that belong to the demo")
     add_profile(notebooks)
     add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
@@ -132,7 +117,6 @@ def _notebooks(options: argparse.Namespace) -> int:
     given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)
     out = Path(options.out or given.get("out_dir") or runs_dir(given["profile"]))
     executed = run(names, out, given)
-    page = html_page(executed, out / "index.html")
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
@@ -142,5 +126,8 @@ def _notebooks(options: argparse.Namespace) -> int:
     table = out / "02_multitask_training" / "summary.txt"
     if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
-    print(f"\nEvery executed notebook on one page: {page}")
+    if pages.installed():
+        print(f"\nThe site, with a page for each executed notebook: {pages.build(out)}")
+    else:
+        print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
     return 1 if any(one.error for one in executed) else 0

@@ -164,8 +164,10 @@ def data_root() -> Path:
 
 
 def manifest_dir() -> Path:
-    """``$LIQE_MANIFESTS``, else ``data_manifests`` of this checkout."""
-    return Path(os.environ.get("LIQE_MANIFESTS") or CHECKOUT / "data_manifests").expanduser()
+    """``$LIQE_MANIFESTS``, else ``data_manifests`` of this checkout, else those inside the package."""
+    checkout, package = (top / "data_manifests" for top in (CHECKOUT, CHECKOUT / "liqe_core"))
+    at_hand = checkout if checkout.is_dir() else package
+    return Path(os.environ.get("LIQE_MANIFESTS") or at_hand).expanduser()
 
 
 def available() -> list[str]:

@@ -1,0 +1,138 @@
+"""``liqe pages``: a site to read, from notebooks that were run, the docstrings and the model card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liqe_core.commands.options import add_profile
+from liqe_core.files import CHECKOUT, runs_dir
+
+if TYPE_CHECKING:
+    import nbformat
+
+NOTEBOOKS = CHECKOUT / "notebooks"
+#: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
+SOURCES = NOTEBOOKS / "site"
+BOOKS = "[0-9][0-9]*_*.ipynb"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_ROWS = 60  # a longer table of results is no page to read
+
+
+def installed() -> bool:
+    """Whether what builds the site is there (the extra `site`), and its sources, which come with a clone."""
+    tools = ("myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
+    return SOURCES.is_dir() and all(find_spec(tool) for tool in tools)
+
+
+def build(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Build the site of the executed notebooks in a folder; an older one stays until the new one is whole.
+
+    Args:
+        folder: of executed notebooks, as `notebooks.run` leaves it.
+        out: the site's folder; default: ``site`` in `folder`.
+
+    Returns:
+        Its first page.
+
+    Raises:
+        ValueError: there is no executed notebook, or what builds the site is not installed.
+        ChildProcessError: Sphinx failed; with the end of what it said.
+    """
+    import nbformat
+
+    folder = Path(folder).resolve()
+    out = Path(out or folder / "site").resolve()
+    names = {path.stem for path in NOTEBOOKS.glob(BOOKS)}
+    books = [path for path in sorted(folder.glob(BOOKS)) if path.stem in names]
+    if not installed():
+        raise ValueError("the site needs a clone of the repository, and in it: pip install -e '.[site]'")
+    if not books:
+        raise ValueError(f"no executed notebook in {folder}: run some first, with liqe notebooks")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site.") as made:
+        source, pages, old = (Path(made) / name for name in ("source", "pages", "old"))
+        shutil.copytree(SOURCES, source)
+        shutil.copy(CHECKOUT / "README.md", source)
+        shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
+        shutil.copy(NOTEBOOKS / "images" / "answer.png", source)
+        for path in books:
+            book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})
+            (source / path.name).write_text(_without_places(nbformat.writes(book), folder), encoding="utf-8")
+        with (source / "results.md").open("a", encoding="utf-8") as page:
+            for table in sorted((CHECKOUT / "data_manifests" / "open").glob("*.csv")):
+                if len(table.read_text(encoding="utf-8").splitlines()) <= _ROWS:
+                    shutil.copy(table, source)
+                    options = f":file: {table.name}\n:header-rows: 1"
+                    page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
+        command = [sys.executable, "-m", "sphinx", "-q", "-d", str(Path(made) / "doctrees")]
+        done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
+        if done.returncode:
+            raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
+        for debugger in pages.rglob("*.map"):  # the theme's, a quarter of all bytes
+            debugger.unlink()
+        if out.exists():
+            out.rename(old)
+        pages.rename(out)
+    return out / "index.html"
+
+
+def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.NotebookNode:
+    """An executed notebook without what is alive only in Jupyter.
+
+    Widgets go (their progress bars would stand still), of a line that was written over only its end stays,
+    and a link to a notebook that has no page becomes text.
+
+    Args:
+        book: is changed.
+        pages: names of the notebooks that have one.
+    """
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(
+                r"\[([^\]]+)\]\((\d\d\w+)\.ipynb\)",
+                lambda link: link[0] if link[2] in pages else link[1],
+                cell.source,
+            )
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
+    book.metadata.pop("widgets", None)
+    return book
+
+
+def _without_places(text: str, folder: Path) -> str:
+    """Paths of this machine as seen from the repository, in a notebook's JSON."""
+    inside = folder.is_relative_to(CHECKOUT)
+    places = {
+        str(folder): folder.relative_to(CHECKOUT).as_posix() if inside else folder.name,
+        f"{CHECKOUT}/": "",
+        f"{sys.prefix}/lib/": "lib/",
+        f"{Path.home()}/": "~/",
+    }
+    for place, short in places.items():
+        text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
+    return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "cell", text)
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
+    pages = commands.add_parser("pages", help="make a site from notebooks that were run")
+    add_profile(pages)
+    pages.set_defaults(run=_pages)
+
+
+def _pages(options: argparse.Namespace) -> int:
+    print(f"The site: {build(options.out or runs_dir(options.profile))}")
+    return 0

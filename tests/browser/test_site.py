@@ -1,0 +1,110 @@
+"""The site, opened from the disk with the network off.
+
+Of one drawn notebook; with ``LIQE_BROWSER=all`` (``make test-browser``) of those in runs/smoke.
+"""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from support.site import executed_notebook
+
+from liqe_core.commands import pages
+from liqe_core.files import CHECKOUT, runs_dir
+
+ALL = os.environ.get("LIQE_BROWSER") == "all"
+NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def site(chromium, tmp_path_factory) -> Path:
+    if ALL:
+        return pages.build(runs_dir("smoke")).parent
+    if not pages.installed():
+        pytest.skip("needs what builds the site: pip install -e '.[site]'")
+    folder = tmp_path_factory.mktemp("executed")
+    nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
+    return pages.build(folder).parent
+
+
+@pytest.fixture(scope="module")
+def read(site) -> list[Path]:
+    """The pages that are looked at: all with a notebook, and of the reference the method."""
+    found = [*sorted(site.glob("*.html")), site / "api" / "liqe_core.html"]
+    return [page for page in found if page.stem not in ("genindex", "py-modindex")]
+
+
+def opened(browser, page: Path, size, **more):
+    """The page, and the addresses it asked for that are no files."""
+    context = browser.new_context(viewport=size, offline=True, **more)
+    tab, asked = context.new_page(), []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page.as_uri())
+    if tab.locator(".math").count():
+        tab.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        tab.evaluate("MathJax.startup.promise")
+    return tab, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+
+
+def test_pages_are_whole_without_a_network_and_accessible(chromium, read, screenshots):
+    from axe_playwright_python.sync_playwright import Axe
+
+    faults = {}
+    for page in read:
+        tab, asked = opened(chromium, page, WIDE, color_scheme="light")
+        undrawn = tab.locator(".math:not(:has(mjx-container svg))").count()
+        broken = tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+        errors = tab.locator("mjx-merror, [data-mml-node=merror]").count()
+        untold = tab.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
+        level_a = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag21a"]}).response["violations"]
+        told = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in level_a]
+        found = {
+            "asks": asked,
+            "equations not drawn": undrawn + errors,
+            "pictures broken": broken,
+            "pictures without words": untold,
+            "axe": told,
+        }
+        if any(found.values()):
+            faults[page.name] = {what: value for what, value in found.items() if value}
+        tab.screenshot(path=screenshots / f"{page.stem}-1280.png")
+        tab.context.close()
+    assert faults == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_read_on_a_telephone(chromium, read, screenshots, scheme):
+    wide = {}
+    for page in read if scheme == "light" else read[:2]:
+        tab, _ = opened(chromium, page, NARROW, color_scheme=scheme)
+        over = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        if over > 0:
+            wide[page.name] = over
+        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+        ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        shade = sum(int(part) for part in ground.strip("rgba()").split(",")[:3]) / 3
+        assert (shade < 60) if scheme == "dark" else (shade > 200), ground
+        tab.screenshot(path=screenshots / f"{page.stem}-400-{scheme}.png")
+        tab.context.close()
+    assert wide == {}
+
+
+def test_the_first_page_says_what_it_is_and_how_good(chromium, site):
+    tab, _ = opened(chromium, site / "index.html", WIDE)
+    text = tab.locator("article").inner_text()
+    for word in ("liqe score", "quality", "scene", "distortion", "0.82", "0.54"):
+        assert word in text
+    notebooks = tab.locator("nav a[href*='00_quickstart']")
+    assert notebooks.count() >= 1, "the contents name the notebooks"
+    assert tab.locator("a.right-next").count() == 1
+    tab.context.close()
+
+
+def test_the_site_is_small_and_no_path_of_this_machine_is_on_it(site):
+    files = [path for path in site.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 15e6
+    for path in files:
+        if path.suffix == ".html":
+            text = path.read_text(encoding="utf-8")
+            assert f"{CHECKOUT}/" not in text and f"{Path.home()}/" not in text, path.name
