@@ -222,8 +222,9 @@ def joint_by_batch(
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
 
-    The text is embedded once, and batch norms are folded once (`towers.folded`). The model is left as it was, in training or evaluation mode. A batch of the
-    same pictures gives the same bits, whatever batches are before it.
+    The text is embedded once, and batch norms are folded once (`towers.folded`). The model is left as it was,
+    in training or evaluation mode. A batch of the same pictures gives the same bits, whatever batches are
+    before it.
 
     Args:
         crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.

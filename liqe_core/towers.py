@@ -13,7 +13,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 import timm
@@ -235,7 +235,7 @@ def folded(visual: nn.Module) -> nn.Module | None:
         before: nn.Module | None = None
         for name, child in list(module.named_children()):
             if isinstance(before, nn.Conv2d) and isinstance(child, BatchNormAct2d):
-                mean, variance = child.running_mean, child.running_var
+                mean, variance = cast(Tensor, child.running_mean), cast(Tensor, child.running_var)
                 before.weight, bias = fuse_conv_bn_weights(
                     before.weight, before.bias, mean, variance, child.eps, child.weight, child.bias
                 )

@@ -356,7 +356,7 @@ PROFILES = {
             warmup_steps=50,
             unlocked_groups=0,
             keep_windows=True,
-            precision="bfloat16",  # nearly twice as many windows a second, of what is rounded to be kept anyway
+            precision="bfloat16",  # nearly twice as many windows a second; what is kept is rounded anyway
             validate_every=5,
         ),
         PAPER,
