@@ -21,8 +21,6 @@ from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
-#: The quickstart has tests of its own below.
-COURSE = [path for path in ALL if path.stem != "00_quickstart"]
 
 
 def exercises(book):
@@ -52,7 +50,7 @@ def test_written_as_a_notebook_here_is(path):
     assert max(len(cell.source.splitlines()) for cell in code) <= 30, "short code cells"
 
 
-@pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_written_as_a_part_of_the_course(path):
     book = nbformat.read(path, as_version=4)
     code = [cell.source for cell in book.cells if cell.cell_type == "code"]
@@ -112,7 +110,7 @@ def test_all_of_them_run(executed):
 
 def test_every_solution_ran_and_says_something(executed):
     _, results = executed
-    for name in [path.stem for path in COURSE if path.stem in results]:
+    for name in [path.stem for path in ALL if path.stem in results]:
         pairs, _ = exercises(nbformat.read(results[name].path, as_version=4))
         assert all(solution.execution_count and solution.outputs for _, solution in pairs), name
 
