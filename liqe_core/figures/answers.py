@@ -57,7 +57,7 @@ def joint_maps(
         ax.set_title(f"{word}  (p = {part.sum():.2f})")
         ax.tick_params(length=0)
     figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.02, pad=0.01)
-    q, s, d = np.unravel_index(np.argmax(p), p.shape)
+    q, s, d = map(int, np.unravel_index(np.argmax(p), p.shape))
     return figure.described(
         f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
         f"The most probable combination is {qualities[q]}, {scenes[s]}, {distortions[d]} ({p.max():.2f})."
