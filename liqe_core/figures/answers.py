@@ -57,7 +57,7 @@ def joint_maps(
         ax.set_xticks(range(len(scenes)), scenes, rotation=60, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(distortions)), distortions)
         ax.tick_params(length=0)
-    figure.colorbar(shown, ax=axes, label="joint probability", fraction=0.03, pad=0.01)
+    figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.03, pad=0.01)
     q, s, d = map(int, np.unravel_index(np.argmax(p), p.shape))
     return figure.described(
         f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
