@@ -9,20 +9,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from liqe_core.figures.style import (
-    COLORS,
-    FAINT,
-    GREY,
-    INK,
     QUALITY_COLORS,
     STYLES,
-    TASK_COLORS,
+    drawing,
+    listed,
     new_figure,
+    palette,
     plain,
+    readable_on,
 )
 
 _BOX = (1.9, 0.8)  # width and height of a box, in units of the drawing
 
 
+@drawing
 def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> Figure:
     """The architecture: a picture and its prompts, a tower each, one distribution, three sums, three losses.
 
@@ -30,7 +30,7 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
         photo: (H, W, 3) uint8, the picture on the left.
         sizes: how many words of quality, scene and distortion. example: one of the prompts.
     """
-    figure = new_figure(11, 4.6)
+    figure, look = new_figure(11, 4.6), palette()
     ax = figure.subplots()
     ax.set(xlim=(0, 14.2), ylim=(0, 6))
     ax.set_aspect("equal")
@@ -38,41 +38,58 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
     height = 1.9 * photo.shape[0] / photo.shape[1]
     ax.imshow(photo, extent=(0.1, 2.0, 4.6 - height / 2, 4.6 + height / 2), aspect="equal", zorder=2)
     ax.set(xlim=(0, 14.2), ylim=(0, 6))  # which imshow has changed
-    ax.text(1.05, 4.45 - height / 2, "a photograph", ha="center", va="top", fontsize=8, color=GREY)
+    ax.text(1.05, 4.45 - height / 2, "a photograph", ha="center", va="top", fontsize="small", color=look.grey)
     prompts = int(np.prod(sizes))
     words = example.replace(", ", ",\n", 1)
-    _box(ax, 1.05, 1.4, f"{prompts} sentences", FAINT)
-    ax.text(0.1, 0.85, f"one of them:\n{words}", ha="left", va="top", fontsize=8, color=GREY, style="italic")
-    _box(ax, 4.0, 4.6, "windows\n$x_u$", FAINT)
-    _box(ax, 6.6, 4.6, "image tower\n$f$", "#CFE3F2")
-    _box(ax, 6.6, 1.4, "text tower\n$g$", "#CFE3F2")
-    _box(ax, 9.2, 3.0, "cosine, mean,\nsoftmax", FAINT)
+    _box(ax, 1.05, 1.4, f"{prompts} sentences", look.faint)
+    ax.text(
+        0.1,
+        0.85,
+        f"one of them:\n{words}",
+        ha="left",
+        va="top",
+        fontsize="small",
+        color=look.grey,
+        style="italic",
+    )
+    _box(ax, 4.0, 4.6, "windows\n$x_u$", look.faint)
+    _box(ax, 6.6, 4.6, "image tower\n$f$", look.colors[3] + "55")
+    _box(ax, 6.6, 1.4, "text tower\n$g$", look.colors[3] + "55")
+    _box(ax, 9.2, 3.0, "cosine, mean,\nsoftmax", look.faint)
     for start, end in (((2.05, 4.6), (3.05, 4.6)), ((4.95, 4.6), (5.65, 4.6)), ((2.0, 1.4), (5.65, 1.4))):
         _arrow(ax, start, end)
     _arrow(ax, (7.55, 4.6), (8.3, 3.4))
     _arrow(ax, (7.55, 1.4), (8.3, 2.6))
-    ax.text(9.2, 2.45, "$p(c, s, d \\mid x)$", ha="center", va="top", fontsize=10, color=INK)
-    places = zip(TASK_COLORS.items(), sizes, (4.9, 3.0, 1.1), strict=True)
+    ax.text(9.2, 2.45, "$p(c, s, d \\mid x)$", ha="center", va="top", fontsize="medium", color=look.ink)
+    places = zip(look.tasks.items(), sizes, (4.9, 3.0, 1.1), strict=True)
     for (task, color), count, y in places:
         _arrow(ax, (10.15, 3.0), (11.0, y))
         _box(ax, 11.95, y, f"{task}\n{count} words", color + "33", color)
-        ax.text(13.0, y, "its loss", ha="left", va="center", fontsize=8, color=color)
-    ax.text(10.5, 5.7, "sum over the other two", ha="center", fontsize=8, color=GREY)
-    return figure
+        ax.text(13.0, y, "its loss", ha="left", va="center", fontsize="small", color=color)
+    ax.text(10.5, 5.7, "sum over the other two", ha="center", fontsize="small", color=look.grey)
+    return figure.described(
+        f"The architecture, from left to right: a photograph's windows go through the image tower, {prompts} "
+        "sentences through the text tower; cosine, mean over windows and softmax give one joint probability; "
+        f"sums over the other two axes give {sizes[0]} words of quality, {sizes[1]} of scene and {sizes[2]} "
+        "of distortion, each with its loss."
+    )
 
 
-def _box(ax: Axes, x: float, y: float, text: str, fill: str, edge: str = INK) -> None:
+def _box(ax: Axes, x: float, y: float, text: str, fill: str, edge: str = "") -> None:
+    ink = palette().ink
     width, height = _BOX
     corner = (x - width / 2, y - height / 2)
     style = "round,pad=0.02,rounding_size=0.12"
-    ax.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, facecolor=fill, edgecolor=edge))
-    ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK)
+    ax.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, facecolor=fill, edgecolor=edge or ink))
+    ax.text(x, y, text, ha="center", va="center", fontsize="small", color=ink)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0})
+    style = {"arrowstyle": "-|>", "color": palette().grey, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=style)
 
 
+@drawing
 def joints(tables: dict[str, pd.DataFrame]) -> Figure:
     """Joint distributions side by side, each with its two marginals around it.
 
@@ -88,20 +105,27 @@ def joints(tables: dict[str, pd.DataFrame]) -> Figure:
         middle, above, beside = (part.add_subplot(grid[place]) for place in ((1, 0), (0, 0), (1, 1)))
         middle.imshow(table, cmap=QUALITY_COLORS, vmin=0, vmax=most, aspect="auto")
         for (i, j), value in np.ndenumerate(table.to_numpy(float)):
-            ink = "white" if value < most / 2 else "black"
+            ink = readable_on(QUALITY_COLORS(value / most))
             middle.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
         middle.set_xticks(range(table.shape[1]), table.columns)
         middle.set_yticks(range(table.shape[0]), table.index)
-        above.bar(range(table.shape[1]), table.sum(axis=0), color=TASK_COLORS["distortion"])
-        beside.barh(range(table.shape[0]), table.sum(axis=1), color=TASK_COLORS["quality"])
+        above.bar(range(table.shape[1]), table.sum(axis=0), color=palette().tasks["distortion"])
+        beside.barh(range(table.shape[0]), table.sum(axis=1), color=palette().tasks["quality"])
         beside.invert_yaxis()
         above.set(ylim=(0, 1), xticks=[], xlim=middle.get_xlim(), title=title)
         beside.set(xlim=(0, 1), yticks=[], ylim=middle.get_ylim())
         for ax in (above, beside):
             plain(ax)
-    return figure
+    told = [
+        f"{title}: quality {listed(table.sum(axis=1))}, distortion {listed(table.sum(axis=0))}"
+        for title, table in tables.items()
+    ]
+    return figure.described(
+        f"Heat maps of joint probabilities with bars of their marginals. {'; '.join(told)}."
+    )
 
 
+@drawing
 def losses_of_a_pair(table: pd.DataFrame) -> Figure:
     """A pair's loss, and how hard it pushes, against the difference of the two predicted qualities.
 
@@ -111,14 +135,20 @@ def losses_of_a_pair(table: pd.DataFrame) -> Figure:
     """
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    for (name, of), color, style in zip(table.groupby("loss", sort=False), COLORS, STYLES, strict=False):
+    for (name, of), color, style in zip(
+        table.groupby("loss", sort=False), palette().colors, STYLES, strict=False
+    ):
         left.plot(of["difference"], of["value"], color=color, linestyle=style, label=name)
         right.plot(of["difference"], of["gradient"].abs(), color=color, linestyle=style, label=name)
     left.set(ylabel="loss of the pair", title="how wrong it is")
     right.set(ylabel="size of the gradient", title="how hard it pushes")
     for ax in (left, right):
-        ax.axvline(0, color=FAINT, zorder=0)
+        ax.axvline(0, color=palette().faint, zorder=0)
         ax.set_xlabel("predicted quality: the better picture's less the other's")
         plain(ax, "y")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    names = " and ".join(table["loss"].unique())
+    return figure.described(
+        f"Two panels of curves of {names} against the predicted difference of a pair: the loss, and the "
+        "size of its gradient."
+    )

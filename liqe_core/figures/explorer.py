@@ -23,7 +23,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from liqe_core.figures.style import INK, QUALITY_COLORS, TASK_COLORS, new_figure, plain
+from liqe_core.figures.style import (
+    QUALITY_COLORS,
+    drawing,
+    listed,
+    look_that_holds,
+    new_figure,
+    palette,
+    plain,
+    readable_on,
+)
 from liqe_core.images import Source
 
 if TYPE_CHECKING:
@@ -150,13 +159,15 @@ def as_html(seen: Seen, word: str = LIKELIEST) -> str:
     quality word, as HTML that needs nothing else and fits a narrow page."""
     _, joint, _ = seen
     words = marginals(joint)
-    parts = [_picture(seen), *(_bars(axis, p) for axis, p in words.items())]
-    if {"scene", "distortion"} <= set(words):
-        word = words["quality"].idxmax() if word == LIKELIEST else word
-        parts.append(_joint(joint.xs(word, level="quality"), word, joint.max()))
+    with look_that_holds():
+        parts = [_picture(seen), *(_bars(axis, p) for axis, p in words.items())]
+        if {"scene", "distortion"} <= set(words):
+            word = words["quality"].idxmax() if word == LIKELIEST else word
+            parts.append(_joint(joint.xs(word, level="quality"), word, joint.max()))
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em;line-height:1.35">{"".join(parts)}</div>'
 
 
+@drawing
 def at_positions(seen: Mapping[str, Seen]) -> Figure:
     """What the explorer shows at some positions of its sliders, a column each: the picture and its windows,
     framed in the colour of their own quality, and the probability of every word.
@@ -183,19 +194,23 @@ def at_positions(seen: Mapping[str, Seen]) -> Figure:
             column[0].add_patch(frame(edgecolor="white", linewidth=2.4))
             column[0].add_patch(frame(edgecolor=color, linewidth=1.6))
         for ax, (axis, p) in zip(column[1:], marginals(joint).items(), strict=True):
-            ax.barh(range(len(p)), p, color=TASK_COLORS[axis])
+            ax.barh(range(len(p)), p, color=palette().tasks[axis])
             ax.set_yticks(range(len(p)), p.index if ax in rows[:, 0] else [])
             ax.set(xlim=(0, 1), xlabel="probability" if ax is column[-1] else "")
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"] if ax is column[-1] else [])
             ax.invert_yaxis()
             plain(ax, "x")
-        column[1].axhline(quality - 1, color=INK, linewidth=1.2, linestyle="--")
+        column[1].axhline(quality - 1, color=palette().ink, linewidth=1.2, linestyle="--")
     for ax, axis in zip(rows[1:, 0], words, strict=True):
         ax.set_ylabel(axis)
     figure.align_ylabels(rows[1:, 0])
     scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
-    return figure
+    quality_at = {name: expected(joint) for name, (_, joint, _) in seen.items()}
+    return figure.described(
+        "A column for each position of the sliders: the picture with its windows, and bars with the "
+        f"probability of every word. Quality: {listed(quality_at)}."
+    )
 
 
 def _color(quality: float, words: int) -> str:
@@ -214,7 +229,7 @@ def _picture(seen: Seen) -> str:
         color, middle = _color(quality, count), f'x="{x + side / 2}" y="{y + side / 2}"'
         frame = f'<rect x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" fill="none"'
         frames += [f'{frame} stroke="white" stroke-width="4"/>{frame} stroke="{color}" stroke-width="2"/>']
-        ink = "black" if (quality - 1) / max(1, count - 1) > 0.5 else "white"
+        ink = readable_on(color)
         marks += [
             f'<rect {middle} width="34" height="20" rx="4" fill="{color}" transform="translate(-17 -10)"/>'
             f'<text {middle} dy="5" text-anchor="middle" font-size="14" fill="{ink}">{quality:.1f}</text>'
@@ -229,7 +244,7 @@ def _picture(seen: Seen) -> str:
 
 
 def _bars(axis: str, p: pd.Series) -> str:
-    bar = f'<span style="display:block;height:0.8em;background:{TASK_COLORS[axis]};width:'
+    bar = f'<span style="display:block;height:0.8em;background:{palette().tasks[axis]};width:'
     rows = [
         f'<span>{html.escape(word)}</span><span>{bar}{value:.1%}"></span></span><span>{value:.2f}</span>'
         for word, value in p.items()
@@ -244,10 +259,10 @@ def _joint(p: pd.Series, word: str, most: float) -> str:
     heads = "".join(f"<th {upright}>{html.escape(name)}</th>" for name in table.columns)
     # All words on one scale. The last two digits of the colour are how opaque it is: ink stays readable.
     shades = (140 * table / most).round().astype(int)
-    rows = []
+    rows, ground = [], palette().tasks["quality"]
     for name in table.index:
         cells = "".join(
-            f'<td style="min-width:1.9em;text-align:right;background:{TASK_COLORS["quality"]}{shade:02x}">'
+            f'<td style="min-width:1.9em;text-align:right;background:{ground}{shade:02x}">'
             f"{round(100 * value) or ''}</td>"
             for value, shade in zip(table.loc[name], shades.loc[name], strict=True)
         )

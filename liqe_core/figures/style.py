@@ -8,6 +8,7 @@ is chosen for whoever imports this. The caller saves one with `save`, or shows i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,7 +111,8 @@ def _parameters(letters: float, dark: bool) -> Any:
     return settings
 
 
-def _context():
+def look_that_holds() -> contextlib.AbstractContextManager[None]:
+    """matplotlib's settings, and so `palette`, in the block; a `drawing` has them already."""
     look, dark = _current.get()
     return rc_context(_parameters(look.letters, dark))
 
@@ -123,7 +125,7 @@ def drawing(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
 
     @functools.wraps(draw)
     def styled(*args: _Given.args, **kwargs: _Given.kwargs) -> Figure:
-        with _context():
+        with look_that_holds():
             figure = draw(*args, **kwargs)
             if _current.get()[0].width is not None:
                 _wrap(figure)
@@ -173,12 +175,6 @@ def palette() -> Palette:
     return Palette(colors, *(now[name] for name in shades))
 
 
-with rc_context(_parameters(_NATURAL, False)):
-    _light = palette()
-#: The colours of the light look, for a drawing that has no other; a `drawing` asks `palette`.
-COLORS, INK, GREY, FAINT, TASK_COLORS = _light.colors, _light.ink, _light.grey, _light.faint, _light.tasks
-
-
 def readable_on(color: Any) -> str:
     """Black or white: letters on a ground of this colour."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
@@ -202,7 +198,7 @@ def save(
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
     fixed = _current.get()[0].width is not None  # then the file is as wide as asked
     alt = getattr(figure, "alt", "")
-    with _context():
+    with look_that_holds():
         for path in paths:
             with atomic_path(path) as part:
                 # No date in the file: the same figure is the same bytes. Its words go with it.
