@@ -18,6 +18,7 @@ from liqe_core.figures import (
     ablations,
     answers,
     benchmarks,
+    concepts,
     data_sets,
     gmad,
     half_precision,
@@ -105,6 +106,7 @@ def _tables(*of: tuple[str, str, str]) -> list[Shown]:
     ]
 
 
+_00A = "00a_concepts/"
 _00, _01, _02, _03 = "00_quickstart/", "01_data_preparation/", "02_multitask_training/", "03_ablations/"
 _04, _06, _07, _90 = "04_paper_tables/", "06_gmad/", "07_realignment/", "90_benchmarks/"
 _TINY = ("liqe-tiny",)
@@ -121,6 +123,12 @@ SHOWN: dict[str, Shown] = {
               "notebook", read.crops, answers.crop_by_crop, (_00 + "crops",)),
         Shown("hundred", "What a hundred compressed pictures were called, and their quality.", "00",
               "notebook", read.hundred, open_figures.beside_the_others, (_00 + "answer",)),
+        Shown("two_towers", "The architecture: two towers, one distribution, three losses.", "00a",
+              "nothing", read.towers, concepts.two_towers),
+        Shown("same_marginals", "Two joint distributions that have the same marginals.", "00a", "notebook",
+              read.same_marginals, concepts.joints, (_00A + "same_marginals",)),
+        Shown("losses_of_a_pair", "Fidelity against cross-entropy, and their gradients.", "00a", "notebook",
+              read.left(_00A + "losses_of_a_pair"), concepts.losses_of_a_pair, (_00A + "losses_of_a_pair",)),
         Shown("mini_levels", "Distortions of one built-in photograph, weak to strong.", "01",
               "notebook", read.sheet("levels", lambda row: f"{row['distortion']}: {row['mos']:.2f}"),
               pictures.contact_sheet, (_01 + "levels",)),

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from liqe_core import LIQE
+from liqe_core import LIQE, PromptGrid
 from liqe_core.commands.figure_source import LackingError, Source
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labels import read_labels
+from liqe_core.data.photographs import open_photograph
 from liqe_core.images import read_picture
 from liqe_core.studies import half_precision, shown
 from liqe_core.studies import open_benchmark as study
@@ -98,6 +99,22 @@ def hundred(source: Source) -> Read:
     of = of[of["dataset"] == "open-distorted"]
     quality = _expected(source.table("00_quickstart/answer"))
     return Read(of[["image", "quality", "distortion"]], (of, "jpeg compression", quality))
+
+
+def towers(source: Source) -> Read:
+    """A built-in photograph and the paper's prompts; of these, the words of each axis are the table."""
+    grid = PromptGrid()
+    words = pd.DataFrame([(axis, word) for axis in grid.axes for word in grid.names(axis)])
+    photo = np.asarray(open_photograph("chelsea"))
+    return Read(words.set_axis(["axis", "word"], axis=1), (photo, grid.shape, grid.prompts[0]))
+
+
+def same_marginals(source: Source) -> Read:
+    """Two joint distributions and their titles."""
+    both = source.table("00a_concepts/same_marginals")
+    titles = {"joint": "what goes with what", "product": "the product of its marginals"}
+    parts = both.set_index("quality").groupby("which", sort=False)
+    return Read(both, ({titles[which]: part.drop(columns="which") for which, part in parts},))
 
 
 def sheet(name: str, caption: Callable[[pd.Series], str]) -> Callable[[Source], Read]:
