@@ -6,6 +6,7 @@ from pathlib import Path
 
 import sphinx_book_theme  # noqa: F401, so that a missing one is named here
 from myst_nb.core.render import NbElementRenderer
+from sphinx import addnodes
 
 import liqe_core
 
@@ -34,8 +35,6 @@ apidoc_modules = [
         "automodule_options": {"members"},
     }
 ]
-# Not the values of constants: some are paths of the machine that builds.
-autodoc_default_options = {"no-value": True}
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -85,3 +84,15 @@ def _with_alt(self, data, render=NbElementRenderer.render_image):
 
 
 NbElementRenderer.render_image = _with_alt
+
+
+def _without_values(app, doctree):
+    """Constants without their values, some of which are long, and some paths of the machine that builds."""
+    for note in list(doctree.findall(addnodes.desc_annotation)):
+        if note.astext().lstrip().startswith("="):
+            note.parent.remove(note)
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("doctree-read", _without_values)
