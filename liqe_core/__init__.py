@@ -10,7 +10,7 @@ combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (
 `crops` (from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off
 it), `scoring` (pictures by the thousand), `metric` (for other programs, with a gradient), `checkpoints`
 (weights, safely), `losses` and `weighting` (how it learns), `agreement` (how well it does), `files` (where
-things are kept), `progress` (how far long work is). It fits in an afternoon.
+things are kept). It fits in an afternoon.
 
 Everything that serves it is in wings, each knowing only those before it: `intake/`,
 below the method but for `files`, and above it `data/`, `evaluation/`, `training/`,

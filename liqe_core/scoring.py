@@ -26,8 +26,8 @@ from liqe_core.images import (
     refuse_other_arrays,
     survey,
 )
+from liqe_core.intake.progress import tqdm
 from liqe_core.prediction import Prediction
-from liqe_core.progress import tqdm
 
 if TYPE_CHECKING:
     from liqe_core.model import LIQE

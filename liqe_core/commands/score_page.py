@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from liqe_core.files import unescaped
 from liqe_core.images import PictureError, read_ahead
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,8 @@ import numpy as np
 from liqe_core.crops import scoring_crops
 from liqe_core.data.journal import Journal
 from liqe_core.images import PictureError
+from liqe_core.intake.progress import tqdm
 from liqe_core.prediction import expected_quality, frame, marginal
-from liqe_core.progress import tqdm
 from liqe_core.scoring import joint_by_batch
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import IO
 
 from liqe_core.files import only_one
 from liqe_core.intake.hub import FetchError, disk_full_said_plainly
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 #: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
 MAX_RATIO = 100

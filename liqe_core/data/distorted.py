@@ -25,7 +25,7 @@ from liqe_core.data.photographs import read_manifest
 from liqe_core.data.splits import SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.files import atomic_path
 from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 SEED = 2023
 

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from liqe_core.images import read_ahead, read_picture
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 #: On BIQ2021 the same file stored twice correlates above 0.999, the same photograph with other colours, blur
 #: or noise above 0.99; from 0.98 down come further shots of one scene, from 0.96 mere likeness (sky, sea).

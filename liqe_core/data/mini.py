@@ -36,7 +36,7 @@ from liqe_core.data.photographs import (
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.files import atomic_path, cache_dir, json_sha256, write_csv
 from liqe_core.images import read_ahead
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 SEED = 2023
 

@@ -17,7 +17,7 @@ import pandas as pd
 from liqe_core.crops import CropGeometry, resize
 from liqe_core.files import atomic_path, is_disk_full, json_sha256, write_text
 from liqe_core.images import PictureError, read_ahead, read_picture
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 FORMAT = 1
 PER_PACK = 128

@@ -21,7 +21,7 @@ from liqe_core.data.tables import LabelError, read_table
 from liqe_core.files import cache_dir
 from liqe_core.images import read_ahead
 from liqe_core.intake.downloads import download
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 from liqe_core.prompts import SCENES
 
 COMMIT = "a64655f7b84b9543b513394472851884cde5b257"

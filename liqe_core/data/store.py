@@ -26,7 +26,7 @@ from liqe_core.data.manifests import Manifest, available, load_manifest
 from liqe_core.data.packs import FORMAT, StoreError, digest, make_packs, plan, sizes_of, write_index
 from liqe_core.files import cache_dir, only_one
 from liqe_core.images import read_ahead
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 _PLACES = ["pack", "offset", "height", "width", "digest"]
 

@@ -15,7 +15,7 @@ from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import CORRUPT, all_pictures, journal_of, report_path
 from liqe_core.files import only_one, write_csv
 from liqe_core.images import PictureError, read_ahead, read_picture
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 #: What `verify` can find, worst first. The last two do no harm: names that differ in case are found, and
 #: pictures that no label names (reference pictures, say) are not used.

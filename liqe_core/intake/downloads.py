@@ -12,7 +12,7 @@ from pathlib import Path
 
 from liqe_core.files import file_sha256, is_web_page, only_one
 from liqe_core.intake.hub import FetchError, check, disk_full_said_plainly
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 _CHUNK = 1 << 20
 

@@ -17,7 +17,7 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.store import PackedStore
 from liqe_core.data.windows import KeptWindows
 from liqe_core.images import PictureError, read_ahead, read_picture
-from liqe_core.progress import tqdm
+from liqe_core.intake.progress import tqdm
 
 #: Strengths of the ridge's penalty that leave-one-out on the training part chooses from.
 PENALTIES = tuple(10.0**power for power in range(0, 7))

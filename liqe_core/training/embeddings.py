@@ -25,8 +25,8 @@ from liqe_core.data.store import PackedStore
 from liqe_core.data.windows import KeptWindows
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
+from liqe_core.intake.progress import tqdm
 from liqe_core.model import LIQE
-from liqe_core.progress import tqdm
 from liqe_core.scoring import evaluating, products_in
 
 #: Pictures in a file: what a process that is killed may lose.

@@ -24,8 +24,8 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
+from liqe_core.intake.progress import tqdm
 from liqe_core.losses import quality_loss
-from liqe_core.progress import tqdm
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from liqe_core import progress
+from liqe_core.intake import progress
 
 
 class Written(io.StringIO):
