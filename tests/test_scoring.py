@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import threading
 
 import numpy as np
@@ -256,8 +257,10 @@ def test_precision_rounds_the_image_towers_products_and_nothing_else(small_liqe,
         small_liqe.score([], precision="half")
 
 
-def test_progress_bar(small_liqe, folder, capsys):
-    small_liqe.score(sorted(folder.iterdir()), progress=True)
-    assert "5/5" in capsys.readouterr().err
+def test_progress_bar(small_liqe, folder, capsys, monkeypatch):
+    with monkeypatch.context() as terminal:
+        terminal.setattr(sys.stderr, "isatty", lambda: True)
+        small_liqe.score(sorted(folder.iterdir()), progress=True)
+        assert "5/5" in capsys.readouterr().err
     small_liqe.score(sorted(folder.iterdir()))
     assert capsys.readouterr().err == ""
