@@ -154,7 +154,9 @@ def agreement(source: Source) -> Read:
     if source.path("02_multitask_training/agreement.csv"):
         table = source.table("02_multitask_training/agreement")
     else:
-        table = source.answers[0].query("dataset == @of")[["image", "mos", "quality", "distortion_group"]]
+        table = source.answers.table().query("dataset == @of")[
+            ["image", "mos", "quality", "distortion_group"]
+        ]
     kind = "human score" if scored_by_people(of) else "stand-in score (mean opinion of its fault)"
     return Read(table, (table, f"{of}, session {session}, {len(table)} pictures", kind))
 
@@ -164,8 +166,8 @@ def confusion(axis: str) -> Callable[[Source], Read]:
         name = f"04_paper_tables/confusion_{axis}"
         if source.path(f"{name}.csv"):
             counts = source.table(name).set_index("label")
-        elif axis in source.answers[1]:
-            counts = source.answers[1][axis]
+        elif axis in source.answers.model.grid.axes:
+            counts = source.answers.confusion(axis)
         else:
             raise LackingError(f"the runs in {source.folder} did not learn the {axis}")
         session = source.repeats[0].repeat[0]
@@ -205,21 +207,20 @@ def within_set(source: Source) -> Read:
         full = STUDIES["variant"].levels[-1]
         of = [run for run in source.runs if run.settings["variant"] == full]
         runs = shown.repeats(run for run in of if run.settings["name"].startswith("paper"))
-    text, distance, _ = shown.within_set(runs, source.checks)
+    text, distance, *_ = shown.within_set(runs, source.checks)
     title = "within-set, median over sessions"
     return Read(text.reset_index(names="method"), (text, distance, title))
 
 
 def third_hand(source: Source) -> Read:
-    text = shown.third_hand()
-    blank = pd.DataFrame(float("nan"), text.index, text.columns)
+    text, blank = shown.third_hand()
     return Read(text.reset_index(names="method"), (text, blank, "at third hand"))
 
 
 def unseen(protocol: str, title: str) -> Callable[[Source], Read]:
     def read(source: Source) -> Read:
         beside = source.table("04_paper_tables/unseen").fillna({"reason": ""})
-        text, distance = shown.unseen(protocol, beside, source.checks)
+        text, distance, *_ = shown.unseen(protocol, beside, source.checks)
         return Read(text.reset_index(names="method"), (text, distance, f"{title}: SRCC, never trained on"))
 
     return read
@@ -304,7 +305,7 @@ def own_competition(source: Source) -> Read:
 
 
 def open_competition(source: Source) -> Read:
-    competition, _ = shown.arms_compete(source.kept("arms"))
+    competition, _ = shown.people_judge(*shown.arms_compete(source.kept("arms")))
     return Read(competition.ranking.reset_index(), (competition,))
 
 

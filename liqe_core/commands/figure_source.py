@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ class Source:
         return shown.repeats(self.runs)
 
     @functools.cached_property
-    def answers(self) -> tuple[pd.DataFrame, Mapping[str, pd.DataFrame]]:
+    def answers(self) -> shown.Answers:
         """See `shown.answers`, of the first of `repeats`."""
         return shown.answers(self.repeats[0])
 

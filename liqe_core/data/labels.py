@@ -13,8 +13,14 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data.label_forms import FORMS
-from liqe_core.data.manifests import TRAINING_SETS, Manifest, load_manifest
-from liqe_core.data.released_labels import DISTORTION_GROUPS, label_folder, read_released, references_of
+from liqe_core.data.manifests import TRAINING_SETS, Manifest, available, load_manifest
+from liqe_core.data.released_labels import (
+    DISTORTION_GROUPS,
+    label_folder,
+    labels_at_hand,
+    read_released,
+    references_of,
+)
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
 from liqe_core.prompts import DISTORTIONS
@@ -45,6 +51,25 @@ def load_labels(
     """The label tables of several data sets, one below the other; see `read_labels`."""
     tables = [read_labels(name, root=root, mirror=mirror, fastfading=fastfading) for name in names]
     return pd.concat(tables, ignore_index=True)
+
+
+def readable(
+    root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None, fetch: bool = False
+) -> list[str]:
+    """The names of the known data sets whose labels `load_labels` can read here.
+
+    Args:
+        root, mirror: as `read_labels` takes them.
+        fetch: count the training sets, whose label files `read_labels` fetches where they are not here.
+    """
+
+    def can(name: str) -> bool:
+        manifest = load_manifest(name)
+        if manifest.labels.get("form") == "liqe":
+            return fetch or labels_at_hand(mirror)
+        return bool(manifest.labels) and manifest.locate(root) is not None
+
+    return [name for name in available() if can(name)]
 
 
 def read_labels(

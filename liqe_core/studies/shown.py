@@ -6,19 +6,21 @@ What one figure alone shows, and no other study computes, has its function here,
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
 from liqe_core import LIQE
 from liqe_core.data import mini
-from liqe_core.data.labels import load_labels
-from liqe_core.data.manifests import TRAINING_SETS, available, load_manifest
-from liqe_core.data.released_labels import labels_at_hand
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labels import load_labels, readable
+from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.evaluation.measuring import predict
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.studies import gmad, open_benchmark, paper_check, paper_tables
@@ -129,38 +131,71 @@ def best(run: FinishedRun) -> LIQE:
     return LIQE.from_checkpoint(run.checkpoint(kept[0]))
 
 
-def answers(run: FinishedRun) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+class Answers(NamedTuple):
     """What a run's model says of its session's test parts.
 
-    Returns:
-        The label table of those pictures with ``quality``; and, by the axes scene and distortion where it
-        learned them, the confusion, as `paper_tables.confusion_counts` has it, without empty rows.
+    Attributes:
+        model: the kept one. parts: for each data set, which of its rows, and their (N, Q, S, D) joint.
     """
-    model, tables = best(run), []
-    confused: dict[str, pd.DataFrame] = {}
-    for of in sets_for(settings_of(run), progress=False):
-        rows = of.part(run.repeat[0], "test")
-        joint = predict(model, of, rows)
-        table = of.table.iloc[rows].reset_index(drop=True)
-        tables.append(table.assign(quality=expected_quality(joint).numpy()))
-        for axis, column in (("scene", "scenes"), ("distortion", "distortion_group")):
-            if axis in model.grid.axes:
-                p, names = marginal(joint, axis).numpy(), model.grid.names(axis)
-                counts = paper_tables.confusion_counts(table[column], p, names)
-                confused[axis] = confused[axis] + counts if axis in confused else counts
-    return pd.concat(tables, ignore_index=True), {a: c.loc[c.sum(axis=1) > 0] for a, c in confused.items()}
+
+    model: LIQE
+    parts: list[tuple[LabelledPictures, np.ndarray, torch.Tensor]]
+
+    def table(self) -> pd.DataFrame:
+        """The label tables of these pictures, one below the other, with ``quality`` in 1..5."""
+        tables = [
+            of.table.iloc[rows].assign(quality=expected_quality(joint).numpy())
+            for of, rows, joint in self.parts
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def confusion(self, axis: str) -> pd.DataFrame:
+        """`paper_tables.confusion_counts` over all data sets, without the rows of labels that none has.
+
+        Args:
+            axis: ``scene`` or ``distortion``, which the model has to have learned.
+        """
+        column = {"scene": "scenes", "distortion": "distortion_group"}[axis]
+        names = self.model.grid.names(axis)
+        each = [
+            paper_tables.confusion_counts(of.table[column].iloc[rows], marginal(joint, axis).numpy(), names)
+            for of, rows, joint in self.parts
+        ]
+        counts = functools.reduce(pd.DataFrame.add, each)
+        return counts.loc[counts.sum(axis=1) > 0]
 
 
-def within_set(
-    runs: Sequence[FinishedRun], checks: Sequence[paper_check.Check]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def answers(run: FinishedRun) -> Answers:
+    """Ask the kept model of a run about its session's test parts.
+
+    Raises:
+        ValueError: its weights are gone, or its settings are of another version.
+    """
+    model, sets = best(run), sets_for(settings_of(run), progress=False)
+    parts = [(of, of.part(run.repeat[0], "test")) for of in sets]
+    return Answers(model, [(of, rows, predict(model, of, rows)) for of, rows in parts])
+
+
+class Beside(NamedTuple):
+    """A table of the paper with ours below.
+
+    Attributes:
+        text, distance: as `figures.paper_tables.shaded_table` takes them.
+        told: what the rows that were left out have, as a sentence; see `paper_tables.mostly_known`.
+        compared: every published number of LIQE with ours.
+    """
+
+    text: pd.DataFrame
+    distance: pd.DataFrame
+    told: str
+    compared: pd.DataFrame
+
+
+def within_set(runs: Sequence[FinishedRun], checks: Sequence[paper_check.Check]) -> Beside:
     """The paper's table of its six sets, with the rows of checked weights and of our runs below.
 
     Args:
         runs: of the profile `paper`; none: there is no run to compare.
-
-    Returns:
-        The text and the distances of `paper_tables.with_ours`, and every published number of LIQE with ours.
     """
 
     def why_not(name: str) -> str:
@@ -181,63 +216,57 @@ def within_set(
     rows = {**checked, f"ours ({sessions} sessions)": compared, "ours, best by average": averaged}
     known = within[paper_tables.widely_known(within)]
     table = paper_tables.method_table(known, TRAINING_SETS, ["SRCC", "PLCC"])
-    return *paper_tables.with_ours(table, rows), compared.assign(best_by_average=averaged["ours"])
+    table, told = paper_tables.mostly_known(table)
+    others = {name: row["ours"].to_numpy() for name, row in checked.items()}
+    compared = compared.assign(best_by_average=averaged["ours"], **others)
+    return Beside(*paper_tables.with_ours(table, rows), told, compared)
 
 
-def third_hand() -> pd.DataFrame:
-    """The methods that `within_set` leaves out, for having a source for one set alone."""
+def third_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The methods that `within_set` leaves out, for having a source for one set alone: text, and distances
+    that are all NaN."""
     published = load_published()
     within = published[published["protocol"] == paper_check.WITHIN]
     rest = within[~paper_tables.widely_known(within)]
-    return paper_tables.method_table(rest, list(dict.fromkeys(rest["dataset"])), ["SRCC", "PLCC"])
+    table = paper_tables.method_table(rest, list(dict.fromkeys(rest["dataset"])), ["SRCC", "PLCC"])
+    return paper_tables.with_ours(table, {})
 
 
-def unseen(
-    protocol: str, beside: pd.DataFrame, checks: Sequence[paper_check.Check]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def unseen(protocol: str, beside: pd.DataFrame, checks: Sequence[paper_check.Check]) -> Beside:
     """A table of sets that were never trained on, with the rows of checked weights and ours below.
 
     Args:
         protocol: ``unseen``, or ``aigc`` for generated pictures.
-        beside: ours beside the published numbers, as `04_paper_tables` keeps it in ``unseen.csv``.
-
-    Returns:
-        The text and the distances of `paper_tables.with_ours`.
+        beside: ours beside the published numbers, as `04_paper_tables` keeps it in ``unseen.csv``. A set
+            without a published number has a column where ours was measured.
     """
     published = load_published()
     of = published[published["protocol"] == protocol]
-    others = beside.loc[beside["published"].isna(), "dataset"] if protocol == paper_check.UNSEEN else []
-    table = paper_tables.method_table(of, list(dict.fromkeys([*of["dataset"], *others])), ["SRCC"])
-    return paper_tables.with_ours(table, paper_check.rows(checks, of, paper_check.UNSEEN) | {"ours": beside})
+    names = list(dict.fromkeys(of["dataset"]))
+    if protocol == paper_check.UNSEEN:
+        names += list(beside.loc[beside["published"].isna() & beside["ours"].notna(), "dataset"])
+    table, told = paper_tables.mostly_known(paper_tables.method_table(of, names, ["SRCC"]))
+    rows = paper_check.rows(checks, of, paper_check.UNSEEN) | {"ours": beside}
+    return Beside(*paper_tables.with_ours(table, rows), told, beside)
 
 
-def labels_here(
-    root: str | Path | None = None, mirror: str | Path | None = None, fetched: bool = False
-) -> pd.DataFrame:
-    """The labels of every data set that can be read here; those of `mini` where there is no other.
+def labels_here() -> pd.DataFrame:
+    """The labels of every data set that can be read here; those of `mini` where there is no other."""
+    names = readable()
+    return load_labels(names) if names else mini.build(progress=False)[1]
+
+
+def planted_check(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tuple[Realignment, pd.DataFrame]:
+    """Realignment where the answer is known: qualities seen through the planted scales.
 
     Args:
-        root, mirror: as `load_labels` takes them. fetched: fetch the released label files where they lack.
-    """
-
-    def readable(name: str) -> bool:
-        manifest = load_manifest(name)
-        if manifest.labels.get("form") == "liqe":
-            return fetched or labels_at_hand(mirror)
-        return bool(manifest.labels) and manifest.locate(root) is not None
-
-    names = [name for name in available() if readable(name)]
-    return load_labels(names, root, mirror) if names else mini.build(progress=False)[1]
-
-
-def planted_check(noise: float = 0.15, seed: int = 1) -> tuple[Realignment, pd.DataFrame]:
-    """Realignment where the answer is known: qualities seen through the planted scales.
+        noise, seed: see `plant`. count: of pictures, of all planted sets together.
 
     Returns:
         The realignment, and a row a scale: what was planted, the error before and after, in points of 1..5,
         and how many pictures were held.
     """
-    known = plant(pd.Series(range(2000)) / 2000 * 4 + 1, noise=noise, seed=seed)
+    known = plant(pd.Series(range(count)) / count * 4 + 1, noise=noise, seed=seed)
     known["prediction"] = known["quality"] + known.pop("jitter")
     check = realign(known, ranges={name: warp.range for name, warp in WARPS.items()})
     other = judged(check.scores)
@@ -256,7 +285,8 @@ def two_scales(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc")) -
     """Real scales of human scores on one: what a model said of data sets that people scored.
 
     Args:
-        kept: ``dataset``, ``mos``, ``quality``, such as the open benchmark's ``liqe-tiny.csv``.
+        kept: ``dataset``, ``mos``, ``quality`` (the prediction), such as the open benchmark's
+            ``liqe-tiny.csv``. names: which of its data sets.
     """
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
     scored = {name: load_manifest(name).score for name in table["dataset"].unique()}
@@ -274,12 +304,15 @@ def people_judge(people: pd.Series, pairs: pd.DataFrame) -> tuple[gmad.Competiti
     return gmad.attack_resistance(pairs, preference), gmad.how_often_right(judged_pairs)
 
 
-def arms_compete(arms: pd.DataFrame) -> tuple[gmad.Competition, pd.DataFrame]:
-    """The arms of the open benchmark against one another, judged by the people who scored BIQ2021.
+def arms_compete(arms: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """The arms of the open benchmark against one another on BIQ2021, whose pictures people scored.
 
     Args:
         arms: the kept table ``arms.csv``.
+
+    Returns:
+        What `people_judge` takes: people's scores by image, and the pairs.
     """
     table = arms[(arms["dataset"] == "biq2021") & ~arms["near_duplicate"]].set_index("image")
     rivals = [arm.name for arm in open_benchmark.ARMS if arm.name in table]
-    return people_judge(table["mos"], gmad.compete(table[rivals], rivals, levels=6))
+    return table["mos"], gmad.compete(table[rivals], rivals, levels=6)

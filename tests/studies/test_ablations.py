@@ -5,47 +5,26 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from support.runs import write_run
 
 from liqe_core.studies import ablations
 from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, paired, scores
 from liqe_core.studies.finished import read_runs
 from liqe_core.studies.intervals import mean_interval
 from liqe_core.training.profiles import ADDED, Profile, profile
-from liqe_core.training.runs import run_folder
 
 STUDY = STUDIES["variant"]
-
-
-def a_run(root, srcc=0.5, data="abc", skipped=0, **changes):
-    """A finished run folder with the files that an ablation reads."""
-    settings = profile("smoke", **{"session": 1, "seed": 1, **changes})
-    folder = run_folder(settings, root)
-    folder.mkdir(parents=True)
-    said = {
-        "settings": settings.to_dict(),
-        "data": {"mini": {"labels_sha256": data}},
-        "versions": {},
-        "code": {},
-    }
-    (folder / "settings.json").write_text(json.dumps(said))
-    steps = pd.DataFrame({"epoch": [0, 0], "step": [0, 1], "learning_rate": 1e-3, "skipped": [0, skipped]})
-    steps.to_csv(folder / "steps.csv", index=False)
-    results = pd.DataFrame(
-        {"checkpoint": ["quality", "quality"], "dataset": ["a", "b"], "srcc": [srcc, srcc + 0.2]}
-    )
-    results.to_csv(folder / "results.csv", index=False)
-    return folder
 
 
 def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     for seed in (1, 2):
         for variant in STUDY.levels:
-            a_run(tmp_path, variant=variant, seed=seed)
-    other = a_run(tmp_path, epochs=7)
-    elsewhere = a_run(tmp_path, data="xyz", seed=9)
-    nan = a_run(tmp_path, skipped=1, seed=8)
+            write_run(tmp_path, variant=variant, seed=seed)
+    other = write_run(tmp_path, epochs=7)
+    elsewhere = write_run(tmp_path, data="xyz", seed=9)
+    nan = write_run(tmp_path, skipped=1, seed=8)
     (tmp_path / "train" / "under_way").mkdir()
-    damaged = a_run(tmp_path, seed=7)
+    damaged = write_run(tmp_path, seed=7)
     (damaged / "settings.json").write_text("{")
 
     runs, unread = read_runs(tmp_path)
@@ -64,7 +43,7 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
 
 def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
     for level in STUDIES["freeze"].levels:
-        folder = a_run(tmp_path, freeze=level)
+        folder = write_run(tmp_path, freeze=level)
         if level == "all":
             (folder / "steps.csv").write_text("epoch,step,learning_rate,gradient_norm,skipped\n")
     runs, unread = read_runs(tmp_path)
@@ -74,24 +53,24 @@ def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
 
 
 def test_a_run_from_before_a_setting_is_alike_to_those_with_its_default(tmp_path):
-    folder = a_run(tmp_path)
+    folder = write_run(tmp_path, seed=1)
     said = json.loads((folder / "settings.json").read_text())
     for name in ADDED:
         del said["settings"][name]
     (folder / "settings.json").write_text(json.dumps(said))
-    a_run(tmp_path, seed=2)
-    changed = a_run(tmp_path, seed=3, ties="preferred")
+    write_run(tmp_path, seed=2)
+    changed = write_run(tmp_path, seed=3, ties="preferred")
     chosen, excluded = alike(read_runs(tmp_path).runs, profile("smoke"), STUDY)
     assert sorted(run.repeat for run in chosen) == [(1, 1), (1, 2)]
     assert excluded["run"].tolist() == [changed.name] and "ties" in excluded["reason"].item()
 
 
 def test_the_table_pairs_seeds(tmp_path):
-    a_run(tmp_path, 0.1, variant="quality", seed=1)
-    a_run(tmp_path, 0.5, variant="quality", seed=2)
-    a_run(tmp_path, 0.2, variant="quality+scene", seed=1)
-    a_run(tmp_path, 0.8, variant="quality+scene", seed=2)
-    a_run(tmp_path, 0.9, variant="quality+distortion", seed=3)  # shares no seed with the reference
+    scene, distortion = "quality+scene", "quality+distortion"
+    reached = [("quality", 1, 0.1), ("quality", 2, 0.5), (scene, 1, 0.2), (scene, 2, 0.8)]
+    reached.append((distortion, 3, 0.9))  # shares no seed with the reference
+    for variant, seed, srcc in reached:
+        write_run(tmp_path, srcc={"a": srcc, "b": srcc + 0.2}, variant=variant, seed=seed)
     runs, _ = read_runs(tmp_path)
     table = scores(runs, STUDY)
     means = table.set_index(["level", "seed"])["value"]  # of the two data sets
@@ -135,7 +114,7 @@ def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():
 
 
 def test_an_undefined_correlation_says_so(tmp_path):
-    a_run(tmp_path, float("nan"), variant="quality", seed=1)
+    write_run(tmp_path, srcc=float("nan"), variant="quality", seed=1)
     runs, _ = read_runs(tmp_path)
     row = compare(scores(runs, STUDY), STUDY).iloc[0]
     assert np.isnan(row["mean"]) and "not defined in 1 of 1 runs" in row["reason"]
@@ -151,10 +130,10 @@ def test_nothing_there_is_an_empty_table_with_reasons(tmp_path):
 
 
 def test_comparable_needs_two_levels_of_one_repeat(tmp_path):
-    a_run(tmp_path, variant="quality", seed=1)
-    a_run(tmp_path, variant="quality+scene", seed=2)
+    write_run(tmp_path, variant="quality", seed=1)
+    write_run(tmp_path, variant="quality+scene", seed=2)
     assert not comparable(read_runs(tmp_path).runs, STUDY)
-    a_run(tmp_path, variant="quality+scene", seed=1)
+    write_run(tmp_path, variant="quality+scene", seed=1)
     assert comparable(read_runs(tmp_path).runs, STUDY)
 
 

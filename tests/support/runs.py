@@ -1,5 +1,7 @@
 """Run folders as training leaves them, without training."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -8,21 +10,29 @@ from liqe_core.training.profiles import profile
 from liqe_core.training.runs import run_folder
 
 
-def write_run(root, finished=True, **changes):
-    """The folder of a run of profile `smoke`, without weights; the more tasks, the higher its SRCC."""
-    settings = profile("smoke", **changes)
+def write_run(root, finished=True, srcc=None, data="abc", skipped=0, name="smoke", **changes):
+    """The folder of a run, without weights.
+
+    Args:
+        srcc: what it reached, by data set, or a number for `mini`; None: the more tasks, the higher.
+        data: stands for the pictures and labels that it saw. skipped: batches left out at its last step.
+        name: of the profile. changes: of its settings.
+    """
+    settings = profile(name, **changes)
     folder = run_folder(settings, root)
     session, seed, count = settings.session, settings.seed, 4
-    parts = {"data": {"mini": {"pictures": 24}}, "versions": {}, "code": {}}
+    parts = {"data": {"mini": {"labels_sha256": data}}, "versions": {}, "code": {}}
     write_json(folder / "settings.json", {"settings": settings.to_dict()} | parts)
-    steps = {"epoch": range(count), "step": range(count), "learning_rate": 1e-3, "skipped": 0}
-    write_csv(folder / "steps.csv", pd.DataFrame(steps))
+    steps = pd.DataFrame({"epoch": range(count), "step": range(count), "learning_rate": 1e-3})
+    write_csv(folder / "steps.csv", steps.assign(skipped=[0] * (count - 1) + [skipped]))
     epochs = pd.DataFrame({"epoch": range(count), "srcc": np.linspace(0.1, 0.4, count) + session / 100})
     for task in settings.variant.split("+"):
         epochs[f"{task}_loss"], epochs[f"{task}_weight"] = np.linspace(1, 0.5, count), 1.0
     write_csv(folder / "epochs.csv", epochs)
     if finished:
-        srcc = 0.5 + len(settings.variant) / 100
-        row = {"checkpoint": "quality", "dataset": "mini", "session": session, "seed": seed, "srcc": srcc}
-        write_csv(folder / "results.csv", pd.DataFrame([row]))
+        srcc = 0.5 + len(settings.variant) / 100 if srcc is None else srcc
+        reached = srcc if isinstance(srcc, Mapping) else {"mini": srcc}
+        same = {"checkpoint": "quality", "session": session, "seed": seed}
+        rows = [same | {"dataset": dataset, "srcc": value} for dataset, value in reached.items()]
+        write_csv(folder / "results.csv", pd.DataFrame(rows))
     return folder
