@@ -82,7 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(body):
                 return self.send_error(416)
         piece = body[start:]
-        if server.cuts:  # before the headers: with them a client may have all, and its test go on and set this
+        if (
+            server.cuts
+        ):  # before the headers: with them a client may have all, and its test go on and set this
             server.cuts -= 1
             piece = piece[: server.cut]
         self.send_response(206 if start else 200)
