@@ -1,9 +1,11 @@
 """The command ``liqe``: what a user types, and what runs notebooks and sweeps for them.
 
 Read `main` first, then the module of a command: `score`, `data`, `check`, `train`, `sweep`, `notebooks`.
-`options` is what several commands read alike; of a sweep, `grid` says which runs it has and `cell` is what a
-worker does with one, without torch. Of scoring, `pictures` says which, `score_run` notes them and takes a run
-up, `score_table` writes what came of it, `score_page` as a page, `stopping` is for signals.
+`options` is what several commands read alike, and `cluster` connects to Dask's workers; of a sweep, `grid`
+says which runs it has and `cell` is what a worker does with one, without torch. Of scoring, `pictures` says
+which, `score_settings` how, `score_run` notes them and takes a run up, `score_shards` has workers do it and
+`shard` is what a worker does, `score_table` writes what came of it, `score_page` as a page, `stopping` is for
+signals.
 
 May use everything.
 """

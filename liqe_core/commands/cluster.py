@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ def dask_client(
             f"no Dask scheduler at {scheduler} ({error}); start one with `dask scheduler`, or leave "
             "--scheduler out to run on this machine"
         ) from None
+    # That the scheduler has gone is told by who waits for it, without Dask's traceback.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
         yield client
 

@@ -78,7 +78,8 @@ class ShardedScores:
     ) -> None:
         """Have every shard scored that is not there yet.
 
-        A shard whose worker dies goes to another. One that four workers died of is left for last and told.
+        A shard whose worker dies goes to another. One that Dask gives up, since four workers died of it, does
+        not keep the others from being scored, and is told at the end.
 
         Args:
             check: called after each shard; what it raises ends the run.
@@ -86,7 +87,7 @@ class ShardedScores:
             work: done for each shard, on a worker.
 
         Raises:
-            ShardError: a worker refuses; shards are lost with four workers each; the scheduler has gone.
+            ShardError: a worker refuses; workers died of a shard; the scheduler has gone.
         """
         from distributed import KilledWorker, as_completed
 
@@ -119,11 +120,11 @@ class ShardedScores:
                 send(waiting := to_do())
                 for future in out:
                     shard = sent.pop(future)
-                    error = None if future.status == "finished" else future.exception()
+                    error = _error(future)
                     if isinstance(error, KilledWorker):
                         fatal.append(shard)
                     elif error is not None:
-                        raise _told(error)
+                        raise error
                     else:
                         note(shard, future.result())
                     del future  # its result leaves the worker
@@ -136,7 +137,7 @@ class ShardedScores:
         if fatal:
             first, last = fatal[0].pictures[0], fatal[0].pictures[-1]
             raise ShardError(
-                f"{len(fatal)} shards have each ended four workers; the first has the pictures {first} to "
+                f"{len(fatal)} shards have each ended worker after worker; the first has {first} to "
                 f"{last}: see the workers' own messages, whether memory ran out for one"
             )
 
@@ -185,12 +186,18 @@ def device_of(client: Client, name: str) -> str:
     return kinds[0] if kinds else "cpu"
 
 
-def _told(error: BaseException) -> BaseException:
-    """What a task ended with, in a sentence."""
-    if isinstance(error, ShardError):
-        return error
-    if isinstance(error, CancelledError):
+def _error(future: Future) -> BaseException | None:
+    """What a task that has ended failed with, in a sentence."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        return None
+    try:
+        error = future.exception()
+    except CancelledError:
         return _gone()
+    if isinstance(error, (ShardError, KilledWorker)):
+        return error
     # It did not come as far as `score_shard`: another version of this package, or none.
     why = f"{type(error).__name__}: {error}"
     return ShardError(f"a worker does not know this task ({why}): give all workers the same packages")

@@ -23,6 +23,7 @@ from support.models import of_twelve_prompts
 from liqe_core import LIQE
 from liqe_core.commands import cluster, score_shards, shard
 from liqe_core.commands.main import main
+from liqe_core.commands.score_settings import Settings
 
 pytest.importorskip("pyarrow")
 
@@ -228,10 +229,10 @@ def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
 def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, model, folder, capsys):
     shutil.copy(model, "model")
     assert score_on(client, "model", "pictures/01.png", "--csv", "t.csv") == 0
-    settings = {}
+    sent = []
 
     def keep(self, client, check, **how):
-        settings["shard"] = next(self.shards())
+        sent.append(next(self.shards()))
         other = of_twelve_prompts()
         with torch.no_grad():
             other.clip.logit_scale.add_(0.1)
@@ -250,7 +251,7 @@ def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, mo
 
     shutil.rmtree("t.csv.shards")
     with pytest.raises(shard.ShardError, match=r"does not see .*t\.csv\.shards: start workers where"):
-        shard.score_shard(settings["shard"])
+        shard.score_shard(sent[0])
 
 
 def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monkeypatch):
@@ -268,6 +269,25 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
     )
     assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "needs the packages distributed and pyarrow: pip install distributed\n" in capsys.readouterr().err
+
+
+def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, folder):
+    names = [f"{i}.png" for i in range(40)]
+    how = Settings(model, "", "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
+    run = score_shards.ShardedScores(folder / "t.shards", names, how, {})
+    shards = list(run.shards())
+
+    def work(shard):
+        import os
+
+        if shard.pictures[0] == "12.png":
+            os._exit(1)
+        return len(shard.pictures)
+
+    with pytest.raises(shard.ShardError, match=r"^1 shards have .* the first has 12.png to 15.png"):
+        run.run(client, work=work)
+    assert len(shards) == 10 and run.count(names) == 36
+    client.wait_for_workers(2)
 
 
 def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
