@@ -311,6 +311,7 @@ def test_the_scheduler_needs_neither_torch_nor_the_names(tmp_path):
     """It imports what a task is made of, and tasks carry a shard's names."""
     code = "import sys, liqe_core.commands.shard; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    told = rehearse(20_000, tmp_path, workers=1)
-    assert told["rows"] == 20_000 and told["shards"] == 79
-    assert told["most out"] <= score_shards.AHEAD
+    told = rehearse(3_000, tmp_path)
+    assert told["rows"] == told["right"] == 3_000
+    assert told["most tasks"] <= score_shards.AHEAD, "of twelve"
+    assert told["scheduler"] - told["scheduler before"] < 100, "MB; with torch it is several hundred"

@@ -30,10 +30,10 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
         workers: processes.
 
     Returns:
-        `rows` of the table, `quality` whether each row has the score that was drawn for its name, `shards`,
-        `most tasks` that the scheduler held at any moment it was asked, `seconds`, and, in MB, resident
-        memory: `scheduler before` and `scheduler` at its peak, `driver before` the first shard, `driver
-        scoring`, its peak until the last one, and `driver`, its peak at all.
+        `rows` of the table, and `right`, how many of them have the name and the score that are due; `shards`
+        seen while it ran; `most tasks` that the scheduler held whenever it was asked; `seconds`; and, in MB,
+        resident memory: `scheduler before` and `scheduler`, its peak; `driver before` the first shard,
+        `driver scoring`, its peak while shards were still missing, and `driver`, its peak at all.
     """
     from distributed import Client
     from support.models import of_twelve_prompts  # here: the scheduler imports this module, for `_tasks`
@@ -70,13 +70,13 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
         rows = [(row["image"], float(row["quality"])) for row in csv.DictReader(file)]
     told["rows"] = len(rows)
     told["right"] = sum(
-        name == NAME.format(i % 16, i) and abs(quality - _drawn(name)) < 1e-6
+        name == NAME.format(i % 16, i) and abs(quality - _due(name)) < 1e-6
         for i, (name, quality) in enumerate(rows)
     )
     return told
 
 
-def _drawn(name: str) -> float:
+def _due(name: str) -> float:
     """The quality of a picture that is not there."""
     return 1 + int(name[-10:-4]) % 2000 / 1000
 
@@ -103,7 +103,7 @@ def _tasks(dask_scheduler) -> int:
 
 @contextlib.contextmanager
 def _dask(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A scheduler and workers as processes; the scheduler's, and its address."""
+    """A scheduler and workers as processes; gives the scheduler's, and its address."""
     file = folder / "scheduler.json"
     where = ["--scheduler-file", str(file)]
     scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
