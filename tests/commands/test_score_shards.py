@@ -88,56 +88,6 @@ def test_it_is_the_table_of_one_process(client, model, folder, capsys):
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes(), "without an error column"
 
 
-def logged(folder):
-    path = folder / "log.txt"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def slow_down(client, log, seconds):
-    """Workers note which picture they look at, and take their time for it."""
-
-    def patch():
-        import liqe_core.commands.score_run as run
-
-        whole = run.scoring_crops
-
-        def slow(image, geometry, name):
-            with open(log, "a") as file:
-                file.write(f"{os.getpid()} {name}\n")
-            time.sleep(seconds)
-            return whole(image, geometry, name)
-
-        run.scoring_crops = slow
-        run.READERS = 1
-
-    client.run(patch)
-
-
-def test_a_killed_workers_shard_goes_to_another(client, model, folder):
-    assert score(model, "pictures", "--csv", "one.csv") == 1
-    slow_down(client, str(folder / "log.txt"), 0.1)
-    killed = []
-
-    def kill_a_worker_in_the_middle_of_a_shard():
-        while not killed:
-            time.sleep(0.01)
-            done = len(list((folder / "many.csv.shards").glob("??????.parquet")))
-            seen = logged(folder)
-            if done >= 2 and len(seen) % 4 == 2:
-                os.kill(int(seen[-1][0]), signal.SIGKILL)
-                killed.append(seen[-1])
-
-    killer = threading.Thread(target=kill_a_worker_in_the_middle_of_a_shard, daemon=True)
-    killer.start()
-    assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
-    assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
-    (process, picture), seen = killed[0], logged(folder)
-    assert any(name == picture and other != process for other, name in seen[-30:]), "by another"
-    again = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
-    assert 0 < len(again) <= 4, "of that shard alone"
-    client.wait_for_workers(2)  # the killed one is started again
-
-
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(client, model, folder, monkeypatch, capsys):
     assert score(model, "pictures", "--csv", "one.csv") == 1
     whole = score_shards.ShardedScores.run
@@ -287,7 +237,6 @@ def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, f
     with pytest.raises(shard.ShardError, match=r"^1 shards have .* the first has 12.png to 15.png"):
         run.run(client, work=work)
     assert len(shards) == 10 and run.count(names) == 36
-    client.wait_for_workers(2)
 
 
 def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
@@ -315,3 +264,52 @@ def test_the_scheduler_needs_neither_torch_nor_the_names(tmp_path):
     assert told["rows"] == told["right"] == 3_000
     assert told["most tasks"] <= score_shards.AHEAD, "of twelve"
     assert told["scheduler"] - told["scheduler before"] < 100, "MB; with torch it is several hundred"
+
+
+def logged(folder):
+    path = folder / "log.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def slow_down(client, log, seconds):
+    """Workers note which picture they look at, and take their time for it."""
+
+    def patch():
+        import liqe_core.commands.score_run as run
+
+        whole = run.scoring_crops
+
+        def slow(image, geometry, name):
+            with open(log, "a") as file:
+                file.write(f"{os.getpid()} {name}\n")
+            time.sleep(seconds)
+            return whole(image, geometry, name)
+
+        run.scoring_crops = slow
+        run.READERS = 1
+
+    client.run(patch)
+
+
+def test_a_killed_workers_shard_goes_to_another(client, model, folder):
+    assert score(model, "pictures", "--csv", "one.csv") == 1
+    slow_down(client, str(folder / "log.txt"), 0.1)
+    killed = []
+
+    def kill_a_worker_in_the_middle_of_a_shard():
+        while not killed:
+            time.sleep(0.01)
+            done = len(list((folder / "many.csv.shards").glob("??????.parquet")))
+            seen = logged(folder)
+            if done >= 2 and len(seen) % 4 == 2:
+                os.kill(int(seen[-1][0]), signal.SIGKILL)
+                killed.append(seen[-1])
+
+    killer = threading.Thread(target=kill_a_worker_in_the_middle_of_a_shard, daemon=True)
+    killer.start()
+    assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+    assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
+    (process, picture), seen = killed[0], logged(folder)
+    assert any(name == picture and other != process for other, name in seen[-30:]), "by another"
+    again = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
+    assert 0 < len(again) <= 4, "of that shard alone"
