@@ -112,7 +112,9 @@ class ShardedScores:
                 for _ in range(AHEAD * max(1, len(client.nthreads())) - len(sent)):
                     if (shard := next(shards, None)) is None:
                         return
-                    future = client.submit(work, shard, key=f"{shard.path.stem}-{name}", pure=False)
+                    # The scheduler keeps something of each kind of task for good: these are all of one.
+                    key = (f"shard-{name}", int(shard.path.stem))
+                    future = client.submit(work, shard, key=key, pure=False)
                     sent[future] = shard
                     out.add(future)
 
