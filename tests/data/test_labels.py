@@ -13,7 +13,7 @@ from support.data import (
     write_picture,
 )
 
-from liqe_core.data.labels import COLUMNS, load_labels, read_labels, summary
+from liqe_core.data.labels import COLUMNS, load_labels, read_labels, readable, summary
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest, manifest_dir
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS
@@ -236,6 +236,18 @@ def test_csv_of_flive_and_agiqa3k(tmp_path, name, file, text, image, mos):
     (tmp_path / file).write_text(text)
     row = read_labels(name, root=tmp_path).iloc[0]
     assert (row.image, row.mos) == (image, mos)
+
+
+def test_readable_are_the_sets_whose_labels_are_here(tmp_path, monkeypatch):
+    for name in ("LIQE_LABELS", "LIQE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    assert readable(tmp_path / "data") == []
+    (tmp_path / "data" / "tid2013").mkdir()
+    assert readable(tmp_path / "data") == ["tid2013"]
+    of_clone, fetched = readable(tmp_path / "data", mirror=tmp_path), readable(tmp_path / "data", fetch=True)
+    assert set(of_clone) == set(fetched) == {"tid2013", *TRAINING_SETS}
 
 
 def test_a_set_that_is_not_there_says_where_to_get_it(tmp_path):
