@@ -19,7 +19,8 @@ from liqe_core.data.presence import status
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import CHECKOUT
 from liqe_core.prompts import VARIANTS
-from liqe_core.training.prepare import labelled, profile
+from liqe_core.training.prepare import labelled
+from liqe_core.training.profiles import profile
 
 #: Names as the real label files have them, two dozen a set.
 TWO_DOZEN = {
@@ -138,10 +139,10 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     text = pd.read_csv(tables / "within_set.csv", index_col="method")
     names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]
     assert list(text.index[-4:]) == names
-    value = float(text.loc["official, session 1", "bid\nSRCC"].split()[0])
+    value = float(text.loc["official, session 1", "bid SRCC"].split()[0])
     assert value == pytest.approx(within.loc["bid", "SRCC"], abs=6e-4)
     assert text.iloc[-3:].map(lambda cell: "no " not in cell).all(axis=None), "every cell is filled"
     unseen = pd.read_csv(tables / "unseen_unseen.csv", index_col="method")
-    assert all(np.isfinite(float(unseen.loc[row, "tid2013\nSRCC"])) for row in ("official", "ours"))
+    assert all(np.isfinite(float(unseen.loc[row, "tid2013 SRCC"])) for row in ("official", "ours"))
     assert (tables / "confusion_scene.csv").exists() and (tables / "confusion_distortion.csv").exists()
     assert pd.read_csv(tables / "excluded.csv").empty

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,27 +71,31 @@ def run(
     out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
     executed = []
-    for name in names:
-        source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
-        declared = papermill.inspect_notebook(str(source))
-        given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
-        started, error, traceback = time.perf_counter(), "", ""
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                given,
-                kernel_name="python3",
-                progress_bar=progress,
-                # Not over TCP, where every kernel would warn that others on this machine might listen.
-                config=Config(KernelManager={"transport": "ipc" if os.name == "posix" else "tcp"}),
-            )
-        except PapermillExecutionError as failed:
-            error = f"{failed.ename}: {failed.evalue}"
-            traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
-        except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
-            error = "DeadKernelError: the notebook's process was ended from outside; is there enough memory?"
-        executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
+    with tempfile.TemporaryDirectory(prefix="liqe-") as sockets:
+        # Not over TCP, where every kernel would warn that others on this machine might listen. Sockets of one
+        # place would be taken for each other's: notebooks may run side by side.
+        by = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        config = Config(KernelManager=by if os.name == "posix" and len(sockets) < 80 else {})
+        for name in names:
+            source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
+            declared = papermill.inspect_notebook(str(source))
+            given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
+            started, error, traceback = time.perf_counter(), "", ""
+            try:
+                papermill.execute_notebook(
+                    str(source),
+                    str(target),
+                    given,
+                    kernel_name="python3",
+                    progress_bar=progress,
+                    config=config,
+                )
+            except PapermillExecutionError as failed:
+                error = f"{failed.ename}: {failed.evalue}"
+                traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
+            except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
+                error = "DeadKernelError: its process was ended from outside; is there enough memory?"
+            executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
     return executed
 
 

@@ -37,9 +37,10 @@ def audit(
         counts(table, manifest),
         sessions(table, manifest),
         references(table, manifest),
-        scores(table, manifest),
         folders(table, manifest),
     ]
+    if manifest.score is not None:  # scenes alone have none
+        parts.append(scores(table, manifest))
     if manifest.name == "live":
         parts.append(fast_fading(table))
     if manifest.kind != "synthetic":  # distorted versions of one picture are alike by design
@@ -134,6 +135,7 @@ def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
 
 def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Every score within the published range, and the range not misstated."""
+    assert manifest.score is not None
     low, high, mos = manifest.score.low, manifest.score.high, table["mos"]
     out = int(((mos < low) | (mos > high)).sum())
     share = (mos.max() - mos.min()) / (high - low)

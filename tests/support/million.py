@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -127,8 +128,15 @@ def _dask(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def _start(*arguments: str, log: Path) -> subprocess.Popen:
+    # What is sent to them is of this module.
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with log.open("a") as file:
-        return subprocess.Popen([sys.executable, *arguments], stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path},
+        )
 
 
 def _memory(process: subprocess.Popen, which: str) -> float:
