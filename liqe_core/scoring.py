@@ -237,7 +237,7 @@ def joint_by_batch(
         reason, by position in the batch.
     """
     text: Tensor | None = None
-    tower = towers.folded(model.clip.visual)
+    tower: nn.Module | None = None
     items = (item for batch in batches for item in batch)
     ahead = read_ahead(crops_of, items, readers, max(map(len, batches), default=0) + readers)
     with evaluating(model), contextlib.closing(ahead):
@@ -247,7 +247,8 @@ def joint_by_batch(
             with torch.no_grad():  # not while the caller has the turn
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
-                    text = model.text() if text is None else text
+                    if text is None:  # not before there is a picture that they are needed for
+                        text, tower = model.text(), towers.folded(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
             yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from liqe_core.commands import pages
 from liqe_core.commands.options import add_pairs, add_profile, values
-from liqe_core.files import CHECKOUT, runs_dir
+from liqe_core.files import runs_dir
 
-FOLDER = CHECKOUT / "notebooks"
+FOLDER = pages.NOTEBOOKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Executed:
 
 def available(folder: str | Path | None = None) -> list[str]:
     """The names of the notebooks, in their order."""
-    return sorted(path.stem for path in Path(folder or FOLDER).glob("[0-9][0-9]*_*.ipynb"))
+    return sorted(path.stem for path in Path(folder or FOLDER).glob(pages.BOOKS))
 
 
 def run(

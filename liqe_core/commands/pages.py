@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NOTEBOOKS = CHECKOUT / "notebooks"
 #: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
 SOURCES = NOTEBOOKS / "site"
+#: The names of the notebooks' files.
 BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _ROWS = 60  # a longer table of results is no page to read
@@ -123,7 +124,8 @@ def _without_places(text: str, folder: Path) -> str:
     }
     for place, short in places.items():
         text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
-    return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "cell", text)
+    # What a kernel calls a cell in tracebacks, in the folder for temporary files wherever that is.
+    return re.sub(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py", "cell", text)
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
