@@ -35,7 +35,8 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
         checkpoints: files of LIQE models, by a name for each.
 
     Raises:
-        ValueError: no such scorer; says which there are. CheckpointError: the file cannot be used.
+        ValueError: no such scorer; says which there are. Or pyiqa, or what a metric of it needs, is not here.
+        CheckpointError: the file cannot be used.
     """
     checkpoints = checkpoints or {}
     if name in checkpoints:
@@ -56,8 +57,8 @@ def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
     for name in names:
         try:
             found[name] = scorer(name)
-        except Exception as error:  # not installed, or whatever a metric raises that cannot fetch its weights
-            missing[name] = " ".join(f"{type(error).__name__}: {error}".split())
+        except ValueError as error:
+            missing[name] = str(error)
     return found, missing
 
 
@@ -93,7 +94,11 @@ def _pyiqa(metric: str) -> Scorer:
         raise ValueError(
             f"pyiqa:{metric} needs the package pyiqa: pip install pyiqa, or take it off the scorers"
         ) from None
-    model = pyiqa.create_metric(metric)
+    try:
+        model = pyiqa.create_metric(metric)
+    except Exception as error:  # what it raises of an unknown name, or of weights that it cannot fetch
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"pyiqa:{metric}: pyiqa cannot make it here ({why})") from None
     sign = -1 if model.lower_better else 1
     return lambda path: sign * float(model(str(path)))
 

@@ -43,6 +43,7 @@ LEAST = {
     "validate_every": 1,
     "test_every": 0,
     "measured": 0,
+    "resize_to": 0,
     "warmup_steps": 0,
 }
 LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
@@ -81,6 +82,7 @@ ADDED = {
     "scene_words": "",
     "distortion_words": "",
     "measured": 0,
+    "resize_to": 768,
 }
 
 
@@ -98,6 +100,8 @@ class Profile:
         epochs, steps: an epoch is that many optimiser steps.
         crops: windows a picture in training.
         windows: windows a picture in testing.
+        resize_to: a picture with both sides at least this long is shrunk until the shorter one is; the smaller,
+            the more of a picture a window sees, and the less of its fine faults. 0: never.
         enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
         unfit: pictures that are missing, damaged or smaller than a crop are told before the first step:
             ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
@@ -166,6 +170,7 @@ class Profile:
     steps: int = 200
     crops: int = 3
     windows: int = 15
+    resize_to: int = 768
     enlarge: bool = False
     unfit: str = "refuse"
     stand_in: bool = True
@@ -369,7 +374,7 @@ PROFILES = {
 
 #: The settings by what they are about, for a reader.
 GROUPS = {
-    "data": "batch_sizes scene_words distortion_words stand_in enlarge unfit",
+    "data": "batch_sizes scene_words distortion_words stand_in resize_to enlarge unfit",
     "model": "architecture pretrained variant template freeze unlocked_groups batch_norm keep_windows",
     "losses": "control weighting temperature quality_weight lone_pictures pair_mean ties",
     "steps": "epochs steps crops learning_rate weight_decay schedule warmup_steps max_skipped",

@@ -27,7 +27,12 @@ from liqe_core.training.watch import BadBatch
 def geometry_of(settings: Profile) -> CropGeometry:
     """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
     window = towers.architecture(settings.architecture)["vision_cfg"]["image_size"]
-    return CropGeometry(window=window, count=settings.windows, enlarge_to=window if settings.enlarge else 0)
+    return CropGeometry(
+        window=window,
+        resize_to=settings.resize_to or None,
+        count=settings.windows,
+        enlarge_to=window if settings.enlarge else 0,
+    )
 
 
 def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:

@@ -60,7 +60,10 @@ def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     found, missing = at_hand(["pyiqa:unique", "sharpness"])
-    assert list(found) == ["sharpness"] and missing == {"pyiqa:unique": "OSError: no network"}
+    assert list(found) == ["sharpness"]
+    assert missing == {"pyiqa:unique": "pyiqa:unique: pyiqa cannot make it here (OSError: no network)"}
+    with pytest.raises(ValueError, match=r"pyiqa:unknown: .*no network"):
+        scorer("pyiqa:unknown")
 
 
 def test_an_unknown_one_says_what_there_is():
