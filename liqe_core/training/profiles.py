@@ -100,8 +100,8 @@ class Profile:
         epochs, steps: an epoch is that many optimiser steps.
         crops: windows a picture in training.
         windows: windows a picture in testing.
-        resize_to: a picture with both sides at least this long is shrunk until the shorter one is; the smaller,
-            the more of a picture a window sees, and the less of its fine faults. 0: never.
+        resize_to: a picture with both sides at least this long is shrunk until the shorter one is; the
+            smaller, the more of a picture a window sees, and the less of its fine faults. 0: never.
         enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
         unfit: pictures that are missing, damaged or smaller than a crop are told before the first step:
             ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
