@@ -11,6 +11,7 @@ from liqe_core.agreement import scene_accuracy, srcc
 from liqe_core.checkpoints import PACKAGED, read_checkpoint
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.splits import SESSION_COLUMNS
+from liqe_core.prompts import VARIANTS
 from liqe_core.studies import open_benchmark as study
 from liqe_core.training.profiles import PROFILES
 
@@ -182,7 +183,10 @@ def test_every_arm_is_a_profile_that_can_be():
     assert all(one.seed == 3 and one.name == "open-frozen" for one in made)
     assert {one.control for one in made} >= {"shuffled labels", "quality alone", "separate heads"}
     same = [one for one in made if "biq2021" in one.batch_sizes and len(one.batch_sizes) == 3]
-    assert len({tuple(one.batch_sizes.items()) for one in same}) == 1, "the same batches for every arm"
+    tuned = [one for one in same if not one.keep_windows]
+    assert [one.variant for one in tuned] == [VARIANTS[0], VARIANTS[-1]]
+    for arms in (tuned, [one for one in same if one.keep_windows]):
+        assert len({tuple(one.batch_sizes.items()) for one in arms}) == 1, "the same batches for every arm"
 
 
 def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
@@ -192,13 +196,19 @@ def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "UNSEEN", ())
     monkeypatch.setattr(study, "sets_for", lambda *_: [small_set(tmp_path / "mini")])
     arms = [arm for arm in study.ARMS if arm.name in ("Q", "Q+S+D", "heads")]
+    arms.append(
+        study.Arm(
+            "tuned", "its image tower trains", {"keep_windows": False, "unlocked_groups": 2, "measured": 2}
+        )
+    )
+    monkeypatch.setitem(study.SPLITS, "public", [arm.name for arm in arms])
     study.train_and_predict(arms, (1,), tmp_path, "toy", progress=False)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")}
     study.train_and_predict(arms, (1,), tmp_path, "toy", progress=False)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")} == written
 
     predicted = study.gathered(tmp_path, "toy")
-    assert set(predicted["arm"]) == {"Q", "Q+S+D", "heads"} and predicted.groupby("arm").size().eq(6).all()
+    assert set(predicted["arm"]) == {arm.name for arm in arms} and predicted.groupby("arm").size().eq(6).all()
     results = study.run_table(predicted, study.labels([small_set(tmp_path / "mini")])).set_index("arm")
     for arm in ("Q", "Q+S+D", "heads"):
         kept = pd.read_csv(tmp_path / "toy" / "public" / f"{arm}-1" / "results.csv").set_index("checkpoint")
