@@ -271,45 +271,73 @@ def logged(folder):
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def slow_down(client, log, seconds):
-    """Workers note which picture they look at, and take their time for it."""
+class Slow:
+    """Of each worker, one that takes the place of a killed one too: it notes which picture it looks at, and
+    takes its time for it."""
 
-    def patch():
+    def __init__(self, log, seconds):
+        self.log, self.seconds = log, seconds
+
+    def setup(self, worker):
         import liqe_core.commands.score_run as run
 
-        whole = run.scoring_crops
+        self.whole, self.readers = run.scoring_crops, run.READERS
 
         def slow(image, geometry, name):
-            with open(log, "a") as file:
+            with open(self.log, "a") as file:
                 file.write(f"{os.getpid()} {name}\n")
-            time.sleep(seconds)
-            return whole(image, geometry, name)
+            time.sleep(self.seconds)
+            return self.whole(image, geometry, name)
 
-        run.scoring_crops = slow
-        run.READERS = 1
+        run.scoring_crops, run.READERS = slow, 1
 
-    client.run(patch)
+    def teardown(self, worker):
+        import liqe_core.commands.score_run as run
+
+        run.scoring_crops, run.READERS = self.whole, self.readers
 
 
 def test_a_killed_workers_shard_goes_to_another(client, model, folder):
     assert score(model, "pictures", "--csv", "one.csv") == 1
-    slow_down(client, str(folder / "log.txt"), 0.1)
-    killed = []
+    from distributed import WorkerPlugin
+
+    slow = type("SlowWorker", (Slow, WorkerPlugin), {})(str(folder / "log.txt"), 0.1)
+    client.register_plugin(slow, name="slow")
+    killed, stopped = [], threading.Event()
+
+    def whole_shards():
+        tables = [
+            pd.read_parquet(path, columns=["image"])
+            for path in sorted(folder.glob("many.csv.shards/*.parquet"))
+        ]
+        return {name for table in tables for name in table["image"]}
 
     def kill_a_worker_in_the_middle_of_a_shard():
-        while not killed:
+        while not (killed or stopped.is_set()):
             time.sleep(0.01)
-            done = len(list((folder / "many.csv.shards").glob("??????.parquet")))
-            seen = logged(folder)
-            if done >= 2 and len(seen) % 4 == 2:
-                os.kill(int(seen[-1][0]), signal.SIGKILL)
-                killed.append(seen[-1])
+            if len(list(folder.glob("many.csv.shards/*.parquet"))) < 2 or not (seen := logged(folder)):
+                continue
+            process = int(seen[-1][0])
+            os.kill(process, signal.SIGSTOP)  # what it was at, it is at
+            time.sleep(0.05)
+            last = [name for other, name in logged(folder) if int(other) == process][-1]
+            if last in whole_shards():
+                os.kill(process, signal.SIGCONT)
+                continue
+            os.kill(process, signal.SIGKILL)
+            killed.append((str(process), last))
 
     killer = threading.Thread(target=kill_a_worker_in_the_middle_of_a_shard, daemon=True)
     killer.start()
-    assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+    try:
+        assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+    finally:
+        stopped.set()
+        killer.join()
+        client.unregister_worker_plugin("slow")
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
-    (process, picture), seen = killed[0], logged(folder)
-    assert any(name == picture and other != process for other, name in seen[-30:]), "by another"
+    ((process, picture),) = killed
+    seen = logged(folder)
+    assert any(name == picture and other != process for other, name in seen), "by another"
     again = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
     assert 0 < len(again) <= 4, "of that shard alone"
