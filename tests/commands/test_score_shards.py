@@ -308,24 +308,26 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder):
     def whole_shards():
         tables = [
             pd.read_parquet(path, columns=["image"])
-            for path in sorted(folder.glob("many.csv.shards/*.parquet"))
+            for path in sorted(folder.glob("many.csv.shards/??????.parquet"))
         ]
         return {name for table in tables for name in table["image"]}
 
     def kill_a_worker_in_the_middle_of_a_shard():
         while not (killed or stopped.is_set()):
             time.sleep(0.01)
-            if len(list(folder.glob("many.csv.shards/*.parquet"))) < 2 or not (seen := logged(folder)):
+            if len(list(folder.glob("many.csv.shards/??????.parquet"))) < 2 or not (seen := logged(folder)):
                 continue
             process = int(seen[-1][0])
             os.kill(process, signal.SIGSTOP)  # what it was at, it is at
-            time.sleep(0.05)
-            last = [name for other, name in logged(folder) if int(other) == process][-1]
-            if last in whole_shards():
-                os.kill(process, signal.SIGCONT)
-                continue
-            os.kill(process, signal.SIGKILL)
-            killed.append((str(process), last))
+            try:
+                time.sleep(0.05)
+                last = [name for other, name in logged(folder) if int(other) == process][-1]
+                if last not in whole_shards():
+                    os.kill(process, signal.SIGKILL)
+                    killed.append((str(process), last))
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     killer = threading.Thread(target=kill_a_worker_in_the_middle_of_a_shard, daemon=True)
     killer.start()
