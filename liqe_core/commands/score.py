@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-import functools
+import importlib.util
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from distributed import Client
 
     from liqe_core import LIQE
     from liqe_core.commands.score_run import Scores
+    from liqe_core.commands.score_settings import Settings
+    from liqe_core.commands.score_shards import ShardedScores
     from liqe_core.commands.stopping import Stop
 
 #: What scores where no checkpoint is named.
@@ -48,6 +52,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "bfloat16 rounds the factors of the image tower's products to 8 bits: faster on processors that "
     text += "multiply such numbers, at slightly other scores (default: float32)"
     model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
+    text = (
+        "score on the workers of this Dask scheduler (tcp://host:8786), which see the same files under the "
+    )
+    text += "same paths; default: here, on every GPU there is where --device is cuda or auto"
+    model.add_argument("--scheduler", default="", metavar="ADDRESS", help=text)
     table = score.add_argument_group("the table: printed, where none of the first four is given")
     table.add_argument("--csv", metavar="FILE", help="write it as CSV")
     table.add_argument("--json", metavar="FILE", help="write it as JSON, an object a line")
@@ -85,15 +94,19 @@ class _Run:
     """One run of the command, and what is there of it at any moment."""
 
     def __init__(self, options: argparse.Namespace):
+        from liqe_core.commands.score_settings import Settings
         from liqe_core.commands.score_table import FORMS
 
         self.options = options
+        self.settings = Settings.of(options)
         self.outputs = [(form, Path(getattr(options, form))) for form in FORMS if getattr(options, form)]
         self.pictures: list[str] = []
         self.model: LIQE | None = None
-        self.scores: Scores | None = None
-        #: What is noted as it goes; beside the first table, and gone when that is there.
+        self.scores: Scores | ShardedScores | None = None
+        #: What is noted as it goes, by one process or by workers; beside the first table, and gone when that
+        #: is there.
         self.journal = Path(f"{self.outputs[0][1]}.journal") if self.outputs else None
+        self.shards = Path(f"{self.outputs[0][1]}.shards") if self.outputs else None
 
     def __call__(self, stop: Stop) -> int:
         from liqe_core.commands.pictures import choose, read_list
@@ -104,7 +117,7 @@ class _Run:
         given = [*options.images, *(read_list(options.from_file) if options.from_file else ())]
         if not given:
             raise ValueError("no pictures given: name files or folders, or a list of them with --from-file")
-        read = _reader(options)
+        self.read = self.settings.reader()
         chosen = choose(given, options.include, options.exclude)
         self.pictures = chosen.pictures
         for line in chosen.told():
@@ -114,34 +127,53 @@ class _Run:
             check_place(form, path, read_files)
         if len({path.resolve() for _, path in self.outputs}) < len(self.outputs):
             raise ValueError("two tables of the same name: give each form its own")
+        if options.scheduler and not self.outputs:
+            raise ValueError("--scheduler needs a file for the table: give --csv FILE, or another form")
         stop.check()
         if self.journal is None:
-            self._score(read, stop, None)
+            self._score(stop)
         else:
             with only_one(self.journal.resolve(), doing="scoring into"):
-                self._score(read, stop, self.journal)
+                self._prepare()
+                with _workers(options, len(self.pictures)) as client:
+                    if client:
+                        self._score_on(client, stop)
+                    else:
+                        self._score(stop)
         return self._end()
 
-    def _score(self, read: Callable[[str], Image.Image], stop: Stop, kept: Path | None) -> None:
-        from liqe_core.commands.score_run import Scores, score_all, take_up
-        from liqe_core.commands.score_table import clear_parts, write
+    def _prepare(self) -> None:
+        """Clear what a kill has left that is of no use, and with --restart everything."""
+        from liqe_core.commands.score_table import clear_parts
+
+        assert self.journal and self.shards
+        for path in (self.journal, *(path for _, path in self.outputs)):
+            clear_parts(path)
+        if self.options.restart:
+            self.journal.unlink(missing_ok=True)
+            shutil.rmtree(self.shards, ignore_errors=True)
+
+    def _score(self, stop: Stop) -> None:
+        from liqe_core.commands.score_run import OtherRunError, Scores, score_all, take_up
         from liqe_core.data.journal import Journal
 
-        if kept:
-            clear_parts(kept)
-            if self.options.restart:
-                kept.unlink(missing_ok=True)
-        self.model = _model(self.options)
+        if self.shards and self.shards.exists():
+            raise OtherRunError(
+                f"{self.shards} has the scores of a run over workers that was stopped: give --scheduler to "
+                "go on; or --restart, to begin anew; or another name for the table"
+            )
+        kept = self.journal
+        self.model = _model(self.settings)
         journal = Journal(kept or os.devnull, "")
-        about = _about(self.options, self.model) if kept else None
+        about = self.settings.about(self.model) if kept else None
         self.scores = Scores() if about is None else take_up(journal, about)
         if self.scores.entries:
             print(f"{self._counted()} were scored before, in {kept}: going on from there", file=sys.stderr)
-        try:
+        with self._told():
             score_all(
                 self.model,
                 self.pictures,
-                read,
+                self.read,
                 self.options.batch_size,
                 self.scores,
                 journal,
@@ -150,13 +182,54 @@ class _Run:
                 progress=len(self.pictures) > 8,
                 precision=self.options.precision,
             )
-            for form, path in self.outputs:
-                clear_parts(path)
-                write(form, path, self._table(), read)
-        except OSError as error:  # the disk is full, say
-            raise OSError(f"{error}; {self.left()}") from error
+            self._write()
         if kept:
             kept.unlink()
+
+    def _score_on(self, client: Client, stop: Stop) -> None:
+        from liqe_core.commands.score_run import OtherRunError
+        from liqe_core.commands.score_shards import ShardedScores, device_of
+
+        assert self.journal and self.shards
+        if self.journal.exists():
+            raise OtherRunError(
+                f"{self.journal} has the scores of a run in one process that was stopped: leave --scheduler "
+                "out to go on; or give --restart, to begin anew; or another name for the table"
+            )
+        settings = dataclasses.replace(self.settings, device=device_of(client, self.settings.device))
+        # Here it only says which words there are; workers have it on their devices.
+        self.model = _model(dataclasses.replace(settings, device="cpu"))
+        about = settings.about(self.model) | {"--device": settings.device.partition(":")[0]}
+        before = self.shards.exists()
+        self.scores = scores = ShardedScores(self.shards, self.pictures, settings, about)
+        if before:
+            print(f"{self.shards} has shards that were scored before: going on from there", file=sys.stderr)
+        if not client.nthreads():
+            where = f"dask worker --nthreads 1 {self.options.scheduler}"
+            print(f"no worker is there yet: waiting for one; start it with `{where}`", file=sys.stderr)
+        with self._told():
+            scores.run(client, stop.check, progress=True)
+            self._write()
+        if scores.unseen:
+            why = f"{scores.unseen} pictures are here, and workers could not open them: when they can, give"
+            print(f"{why} the same command again; only those shards are scored again", file=sys.stderr)
+        else:
+            shutil.rmtree(self.shards)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What ends the block, a full disk say, is told with what there is."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{error}; {self.left()}") from error
+
+    def _write(self) -> None:
+        from liqe_core.commands.score_table import write
+
+        table = self._table()
+        for form, path in self.outputs:
+            write(form, path, table, self.read)
 
     def _end(self) -> int:
         from liqe_core.files import escaped
@@ -173,13 +246,13 @@ class _Run:
 
     def left(self) -> str:
         """What there is when a run ends early, and how to go on. Without a file, prints the table so far."""
+        kept = next((path for path in (self.journal, self.shards) if path and path.exists()), self.journal)
         if self.scores is None or self.model is None:
-            if self.journal is not None and self.journal.exists():
-                return f"what was scored before is in {self.journal}; give the same command again to go on"
+            if kept is not None and kept.exists():
+                return f"what was scored before is in {kept}; give the same command again to go on"
             return "nothing was scored yet"
-        if self.journal is not None:
-            kept = f"{self._counted()} are scored and kept in {self.journal}"
-            return f"{kept}; give the same command again to go on"
+        if kept is not None:
+            return f"{self._counted()} are scored and kept in {kept}; give the same command again to go on"
         self._print()
         return (
             f"{self._counted()} are scored; with a file for the table (--csv FILE), the same command given "
@@ -188,8 +261,7 @@ class _Run:
 
     def _counted(self) -> str:
         assert self.scores is not None
-        done = sum(picture in self.scores.entries for picture in self.pictures)
-        return f"{done} of {len(self.pictures)} pictures"
+        return f"{self.scores.count(self.pictures)} of {len(self.pictures)} pictures"
 
     def _table(self) -> Any:
         from liqe_core.files import escaped
@@ -201,84 +273,33 @@ class _Run:
         print(self._table().drop(columns="error", errors="ignore").to_string(index=False), flush=True)
 
 
-def _reader(options: argparse.Namespace) -> Callable[[str], Image.Image]:
-    from liqe_core.images import MAX_PIXELS, read_picture
-
-    words = {"": MAX_PIXELS, "none": None}
-    try:
-        limit = words[options.max_pixels] if options.max_pixels in words else int(options.max_pixels)
-    except ValueError:
-        limit = 0
-    if limit is not None and limit < 1:
-        raise ValueError(f"--max-pixels {options.max_pixels}: give a number from 1, or none")
-    return functools.partial(
-        read_picture,
-        max_pixels=limit,
-        truncated={"refuse": "refuse", "allow": "accept"}[options.truncated],
-        orientation=options.orientation,
-        icc=options.icc,
-    )
-
-
-def _model(options: argparse.Namespace) -> LIQE:
-    from liqe_core import LIQE, PromptGrid
-    from liqe_core.crops import CropGeometry
-
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size {options.batch_size}: give a number from 1")
-    if options.geometry:
-        CropGeometry.named(options.geometry)  # refused before the weights are read
-    grid = PromptGrid.variant(options.grid) if options.grid else None
-    if options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
+def _model(settings: Settings) -> LIQE:
+    if settings.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
         print(f"scored by {PACKAGED}, the small model that comes with this package", file=sys.stderr)
-    return LIQE.from_checkpoint(
-        options.checkpoint,
-        geometry=options.geometry or None,
-        grid=grid,
-        device=_device(options.device),
-    )
+    return settings.model()
 
 
-def _about(options: argparse.Namespace, model: LIQE) -> dict[str, Any]:
-    """What scores depend on beside the pictures, by the words that a refusal tells it with."""
-    import PIL
-    import torch
+@contextlib.contextmanager
+def _workers(options: argparse.Namespace, pictures: int) -> Iterator[Client | None]:
+    """Those of the scheduler that was named, or one for each of several GPUs; None: this process does it."""
+    from liqe_core.commands.cluster import dask_client
+    from liqe_core.commands.score_shards import SHARD
 
-    from liqe_core import __version__
-    from liqe_core.checkpoints import located
-    from liqe_core.files import file_sha256
+    missing = [name for name in ("distributed", "pyarrow") if importlib.util.find_spec(name) is None]
+    install = f"pip install {' '.join(missing)}"
+    if options.scheduler:
+        if missing:
+            raise ValueError(f"--scheduler needs the packages distributed and pyarrow: {install}")
+        with dask_client(options.scheduler) as client:
+            yield client
+        return
+    if options.device in ("auto", "cuda") and pictures > SHARD:
+        import torch
 
-    return {
-        "checkpoint": file_sha256(located(options.checkpoint)),
-        "geometry": dataclasses.asdict(model.geometry),
-        "grid": model.grid.to_dict(),
-        "--device": model.device.type,
-        "--batch-size": options.batch_size,
-        "--precision": options.precision,
-        "--orientation": options.orientation,
-        "--icc": options.icc,
-        "--max-pixels": options.max_pixels,
-        "--truncated": options.truncated,
-        "version of liqe_core, torch or Pillow": [__version__, torch.__version__, PIL.__version__],
-    }
-
-
-def _device(name: str) -> str:
-    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
-
-    Raises:
-        ValueError: another word, or no such device here.
-    """
-    import torch
-
-    has_mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"--device {name}: no such device; give cpu, cuda, cuda:1 or auto")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
-    if int(number or 0) >= count:
-        there = f"there are {count} of its kind here" if count else "there is none of its kind here"
-        raise ValueError(f"--device {name}: {there}; give cpu, or auto for the fastest there is")
-    return name
+        if (gpus := torch.cuda.device_count()) > 1:
+            if not missing:
+                with dask_client() as client:
+                    yield client
+                return
+            print(f"{gpus} GPUs are here, and one is used; for all of them: {install}", file=sys.stderr)
+    yield None

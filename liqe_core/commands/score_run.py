@@ -25,6 +25,8 @@ from liqe_core.prediction import expected_quality, frame, marginal
 from liqe_core.scoring import joint_by_batch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from PIL import Image
     from torch import Tensor
@@ -51,6 +53,10 @@ class Scores:
 
     entries: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def count(self, pictures: Sequence[str]) -> int:
+        """How many of them have a score."""
+        return sum(picture in self.entries for picture in pictures)
 
     def table(
         self, pictures: Sequence[str], model: LIQE, name: Callable[[str], str], distributions: bool
@@ -82,20 +88,33 @@ def take_up(journal: Journal, about: Mapping[str, Any]) -> Scores:
         ValueError: the file is no journal. OtherRunError: it is another run's.
     """
     current = journal.current()
-    begun_with = journal.about()
-    if journal.path.exists() and begun_with != about:
-        others = [what for what in about if begun_with.get(what) != about[what]]
-        raise OtherRunError(
-            f"{journal.path} has the scores of a run that was stopped, with another {', '.join(others)}; "
-            "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
-            "for the table"
-        )
+    if journal.path.exists():
+        refuse_other(journal.path, journal.about(), about)
     noted = Counter(tuple(entry["batch"]) for entry in current.values())
     # A kill in the middle of a write, or a picture that has changed since, leaves a part of a batch.
     whole = {
         file: entry for file, entry in current.items() if noted[tuple(entry["batch"])] == entry["batch"][1]
     }
     return Scores(whole)
+
+
+def refuse_other(kept: Path, begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """What was kept of a run is of use to the same run alone.
+
+    Raises:
+        OtherRunError: it was begun with something else; says what.
+    """
+    if others := differing(begun_with, about):
+        raise OtherRunError(
+            f"{kept} has the scores of a run that was stopped, with another {', '.join(others)}; "
+            "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
+            "for the table"
+        )
+
+
+def differing(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """What of the one is not so in the other, by its words."""
+    return [what for what in about if begun_with.get(what) != about[what]]
 
 
 def score_all(

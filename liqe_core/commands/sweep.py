@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from liqe_core.commands import notebooks
 from liqe_core.commands.cell import run_cell
+from liqe_core.commands.cluster import dask_client
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
 from liqe_core.files import runs_dir, write_csv, write_json
 
@@ -130,41 +131,6 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
 
 
 @contextlib.contextmanager
-def local_workers(workers: int | None = None, dashboard: str = ":8787") -> Iterator[Client]:
-    """A cluster on this machine: a process a GPU, or else a core, each of them with one thread.
-
-    Args:
-        workers: how many; default: as many as there are GPUs, which then have one each, or else cores.
-        dashboard: where to serve it; where that port is taken, another is.
-    """
-    import torch
-    from distributed import Client, LocalCluster, WorkerPlugin
-
-    count = torch.cuda.device_count()
-    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")[:count]
-
-    class OneGpu(WorkerPlugin):
-        """What a worker starts sees one GPU, also after the worker was started again."""
-
-        def setup(self, worker):
-            if gpus:
-                os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
-
-    with (
-        LocalCluster(
-            n_workers=workers or len(gpus) or os.cpu_count(),
-            threads_per_worker=1,
-            # What takes memory are the notebooks' own processes, which Dask does not see.
-            memory_limit=0,
-            dashboard_address=dashboard,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.register_plugin(OneGpu())
-        yield client
-
-
-@contextlib.contextmanager
 def _announced(root: Path, dashboard: str) -> Iterator[None]:
     """While the block runs, ``sweep/running.json`` holds the dashboard's address; notebooks link to it."""
     path = root / "sweep" / "running.json"
@@ -214,7 +180,7 @@ def _sweep(options: argparse.Namespace) -> int:
     changes = values(options.set)
     grid = cells(options.profile, options.sessions, options.variants or VARIANTS, options.seeds, changes)
     print(beforehand(grid, out))
-    with _client(options) as client:
+    with dask_client(options.scheduler, options.workers, options.dashboard) as client:
         print(f"dashboard: {client.dashboard_link}")
         summary = sweep(grid, out, client)
     failed = summary[summary["state"] == "failed"]
@@ -225,26 +191,6 @@ def _sweep(options: argparse.Namespace) -> int:
     if len(failed):
         print("Start the same command again to run what failed.", file=sys.stderr)
     return 1 if len(failed) else 0
-
-
-@contextlib.contextmanager
-def _client(options: argparse.Namespace) -> Iterator[Client]:
-    """The cluster to run on: the named one, or one made for this sweep."""
-    from distributed import Client
-
-    if not options.scheduler:
-        with local_workers(options.workers, options.dashboard) as client:
-            yield client
-        return
-    try:
-        client = Client(options.scheduler, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ValueError(
-            f"no Dask scheduler at {options.scheduler} ({error}); start one with `dask scheduler`, or leave "
-            "--scheduler out to run on this machine"
-        ) from None
-    with client:
-        yield client
 
 
 def _ablation(out: Path, settings: Profile) -> str:

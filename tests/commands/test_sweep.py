@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from liqe_core.commands import sweep
+from liqe_core.commands.cluster import dask_client
 from liqe_core.commands.grid import cells
 from liqe_core.commands.main import main
 from liqe_core.prompts import VARIANTS
@@ -64,7 +65,7 @@ def stub(tmp_path):
 def client():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        with sweep.local_workers(2, dashboard="127.0.0.1:0") as client:
+        with dask_client(workers=2, dashboard="127.0.0.1:0") as client:
             yield client
 
 
@@ -149,7 +150,7 @@ def test_of_several_gpus_each_worker_sees_one(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        with sweep.local_workers(dashboard="127.0.0.1:0") as client:
+        with dask_client(dashboard="127.0.0.1:0") as client:
             seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
     assert sorted(seen.values()) == ["4", "7"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"

@@ -1,0 +1,345 @@
+"""``liqe score --scheduler``: many processes, killed ones among them, and the table of a single one."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from support.million import rehearse
+from support.models import of_twelve_prompts
+
+from liqe_core import LIQE
+from liqe_core.commands import cluster, score_shards, shard
+from liqe_core.commands.main import main
+from liqe_core.commands.score_settings import Settings
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, with a scheduler in this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with cluster.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small file of weights."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    of_twelve_prompts().save(path)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Thirty small pictures in ``pictures`` of the current folder, and two that are none; shards of four."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(score_shards, "SHARD", 5)
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        size = (32 + 2 * i, 40, 3)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"pictures/{i:02}.png")
+    (tmp_path / "pictures" / "07b.png").write_text("no picture")
+    (tmp_path / "pictures" / "07\\b.png").write_text("no picture")
+    return tmp_path
+
+
+def score(model, *arguments):
+    return main(["score", "--checkpoint", model, "--batch-size", "2", *map(str, arguments)])
+
+
+def score_on(client, model, *arguments):
+    return score(model, *arguments, "--scheduler", client.scheduler.address)
+
+
+def test_it_is_the_table_of_one_process(client, model, folder, capsys):
+    pictures = ["./pictures/03.png", "pictures", "not-there.png", folder / "pictures" / "29.png"]
+    tables = ["--csv", "{}.csv", "--json", "{}.json", "--parquet", "{}.parquet", "--html", "{}.html"]
+    assert score(model, *pictures, *(word.format("one") for word in tables)) == 1
+    alone = capsys.readouterr()
+    assert score_on(client, model, *pictures, *(word.format("many") for word in tables)) == 1
+    said = capsys.readouterr()
+    assert said.out == alone.out.replace("one.", "many.")
+    reasons = [line for line in alone.err.splitlines() if ".png: " in line]
+    assert len(reasons) == 3 and said.err.splitlines()[-3:] == reasons
+    for form in ("csv", "json", "html"):
+        assert (folder / f"many.{form}").read_bytes() == (folder / f"one.{form}").read_bytes(), form
+    pd.testing.assert_frame_equal(pd.read_parquet("many.parquet"), pd.read_parquet("one.parquet"))
+    assert not (folder / "many.csv.shards").exists()
+    assert score(model, "pictures/01.png", "--csv", "one.csv", "--distributions") == 0
+    assert score_on(client, model, "pictures/01.png", "--csv", "many.csv", "--distributions") == 0
+    assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes(), "without an error column"
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_missing(client, model, folder, monkeypatch, capsys):
+    assert score(model, "pictures", "--csv", "one.csv") == 1
+    whole = score_shards.ShardedScores.run
+
+    def stopped(self, client, check, **how):
+        def after_three():
+            if len(list((folder / "many.csv.shards").glob("??????.parquet"))) >= 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            check()
+
+        whole(self, client, after_three, **how)
+
+    monkeypatch.setattr(score_shards.ShardedScores, "run", stopped)
+    assert score_on(client, model, "pictures", "--csv", "many.csv") == 143
+    said = capsys.readouterr().err
+    assert "pictures are scored and kept in many.csv.shards; give the same command again to go on" in said
+    monkeypatch.setattr(score_shards.ShardedScores, "run", whole)
+    time.sleep(0.5)  # for what was being scored
+    parts = {path: path.stat().st_mtime_ns for path in (folder / "many.csv.shards").glob("??????.parquet")}
+    assert 3 <= len(parts) < 8
+
+    for arguments, says in [
+        (
+            ["--batch-size", "3"],
+            "many.csv.shards has the scores of a run that was stopped, with another --batch-size",
+        ),
+        (["--icc", "srgb"], "with another --icc;"),
+    ]:
+        assert score_on(client, model, "pictures", "--csv", "many.csv", *arguments) == 1
+        assert says in capsys.readouterr().err
+    assert score(model, "pictures", "--csv", "many.csv") == 1
+    assert (
+        "has the scores of a run over workers that was stopped: give --scheduler" in capsys.readouterr().err
+    )
+
+    # What has changed since is looked at again, with its shard; the same picture under another time.
+    changed = sorted(parts)[1]
+    os.utime(pd.read_parquet(changed)["image"][0], ns=(1, 1))
+    monkeypatch.setattr(shutil, "rmtree", lambda path: None)
+    assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+    assert "has shards that were scored before" in capsys.readouterr().err
+    assert [path for path, time in parts.items() if path.stat().st_mtime_ns != time] == [changed]
+    assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
+
+
+def test_a_journal_of_one_process_is_not_passed_over(client, model, folder, capsys):
+    (folder / "t.csv.journal").write_text('{"about": {}}\n')
+    assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
+    assert "leave --scheduler out to go on; or give --restart" in capsys.readouterr().err
+    assert score_on(client, model, "pictures/01.png", "--csv", "t.csv", "--restart") == 0
+    assert sorted(path.name for path in folder.glob("t.csv*")) == ["t.csv"]
+
+
+def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
+    def hide(name):
+        """In a worker: no file of that name is seen."""
+        import os
+
+        see = vars(os).setdefault("_see", (os.stat, os.access))
+        os.stat, os.access = see
+
+        def stat(path, *how, **more):
+            if name and str(path).endswith(name):
+                raise FileNotFoundError(2, "No such file or directory", path)
+            return see[0](path, *how, **more)
+
+        os.stat = stat
+        os.access = lambda path, how: not (name and str(path).endswith(name)) and see[1](path, how)
+
+    client.run(hide, "pictures/03.png")
+    try:
+        assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
+    finally:
+        client.run(hide, None)
+    said = capsys.readouterr().err
+    why = "pictures/03.png: no such file; check the path; it is here, and the worker on "
+    assert why in said and "cannot open it" in said
+    assert "1 pictures are here, and workers could not open them" in said
+    table = pd.read_csv("t.csv")
+    assert table["error"].str.startswith(why).sum() == 1 and table["quality"].notna().sum() == 29
+
+    assert score(model, "pictures", "--csv", "one.csv") == 1
+    before = {path: path.stat().st_mtime_ns for path in (folder / "t.csv.shards").glob("??????.parquet")}
+    assert len(before) == 8
+    assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
+    assert (folder / "t.csv").read_bytes() == (folder / "one.csv").read_bytes()
+
+
+def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, model, folder, capsys):
+    shutil.copy(model, "model")
+    assert score_on(client, "model", "pictures/01.png", "--csv", "t.csv") == 0
+    sent = []
+
+    def keep(self, client, check, **how):
+        sent.append(next(self.shards()))
+        other = of_twelve_prompts()
+        with torch.no_grad():
+            other.clip.logit_scale.add_(0.1)
+        other.save("model")  # after it was looked at here, and before workers do
+        whole(self, client, check, **how)
+
+    whole = score_shards.ShardedScores.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_shards.ShardedScores, "run", keep)
+        capsys.readouterr()
+        assert score_on(client, "model", "pictures", "--csv", "t.csv", "--precision", "bfloat16") == 1
+    said = capsys.readouterr().err
+    assert "error: the worker on " in said and "has another checkpoint than the process that started" in said
+    assert "0 of 32 pictures are scored and kept in t.csv.shards; give the same command again" in said
+    assert "Traceback" not in said
+
+    shutil.rmtree("t.csv.shards")
+    with pytest.raises(shard.ShardError, match=r"does not see .*t\.csv\.shards: start workers where"):
+        shard.score_shard(sent[0])
+
+
+def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
+    for address in ("tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
+        assert score(model, "pictures", "--csv", "t.csv", "--scheduler", address) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: no Dask scheduler at {address} (") and said.count("\n") == 1
+    assert score(model, "pictures", "--scheduler", "tcp://127.0.0.1:9") == 1
+    assert "--scheduler needs a file for the table: give --csv FILE" in capsys.readouterr().err
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "distributed" else spec(name)
+    )
+    assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
+    assert "needs the packages distributed and pyarrow: pip install distributed\n" in capsys.readouterr().err
+
+
+def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, folder):
+    names = [f"{i}.png" for i in range(40)]
+    how = Settings(model, "", "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
+    run = score_shards.ShardedScores(folder / "t.shards", names, how, {})
+    shards = list(run.shards())
+
+    def work(shard):
+        import os
+
+        if shard.pictures[0] == "12.png":
+            os._exit(1)
+        return len(shard.pictures)
+
+    with pytest.raises(shard.ShardError, match=r"^1 shards have .* the first has 12.png to 15.png"):
+        run.run(client, work=work)
+    assert len(shards) == 10 and run.count(names) == 36
+
+
+def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
+    made = []
+
+    @contextlib.contextmanager
+    def workers():
+        made.append("workers")
+        yield client
+
+    monkeypatch.setattr(cluster, "dask_client", workers)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert score(model, "pictures", "--csv", "t.csv", "--device", "auto") == 1
+    assert made == ["workers"] and (folder / "t.csv").exists()
+    for arguments in (["--device", "cpu"], ["--device", "auto", "--include", "00.png"]):
+        assert score(model, "pictures", "--csv", "t.csv", *arguments) in (0, 1)
+    assert made == ["workers"], "not on the CPU, nor for a handful"
+
+
+def test_the_scheduler_needs_neither_torch_nor_the_names(tmp_path):
+    """It imports what a task is made of, and tasks carry a shard's names."""
+    code = "import sys, liqe_core.commands.shard; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    told = rehearse(3_000, tmp_path)
+    assert told["rows"] == told["right"] == 3_000
+    assert told["most tasks"] <= score_shards.AHEAD, "of twelve"
+    assert told["scheduler"] - told["scheduler before"] < 100, "MB; with torch it is several hundred"
+
+
+def logged(folder):
+    path = folder / "log.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Slow:
+    """Of each worker, one that takes the place of a killed one too: it notes which picture it looks at, and
+    takes its time for it."""
+
+    def __init__(self, log, seconds):
+        self.log, self.seconds = log, seconds
+
+    def setup(self, worker):
+        import liqe_core.commands.score_run as run
+
+        self.whole, self.readers = run.scoring_crops, run.READERS
+
+        def slow(image, geometry, name):
+            with open(self.log, "a") as file:
+                file.write(f"{os.getpid()} {name}\n")
+            time.sleep(self.seconds)
+            return self.whole(image, geometry, name)
+
+        run.scoring_crops, run.READERS = slow, 1
+
+    def teardown(self, worker):
+        import liqe_core.commands.score_run as run
+
+        run.scoring_crops, run.READERS = self.whole, self.readers
+
+
+def test_a_killed_workers_shard_goes_to_another(client, model, folder):
+    assert score(model, "pictures", "--csv", "one.csv") == 1
+    from distributed import WorkerPlugin
+
+    slow = type("SlowWorker", (Slow, WorkerPlugin), {})(str(folder / "log.txt"), 0.1)
+    client.register_plugin(slow, name="slow")
+    killed, stopped = [], threading.Event()
+
+    def whole_shards():
+        tables = [
+            pd.read_parquet(path, columns=["image"])
+            for path in sorted(folder.glob("many.csv.shards/??????.parquet"))
+        ]
+        return {name for table in tables for name in table["image"]}
+
+    def kill_a_worker_in_the_middle_of_a_shard():
+        while not (killed or stopped.is_set()):
+            time.sleep(0.01)
+            if len(list(folder.glob("many.csv.shards/??????.parquet"))) < 2 or not (seen := logged(folder)):
+                continue
+            process = int(seen[-1][0])
+            os.kill(process, signal.SIGSTOP)  # what it was at, it is at
+            try:
+                time.sleep(0.05)
+                last = [name for other, name in logged(folder) if int(other) == process][-1]
+                if last not in whole_shards():
+                    os.kill(process, signal.SIGKILL)
+                    killed.append((str(process), last))
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
+    killer = threading.Thread(target=kill_a_worker_in_the_middle_of_a_shard, daemon=True)
+    killer.start()
+    try:
+        assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+    finally:
+        stopped.set()
+        killer.join()
+        client.unregister_worker_plugin("slow")
+    assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
+    ((process, picture),) = killed
+    seen = logged(folder)
+    assert any(name == picture and other != process for other, name in seen), "by another"
+    again = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
+    assert 0 < len(again) <= 4, "of that shard alone"
