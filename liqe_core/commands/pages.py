@@ -80,6 +80,7 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
         for debugger in pages.rglob("*.map"):  # the theme's, a quarter of all bytes
             debugger.unlink()
+        shutil.rmtree(pages / "_static" / "locales", ignore_errors=True)  # its words in other languages
         if out.exists():
             out.rename(old)
         pages.rename(out)
