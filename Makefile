@@ -26,10 +26,10 @@ demo: $(INSTALLED)
 pages: $(INSTALLED)
 	$(IN_VENV) liqe pages --profile $(PROFILE)
 
-# Two processes; the threads of one, while they wait, would otherwise spin on the other's core.
+# Two processes of one thread: threads of one would otherwise wait for the other's core.
 test: $(INSTALLED)
 	$(IN_VENV) pre-commit run --all-files
-	$(IN_VENV) OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile
+	$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Chromium of the system, since the download of Playwright's own does not work everywhere.
 test-browser: $(INSTALLED)

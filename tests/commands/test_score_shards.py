@@ -271,38 +271,36 @@ def logged(folder):
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-class Slow:
+def slow_worker(log, seconds):
     """Of each worker, one that takes the place of a killed one too: it notes which picture it looks at, and
     takes its time for it."""
+    from distributed import WorkerPlugin
 
-    def __init__(self, log, seconds):
-        self.log, self.seconds = log, seconds
+    class Slow(WorkerPlugin):  # made here, so that it is sent whole: workers have no tests to import
+        def setup(self, worker):
+            import liqe_core.commands.score_run as run
 
-    def setup(self, worker):
-        import liqe_core.commands.score_run as run
+            self.whole, self.readers = run.scoring_crops, run.READERS
 
-        self.whole, self.readers = run.scoring_crops, run.READERS
+            def slow(image, geometry, name):
+                with open(log, "a") as file:
+                    file.write(f"{os.getpid()} {name}\n")
+                time.sleep(seconds)
+                return self.whole(image, geometry, name)
 
-        def slow(image, geometry, name):
-            with open(self.log, "a") as file:
-                file.write(f"{os.getpid()} {name}\n")
-            time.sleep(self.seconds)
-            return self.whole(image, geometry, name)
+            run.scoring_crops, run.READERS = slow, 1
 
-        run.scoring_crops, run.READERS = slow, 1
+        def teardown(self, worker):
+            import liqe_core.commands.score_run as run
 
-    def teardown(self, worker):
-        import liqe_core.commands.score_run as run
+            run.scoring_crops, run.READERS = self.whole, self.readers
 
-        run.scoring_crops, run.READERS = self.whole, self.readers
+    return Slow()
 
 
 def test_a_killed_workers_shard_goes_to_another(client, model, folder):
     assert score(model, "pictures", "--csv", "one.csv") == 1
-    from distributed import WorkerPlugin
-
-    slow = type("SlowWorker", (Slow, WorkerPlugin), {})(str(folder / "log.txt"), 0.1)
-    client.register_plugin(slow, name="slow")
+    client.register_plugin(slow_worker(str(folder / "log.txt"), 0.1), name="slow")
     killed, stopped = [], threading.Event()
 
     def whole_shards():

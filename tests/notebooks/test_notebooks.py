@@ -19,6 +19,7 @@ from liqe_core.commands import notebooks
 from liqe_core.commands.parameters import KINDS
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
+from liqe_core.studies.open_benchmark import ARMS
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
@@ -307,7 +308,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
 def test_gmad_is_judged_where_people_scored_the_pictures(executed):
     folder, _ = executed
     verdicts = pd.read_csv(folder / "06_gmad" / "open_verdicts.csv")
-    assert verdicts.groupby("side").size().tolist() == [9, 9]
+    assert verdicts.groupby("side").size().tolist() == [len(ARMS), len(ARMS)]
     counted = verdicts[["attacker", "defender", "neither"]].sum(axis=1)
     assert (counted == verdicts["pairs"]).all() and counted.min() > 0
     assert (verdicts["low"] <= verdicts["share"]).all() and (verdicts["share"] <= verdicts["high"]).all()

@@ -1,0 +1,56 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liqe_core import LIQE
+from liqe_core.benchmarks import scoring
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (48, 80, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    return sorted(tmp_path.glob("*.png"))
+
+
+def test_both_precisions_are_timed_and_compared(files):
+    table = scoring.side_by_side(files, "LIQE-smoke", rounds=1).set_index("way")
+    assert list(table.index) == ["float32", "bfloat16"], "pyiqa has no model of this size"
+    assert (table["pictures_a_second"] * table["seconds"]).to_numpy() == pytest.approx(np.ones(2))
+    assert table["times"].to_numpy() == pytest.approx(
+        table["pictures_a_second"] / table["pictures_a_second"].iloc[0]
+    )
+    assert table["apart"]["float32"] == 0 < table["apart"]["bfloat16"] < 0.1
+
+
+def test_the_port_is_given_our_weights_and_fetches_and_keeps_nothing(monkeypatch):
+    model, arch = (
+        LIQE.from_clip("LIQE-smoke", None),
+        SimpleNamespace(load=None, DEFAULT_CACHE_DIR="the user's"),
+    )
+
+    def create_metric(name, **how):
+        assert arch.DEFAULT_CACHE_DIR != "the user's" and not torch.is_grad_enabled()
+        return name, how["pretrained"], arch.load("ViT-B/32", "cpu")
+
+    given = {}
+    clip_model = SimpleNamespace(build_model=lambda state: given.update(state) or torch.nn.Identity())
+    pyiqa = SimpleNamespace(create_metric=create_metric)
+    archs = SimpleNamespace(clip_model=clip_model, liqe_arch=arch)
+    for name, module in {
+        "": pyiqa,
+        ".archs": archs,
+        ".archs.clip_model": clip_model,
+        ".archs.liqe_arch": arch,
+    }.items():
+        monkeypatch.setitem(sys.modules, f"pyiqa{name}", module)
+    name, pretrained, _ = scoring._pyiqa(model)
+    assert (name, pretrained, arch.DEFAULT_CACHE_DIR) == ("liqe", False, "the user's")
+    assert torch.equal(given["logit_scale"], model.clip.logit_scale)
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    assert scoring._pyiqa(model) is None
