@@ -323,12 +323,15 @@ def _read_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         # torch's message has the culprit ("GLOBAL os.system") in a paragraph of advice not to be given here
         reason = next((line.strip() for line in str(error).splitlines() if "nsupported" in line), "")
-        if "global" in str(error).lower() or reason:
+        reason = reason.split(" was not an allowed")[0]
+        if ("global" in str(error).lower() or reason) and "operand" not in reason:  # that is no pickle at all
             raise CheckpointError(
                 f"{path}: refused, it holds more than tensors and could run code when loaded ({reason}); "
                 "get the weights as a plain state dict or as safetensors"
             ) from None
-        raise CheckpointError(f"{path}: not a checkpoint that torch can read ({error})") from None
+        why = str(error).splitlines()[0]
+        why = "it holds no pickle of tensors" if "weights_only" in why else why  # advice not to be given here
+        raise CheckpointError(f"{path}: not a checkpoint that torch can read ({why})") from None
     except Exception as error:  # a damaged pickle raises whatever it runs into
         advice = "copy or download it again"
         if "TorchScript" in str(error):

@@ -152,6 +152,10 @@ def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO
     """What a picture is called, and where Pillow is to read it."""
     if isinstance(source, (bytes, bytearray)):
         name, content = "the picture given as bytes", bytes(source)
+    elif isinstance(source, str) and not source:
+        raise PictureError("an empty path; give that of a picture")
+    elif isinstance(source, str) and "://" in source and not is_url(source):
+        raise PictureError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
     elif is_url(source):
         try:
             name, content = str(source), hub.fetch_bytes(str(source), MAX_BYTES)
@@ -362,6 +366,8 @@ def _decoded(
     icc: str,
 ) -> Image.Image:
     width, height = image.size
+    if not (width and height):
+        raise PictureError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
     if undecoded and max_pixels is not None and width * height > max_pixels:
         raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {max_pixels}')}")

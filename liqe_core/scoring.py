@@ -73,11 +73,13 @@ def score_pictures(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: give a number from 1")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
     products_in(precision, model.device)  # refused before a picture is read
     one = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
     given = _Given()
+    if hasattr(images, "read") or isinstance(images, memoryview):  # else its lines, or bytes, were pictures
+        raise TypeError(f"the pictures are {type(images).__name__}: give a path, or bytes, such as f.read()")
     for each in [images] if one or not isinstance(images, Iterable) else images:
         given.take(each)  # type: ignore[arg-type]
     names = given.names
@@ -150,7 +152,7 @@ class _Given:
             self.names.append(str(getattr(given, "filename", "") or f"picture {count}"))
 
     def _take_path(self, path: str) -> None:
-        if not os.path.isdir(path):
+        if not (path and os.path.isdir(path)):
             self.pictures.append(path)
             self.names.append(path)
             return

@@ -1,6 +1,7 @@
 """Scoring lists of pictures: order, batches, one bad file among good ones, and what is left behind."""
 
 import contextlib
+import io
 import re
 import sys
 import threading
@@ -222,6 +223,23 @@ def test_misspelled_options(small_liqe):
         small_liqe.score([], on_error="ignore")
     with pytest.raises(ValueError, match="batch_size is 0"):
         small_liqe.score([], batch_size=0)
+    for size in (1.5, "8"):
+        with pytest.raises(ValueError, match=f"batch_size is {size!r}: give a whole number"):
+            small_liqe.score([], batch_size=size)
+
+
+def test_a_file_object_is_not_taken_for_its_lines(small_liqe, folder):
+    for given in (io.BytesIO(b"a\nb"), memoryview(b"ab")):
+        with pytest.raises(TypeError, match=f"are {type(given).__name__}: give a path, or bytes, such as"):
+            small_liqe.score(given)
+
+
+def test_nothing_and_elsewhere(small_liqe):
+    given = [Image.new("RGB", (0, 0)), "", "ftp://host/a.jpg", "x" * 5000]
+    said = small_liqe.score(given, on_error="skip")
+    assert np.isnan(said.quality).all()
+    for i, says in enumerate(("0 x 0 pixels", "an empty path", "only http and https", "cannot be read")):
+        assert says in said.errors[i]
 
 
 @pytest.mark.parametrize("fails", [False, True])

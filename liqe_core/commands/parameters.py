@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from liqe_core.data.photographs import read_manifest
+from liqe_core.studies.ablations import STUDIES
 from liqe_core.training import profiles
 
 
@@ -50,7 +52,11 @@ LIMITS: dict[str, tuple[float, float]] = {
 WORDS: dict[str, Collection[str]] = {
     "scratch": ("", *profiles.PROFILES),
     "half": ("", "float16", "bfloat16"),
+    "studies": tuple(STUDIES),
 }
+
+#: Files and folders that have to be there already; an address is not asked.
+PATHS = ("picture", "data_root", "labels_mirror", "paper_runs", "pictures", "human")
 
 #: Lists that may be empty; of others an empty one leaves nothing to do.
 MAY_BE_EMPTY = ("opponents",)
@@ -128,7 +134,11 @@ def _checked(
         if name in LIMITS and not all(low <= one <= high for one in several):
             limits = f"from {low:g}" + (f" to {high:g}" if high < math.inf else "")
             raise ParameterError(f"{name} is {value!r}; give {KINDS[kinds[name]][0]}, {limits}")
+        if name in PATHS and value and "://" not in value and not Path(value).exists():
+            raise ParameterError(f"{name} is {value!r}; give a file or folder that is there, and this is not")
         choices = {**WORDS, **(words or {})}.get(name)
+        if name == "photograph":
+            choices = read_manifest()["photographs"]
         if choices is not None and not set(several) <= set(choices):
             raise ParameterError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
     _as_settings(taken)
@@ -167,4 +177,9 @@ def _as_settings(taken: Mapping[str, Any]) -> None:
         try:
             profiles.profile(taken["profile"], **given | changes)
         except ValueError as error:
-            raise ParameterError(str(error)) from None
+            told = str(error)
+            if set(changes) and any(name in told for name in changes):
+                told = f"changes is {changes!r}: {told}"
+            if "epochs is" in told and "epochs" not in changes:
+                told += ", or 0 for the profile's own"
+            raise ParameterError(told) from None

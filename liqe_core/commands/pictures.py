@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import fnmatch
+import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 #: Names that a reason is shown with.
 EXAMPLES = 3
+
+#: Bytes of a path, at most, on Linux; other systems take less.
+LONGEST = 4096
 
 
 @dataclasses.dataclass
@@ -50,7 +56,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
     chosen = Chosen()
     for one in given:
         folder = Path(one)
-        if folder.is_dir():
+        if one and _is_folder(folder):
             found = survey(folder)
             for why, names in found.left_out.items():
                 chosen.left_out.setdefault(why, []).extend(str(folder / name) for name in names)
@@ -77,15 +83,44 @@ def read_list(path: str) -> list[str]:
     ``find -print0`` writes them. Empty lines are passed over.
 
     Raises:
-        OSError: the file cannot be read.
+        ValueError: the file cannot be read, or is no list.
     """
-    content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"--from-file {path}: {error.strerror}; give a file of paths, or -") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"--from-file {path}: no text in UTF-16 ({error}); save it as UTF-8") from None
+    content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:
         names = content.split(b"\0")
     else:
         names = [line.removesuffix(b"\r") for line in content.split(b"\n")]
+    if max(map(len, names)) > LONGEST or _is_picture(content):
+        raise ValueError(
+            f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
+        )
     return [os.fsdecode(name) for name in names if name.strip()]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: what reads it says so
+        return False
+
+
+def _is_picture(content: bytes) -> bool:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)):
+            return True
+    except Exception:  # whatever the reader of a format makes of text
+        return False
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

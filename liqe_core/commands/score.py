@@ -99,6 +99,11 @@ class _Run:
 
         self.options = options
         self.settings = Settings.of(options)
+        for form in FORMS:
+            if (path := getattr(options, form)) in ("", "-"):
+                raise ValueError(
+                    f"--{form} {path!r}: give the name of a file; what is printed needs no option"
+                )
         self.outputs = [(form, Path(getattr(options, form))) for form in FORMS if getattr(options, form)]
         self.pictures: list[str] = []
         self.model: LIQE | None = None

@@ -99,6 +99,8 @@ def as_rgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Image
     Raises:
         LevelError: it cannot be told which level is white, or there are negative ones, NaN or infinity.
     """
+    if how.signed and how.bits == 8 and sixteen_bit == "scale":
+        raise LevelError("its 8-bit levels are signed, which does not say what is white; save it unsigned")
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         levels = levels.clip(0, 255) if sixteen_bit == "clip" else _whole(levels, how)

@@ -34,7 +34,7 @@ def namespace(added="", **given):
         ({"sessions": "one"}, "sessions is 'one'; give a list of whole numbers"),
         ({"epochs": "three"}, "epochs is 'three'; give a whole number"),
         ({"epochs": 2.5}, "epochs is 2.5; give a whole number"),
-        ({"epochs": -1}, "epochs is -1; give a number from 1"),
+        ({"epochs": -1}, "epochs is -1; give a number from 1, or 0 for the profile's own"),
         ({"epochs": None}, "epochs is None; give a whole number"),
         ({"seed": 1.5}, "seed is 1.5; give a whole number"),
         ({"seed": -1}, "seed is -1; give a number from 0"),
@@ -43,6 +43,7 @@ def namespace(added="", **given):
         ({"variant": "scene"}, "variant is 'scene'; choose one of 'quality'"),
         ({"weighting": "dwb"}, "weighting is 'dwb'; choose one of"),
         ({"changes": {"learning_rate": "fast"}}, "learning_rate is 'fast'; give a number"),
+        ({"changes": {"freeze": "txt"}}, "changes is {'freeze': 'txt'}: "),
         ({"changes": {"learning_rat": 1e-4}}, "unknown setting learning_rat; there are: "),
         ({"changes": [1]}, "changes is [1]; give names and values"),
         ({"out_dir": None}, "out_dir is None; give text"),
@@ -73,10 +74,35 @@ def test_a_name_that_papermill_adds_and_the_notebook_does_not_know_is_refused():
 
 
 def test_a_notebook_may_know_more_words():
-    more = {"__annotations__": {"studies": list[str]}, "studies": ["variant", "voice"]}
-    assert checked(more)["studies"] == ["variant", "voice"]
-    with pytest.raises(ParameterError, match=r"studies is .*voice.*; choose from 'variant', 'freeze'"):
-        checked(more, studies=("variant", "freeze"))
+    more = {"__annotations__": {"voices": list[str]}, "voices": ["alto", "tenor"]}
+    assert checked(more)["voices"] == ["alto", "tenor"]
+    with pytest.raises(ParameterError, match=r"voices is .*tenor.*; choose from 'alto', 'bass'"):
+        checked(more, voices=("alto", "bass"))
+
+
+@pytest.mark.parametrize(
+    "name, given, says",
+    [
+        ("00_quickstart", {"photograph": "chelsee"}, "photograph is 'chelsee'; choose from "),
+        (
+            "00_quickstart",
+            {"picture": "nope.jpg"},
+            "picture is 'nope.jpg'; give a file or folder that is there",
+        ),
+        (
+            "01_data_preparation",
+            {"labels_mirror": "/nope"},
+            "labels_mirror is '/nope'; give a file or folder",
+        ),
+        ("03_ablations", {"studies": ["varient"]}, "studies is ['varient']; choose from 'variant'"),
+        ("04_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'; give a file or folder"),
+        ("06_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'; give a file or folder"),
+    ],
+)
+def test_what_is_not_there_is_told_before_a_notebook_runs(name, given, says):
+    with pytest.raises(ParameterError) as raised:
+        of_notebooks([notebooks.FOLDER / f"{name}.ipynb"], given)
+    assert says in str(raised.value)
 
 
 def test_every_default_is_one_that_may_be():
@@ -138,7 +164,8 @@ def test_paths_are_those_of_the_shell_and_a_wrong_one_is_told_in_a_line(tmp_path
     monkeypatch.setattr(notebooks.pages, "installed", lambda: False)  # a site is made of notebooks here alone
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    (tmp_path / "here" / "people.csv").write_text("scores")
+    for name in ("people.csv", "others.csv"):
+        (tmp_path / "here" / name).write_text("scores")
     assert main(["notebooks", "-p", "human", "people.csv", "-p", "out_dir", "made"]) == 0
     assert (tmp_path / "here" / "made" / "found").read_text() == "scores"
     assert main(["notebooks", "-p", "human", "others.csv", "--out", "other"]) == 1

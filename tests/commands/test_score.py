@@ -273,6 +273,13 @@ def test_parquet(model, folder, capsys):
     pd.testing.assert_frame_equal(frame, pd.read_csv("t.csv"), check_dtype=False, atol=1e-7)
 
 
+@pytest.mark.parametrize("path", ["", "-"])
+def test_a_table_goes_to_a_file_with_a_name(model, folder, capsys, path):
+    assert score(model, "pictures/01.png", "--csv", path) == 1
+    assert f"--csv {path!r}: give the name of a file" in capsys.readouterr().err
+    assert not (folder / "-").exists()
+
+
 def test_lists_and_patterns(model, folder, monkeypatch, capsys):
     (folder / "list").write_bytes(b"pictures/01.png\r\n\npictures/02.png\npictures/01.png\n")
     assert score(model, "--from-file", "list", "--csv", "t.csv") == 0
@@ -281,6 +288,15 @@ def test_lists_and_patterns(model, folder, monkeypatch, capsys):
     assert table["quality"][0] == table["quality"][2]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pictures/01.png\0pictures/05.png\0")))
     assert score(model, "--from-file", "-", "--csv", "t.csv") == 0 and len(pd.read_csv("t.csv")) == 2
+    (folder / "wide").write_bytes("pictures/01.png\r\npictures/02.png\r\n".encode("utf-16"))
+    assert score(model, "--from-file", "wide", "--csv", "t.csv") == 0 and len(pd.read_csv("t.csv")) == 2
+    (folder / "long").write_bytes(b"x" * 5000)
+    (folder / "half").write_bytes(b"\xff\xfea")
+    for path in ("pictures/01.png", "long", "half", "not-there", "pictures"):
+        capsys.readouterr()
+        assert score(model, "--from-file", path, "--csv", "t.csv") == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: --from-file {path}: ") and said.count("\n") == 1 and len(said) < 200
     capsys.readouterr()
     assert score(model, "pictures", "--include", "0*", "--exclude", "*7*", "--csv", "t.csv") == 0
     assert len(pd.read_csv("t.csv")) == 9

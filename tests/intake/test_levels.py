@@ -118,3 +118,10 @@ def test_orientation(photograph, tmp_path, tag):
     with Image.open(tmp_path / "x.png") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     assert np.array_equal(np.asarray(read_picture(tmp_path / "x.png", orientation="apply")), expected)
+
+
+def test_signed_8_bit_levels_have_no_white(tmp_path):
+    tifffile.imwrite(path := tmp_path / "x.tif", np.full((40, 40), 100, np.int8))
+    with pytest.raises(PictureError, match=r"x\.tif: its 8-bit levels are signed"):
+        read_picture(path)
+    assert read_picture(path, sixteen_bit="clip").getpixel((0, 0)) == (100, 100, 100)
