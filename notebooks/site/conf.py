@@ -1,10 +1,13 @@
 """Sphinx's settings for the site: `liqe pages` copies this folder, and adds the executed notebooks."""
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import sphinx_book_theme  # noqa: F401, so that a missing one is named here
+from docutils import nodes
+from docutils.parsers.rst import roles
 from myst_nb.core.render import NbElementRenderer
 from sphinx import addnodes
 
@@ -93,6 +96,13 @@ def _without_values(app, doctree):
             note.parent.remove(note)
 
 
+def _sizes(app, what, name, of, options, lines):
+    """What a docstring writes as |w| is the size of w, and no text to be put in its place."""
+    lines[:] = [re.sub(r"\|(\w+)\|", r"\\|\1\\|", line) for line in lines]
+
+
 def setup(app):
     """Called by Sphinx."""
+    roles.register_generic_role("mpltype", nodes.literal)  # of docstrings inherited from matplotlib
+    app.connect("autodoc-process-docstring", _sizes)
     app.connect("doctree-read", _without_values)
