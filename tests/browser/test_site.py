@@ -107,5 +107,5 @@ def test_the_site_is_small_and_no_path_of_this_machine_is_on_it(site):
     for path in files:
         if path.suffix == ".html":
             text = path.read_text(encoding="utf-8")
-            assert 'class="problematic"' not in text, f"{path.name}: a docstring that Sphinx does not understand"
+            assert 'class="problematic"' not in text, f"{path.name}: a docstring not understood"
             assert f"{CHECKOUT}/" not in text and f"{Path.home()}/" not in text, path.name
