@@ -11,6 +11,7 @@ from liqe_core.agreement import scene_accuracy, srcc
 from liqe_core.checkpoints import PACKAGED, read_checkpoint
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.splits import SESSION_COLUMNS
+from liqe_core.files import CHECKOUT
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import open_benchmark as study
 from liqe_core.training.profiles import PROFILES
@@ -102,6 +103,24 @@ def test_the_card_and_readme_say_what_the_kept_answers_give():
         reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
         line = f"| {row.pictures} | {row.count} | {row.measure} | {reached} |"
         assert line in card, line
+
+
+def test_readme_says_what_the_kept_differences_give():
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    kept = pd.read_csv(study.KEPT / "differences.csv").query("split == 'public'")
+    kept = kept.set_index(["dataset", "arm", "reference"])
+
+    def said(*of):
+        row = kept.loc[of]
+        return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+    judged = "biq2021 without near-duplicates"
+    for name in (judged, "open-distorted", "hevc"):
+        line = f"{said(name, 'Q+S+D', 'Q')} | {said(name, 'Q+S+D', 'shuffled')} |"
+        assert line in readme, line
+    others = [(judged, "BIQ2021 Q", "Q"), ("hevc", "BIQ2021 Q", "Q"), ("hevc", "BIQ2021 Q+S+D", "BIQ2021 Q")]
+    for of in [*others, (judged, "tuned Q+S+D", "tuned Q")]:
+        assert said(*of) in readme, (of, said(*of))
 
 
 def test_what_is_shipped_fits_the_box():
