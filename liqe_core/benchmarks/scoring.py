@@ -39,7 +39,9 @@ def side_by_side(
     with torch.no_grad():  # random weights give every prompt the same logit, and all pictures one quality
         model.clip.logit_scale.fill_(float(np.log(100)))
     ways: dict[str, Callable[[], np.ndarray]] = {
-        precision: lambda precision=precision: model.score(files, precision=precision).quality  # type: ignore
+        precision: lambda precision=precision: np.asarray(  # type: ignore
+            model.score(files, precision=precision).quality
+        )
         for precision in ("float32", "bfloat16")
     }
     if architecture == "ViT-B-32-quickgelu" and (port := _pyiqa(model)) is not None:
@@ -69,7 +71,9 @@ def _pyiqa(model: LIQE) -> Callable[[str], torch.Tensor] | None:
     state = {name: value.detach().clone() for name, value in model.clip.state_dict().items()}
 
     def load(*_: object) -> torch.nn.Module:
-        return clip_model.build_model(state).float()
+        port = clip_model.build_model(dict(state)).float()
+        port.load_state_dict(state, strict=False)  # it has rounded them to half precision
+        return port
 
     # It would fetch CLIP's weights, and keep the text's embedding from another time in the user's cache; and
     # it would keep what a gradient of the text needs, 10 GB.
