@@ -152,7 +152,7 @@ class _Given:
             self.names.append(str(getattr(given, "filename", "") or f"picture {count}"))
 
     def _take_path(self, path: str) -> None:
-        if not (path and os.path.isdir(path)):
+        if not os.path.isdir(path):
             self.pictures.append(path)
             self.names.append(path)
             return

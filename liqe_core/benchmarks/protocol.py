@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
-from liqe_core.benchmarks.arithmetic import wait
+from liqe_core.benchmarks.arithmetic import in_turns
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.ranks import Ranks
@@ -106,16 +106,10 @@ def scoring_seconds(
     model, how = LIQE.from_clip(architecture, None, device=place), Precision(precision, place)
     window = model.geometry.window
     crops = [torch.randint(256, (15, 3, window, window), dtype=torch.uint8) for _ in range(pictures)]
-    best = float("inf")
     with torch.no_grad(), how.autocast():
         text = model.text()
-        for _ in range(3):
-            wait(place)
-            started = time.perf_counter()
-            model.joint_of(crops, text)
-            wait(place)
-            best = min(best, time.perf_counter() - started)
-    return best / pictures
+        best, _ = in_turns({"scoring": lambda: model.joint_of(crops, text)}, 3, place)
+    return best["scoring"] / pictures
 
 
 def ten_sessions(

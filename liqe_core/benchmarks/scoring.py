@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from liqe_core.benchmarks.arithmetic import in_turns
 from liqe_core.crops import CropGeometry
 from liqe_core.model import LIQE
 
@@ -38,27 +39,22 @@ def side_by_side(
     model.geometry = CropGeometry.named("pyiqa", window=model.geometry.window)
     with torch.no_grad():  # random weights give every prompt the same logit, and all pictures one quality
         model.clip.logit_scale.fill_(float(np.log(100)))
+
+    def quality(precision: str) -> np.ndarray:
+        return np.asarray(model.score(files, precision=precision).quality)
+
     ways: dict[str, Callable[[], np.ndarray]] = {
-        precision: lambda precision=precision: np.asarray(  # type: ignore
-            model.score(files, precision=precision).quality
-        )
-        for precision in ("float32", "bfloat16")
+        precision: partial(quality, precision) for precision in ("float32", "bfloat16")
     }
     if architecture == "ViT-B-32-quickgelu" and (port := _pyiqa(model)) is not None:
         ways["pyiqa"] = lambda: np.array([float(port(str(file))) for file in files])
-    said, best = {}, dict.fromkeys(ways, float("inf"))
-    for way, score in ways.items():
-        said[way] = score()  # and everything that is done once
-    for _ in range(rounds):
-        for way, score in ways.items():
-            started = time.perf_counter()
-            score()
-            best[way] = min(best[way], time.perf_counter() - started)
-    table = pd.DataFrame({"way": list(best), "seconds": [value / len(files) for value in best.values()]})
-    table["pictures_a_second"] = 1 / table["seconds"]
-    table["times"] = best["pyiqa" if "pyiqa" in best else "float32"] / len(files) / table["seconds"]
-    table["apart"] = [float(np.abs(said[way] - said["float32"]).max()) for way in table["way"]]
-    return table
+    _, said = in_turns(ways, 1)  # and everything that is done once
+    best, _ = in_turns(ways, rounds)
+    seconds = pd.Series(best) / len(files)
+    table = pd.DataFrame({"seconds": seconds, "pictures_a_second": 1 / seconds})
+    table["times"] = seconds["pyiqa" if "pyiqa" in ways else "float32"] / seconds
+    table["apart"] = [float(np.abs(said[way] - said["float32"]).max()) for way in ways]
+    return table.rename_axis("way").reset_index()
 
 
 def _pyiqa(model: LIQE) -> Callable[[str], torch.Tensor] | None:
@@ -68,7 +64,7 @@ def _pyiqa(model: LIQE) -> Callable[[str], torch.Tensor] | None:
         from pyiqa.archs import clip_model, liqe_arch
     except ImportError:
         return None
-    state = {name: value.detach().clone() for name, value in model.clip.state_dict().items()}
+    state = model.clip.state_dict()
 
     def load(*_: object) -> torch.nn.Module:
         port = clip_model.build_model(dict(state)).float()

@@ -7,7 +7,6 @@ matrices just before: ``python -m liqe_core.benchmarks.training '{"way": "tree",
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import resource
 import subprocess
@@ -19,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import normalize
 
-from liqe_core.benchmarks.arithmetic import product_rate, step_operations, wait
+from liqe_core.benchmarks.arithmetic import in_turns, product_rate, step_operations, wait
 from liqe_core.files import CHECKOUT
 from liqe_core.model import LIQE
 from liqe_core.text import encode_tree
@@ -44,15 +44,12 @@ def text_pass(
     place = torch_device(device)
     model = LIQE.from_clip(architecture, None, device=place)
     tokens, tree = model.text._tokens.to(place), model.text.tree.to(place)
-    ways = {"padded": lambda: model.clip.encode_text(tokens), "tree": lambda: encode_tree(model.clip, tree)}
-    best, outputs = dict.fromkeys(ways, float("inf")), {}
+    ways = {
+        "padded": lambda: normalize(model.clip.encode_text(tokens), dim=-1),
+        "tree": lambda: normalize(encode_tree(model.clip, tree), dim=-1),
+    }
     with torch.no_grad():
-        for _, (way, run) in itertools.product(range(rounds), ways.items()):
-            wait(place)
-            started = time.perf_counter()
-            outputs[way] = torch.nn.functional.normalize(run(), dim=-1)
-            wait(place)
-            best[way] = min(best[way], time.perf_counter() - started)
+        best, outputs = in_turns(ways, rounds, place)
     difference = (outputs["padded"] - outputs["tree"]).abs().max().item()
     return pd.DataFrame(
         {

@@ -49,10 +49,12 @@ LIMITS: dict[str, tuple[float, float]] = {
     "most": (1, math.inf),
     "noise": (0, math.inf),
 }
-WORDS: dict[str, Collection[str]] = {
+#: The words that one may be, or what reads them from a file.
+WORDS: dict[str, Collection[str] | Callable[[], Collection[str]]] = {
     "scratch": ("", *profiles.PROFILES),
     "half": ("", "float16", "bfloat16"),
     "studies": tuple(STUDIES),
+    "photograph": lambda: read_manifest()["photographs"],
 }
 
 #: Files and folders that have to be there already; an address is not asked.
@@ -137,8 +139,7 @@ def _checked(
         if name in PATHS and value and "://" not in value and not Path(value).exists():
             raise ParameterError(f"{name} is {value!r}; give a file or folder that is there, and this is not")
         choices = {**WORDS, **(words or {})}.get(name)
-        if name == "photograph":
-            choices = read_manifest()["photographs"]
+        choices = choices() if callable(choices) else choices
         if choices is not None and not set(several) <= set(choices):
             raise ParameterError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
     _as_settings(taken)
@@ -178,7 +179,7 @@ def _as_settings(taken: Mapping[str, Any]) -> None:
             profiles.profile(taken["profile"], **given | changes)
         except ValueError as error:
             told = str(error)
-            if set(changes) and any(name in told for name in changes):
+            if any(name in told for name in changes):
                 told = f"changes is {changes!r}: {told}"
             if "epochs is" in told and "epochs" not in changes:
                 told += ", or 0 for the profile's own"

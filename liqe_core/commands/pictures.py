@@ -56,7 +56,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
     chosen = Chosen()
     for one in given:
         folder = Path(one)
-        if one and _is_folder(folder):
+        if os.path.isdir(one):  # False of a name that is too long or none: what reads it says so
             found = survey(folder)
             for why, names in found.left_out.items():
                 chosen.left_out.setdefault(why, []).extend(str(folder / name) for name in names)
@@ -104,13 +104,6 @@ def read_list(path: str) -> list[str]:
             f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
         )
     return [os.fsdecode(name) for name in names if name.strip()]
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long: what reads it says so
-        return False
 
 
 def _is_picture(content: bytes) -> bool:

@@ -99,12 +99,13 @@ class _Run:
 
         self.options = options
         self.settings = Settings.of(options)
-        for form in FORMS:
-            if (path := getattr(options, form)) in ("", "-"):
+        given = {form: path for form in FORMS if (path := getattr(options, form)) is not None}
+        for form, path in given.items():
+            if path in ("", "-"):
                 raise ValueError(
                     f"--{form} {path!r}: give the name of a file; what is printed needs no option"
                 )
-        self.outputs = [(form, Path(getattr(options, form))) for form in FORMS if getattr(options, form)]
+        self.outputs = [(form, Path(path)) for form, path in given.items()]
         self.pictures: list[str] = []
         self.model: LIQE | None = None
         self.scores: Scores | ShardedScores | None = None

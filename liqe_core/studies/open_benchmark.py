@@ -57,16 +57,11 @@ class Arm:
     changes: Mapping[str, Any]
 
 
-#: Of an arm whose image tower trains too, all but its stem and first three blocks: fewer pictures a step, and
-#: as many steps as two cores take in some minutes.
-TUNED: Mapping[str, Any] = {
-    "keep_windows": False,
-    "precision": "float32",
-    "unlocked_groups": 13,
-    "batch_sizes": {"biq2021": 24, "open-distorted": 14, "open-scenes": 10},
-    "learning_rate": 5e-4,
+#: Of an arm whose image tower trains too: what profile ``open`` has for that, and as many steps as two cores
+#: take in some minutes.
+_AS_OPEN = ("keep_windows", "precision", "unlocked_groups", "batch_sizes", "learning_rate", "validate_every")
+TUNED: Mapping[str, Any] = {name: getattr(profile("open"), name) for name in _AS_OPEN} | {
     "steps": 30,
-    "validate_every": 10,
     "measured": 200,
 }
 

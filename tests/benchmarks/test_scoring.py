@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from support.data import write_picture
 
 from liqe_core import LIQE
 from liqe_core.benchmarks import scoring
@@ -12,10 +12,7 @@ from liqe_core.benchmarks import scoring
 
 @pytest.fixture
 def files(tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        Image.fromarray(rng.integers(0, 256, (48, 80, 3), np.uint8)).save(tmp_path / f"{i}.png")
-    return sorted(tmp_path.glob("*.png"))
+    return [write_picture(tmp_path / f"{i}.png", 80, 48, seed=i) for i in range(3)]
 
 
 def test_both_precisions_are_timed_and_compared(files):

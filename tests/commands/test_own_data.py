@@ -3,10 +3,10 @@
 import re
 import shlex
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from support.data import write_picture
 
 from liqe_core import LIQE
 from liqe_core.commands.main import main
@@ -21,21 +21,18 @@ def page():
 
 
 @pytest.fixture
-def mine(page, tmp_path, monkeypatch):
+def mine(page, here):
     """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "my.yaml").write_text(page["yaml"])
+    (here / "my.yaml").write_text(page["yaml"])
     head, *shown = page["csv"].splitlines()
-    rng, rows = np.random.default_rng(0), []
-    (tmp_path / "photographs").mkdir()
+    rows = []
     for i in range(20):
         name = f"p{i:02}.png"
-        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "photographs" / name)
+        write_picture(here / "photographs" / name, 50, 40, seed=i)
         part = "val" if i < 4 else "test" if i < 8 else "train"
         rows.append(f"{name},{1 + i % 9 / 2},{','.join(shown[i % 2].split(',')[2:4])},{part}")
-    (tmp_path / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
-    return tmp_path
+    (here / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
+    return here
 
 
 def test_the_page_works(page, mine, capsys):

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from support.data import write_picture
 from support.killing import killed_until_done
-from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
 from liqe_core.commands import score_run
@@ -25,26 +25,13 @@ from liqe_core.commands.main import main
 from liqe_core.files import only_one, unescaped
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A small file of weights."""
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    of_twelve_prompts().save(path)
-    return str(path)
-
-
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(here):
     """Twenty small pictures in ``pictures`` of the current folder, and one that is none."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "pictures").mkdir()
-    rng = np.random.default_rng(0)
     for i in range(20):
-        size = (32 + 3 * i, 40, 3)
-        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"pictures/{i:02}.png")
-    (tmp_path / "pictures" / "07b.png").write_text("no picture")
-    return tmp_path
+        write_picture(here / f"pictures/{i:02}.png", 40, 32 + 3 * i, seed=i)
+    (here / "pictures" / "07b.png").write_text("no picture")
+    return here
 
 
 def score(model, *arguments):

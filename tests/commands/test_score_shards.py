@@ -12,11 +12,10 @@ import time
 import warnings
 from collections import Counter
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from support.data import write_picture
 from support.million import rehearse
 from support.models import of_twelve_prompts
 
@@ -37,28 +36,15 @@ def client():
             yield client
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A small file of weights."""
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    of_twelve_prompts().save(path)
-    return str(path)
-
-
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(here, monkeypatch):
     """Thirty small pictures in ``pictures`` of the current folder, and two that are none; shards of four."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(score_shards, "SHARD", 5)
-    (tmp_path / "pictures").mkdir()
-    rng = np.random.default_rng(0)
     for i in range(30):
-        size = (32 + 2 * i, 40, 3)
-        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / f"pictures/{i:02}.png")
-    (tmp_path / "pictures" / "07b.png").write_text("no picture")
-    (tmp_path / "pictures" / "07\\b.png").write_text("no picture")
-    return tmp_path
+        write_picture(here / f"pictures/{i:02}.png", 40, 32 + 2 * i, seed=i)
+    for name in ("07b.png", "07\\b.png"):
+        (here / "pictures" / name).write_text("no picture")
+    return here
 
 
 def score(model, *arguments):

@@ -93,7 +93,7 @@ def _draw_scores() -> None:
         axes = {axis: len(model.grid.names(axis)) for axis in model.grid.axes}
         for name in pictures:
             rows = {axis: rng.dirichlet(np.ones(n)).tolist() for axis, n in axes.items()}
-            scores.entries[name] = {"quality": 1 + int(name[-10:-4]) % 2000 / 1000, "marginals": rows}
+            scores.entries[name] = {"quality": _due(name), "marginals": rows}
 
     run.score_all = score_all
 
