@@ -192,13 +192,13 @@ def _error(future: Future) -> BaseException | None:
     """What a task that has ended failed with, in a sentence."""
     from distributed import KilledWorker
 
-    if future.status == "finished":
-        return None
     try:
-        error = future.exception()
+        error = future.exception()  # None, too, of one whose result is lost and computed again meanwhile
     except CancelledError:
         return _gone()
-    if isinstance(error, (ShardError, KilledWorker)):
+    if future.cancelled():
+        return _gone()
+    if error is None or isinstance(error, (ShardError, KilledWorker)):
         return error
     # It did not come as far as `score_shard`: another version of this package, or none.
     why = f"{type(error).__name__}: {error}"

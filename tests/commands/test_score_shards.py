@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -223,6 +224,15 @@ def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, f
     with pytest.raises(shard.ShardError, match=r"^1 shards have .* the first has 12.png to 15.png"):
         run.run(client, work=work)
     assert len(shards) == 10 and run.count(names) == 36
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_result_that_was_lost_since_is_no_fault_and_a_cancelled_one_is(cancelled):
+    # Its worker died after it had told of the result.
+    status = "cancelled" if cancelled else "pending"
+    future = SimpleNamespace(status=status, exception=lambda: None, cancelled=lambda: cancelled)
+    told = score_shards._error(future)
+    assert (str(told) == "the Dask scheduler has gone") if cancelled else (told is None)
 
 
 def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
