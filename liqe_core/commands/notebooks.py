@@ -99,6 +99,13 @@ def run(
     return executed
 
 
+def _named(given: str) -> str:
+    """The name of a notebook, for which its file or its number will do: ``02``."""
+    name = Path(given).stem
+    numbered = [one for one in available() if one.split("_")[0] == name]
+    return numbered[0] if numbered else name
+
+
 def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
     if unknown := sorted(set(names) - set(available(folder))):
         raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
@@ -107,7 +114,7 @@ def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
     notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
-    notebooks.add_argument("names", nargs="*", help="which; default: all that belong to the demo")
+    notebooks.add_argument("names", nargs="*", help="which, such as 02; default: all that belong to the demo")
     add_profile(notebooks)
     add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
     notebooks.set_defaults(run=_notebooks)
@@ -116,7 +123,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _notebooks(options: argparse.Namespace) -> int:
     from liqe_core.commands.parameters import of_notebooks
 
-    names = options.names or [name for name in available() if not name.startswith("9")]
+    names = [_named(name) for name in options.names]
+    names = names or [name for name in available() if not name.startswith("9")]
     _refuse_unknown(names, FOLDER)
     given = {"profile": options.profile} | values(options.p)
     given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,6 +14,8 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from liqe_core.commands.options import add_profile
 from liqe_core.files import CHECKOUT, runs_dir
@@ -25,6 +29,7 @@ SOURCES = NOTEBOOKS / "site"
 #: The names of the notebooks' files.
 BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_LARGE = 100_000  # bytes of a figure that may be a photograph
 _ROWS = 60  # a longer table of results is no page to read
 
 
@@ -78,6 +83,7 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
+        print(done.stderr, end="", file=sys.stderr)  # warnings, of which a good page gives none
         # Of the theme: for debuggers, a quarter of all bytes, and what its own pages were made from.
         for left in [*pages.rglob("*.map"), *(pages / "_static").glob("*macros.html")]:
             left.unlink()
@@ -92,7 +98,7 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
     """An executed notebook without what is alive only in Jupyter.
 
     Widgets go (their progress bars would stand still), of a line that was written over only its end stays,
-    and a link to a notebook that has no page becomes text.
+    a link to a notebook that has no page becomes text, a table's empty cell a dash, and photographs are JPEG.
 
     Args:
         book: is changed.
@@ -113,8 +119,29 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
         for output in cell.outputs:
             if output.output_type == "stream":
                 output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
+            if table := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = re.sub(r"(?<=<td>)(NaN|&lt;NA&gt;)(?=</td>)", "–", table)
+            _lighter(output)
     book.metadata.pop("widgets", None)
     return book
+
+
+def _lighter(output: nbformat.NotebookNode) -> None:
+    """A figure that is half as large or less as JPEG, as one with photographs is, kept so."""
+    data, metadata = output.get("data", {}), output.get("metadata", {})
+    png = base64.b64decode(data.get("image/png", ""))
+    if len(png) < _LARGE:
+        return
+    jpeg = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as opened:
+        drawn = opened.convert("RGBA")
+    ground = Image.new("RGBA", drawn.size, "white")
+    # Colours at full resolution: letters would have fringes.
+    Image.alpha_composite(ground, drawn).convert("RGB").save(jpeg, "JPEG", quality=90, subsampling=0)
+    if 2 * len(jpeg.getvalue()) <= len(png):
+        del data["image/png"]
+        data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()
+        metadata["image/jpeg"] = metadata.pop("image/png", {})
 
 
 def _without_places(text: str, folder: Path) -> str:

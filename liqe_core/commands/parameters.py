@@ -138,12 +138,24 @@ def _checked(
             raise ParameterError(f"{name} is {value!r}; give {KINDS[kinds[name]][0]}, {limits}")
         if name in PATHS and value and "://" not in value and not Path(value).exists():
             raise ParameterError(f"{name} is {value!r}; give a file or folder that is there, and this is not")
+        if name == "checkpoint" and value:
+            _refuse_absent_weights(value)
         choices = {**WORDS, **(words or {})}.get(name)
         choices = choices() if callable(choices) else choices
         if choices is not None and not set(several) <= set(choices):
             raise ParameterError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
     _as_settings(taken)
     return taken
+
+
+def _refuse_absent_weights(checkpoint: str) -> None:
+    from liqe_core.checkpoints import PUBLISHED, CheckpointError, located
+
+    if checkpoint not in PUBLISHED:  # which are fetched where they are first used
+        try:
+            located(checkpoint)
+        except CheckpointError as error:
+            raise ParameterError(f"checkpoint is {checkpoint!r}: {error}") from None
 
 
 def _read(name: str, value: Any, kind: str) -> Any:

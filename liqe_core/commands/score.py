@@ -79,13 +79,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from liqe_core.commands.stopping import Stopped, stoppable
+    from liqe_core.commands.stopping import StopSignal, stoppable
 
     run = _Run(options)
     try:
         with stoppable() as stop:
             return run(stop)
-    except Stopped as stopped:
+    except StopSignal as stopped:
         print(f"\nstopped by {stopped}: {run.left()}", file=sys.stderr)
         return stopped.code
 

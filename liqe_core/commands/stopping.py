@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stopped(KeyboardInterrupt):
+class StopSignal(KeyboardInterrupt):
     """A signal that asks to stop.
 
     Attributes:
@@ -31,15 +31,15 @@ class Stop:
         """Raise when a signal has come whose exception was lost, in a callback of some library.
 
         Raises:
-            Stopped: a signal has come.
+            StopSignal: a signal has come.
         """
         if self.number:
-            raise Stopped(self.number)
+            raise StopSignal(self.number)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """In the block, SIGINT and SIGTERM raise `Stopped`; a second one ends the process at once.
+    """In the block, SIGINT and SIGTERM raise `StopSignal`; a second one ends the process at once.
 
     An error on which the block ends after a signal is taken for the signal's: code that is interrupted midway
     may tell it in its own words. Outside the main thread nothing is changed, since signals go there.
@@ -50,7 +50,7 @@ def stoppable() -> Iterator[Stop]:
         if stop.number:
             os._exit(128 + number)  # whatever waits and does not end; files are whole at any moment
         stop.number = number
-        raise Stopped(number)
+        raise StopSignal(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -58,11 +58,11 @@ def stoppable() -> Iterator[Stop]:
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
-    except Stopped:
+    except StopSignal:
         raise
     except BaseException as error:
         if stop.number:
-            raise Stopped(stop.number) from error
+            raise StopSignal(stop.number) from error
         raise
     finally:
         for number, handler in before.items():

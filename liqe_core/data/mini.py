@@ -40,9 +40,6 @@ from liqe_core.intake.progress import tqdm
 
 SEED = 2023
 
-#: How many more times a photograph is used for training, from another view for every distortion and level.
-VARIED = 2
-
 
 def build(
     root: str | os.PathLike | None = None,
@@ -51,7 +48,7 @@ def build(
     kinds: Iterable[int | str] = range(1, 26),
     size: tuple[int, int] | None = None,
     views: Iterable[str] = VIEWS,
-    varied: int = VARIED,
+    varied: int = 0,
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Path, pd.DataFrame]:

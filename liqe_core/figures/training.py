@@ -106,7 +106,7 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
         {"marker": mark, "color": color} for mark in MARKERS for color in palette().colors
     ]
     for look, (name, rows) in zip(looks, groups, strict=False):
-        ax.scatter(rows["quality"], rows["mos"], s=dot(12), alpha=0.7, linewidths=0, label=name, **look)
+        ax.scatter(rows["quality"], rows["mos"], s=dot(16), alpha=0.85, linewidths=0, label=name, **look)
     ax.set(xlabel="predicted quality", ylabel=score, title=title)
     if "distortion_group" in table:
         legend(figure)

@@ -176,9 +176,11 @@ def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float]) -> C
     """Aggressiveness and resistance of every scorer, pairwise and global, as in the gMAD paper.
 
     s is the mean preference for a pair, from -100 to 100, positive where people prefer the image that the
-    attacker prefers; p_k is the share of the defender's images in level k, of those in all levels. Then
-        attack[i, j]     = sum_k p_k s_k         over the pairs in which i attacks j,
+    attacker prefers; p_k is the share of the defender's images in level k, of those in all levels. Then ::
+
+        attack[i, j]     = sum_k p_k s_k            over the pairs in which i attacks j,
         resistance[i, j] = sum_k p_k (100 - |s_k|)  over the pairs in which j attacks i.
+
     Negative aggressiveness (people contradict the attacker) counts as 0 in the global ranking.
 
     The global numbers are those of Thurstone's case V that make the matrices most likely (Tsukida and Gupta

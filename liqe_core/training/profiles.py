@@ -316,12 +316,13 @@ PROFILES = {
             pretrained="liqe-tiny",
             batch_sizes={"mini": 16},
             epochs=4,
-            steps=10,
+            steps=8,
             windows=2,
             learning_rate=1e-4,
             warmup_steps=5,
+            unlocked_groups=8,  # a step takes half the time that 13 take
             validate_every=2,
-            measured=200,
+            measured=150,
             keep="last",  # two photographs are too few to choose by
         ),
         Profile(

@@ -3,6 +3,8 @@
 Of one drawn notebook; with ``LIQE_BROWSER=all`` (``make test-browser``) of those in runs/smoke.
 """
 
+import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -18,14 +20,20 @@ NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
-def site(chromium, tmp_path_factory) -> Path:
-    if ALL:
-        return pages.build(runs_dir("smoke")).parent
+def built(chromium, tmp_path_factory) -> tuple[Path, str]:
+    """The site's folder, and what was said of it while it was built."""
     if not pages.installed():
         pytest.skip("needs what builds the site: pip install -e '.[site]'")
-    folder = tmp_path_factory.mktemp("executed")
-    nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
-    return pages.build(folder).parent
+    folder = runs_dir("smoke") if ALL else tmp_path_factory.mktemp("executed")
+    if not ALL:
+        nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return pages.build(folder).parent, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(built) -> Path:
+    return built[0]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,10 @@ def opened(browser, page: Path, size, **more):
         tab.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
         tab.evaluate("MathJax.startup.promise")
     return tab, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+
+
+def test_nothing_was_said_against_it(built):
+    assert built[1] == ""
 
 
 def test_pages_are_whole_without_a_network_and_accessible(chromium, read, screenshots):

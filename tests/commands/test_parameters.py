@@ -96,6 +96,11 @@ def test_a_notebook_may_know_more_words():
         ),
         ("03_ablations", {"studies": ["varient"]}, "studies is ['varient']; choose from 'variant'"),
         ("04_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'; give a file or folder"),
+        (
+            "04_paper_tables",
+            {"checkpoint": "/nope"},
+            "checkpoint is '/nope': /nope: no such file",
+        ),
         ("06_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'; give a file or folder"),
     ],
 )
@@ -139,6 +144,15 @@ def test_a_slip_is_told_before_anything_is_run_or_written(arguments, says, tmp_p
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and says in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["02", "02_multitask_training", "notebooks/02_multitask_training.ipynb"])
+def test_a_notebook_is_found_by_its_number_and_by_its_file(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks.pages, "installed", lambda: False)
+    ran = []
+    monkeypatch.setattr(notebooks, "run", lambda names, *given: ran.extend(names) or [])
+    assert main(["notebooks", name, "--profile", "smoke", "--out", str(tmp_path)]) == 0
+    assert ran == ["02_multitask_training"]
 
 
 def small_book(folder, source):
