@@ -101,10 +101,14 @@ def test_a_notebook_runs_in_jupyterlab(chromium, lab, screenshots, name):
 
 def move_the_explorer(tab):
     """JPEG quality far down, by the keyboard: the quality that is told becomes another one."""
-    slider = tab.locator(".widget-slider", has_text="JPEG")
+    explorer = tab.locator(".jp-OutputArea-output", has=tab.locator(".widget-slider")).first
+    slider = explorer.locator(".widget-slider", has_text="JPEG")
     slider.first.scroll_into_view_if_needed()
-    told = tab.locator(".jp-OutputArea-output").get_by_text(re.compile(r"^\s*quality", re.IGNORECASE)).first
+    told = explorer.locator(".widget-html", has_text=re.compile("quality")).first
+    told.wait_for()
+    tab.wait_for_timeout(1000)
     before = told.inner_text()
+    assert before.startswith("quality")
     slider.first.locator(".noUi-handle").focus()
     tab.keyboard.press("Home")
     tab.wait_for_timeout(500)
