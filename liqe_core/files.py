@@ -186,6 +186,7 @@ def only_one(
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
+        holder.unlink(missing_ok=True)
         held.release()
 
 

@@ -70,6 +70,7 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
             pass
     with only_one(target, lock=tmp_path / ".in_use"), only_one(target):
         assert (tmp_path / ".in_use").exists(), "a lock in a place of its own is another lock"
+    assert not (tmp_path / ".in_use.holder").exists(), "nobody holds it"
 
 
 def test_a_full_disk_is_known_by_number_and_by_word():

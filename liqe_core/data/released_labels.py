@@ -21,6 +21,7 @@ from liqe_core.data.tables import LabelError, read_table
 from liqe_core.files import cache_dir
 from liqe_core.images import read_ahead
 from liqe_core.intake.downloads import download
+from liqe_core.intake.hub import FetchError
 from liqe_core.intake.progress import tqdm
 from liqe_core.prompts import SCENES
 
@@ -116,8 +117,13 @@ def fetch_labels(
         download(base_url + name, folder / name, sha256=missing[name], progress=False)
 
     fetched = read_ahead(fetch, missing, 8)
-    for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
-        pass
+    try:
+        for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
+            pass
+    except FetchError as error:
+        raise FetchError(
+            f"label files of the six training sets: {error}; or name a clone of zwx8981/LIQE in LIQE_LABELS"
+        ) from None
     return folder
 
 

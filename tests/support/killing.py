@@ -1,13 +1,16 @@
-"""Runs of ``liqe score`` that are killed at random and given again until one ends by itself.
+"""Runs that are killed at random and given again until one ends by itself.
 
-As a script it does so a hundred times over 200 pictures, with processes of its own:
+As a script it does so with processes of its own: a hundred times ``liqe score`` over 200 pictures, or twenty
+times ``liqe train``, and compares what is left with what a run leaves that nobody disturbs.
 
-    python tests/support/killing.py [RUNS [PICTURES]]
+    python tests/support/killing.py score [RUNS [PICTURES]]
+    python tests/support/killing.py train [RUNS]
 """
 
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +49,8 @@ def killed_until_done(
     return codes
 
 
-def _hundred(runs: int = 100, pictures: int = 200) -> None:
+def _score(folder: Path, runs: int = 100, pictures: int = 200) -> None:
+    """Tables are to be equal, byte for byte."""
     import numpy as np
     import torch
     from PIL import Image
@@ -54,40 +58,48 @@ def _hundred(runs: int = 100, pictures: int = 200) -> None:
     from liqe_core import LIQE
 
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        (folder / "pictures").mkdir()
-        for i in range(pictures):
-            Image.fromarray(rng.integers(0, 256, (40 + i, 64, 3), np.uint8)).save(
-                folder / f"pictures/{i}.png"
-            )
-        torch.manual_seed(0)
-        LIQE.from_clip("LIQE-smoke", pretrained=None).save(folder / "model")
-        command = [sys.executable, "-m", "liqe_core", "score", str(folder / "pictures")]
-        command += ["--checkpoint", str(folder / "model"), "--csv"]
-        began = time.monotonic()
-        subprocess.run([*command, str(folder / "whole.csv")], check=True, capture_output=True)
-        seconds = time.monotonic() - began
-        expected, table = (folder / "whole.csv").read_bytes(), folder / "killed.csv"
-        for run in range(runs):
-            codes = killed_until_done(
-                lambda: (
-                    subprocess.Popen(
-                        [*command, str(table)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                    ).pid
-                ),
-                seconds,
-                random.Random(run),
-                6,
-                lambda: None,
-            )
-            same = table.read_bytes() == expected
-            table.unlink()
-            print(
-                f"run {run}: ended with {codes}: {'the same table' if same else 'ANOTHER TABLE'}", flush=True
-            )
-            assert same
+    (folder / "pictures").mkdir()
+    for i in range(pictures):
+        pixels = rng.integers(0, 256, (40 + i, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"pictures/{i}.png")
+    torch.manual_seed(0)
+    LIQE.from_clip("LIQE-smoke", pretrained=None).save(folder / "model")
+    command = ["score", str(folder / "pictures"), "--checkpoint", str(folder / "model"), "--csv"]
+    _repeated(command, folder, runs, lambda out: {"table": out.read_bytes()})
+
+
+def _train(folder: Path, runs: int = 20) -> None:
+    """Weights are to have one sha256; a state is saved after every step."""
+    from liqe_core.files import file_sha256
+
+    command = ["train", "--profile", "smoke", "-s", "save_seconds", "0", "--out"]
+    _repeated(
+        command, folder, runs, lambda out: {f.name: file_sha256(f) for f in sorted(out.glob("*.safetensors"))}
+    )
+
+
+def _repeated(command: list[str], folder: Path, runs: int, left: Callable[[Path], dict]) -> None:
+    """command: but for its last argument, the place of what it makes. left: what is compared of that."""
+    whole, killed = folder / "whole", folder / "killed"
+    liqe = [sys.executable, "-m", "liqe_core", *command]
+    began = time.monotonic()
+    subprocess.run([*liqe, str(whole)], check=True, capture_output=True)
+    seconds, expected = time.monotonic() - began, left(whole)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for run in range(runs):
+        codes = killed_until_done(
+            lambda: subprocess.Popen([*liqe, str(killed)], **quiet).pid,
+            seconds,
+            random.Random(run),
+            6,
+            lambda: None,
+        )
+        same = left(killed) == expected
+        print(f"run {run}: ended with {codes}: {'the same' if same else 'ANOTHER'}", flush=True)
+        assert same
+        shutil.rmtree(killed) if killed.is_dir() else killed.unlink()
 
 
 if __name__ == "__main__":
-    _hundred(*map(int, sys.argv[1:]))
+    with tempfile.TemporaryDirectory() as made:
+        {"score": _score, "train": _train}[sys.argv[1]](Path(made), *map(int, sys.argv[2:]))
