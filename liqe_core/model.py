@@ -228,7 +228,7 @@ class LIQE(nn.Module):
         Args:
             crops: (n, 3, window, window) or (n, F), values as in `forward`.
             text: what `self.text()` gave, where it was called once for many crops.
-            tower: what `towers.folded` made of the image tower, where it was called once for many crops.
+            tower: what `towers.to_evaluate` made of the image tower, where it was called once for many crops.
 
         Returns:
             (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.

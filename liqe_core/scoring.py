@@ -224,9 +224,9 @@ def joint_by_batch(
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
 
-    The text is embedded once, and batch norms are folded once (`towers.folded`). The model is left as it was,
-    in training or evaluation mode. A batch of the same pictures gives the same bits, whatever batches are
-    before it.
+    The text is embedded once, and the image tower made ready once (`towers.to_evaluate`). The model is left
+    as it was, in training or evaluation mode. A batch of the same pictures gives the same bits, whatever
+    batches are before it.
 
     Args:
         crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
@@ -250,7 +250,7 @@ def joint_by_batch(
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
                     if text is None:  # not before there is a picture that they are needed for
-                        text, tower = model.text(), towers.folded(model.clip.visual)
+                        text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
             yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}

@@ -106,7 +106,7 @@ def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int], precision: 
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
-    tower = towers.folded(model.clip.visual)
+    tower = towers.to_evaluate(model.clip.visual)
     with evaluating(model), products_in(precision, model.device):
         while crops := list(islice(ahead, AT_ONCE)):
             both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
