@@ -15,6 +15,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -152,6 +153,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
             continue
         if not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a tensor")
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            kind_of = "without values" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+            raise CheckpointError(f"{path}: {key!r} is a tensor {kind_of}, expected numbers; save it so")
         state_dict[key] = value.detach().float()
     try:
         if architecture is None:
@@ -329,17 +333,24 @@ def _read_torch(path: Path) -> object:
                 f"{path}: refused, it holds more than tensors and could run code when loaded ({reason}); "
                 "get the weights as a plain state dict or as safetensors"
             ) from None
-        why = str(error).splitlines()[0]
-        why = "it holds no pickle of tensors" if "weights_only" in why else why  # advice not to be given here
-        raise CheckpointError(f"{path}: not a checkpoint that torch can read ({why})") from None
+        raise CheckpointError(f"{path}: not a checkpoint that torch can read ({_why(error)})") from None
     except Exception as error:  # a damaged pickle raises whatever it runs into
         advice = "copy or download it again"
         if "TorchScript" in str(error):
             advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
-        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise CheckpointError(
-            f"{path}: not a checkpoint that torch can read ({first[0]}); {advice}"
+            f"{path}: not a checkpoint that torch can read ({_why(error)}); {advice}"
         ) from None
+
+
+def _why(error: Exception) -> str:
+    """The first line of what torch says, without advice that is not to be given here, and where it says
+    something."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    talk = ("weights_only", "error message be improved", "report")
+    if not re.search("[a-z]{3}", first) or any(words in first for words in talk):
+        return "it holds no pickle of tensors"
+    return first
 
 
 def _numpy_scalars() -> list[Any]:

@@ -381,6 +381,9 @@ def _decoded(
     except levels.LevelError as error:
         raise PictureError(f"{name}: {error}") from None
     except Exception as error:
+        if "unknown raw mode" in str(error):
+            why = f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
+            raise PictureError(f"{name}: {why}") from error
         raise PictureError(
             f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
             "read_picture(..., truncated='accept'), liqe score --truncated allow"

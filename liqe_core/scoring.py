@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: One picture, or a folder of them, or (N, 3, H, W) floats in [0, 1].
 Pictures = Source | Tensor
 
+#: Why a picture that could be read has no score.
+NO_NUMBER = "the model's answer is no number: its weights overflow; get the checkpoint again, or another"
+
 #: What the factors of products may be rounded to; None: they are not.
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -105,6 +108,9 @@ def score_pictures(
         joint, errors = predict_joint(
             model, crops_of, range(len(names)), batch_size, 2, bar.update, precision
         )
+    errors = {i: f"{names[i]}: {why}" if why == NO_NUMBER else why for i, why in errors.items()}
+    if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
+        raise PictureError(next(iter(errors.values())))
     left_out = {why: tuple(files) for why, files in given.left_out.items()}
     return Prediction(joint.cpu(), model.grid, tuple(names), errors, left_out)
 
@@ -176,7 +182,12 @@ def refuse_other_tensors(pictures: Tensor, name: str = "the tensor") -> None:
     Raises:
         TypeError: another shape or type; says which, and what to do.
     """
-    if not pictures.is_floating_point() or pictures.ndim != 4 or pictures.shape[1] != 3 or not len(pictures):
+    if not isinstance(pictures, Tensor):
+        raise TypeError(
+            f"{name} is {type(pictures).__name__}: give a tensor (N, 3, H, W) of floats in [0, 1]"
+        )
+    floats = pictures.is_floating_point()
+    if not floats or pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.numel():
         kind = str(pictures.dtype).removeprefix("torch.")
         raise TypeError(
             f"{name} is a tensor of {kind} {tuple(pictures.shape)}: give (N, 3, H, W) floats in [0, 1], red "
@@ -253,7 +264,10 @@ def joint_by_batch(
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
-            yield joint, {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+            errors = {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+            no_number = joint.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
+            errors |= {i: NO_NUMBER for i in no_number if i not in errors}
+            yield joint, errors
 
 
 def products_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -276,6 +290,12 @@ def products_in(precision: str, device: torch.device) -> contextlib.AbstractCont
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode during the block; afterwards each module as it was, since a frozen batch
     norm stays so in training."""
+    kinds = {value.dtype for value in model.parameters() if value.is_floating_point()} - {torch.float32}
+    if kinds:
+        raise TypeError(
+            f"the model's weights are {kinds.pop()}, and LIQE computes in float32: call .float() on it; for "
+            "speed give precision='bfloat16'"
+        )
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,9 +1,12 @@
 """Files of weights: four kinds told apart by content, and everything that must be refused."""
 
+import io
 import json
 import os
 import pickle
+import re
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -343,6 +346,13 @@ def test_random_damage_is_refused_or_harmless(openai_state, tmp_path):
             pass  # torch's, of an odd pickle protocol; an error in this test suite only
 
 
+def zipped():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.txt", "no weights")
+    return made.getvalue()
+
+
 def test_no_checkpoint_at_all(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.pt: no such file"):
         read_checkpoint(tmp_path / "none.pt")
@@ -352,21 +362,27 @@ def test_no_checkpoint_at_all(tmp_path):
         "empty.pt": b"",
         "text.pt": b"LIQE.pt is at the other address",
         "json.pt": b'{"params": {"x": 1}}',
+        "zeros.pt": bytes(5000),
+        "zip.pt": zipped(),
         "json2.pt": b'[[[[[[[[{"params": 1}',
         "page.pt": b"<!DOCTYPE html><html>404</html>",
         "huge.safetensors": struct.pack("<Q", 2**60) + b"{}",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(CheckpointError, match=rf"{name}: "):
+        with pytest.raises(CheckpointError, match=rf"{name}: ") as raised:
             read_checkpoint(tmp_path / name)
+        assert not re.search("weights_only|PyTorch|error message", str(raised.value)), "advice of torch"
 
 
 def test_torchscript_archive(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)  # torch calls its own format old
         torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "ViT-B-32.pt")
-    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt: .*a TorchScript archive holds code; save its"):
+    with pytest.raises(
+        CheckpointError, match=r"ViT-B-32\.pt: .*a TorchScript archive holds code; save its"
+    ) as raised:
         read_checkpoint(tmp_path / "ViT-B-32.pt")
+    assert "weights_only" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +396,7 @@ def test_torchscript_archive(tmp_path):
         ({"params": {0: torch.ones(3)}}, "0 names an entry"),
         ({"a": torch.ones(3), "b": 5}, "'b' is int, expected a tensor"),
         ({"a": torch.ones(3)}, "no 'ln_final.weight'"),
+        ({"a": torch.ones(3, device="meta")}, "'a' is a tensor without values"),
     ],
     ids=str,
 )

@@ -103,6 +103,16 @@ def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liq
     assert all(module.training for module in small_liqe.modules())
 
 
+def test_what_is_no_picture_or_no_float32_is_named(metric):
+    with pytest.raises(TypeError, match="is ndarray: give a tensor"):
+        metric(np.zeros((1, 3, 40, 40), np.float32))
+    with pytest.raises(TypeError, match=r"\(1, 3, 40, 0\)"):
+        metric(torch.zeros(1, 3, 40, 0))
+    for half in (metric.half, metric.double):
+        with pytest.raises(TypeError, match=r"weights are torch.float\d\d, .* call .float\(\) on it"):
+            half()(torch.rand(1, 3, 40, 40))
+
+
 def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
     assert metric.lower_better is False and metric.higher_is_better and metric.is_differentiable
     assert metric.score_range == (1.0, 3.0), "three words of quality"

@@ -23,7 +23,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _check(options: argparse.Namespace) -> int:
     from liqe_core import LIQE
     from liqe_core.checkpoints import located
-    from liqe_core.data.manifests import sets_called
+    from liqe_core.data.manifests import load_manifest, sets_called
     from liqe_core.files import file_sha256, runs_dir
     from liqe_core.studies import paper_check
     from liqe_core.training.distributed import torch_device
@@ -32,6 +32,8 @@ def _check(options: argparse.Namespace) -> int:
 
     settings = profile(options.profile, **values(options.set))
     names = sets_called(options.names or [*settings.batch_sizes, "unseen"])
+    for name in options.names and names:
+        load_manifest(name)  # a name that is none is told here, with those that there are
     root = Path(options.out) if options.out else runs_dir(settings.name)
     folder = paper_check.check_folder(root, options.checkpoint)
     plan = paper_check.plan(names, options.session)

@@ -302,13 +302,18 @@ def _manifests(options: argparse.Namespace) -> list[Manifest]:
 
 def _each(options: argparse.Namespace, run: Callable[[Manifest], int]) -> int:
     """Run for every named set; one that fails is told and does not stop the others."""
-    code = 0
+    from liqe_core.data.released_labels import LabelsFetchError
+
+    code, without = 0, False
     for manifest in _manifests(options):
+        if without and manifest.labels.get("form") == "liqe":
+            print(f"error: {manifest.name}: not done, for want of those label files", file=sys.stderr)
+            continue
         try:
             code = max(code, run(manifest))
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
-            code = 1
+            code, without = 1, without or isinstance(error, LabelsFetchError)
     return code
 
 

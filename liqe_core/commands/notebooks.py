@@ -139,7 +139,9 @@ def _notebooks(options: argparse.Namespace) -> int:
     table = out / "02_multitask_training" / "summary.txt"
     if "02_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
-    if pages.installed():
+    if options.names:
+        print(f"\nThe executed notebooks are in {out}; a site of all that are there: liqe pages --out {out}")
+    elif pages.installed():
         print(f"\nThe site, with a page for each executed notebook: {pages.build(out)}")
     else:
         print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")

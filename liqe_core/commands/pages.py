@@ -98,7 +98,8 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
     """An executed notebook without what is alive only in Jupyter.
 
     Widgets go (their progress bars would stand still), of a line that was written over only its end stays,
-    a link to a notebook that has no page becomes text, a table's empty cell a dash, and photographs are JPEG.
+    a link to a notebook that has no page becomes text, a table's empty cell a dash; photographs are JPEG,
+    and solutions are folded.
 
     Args:
         book: is changed.
@@ -113,6 +114,8 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
             )
         if cell.cell_type != "code":
             continue
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a solution
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
         if "injected-parameters" in cell.metadata.get("tags", []):  # somebody's own folders
             cell.source = re.sub(r"(?<=\")/[^\"\n]*/(?=[^\"/\n]+\")", ".../", cell.source)
         cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]

@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 
 from liqe_core.data.photographs import read_manifest
 from liqe_core.studies.ablations import STUDIES
+from liqe_core.studies.scorers import SHORT, is_known
 from liqe_core.training import profiles
 
 
@@ -59,6 +60,9 @@ WORDS: dict[str, Collection[str] | Callable[[], Collection[str]]] = {
 
 #: Files and folders that have to be there already; an address is not asked.
 PATHS = ("picture", "data_root", "labels_mirror", "paper_runs", "pictures", "human")
+
+#: Names of what competes; see `studies.scorers.scorer`.
+SCORERS = ("scorers", "opponents", "attacker", "defender")
 
 #: Lists that may be empty; of others an empty one leaves nothing to do.
 MAY_BE_EMPTY = ("opponents",)
@@ -140,12 +144,25 @@ def _checked(
             raise ParameterError(f"{name} is {value!r}; give a file or folder that is there, and this is not")
         if name == "checkpoint" and value:
             _refuse_absent_weights(value)
+        if name in SCORERS and (others := [one for one in several if not _is_scorer(one)]):
+            there = ", ".join([*SHORT.values(), "sharpness"])
+            raise ParameterError(
+                f"{name} is {value!r}, and {others[0]!r} is no scorer; give {there}, "
+                "weights by file or name, or pyiqa:METRIC"
+            )
         choices = {**WORDS, **(words or {})}.get(name)
         choices = choices() if callable(choices) else choices
         if choices is not None and not set(several) <= set(choices):
             raise ParameterError(f"{name} is {value!r}; choose from {', '.join(map(repr, choices))}")
+    if {"attacker", "defender"} <= taken.keys() and taken["attacker"] == taken["defender"]:
+        raise ParameterError(f"attacker and defender are both {taken['attacker']!r}; give two of the scorers")
     _as_settings(taken)
     return taken
+
+
+def _is_scorer(name: str) -> bool:
+    named = name in (*SHORT.values(), "sharpness") or name.startswith("pyiqa:")
+    return named or Path(name).is_file() or is_known(name)
 
 
 def _refuse_absent_weights(checkpoint: str) -> None:

@@ -105,7 +105,11 @@ class _Run:
                 raise ValueError(
                     f"--{form} {path!r}: give the name of a file; what is printed needs no option"
                 )
-        self.outputs = [(form, Path(path)) for form, path in given.items()]
+        # Where a link leads, so that it stays one.
+        leads = {
+            form: os.path.realpath(path) if os.path.islink(path) else path for form, path in given.items()
+        }
+        self.outputs = [(form, Path(path)) for form, path in leads.items()]
         self.pictures: list[str] = []
         self.model: LIQE | None = None
         self.scores: Scores | ShardedScores | None = None
@@ -128,9 +132,12 @@ class _Run:
         self.pictures = chosen.pictures
         for line in chosen.told():
             print(escaped(line), file=sys.stderr)
-        read_files = [options.checkpoint, *self.pictures]
+        read_files = [options.checkpoint, options.from_file or "", *self.pictures]
         for form, path in self.outputs:
+            assert self.journal and self.shards
             check_place(form, path, read_files)
+            if path.resolve() in (self.journal.resolve(), self.shards.resolve()):
+                raise ValueError(f"--{form} {path}: the name of what is noted as it goes; give another")
         if len({path.resolve() for _, path in self.outputs}) < len(self.outputs):
             raise ValueError("two tables of the same name: give each form its own")
         if options.scheduler and not self.outputs:
@@ -225,10 +232,14 @@ class _Run:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """What ends the block, a full disk say, is told with what there is."""
+        from liqe_core.files import is_disk_full
+
         try:
             yield
         except OSError as error:
-            raise OSError(f"{error}; {self.left()}") from error
+            folder = self.outputs[0][1].parent.resolve() if self.outputs else ""
+            full = f"make room in {folder}; " if folder and is_disk_full(error) else ""
+            raise OSError(f"{error}; {full}{self.left()}") from error
 
     def _write(self) -> None:
         from liqe_core.commands.score_table import write

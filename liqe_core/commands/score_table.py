@@ -34,6 +34,8 @@ def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
     if path.is_dir():
         raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
     if path.exists():
+        if not path.is_file():
+            raise ValueError(f"--{form} {path}: a device or a pipe, which it would replace; give a file")
         if not os.access(path, os.W_OK):
             raise ValueError(f"--{form} {path}: may not be written to; give another name")
         if other := next((k for k in keep if os.path.exists(k) and path.samefile(k)), None):
@@ -51,9 +53,10 @@ def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
 
 def clear_parts(path: Path) -> None:
     """Remove what a kill while the table was written has left; the caller has the lock."""
-    mine = f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"
-    for part in path.parent.glob(mine):
-        part.unlink(missing_ok=True)
+    before, after = f".{path.stem}.", f".part{path.suffix}"
+    for part in path.parent.glob(glob.escape(before) + "*" + glob.escape(after)):
+        if "." not in part.name[len(before) : -len(after)]:  # else it is of page.2.html beside page.html
+            part.unlink(missing_ok=True)
 
 
 def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:

@@ -149,9 +149,21 @@ def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
 
 def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """All columns, in order, whatever the form had."""
+    if table.empty:
+        raise LabelError(
+            f"{manifest.path}: its label file has a header and no rows; a row a picture is needed"
+        )
     table = table.reset_index(drop=True)
     table["dataset"] = manifest.name
     table["mos"] = table["mos"].astype(np.float64)
+    if manifest.role == "user" and manifest.score:  # of published sets `liqe data audit` tells
+        low, high = manifest.score.low, manifest.score.high
+        if len(outside := table[(table["mos"] < low) | (table["mos"] > high)]):
+            first = f"{outside['mos'].iloc[0]:g} of {outside['image'].iloc[0]}"
+            raise LabelError(
+                f"{manifest.path}: {len(outside)} scores outside the range, {low:g} to {high:g}, the first "
+                f"{first}; put the score or the range right"
+            )
     if manifest.score:
         table["mos"] = manifest.score.oriented(table["mos"])
     if "scenes" not in table:

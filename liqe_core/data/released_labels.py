@@ -49,6 +49,10 @@ DISTORTION_GROUPS = {name: group for group, names in _GROUPED.items() for name i
 _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
 
+class LabelsFetchError(FetchError):
+    """The label files of the training sets cannot be had; no use in asking again for the next set."""
+
+
 def pins() -> dict[str, str]:
     """Path in the repository -> SHA-256, of the 180 label files."""
     path = manifest_dir() / "labels.sha256"
@@ -121,7 +125,7 @@ def fetch_labels(
         for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
             pass
     except FetchError as error:
-        raise FetchError(
+        raise LabelsFetchError(
             f"label files of the six training sets: {error}; or name a clone of zwx8981/LIQE in LIQE_LABELS"
         ) from None
     return folder

@@ -33,7 +33,9 @@ def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) 
         plain(ax, "x")
         if axis == "quality":
             ax.axhline(quality - 1, color=paint.ink, linewidth=1.2, linestyle="--")
-            ax.text(0.98, quality - 1.06, f"expected {quality:.2f}", ha="right", va="bottom")
+            on_bars = {"facecolor": paint.ground, "edgecolor": "none", "pad": 1.5}
+            words = f"expected {quality:.2f}"
+            ax.text(0.98, quality - 1.1, words, ha="right", va="bottom", bbox=on_bars)
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
     return figure.described(
         f"A picture, and bars of the probability of each {', '.join(answers)}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -11,6 +12,8 @@ from matplotlib.patches import FancyBboxPatch
 from liqe_core.figures.style import (
     QUALITY_COLORS,
     STYLES,
+    WIDTHS,
+    Palette,
     drawing,
     listed,
     new_figure,
@@ -31,7 +34,23 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
         sizes: how many words of quality, scene and distortion. example: one of the prompts.
     """
     figure, look = new_figure(11, 4.6), palette()
-    ax = figure.subplots()
+    width = max(figure.get_figwidth(), WIDTHS["page"])  # a column has no room for it
+    figure.set_size_inches(width, 4.6 * width / 11)
+    letters = min(rcParams["font.size"], 10 * width / 11)  # points, of those that fit the boxes
+    with rc_context({"font.size": letters}):
+        _draw_towers(figure.subplots(), look, photo, sizes, example)
+    prompts = int(np.prod(sizes))
+    return figure.described(
+        f"The architecture, from left to right: a photograph's windows go through the image tower, {prompts} "
+        "sentences through the text tower; cosine, mean over windows and softmax give one joint probability; "
+        f"sums over the other two axes give {sizes[0]} words of quality, {sizes[1]} of scene and {sizes[2]} "
+        "of distortion, each with its loss."
+    )
+
+
+def _draw_towers(
+    ax: Axes, look: Palette, photo: np.ndarray, sizes: tuple[int, int, int], example: str
+) -> None:
     ax.set(xlim=(0, 14.2), ylim=(0, 6))
     ax.set_aspect("equal")
     ax.axis("off")
@@ -67,12 +86,6 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
         _box(ax, 11.95, y, f"{task}\n{count} words", color + "33", color)
         ax.text(13.0, y, "its loss", ha="left", va="center", fontsize="small", color=color)
     ax.text(10.5, 5.7, "sum over the other two", ha="center", fontsize="small", color=look.grey)
-    return figure.described(
-        f"The architecture, from left to right: a photograph's windows go through the image tower, {prompts} "
-        "sentences through the text tower; cosine, mean over windows and softmax give one joint probability; "
-        f"sums over the other two axes give {sizes[0]} words of quality, {sizes[1]} of scene and {sizes[2]} "
-        "of distortion, each with its loss."
-    )
 
 
 def _box(ax: Axes, x: float, y: float, text: str, fill: str, edge: str = "") -> None:

@@ -43,13 +43,17 @@ def stored(image: Image.Image) -> Stored:
     file's layout is gone afterwards, and a layout that it would decode wrongly is set right here.
 
     Raises:
-        LevelError: it was decoded already, wrongly.
+        LevelError: it was decoded already, wrongly; or the layout is none that is known.
     """
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         # Pillow scales the levels of a PPM to 16 bits; older ones call the mode of a 16-bit PNG "I" as well.
-        known = image.mode.startswith("I;16") or getattr(image, "format", None) in ("PPM", "PNG")
-        return Stored(16 if known else None)
+        form = getattr(image, "format", None)
+        if form == "FITS" and image.mode != "L":
+            raise LevelError(
+                "levels of a FITS file are moved by its header, which is not read; save it as PNG"
+            )
+        return Stored(16 if image.mode.startswith("I;16") or form in ("PPM", "PNG") else None)
     bits, layout = int((tags.get(_BITS) or (1,))[0]), getattr(image, "tile", None) or []
     if bits == 16 and tags.get(_PLANAR) == 2 and image.mode in ("RGB", "RGBA", "CMYK"):
         _mend_planes(image, layout)

@@ -231,7 +231,7 @@ class Found(NamedTuple):
             return (
                 f"No sweep has finished here, so each level was trained once, briefly ({length}): this shows "
                 "how the table is made, and nothing about the method. In full, `make sweep` trains the task "
-                "sets, and `liqe sweep -s SETTING=VALUE` any level of another study."
+                "sets, and `liqe sweep -s SETTING VALUE` any level of another study."
             )
         repeats = sorted({run.repeat for run in self.runs})
         return f"{len(self.runs)} finished runs of {length}; (session, seed): {repeats}."

@@ -29,7 +29,7 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
     """A scorer by name.
 
     Args:
-        name: a key of `checkpoints`; a checkpoint file, of any kind that `LIQE.from_checkpoint` reads;
+        name: a key of `checkpoints`; weights by file or name, as `LIQE.from_checkpoint` takes them;
             ``pyiqa:<metric>`` where pyiqa is installed; or ``sharpness``, a measure of no great merit that
             needs nothing.
         checkpoints: files of LIQE models, by a name for each.
@@ -45,10 +45,17 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
         return sharpness
     if name.startswith("pyiqa:"):
         return _pyiqa(name.removeprefix("pyiqa:"))
-    if Path(name).is_file():
+    if Path(name).is_file() or is_known(name):
         return liqe(name)
     known = ", ".join([*checkpoints, "sharpness"])
-    raise ValueError(f"no scorer {name!r}: give one of {known}, a checkpoint file, or pyiqa:METRIC")
+    raise ValueError(f"no scorer {name!r}: give one of {known}, weights by file or name, or pyiqa:METRIC")
+
+
+def is_known(name: str) -> bool:
+    """Whether weights are known by that name, ``liqe-tiny`` or ``official`` say."""
+    from liqe_core.checkpoints import PACKAGED, PUBLISHED
+
+    return name in PACKAGED or name in PUBLISHED
 
 
 def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:

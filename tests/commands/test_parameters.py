@@ -101,6 +101,9 @@ def test_a_notebook_may_know_more_words():
             {"checkpoint": "/nope"},
             "checkpoint is '/nope': /nope: no such file",
         ),
+        ("06_gmad", {"attacker": "nope"}, "attacker is 'nope', and 'nope' is no scorer; give Q, Q+S, "),
+        ("06_gmad", {"scorers": ["Q", "nope"]}, "and 'nope' is no scorer"),
+        ("06_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
         ("06_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'; give a file or folder"),
     ],
 )

@@ -18,11 +18,14 @@ import torch
 from PIL import Image
 from support.data import write_picture
 from support.killing import killed_until_done
+from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
 from liqe_core.commands import score_run
 from liqe_core.commands.main import main
+from liqe_core.commands.score_table import clear_parts
 from liqe_core.files import only_one, unescaped
+from liqe_core.images import PictureError
 
 
 @pytest.fixture
@@ -191,6 +194,8 @@ def test_a_signal_leaves_what_there_is_and_says_how_to_go_on(
 def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkeypatch):
     (folder / "full").mkdir()
     (folder / "file").touch()
+    (folder / "list").write_text("pictures/03.png\n")
+    os.mkfifo(folder / "pipe")
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     for arguments, says in [
         (["--csv", "full"], "--csv full: a folder; give the name of a file in it"),
@@ -198,6 +203,9 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", model], "which is read; give another name"),
         (["--csv", "pictures/03.png"], "would replace pictures/03.png"),
         (["--csv", "a", "--json", "a"], "two tables of the same name"),
+        (["--csv", "list", "--from-file", "list"], "would replace list, which is read"),
+        (["--csv", "a", "--json", "a.journal"], "--json a.journal: the name of what is noted as it goes"),
+        (["--csv", "pipe"], "--csv pipe: a device or a pipe, which it would replace; give a file"),
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3: give a number from 1, or none"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0: give a number from 1"),
         (["--csv", "a", "--geometry", "round"], "unknown crop geometry 'round'"),
@@ -216,6 +224,32 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     with only_one(folder / "a.journal"):
         assert score(model, "pictures", "--csv", "a") == 1
     assert "another process" in capsys.readouterr().err
+
+
+def test_where_a_link_leads_the_table_goes(model, folder):
+    (folder / "link.csv").symlink_to("kept.csv")
+    assert score(model, "pictures/03.png", "--csv", "link.csv") == 0
+    assert (folder / "link.csv").is_symlink() and "pictures/03.png" in (folder / "kept.csv").read_text()
+
+
+def test_what_another_run_is_writing_is_not_cleared(folder):
+    for name in (".page.x1_.part.html", ".page.2.x1_.part.html"):
+        (folder / name).touch()
+    clear_parts(folder / "page.html")
+    assert [path.name for path in folder.glob(".page*")] == [".page.2.x1_.part.html"]
+
+
+def test_weights_that_overflow_are_an_error_and_no_empty_cell(folder, capsys):
+    liqe = of_twelve_prompts()
+    liqe.clip.logit_scale.data.fill_(1e9)
+    liqe.save(folder / "overflow.safetensors")
+    assert score("overflow.safetensors", "pictures/03.png", "--csv", "t.csv") == 1
+    said = capsys.readouterr()
+    assert "0 of 1 pictures scored" in said.out
+    assert "pictures/03.png: the model's answer is no number: its weights overflow" in said.err
+    with pytest.raises(PictureError, match=r"03\.png: the model's answer is no number"):
+        liqe.score("pictures/03.png")
+    assert liqe.score("pictures/03.png", on_error="skip").errors
 
 
 def test_any_name_is_written_so_that_it_reads_back(model, folder, capsys):

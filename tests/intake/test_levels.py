@@ -89,6 +89,15 @@ def test_levels_without_a_white_are_refused_by_name(tmp_path, levels, says):
         assert clipped.shape == image.size[::-1]
 
 
+def test_levels_of_fits_are_signed_and_moved_and_so_refused(tmp_path):
+    head = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": 64, "NAXIS2": 48, "BZERO": 32768}
+    cards = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in head.items()) + "END".ljust(80)
+    pixels = np.arange(64 * 48, dtype=">i2").tobytes()
+    (tmp_path / "x.fits").write_bytes(cards.ljust(2880).encode() + pixels.ljust(-len(pixels) % 2880))
+    with pytest.raises(PictureError, match=r"x\.fits: levels of a FITS file are moved by its header"):
+        read_picture(tmp_path / "x.fits")
+
+
 def test_colour_profiles(photograph, tmp_path):
     picture = Image.fromarray(photograph[:60, :80])
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
