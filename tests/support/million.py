@@ -146,6 +146,7 @@ def _memory(process: subprocess.Popen, which: str) -> float:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest finds `support`
     with tempfile.TemporaryDirectory() as made:
         given = [int(number) for number in sys.argv[1:]] or [1_000_000]
         for what, number in rehearse(given[0], Path(made), *given[1:]).items():
