@@ -118,6 +118,10 @@ def test_readme_says_what_the_kept_differences_give():
     for name in (judged, "open-distorted", "hevc"):
         line = f"{said(name, 'Q+S+D', 'Q')} | {said(name, 'Q+S+D', 'shuffled')} |"
         assert line in readme, line
+    levels = pd.read_csv(study.KEPT / "levels.csv").query("split == 'public' and dataset == @judged")
+    reached = levels.set_index("method")["srcc"].map("{:.3f}".format)
+    beside = "Q {Q}, ridge regression on the same frozen features {ridge}, the size of the file {file size}"
+    assert beside.format(**reached) in readme and f"and training, {reached['BRISQUE']}." in readme
     others = [(judged, "BIQ2021 Q", "Q"), ("hevc", "BIQ2021 Q", "Q"), ("hevc", "BIQ2021 Q+S+D", "BIQ2021 Q")]
     for of in [*others, (judged, "tuned Q+S+D", "tuned Q")]:
         assert said(*of) in readme, (of, said(*of))
