@@ -67,7 +67,7 @@ def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
 
 
 def test_an_unknown_one_says_what_there_is():
-    with pytest.raises(ValueError, match=r"no scorer 'blur': give one of Q, sharpness, a checkpoint"):
+    with pytest.raises(ValueError, match=r"no scorer 'blur': give one of Q, sharpness, weights by file"):
         scorer("blur", {"Q": "x"})
 
 
