@@ -22,6 +22,7 @@ exclude_patterns = ["README.md"]  # parts of it are included in pages
 # Notebooks: they have been run already.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"  # nothing else is folded
 nb_ipywidgets_js = {}  # of other servers
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3

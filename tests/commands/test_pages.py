@@ -63,6 +63,13 @@ def test_an_empty_cell_of_a_table_is_a_dash():
     assert shown.count("<td>–</td>") == 2 and "<td>NaN is its name</td>" in shown
 
 
+def test_solutions_are_folded_and_nothing_else():
+    cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_code_cell("2")]
+    cells[1].metadata["jupyter"] = {"source_hidden": True}
+    book = pages.for_reading(nbformat.v4.new_notebook(cells=cells), set())
+    assert [cell.metadata.get("tags", []) for cell in book.cells] == [[], ["hide-cell"]]
+
+
 def test_paths_are_shown_as_seen_from_the_repository(tmp_path):
     text = pages._without_places(nbformat.writes(executed_notebook(tmp_path)), tmp_path)
     assert str(tmp_path) not in text and f"{CHECKOUT}/" not in text
