@@ -203,6 +203,11 @@ def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor])
             )
 
 
+def is_weights(path: str | PathLike[str]) -> bool:
+    """Whether that is a file, or a name that has weights."""
+    return Path(path).is_file() or path in PACKAGED or path in PUBLISHED
+
+
 def located(path: str | PathLike[str]) -> Path:
     """The file of weights at that path, or under that name: of `PACKAGED`, or of `PUBLISHED`, where those are
     kept once they were fetched.

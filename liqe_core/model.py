@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -145,7 +144,7 @@ class LIQE(nn.Module):
         grid, statistics = grid or PromptGrid(), towers.statistics(config, name)
         if pretrained is None:
             clip = towers.build(config)
-        elif Path(pretrained).is_file() or pretrained in {**checkpoints.PACKAGED, **checkpoints.PUBLISHED}:
+        elif checkpoints.is_weights(pretrained):
             clip = towers.build(config)
             file = checkpoints.read_checkpoint(pretrained, config)
             checkpoints.load_weights(clip, file.state_dict, pretrained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -108,11 +108,16 @@ def score_pictures(
         joint, errors = predict_joint(
             model, crops_of, range(len(names)), batch_size, 2, bar.update, precision
         )
-    errors = {i: f"{names[i]}: {why}" if why == NO_NUMBER else why for i, why in errors.items()}
+    errors = with_names(errors, names)
     if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
         raise PictureError(next(iter(errors.values())))
     left_out = {why: tuple(files) for why, files in given.left_out.items()}
     return Prediction(joint.cpu(), model.grid, tuple(names), errors, left_out)
+
+
+def with_names(errors: Mapping[int, str], names: Sequence[str]) -> dict[int, str]:
+    """The reasons of `joint_by_batch`, each with its picture's name, which those of a reader have already."""
+    return {i: f"{names[i]}: {why}" if why == NO_NUMBER else why for i, why in errors.items()}
 
 
 def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:

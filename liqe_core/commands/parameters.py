@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from liqe_core.data.photographs import read_manifest
 from liqe_core.studies.ablations import STUDIES
-from liqe_core.studies.scorers import SHORT, is_known
+from liqe_core.studies.scorers import SHORT
 from liqe_core.training import profiles
 
 
@@ -161,8 +161,10 @@ def _checked(
 
 
 def _is_scorer(name: str) -> bool:
+    from liqe_core.checkpoints import is_weights
+
     named = name in (*SHORT.values(), "sharpness") or name.startswith("pyiqa:")
-    return named or Path(name).is_file() or is_known(name)
+    return named or is_weights(name)
 
 
 def _refuse_absent_weights(checkpoint: str) -> None:

@@ -105,11 +105,11 @@ class _Run:
                 raise ValueError(
                     f"--{form} {path!r}: give the name of a file; what is printed needs no option"
                 )
-        # Where a link leads, so that it stays one.
-        leads = {
-            form: os.path.realpath(path) if os.path.islink(path) else path for form, path in given.items()
-        }
-        self.outputs = [(form, Path(path)) for form, path in leads.items()]
+        self.outputs = [
+            # Where a link leads, so that it stays one.
+            (form, Path(os.path.realpath(path) if os.path.islink(path) else path))
+            for form, path in given.items()
+        ]
         self.pictures: list[str] = []
         self.model: LIQE | None = None
         self.scores: Scores | ShardedScores | None = None
@@ -133,10 +133,10 @@ class _Run:
         for line in chosen.told():
             print(escaped(line), file=sys.stderr)
         read_files = [options.checkpoint, options.from_file or "", *self.pictures]
+        noted = [path.resolve() for path in (self.journal, self.shards) if path]
         for form, path in self.outputs:
-            assert self.journal and self.shards
             check_place(form, path, read_files)
-            if path.resolve() in (self.journal.resolve(), self.shards.resolve()):
+            if path.resolve() in noted:
                 raise ValueError(f"--{form} {path}: the name of what is noted as it goes; give another")
         if len({path.resolve() for _, path in self.outputs}) < len(self.outputs):
             raise ValueError("two tables of the same name: give each form its own")

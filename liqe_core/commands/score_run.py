@@ -22,7 +22,7 @@ from liqe_core.data.journal import Journal
 from liqe_core.images import PictureError
 from liqe_core.intake.progress import tqdm
 from liqe_core.prediction import expected_quality, frame, marginal
-from liqe_core.scoring import NO_NUMBER, joint_by_batch
+from liqe_core.scoring import joint_by_batch, with_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,9 +190,6 @@ def score_all(
                 }
                 note(*(entry for entry in entries.values() if "file" in entry))
                 scores.entries |= entries
-                scores.errors |= {
-                    batch[i]: f"{batch[i]}: {reason}" if reason == NO_NUMBER else reason
-                    for i, reason in errors.items()
-                }
+                scores.errors |= {batch[i]: why for i, why in with_names(errors, batch).items()}
                 bar.update(len(batch))
                 check()

@@ -213,7 +213,7 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
             with tarfile.open(archive) as opened:
                 yield _tar_members(archive, opened)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        why = str(error).splitlines()[0] if "\n" not in str(error) else "of no kind that is known"
+        why = "of no kind that is known" if "\n" in str(error) else error  # tarfile lists all it has tried
         raise DamagedArchiveError(
             f"{archive}: no archive, or damaged or cut short ({why}); get it again"
         ) from error

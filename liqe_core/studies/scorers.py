@@ -38,6 +38,8 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
         ValueError: no such scorer; says which there are. Or pyiqa, or what a metric of it needs, is not here.
         CheckpointError: the file cannot be used.
     """
+    from liqe_core.checkpoints import is_weights
+
     checkpoints = checkpoints or {}
     if name in checkpoints:
         return liqe(checkpoints[name])
@@ -45,17 +47,10 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
         return sharpness
     if name.startswith("pyiqa:"):
         return _pyiqa(name.removeprefix("pyiqa:"))
-    if Path(name).is_file() or is_known(name):
+    if is_weights(name):
         return liqe(name)
     known = ", ".join([*checkpoints, "sharpness"])
     raise ValueError(f"no scorer {name!r}: give one of {known}, weights by file or name, or pyiqa:METRIC")
-
-
-def is_known(name: str) -> bool:
-    """Whether weights are known by that name, ``liqe-tiny`` or ``official`` say."""
-    from liqe_core.checkpoints import PACKAGED, PUBLISHED
-
-    return name in PACKAGED or name in PUBLISHED
 
 
 def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
