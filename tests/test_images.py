@@ -206,12 +206,13 @@ def test_32_bit_grey_with_8_bit_levels_is_left_alone():
 
 def test_one_image_read_by_many_threads(jpeg):
     expected = np.asarray(read_picture(jpeg))
+    before = set(threading.enumerate())
     for _ in range(10):
         image = Image.open(jpeg)
         with ThreadPoolExecutor(4) as pool:
             for result in pool.map(read_picture, [image] * 8):
                 assert np.array_equal(np.asarray(result), expected)
-    assert threading.active_count() < 10
+    assert set(threading.enumerate()) <= before, "reading leaves no thread behind"
 
 
 def test_misspelled_options(jpeg):
