@@ -1,4 +1,5 @@
-"""The three fidelity losses. Each takes probabilities and labels, and returns a scalar.
+"""The three fidelity losses, and one that is not of the paper. Each takes predictions and labels, and returns
+a scalar.
 
 The fidelity between two Bernoulli distributions with p and g is sqrt(p g) + sqrt((1-p)(1-g)); the loss is one
 minus it, with 1e-8 under each root, as in the public code, so that the gradient at zero stays finite.
@@ -70,6 +71,31 @@ def quality_loss(
     # The mean over sets of the mean over pairs: each pair weighs one over its set's number of pairs.
     _, which, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)
     return (loss / pairs[which]).sum() / len(pairs)
+
+
+def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
+    """Do predictions lie on a line with the scores? Within one data set only.
+
+    One minus Pearson's correlation of a data set's predictions with its scores; mean over the scored pictures
+    of the sets that have a correlation: three of them, neither scores nor predictions all alike. Not of the
+    paper: beside `quality_loss`, which asks which of two is better, it asks by how much.
+
+    Args:
+        quality, mos, dataset: as `quality_loss` takes them.
+
+    Returns:
+        Scalar in [0, 2]. Zero (with a gradient of zero) where no set has a correlation.
+    """
+    _same_length(quality=quality, mos=mos, dataset=dataset)
+    loss, counted = quality.sum() * 0.0, 0
+    for number in dataset.unique():
+        scored = (dataset == number) & ~mos.isnan()
+        said, true = (each[scored].to(quality.dtype) for each in (quality, mos))
+        said, true = said - said.mean(), true - true.mean()
+        length, count = said.norm() * true.norm(), int(scored.sum())
+        if count >= 3 and length > EPSILON:
+            loss, counted = loss + count * (1 - (said * true).sum() / length), counted + count
+    return loss / max(1, counted)
 
 
 def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from scipy.stats import pearsonr
 
-from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, scene_loss
 
 
 def phi(z):
@@ -116,6 +117,33 @@ def test_a_set_without_scores_adds_nothing_and_is_not_counted():
     loss = quality_loss(alone, torch.tensor([1.0, math.nan, math.nan]), torch.zeros(3))
     loss.backward()
     assert loss == 0 and alone.grad.tolist() == [0, 0, 0]
+
+
+def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_scored_pictures():
+    quality = torch.tensor([1.0, 2.0, 4.0, 9.0, 3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
+    mos = torch.tensor([10.0, 30.0, 20.0, math.nan, 1.0, 2.0, 5.0, 4.0], dtype=torch.float64)
+    dataset = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    first = 1 - pearsonr([1, 2, 4], [10, 30, 20])[0]
+    second = 1 - pearsonr([3, 1, 2, 2], [1, 2, 5, 4])[0]
+    assert float(plcc_loss(quality, mos, dataset)) == pytest.approx((3 * first + 4 * second) / 7)
+    assert float(plcc_loss(5 - 2 * mos[4:], mos[4:], dataset[4:])) == pytest.approx(2), "a line that falls"
+
+
+@pytest.mark.parametrize(
+    ("quality", "mos"),
+    [
+        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]),
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, math.nan]),
+        ([1.0], [1.0]),
+    ],
+    ids=["predictions alike", "scores alike", "two scores", "one picture"],
+)
+def test_a_set_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
+    said = torch.tensor(quality, requires_grad=True)
+    loss = plcc_loss(said, torch.tensor(mos), torch.zeros(len(mos), dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0 and not said.grad.any()
 
 
 def test_gradient_stays_finite_where_the_model_is_sure():

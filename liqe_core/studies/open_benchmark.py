@@ -496,7 +496,7 @@ def baseline_predictions(
 def write_tiny(
     checkpoint: str | Path, folder: str | Path = KEPT, windows: int = 15, progress: bool = True
 ) -> None:
-    """Make the model in the box from a run of profile ``open-second``, and the table of what it says.
+    """Make the model in the box from a run of profile ``open-third``, and the table of what it says.
 
     The weights are rounded to half precision; what is tested is what is shipped.
 

@@ -25,7 +25,6 @@ from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
 from liqe_core.intake.progress import tqdm
-from liqe_core.losses import quality_loss
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped
@@ -34,7 +33,7 @@ from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
 from liqe_core.training.schedules import learning_rate
 from liqe_core.training.selection import improved
-from liqe_core.training.step import build_model, build_optimizer, step_allocation, train_step
+from liqe_core.training.step import build_model, build_optimizer, ranking_of, step_allocation, train_step
 from liqe_core.training.watch import BadBatch, TrainingError, Watch, total_loss
 from liqe_core.weighting import WEIGHTINGS
 
@@ -116,7 +115,7 @@ class Run:
             parallel=wrapped(self.model, self.ranks),
             precision=self.precision,
             ranks=self.ranks,
-            ranking=partial(quality_loss, pair_mean=settings.pair_mean, ties=settings.ties),
+            ranking=ranking_of(settings),
         )
         tasks = self.model.grid.axes[:1] if settings.control == "quality alone" else self.model.grid.axes
         self.weighting = WEIGHTINGS[settings.weighting](tasks, settings.temperature)

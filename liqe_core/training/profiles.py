@@ -1,10 +1,11 @@
 """Named settings. A profile is plain values; every one can be overridden from a notebook parameter.
 
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
-every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` and, going on
-from it, ``open-second`` make ``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image
-tower as ImageNet made it, in a minute; ``paper`` is the protocol of the public script over six data sets, its
-half-precision weights included, ``paper-float32`` the same with weights that keep what each step adds.
+every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open``, and, each
+going on from the one before, ``open-second`` and ``open-third`` make ``liqe-tiny`` of data that anyone may
+download, ``open-frozen`` leaves the image tower as ImageNet made it, in a minute; ``paper`` is the protocol
+of the public script over six data sets, its half-precision weights included, ``paper-float32`` the same with
+weights that keep what each step adds.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ LEAST = {
     "resize_to": 0,
     "warmup_steps": 0,
 }
-LEAST |= {"weight_decay": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
+LEAST |= {"weight_decay": 0, "plcc_weight": 0, "seed": 0, "save_seconds": 0, "max_skipped": 0}
 
 
 def _is(*kinds: type) -> Callable[[object], bool]:
@@ -78,6 +79,7 @@ ADDED = {
     "ties": "half",
     "unseen_windows": "even",
     "quality_weight": 1.0,
+    "plcc_weight": 0.0,
     "unfit": "refuse",
     "scene_words": "",
     "distortion_words": "",
@@ -116,6 +118,8 @@ class Profile:
             starts from random weights needs.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         quality_weight: how many times its weight the quality loss counts; 1 in the paper.
+        plcc_weight: what one minus Pearson's correlation counts within the quality loss, whose pairs count
+            one (`losses.plcc_loss`); 0 in the paper.
         session: 1..10, which split. seed: initial weights, order of data, crops.
         validate_every: epochs between validations.
         keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those
@@ -182,6 +186,7 @@ class Profile:
     weighting: str = "dwa"
     temperature: float = 2.0
     quality_weight: float = 1.0
+    plcc_weight: float = 0.0
     session: int = 1
     seed: int = 20200626
     validate_every: int = 1
@@ -214,7 +219,7 @@ class Profile:
                 words = ", ".join(repr(choice) for choice in choices)
                 raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}; choose one of {words}")
         for field, least in LEAST.items():
-            if not getattr(self, field) >= least:
+            if not least <= getattr(self, field) < math.inf:
                 raise ValueError(
                     f"{self.name}: {field} is {getattr(self, field)!r}; give a number from {least}"
                 )
@@ -353,6 +358,23 @@ PROFILES = {
             validate_every=2,
         ),
         OPEN.override(
+            name="open-third",  # from a checkpoint of `open-second`, with the whole image tower
+            batch_sizes={"biq2021": 32, "open-distorted": 8, "open-scenes": 3},
+            epochs=3,
+            steps=500,
+            windows=15,
+            learning_rate=4e-4,
+            warmup_steps=60,
+            freeze="",
+            unlocked_groups=0,
+            batch_norm="learned",
+            quality_weight=10.0,
+            plcc_weight=1.0,
+            pair_mean="pairs",  # else the few stand-in scores of a step would weigh as much as people's
+            validate_every=3,
+            keep="last",
+        ),
+        OPEN.override(
             name="open-frozen",
             batch_sizes={"biq2021": 64, "open-distorted": 48, "open-scenes": 32},
             epochs=10,
@@ -377,7 +399,7 @@ PROFILES = {
 GROUPS = {
     "data": "batch_sizes scene_words distortion_words stand_in resize_to enlarge unfit",
     "model": "architecture pretrained variant template freeze unlocked_groups batch_norm keep_windows",
-    "losses": "control weighting temperature quality_weight lone_pictures pair_mean ties",
+    "losses": "control weighting temperature quality_weight plcc_weight lone_pictures pair_mean ties",
     "steps": "epochs steps crops learning_rate weight_decay schedule warmup_steps max_skipped",
     "testing": "windows validate_every keep test_every measured unseen_windows",
     "machine": "precision tf32 compile gradient_checkpointing device save_seconds",

@@ -6,6 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from liqe_core import towers
 from liqe_core.crops import CropGeometry
 from liqe_core.evaluation.ranks import Ranks
-from liqe_core.losses import distortion_loss, quality_loss, scene_loss
+from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, scene_loss
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.text import text_parameters, text_tower
@@ -137,6 +138,14 @@ def train_step(
     return values, length
 
 
+def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
+    pairs = partial(quality_loss, pair_mean=settings.pair_mean, ties=settings.ties)
+    if not settings.plcc_weight:
+        return pairs
+    return lambda *of: pairs(*of) + settings.plcc_weight * plcc_loss(*of)
+
+
 def task_losses(
     joint: Tensor,
     batch: Batch,
@@ -146,7 +155,7 @@ def task_losses(
     """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability.
 
     Args:
-        ranking: `losses.quality_loss`, or it with other settings.
+        ranking: see `ranking_of`; by default the public code's.
     """
     device = joint.device
     losses = {"quality": ranking(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))}

@@ -98,11 +98,21 @@ def test_the_card_counts_photographs_not_pictures():
 
 def test_the_card_and_readme_say_what_the_kept_answers_give():
     card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
+    readme, front = ((CHECKOUT / of).read_text("utf-8") for of in ("README.md", "notebooks/site/index.md"))
     kept = pd.read_csv(study.KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
     for row in study.card_table(kept).itertuples():
         reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
         line = f"| {row.pictures} | {row.count} | {row.measure} | {reached} |"
         assert line in card, line
+        if row.pictures != "BIQ2021, public test part":
+            line = f"| {row.count:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |"
+            assert line in readme, line
+        if row.pictures.startswith(("the same, without", "HEVC")):
+            for page in (readme, front):
+                assert f" {row.reached:.2f} on " in page, row
+            assert f"| {row.reached:.2f} | 0 |" in front, row
+        if row.measure.endswith(("of eleven", "of nine")):
+            assert f"| {100 * row.reached:.0f} % | {100 * row.commonest:.0f} % |" in front, row
 
 
 def test_readme_says_what_the_kept_differences_give():

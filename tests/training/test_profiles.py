@@ -1,5 +1,7 @@
 """Settings that cannot be are refused before any work, by name."""
 
+import math
+
 import pytest
 from support.training import settings
 
@@ -20,6 +22,8 @@ from liqe_core.training.runs import run_folder
         ({"control": "shuffled"}, "control.*'shuffled'.*shuffled labels.*quality alone.*separate heads"),
         ({"windows": 0}, "windows"),
         ({"quality_weight": 0.0}, "smoke: quality_weight is 0.0; give a positive number"),
+        ({"plcc_weight": -1.0}, "smoke: plcc_weight is -1.0; give a number from 0"),
+        ({"weight_decay": math.inf}, "smoke: weight_decay is inf; give a number from 0"),
         ({"unlocked_groups": -1}, "unlocked_groups"),
         ({"epochs": 2.5}, "smoke: epochs is 2.5; give a whole number"),
         ({"epochs": "many"}, "smoke: epochs is 'many'; give a whole number"),
@@ -67,6 +71,7 @@ def test_what_can_be_is_taken():
         {"stand_in": False},
         {"unlocked_groups": 1},
         {"quality_weight": 2.0},
+        {"plcc_weight": 1.0},
         {"keep_windows": True},
         {"freeze": "all"},
         {"precision": "public"},
@@ -88,6 +93,7 @@ def test_paper_follows_the_public_script_and_no_other_profile_does():
     for name, other in PROFILES.items():
         if name != "paper":
             plain = {key: ADDED[key] for key in public if key in ADDED}
+            plain |= {"pair_mean": "pairs"} if name == "open-third" else {}
             assert {key: getattr(other, key) for key in plain} == plain and other.precision != "public"
     better = profile("paper-float32").to_dict() | {"name": "paper"} | public
     assert better == profile("paper").to_dict(), "nothing else differs"

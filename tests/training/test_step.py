@@ -11,10 +11,11 @@ from support.training import settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.losses import plcc_loss, quality_loss
 from liqe_core.text import text_parameters
 from liqe_core.training.loop import Run
 from liqe_core.training.schedules import learning_rate
-from liqe_core.training.step import build_model, geometry_of
+from liqe_core.training.step import build_model, geometry_of, ranking_of
 
 EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
@@ -192,6 +193,13 @@ def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, 
     assert abs(kept[-1] - kept[0]) > 0.02
     weights = [[row[f"{task}_weight"] for task in EQUAL] for row in start.epochs]
     assert max(abs(w - 1) for w in weights[-1]) > 1e-3
+
+
+def test_the_quality_loss_is_the_public_codes_unless_a_profile_asks_for_another():
+    of = torch.rand(7), torch.rand(7), torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    assert ranking_of(settings())(*of) == quality_loss(*of)
+    asked = settings(plcc_weight=0.5, pair_mean="pairs")
+    assert ranking_of(asked)(*of) == quality_loss(*of, pair_mean="pairs") + 0.5 * plcc_loss(*of)
 
 
 @pytest.mark.parametrize("epochs", [1, 23])
