@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
+from support.open_tables import kept_answers
 from support.site import executed_notebook
 
 from liqe_core.commands import pages
 from liqe_core.files import CHECKOUT, runs_dir
-from liqe_core.studies.open_benchmark import KEPT, measures
+from liqe_core.studies.open_benchmark import measures
 
 ALL = os.environ.get("LIQE_BROWSER") == "all"
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
@@ -107,8 +107,7 @@ def test_pages_can_be_read_on_a_telephone(chromium, read, screenshots, scheme):
 def test_the_first_page_says_what_it_is_and_how_good(chromium, site):
     tab, _ = opened(chromium, site / "index.html", WIDE)
     text = tab.locator("article").inner_text()
-    kept = pd.read_csv(KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
-    reached = measures(kept).set_index("dataset")["srcc"].map("{:.2f}".format)
+    reached = measures(kept_answers()).set_index("dataset")["srcc"].map("{:.2f}".format)
     of_tests = reached["biq2021 without near-duplicates"], reached["hevc"]
     for word in ("liqe score", "quality", "scene", "distortion", *of_tests):
         assert word in text

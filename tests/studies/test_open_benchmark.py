@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.open_tables import kept_answers
 from support.training import settings, small_set
 
 from liqe_core.agreement import scene_accuracy, srcc
@@ -99,8 +100,7 @@ def test_the_card_counts_photographs_not_pictures():
 def test_the_card_and_readme_say_what_the_kept_answers_give():
     card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
     readme, front = ((CHECKOUT / of).read_text("utf-8") for of in ("README.md", "notebooks/site/index.md"))
-    kept = pd.read_csv(study.KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
-    for row in study.card_table(kept).itertuples():
+    for row in study.card_table(kept_answers()).itertuples():
         reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
         line = f"| {row.pictures} | {row.count} | {row.measure} | {reached} |"
         assert line in card, line

@@ -1,4 +1,4 @@
-"""Small tables in the place of those that `studies.open_benchmark` keeps, by its own code."""
+"""The answers that `studies.open_benchmark` keeps, and small tables in the place of its own, by its code."""
 
 from pathlib import Path
 
@@ -8,6 +8,11 @@ import pandas as pd
 from liqe_core.files import write_csv
 from liqe_core.prompts import PromptGrid
 from liqe_core.studies import open_benchmark as study
+
+
+def kept_answers() -> pd.DataFrame:
+    """What ``liqe-tiny``, as it is shipped, says of every test picture."""
+    return pd.read_csv(study.KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
 
 
 def write_open_tables(folder: Path, seed: int = 0) -> None:
