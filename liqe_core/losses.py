@@ -1,5 +1,5 @@
-"""The three fidelity losses, and one that is not of the paper. Each takes predictions and labels, and returns
-a scalar.
+"""The three fidelity losses, and two that are not of the paper. Each takes predictions and labels, and is a
+scalar.
 
 The fidelity between two Bernoulli distributions with p and g is sqrt(p g) + sqrt((1-p)(1-g)); the loss is one
 minus it, with 1e-8 under each root, as in the public code, so that the gradient at zero stays finite.
@@ -96,6 +96,26 @@ def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
         if count >= 3 and length > EPSILON:
             loss, counted = loss + count * (1 - (said * true).sum() / length), counted + count
     return loss / max(1, counted)
+
+
+def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor) -> Tensor:
+    """How far are predictions from the scores? The squared error, not of the paper: what plain regression
+    minimises, to hold the ranking losses against.
+
+    Args:
+        quality: (B,) float, the predictions, on 1 to 5.
+        mos, dataset: as `quality_loss` takes them.
+        ends: (sets, 2) float, the lowest and the highest score of each data set's scale, which are to be
+            predicted as 1 and 5.
+
+    Returns:
+        Scalar from 0; mean over the scored pictures, zero (with a gradient of zero) where there is none.
+    """
+    _same_length(quality=quality, mos=mos, dataset=dataset)
+    low, high = ends.to(quality)[dataset].unbind(dim=1)
+    wanted = 1 + 4 * (mos.to(quality.dtype) - low) / (high - low)
+    scored = ~wanted.isnan()
+    return torch.where(scored, quality - wanted.nan_to_num(), 0).square().sum() / scored.sum().clamp(min=1)
 
 
 def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:

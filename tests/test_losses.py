@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, scene_loss
+from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss, scene_loss
 
 
 def phi(z):
@@ -144,6 +144,20 @@ def test_a_set_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
     loss = plcc_loss(said, torch.tensor(mos), torch.zeros(len(mos), dtype=torch.int64))
     loss.backward()
     assert loss.item() == 0 and not said.grad.any()
+
+
+def test_regression_loss_lays_each_sets_scale_over_one_to_five():
+    quality = torch.tensor([1.0, 4.0, 3.0, 2.0], requires_grad=True)
+    mos = torch.tensor([0.0, 0.5, 60.0, math.nan], dtype=torch.float64)
+    loss = regression_loss(quality, mos, torch.tensor([0, 0, 1, 1]), torch.tensor([[0, 1], [20.0, 100]]))
+    loss.backward()
+    assert loss.item() == pytest.approx((0 + 1 + 0) / 3), "wanted are 1, 3 and 3"
+    assert quality.grad.tolist() == pytest.approx([0, 2 / 3, 0, 0])
+    unscored = torch.tensor([2.0], requires_grad=True)
+    ends = torch.tensor([[0.0, 1.0]])
+    loss = regression_loss(unscored, torch.tensor([math.nan]), torch.tensor([0]), ends)
+    loss.backward()
+    assert loss.item() == 0 and unscored.grad.tolist() == [0]
 
 
 def test_gradient_stays_finite_where_the_model_is_sure():

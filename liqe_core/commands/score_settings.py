@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ class Settings:
 
     checkpoint: str
     geometry: str
+    enlarge_to: int
     grid: str
     device: str
     batch_size: int
@@ -74,12 +76,23 @@ class Settings:
 
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
+        if self.enlarge_to < 0:
+            raise ValueError(f"--enlarge-to {self.enlarge_to}: give a number of pixels")
         if self.geometry:
             CropGeometry.named(self.geometry)  # refused before the weights are read
         grid = PromptGrid.variant(self.grid) if self.grid else None
-        return LIQE.from_checkpoint(
+        model = LIQE.from_checkpoint(
             self.checkpoint, geometry=self.geometry or None, grid=grid, device=device(self.device)
         )
+        if self.enlarge_to:
+            low, high = model.geometry.window, model.geometry.resize_to or math.inf
+            if not low <= self.enlarge_to <= high:
+                upto = f" to {high}, from which on it shrinks pictures" if high < math.inf else ""
+                raise ValueError(
+                    f"--enlarge-to {self.enlarge_to}: give a side from {low}, this model's window{upto}"
+                )
+            model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)
+        return model
 
     def about(self, model: LIQE) -> dict[str, Any]:
         """All of it, by the words that a refusal tells it with.

@@ -97,6 +97,12 @@ class Manifest:
         return self.fields.get("terms", {}).get("access", "unknown")
 
     @property
+    def shown(self) -> int | None:
+        """The shorter side, in pixels, at which people saw every picture that they scored, whatever its own
+        size; None where each was seen as it is, or nothing is known of it."""
+        return self.fields.get("shown")
+
+    @property
     def repositories(self) -> tuple[Mapping[str, str], ...]:
         """The public repositories that the pictures come from; fields as in the schema."""
         given = self.fields.get("repository", ())

@@ -32,7 +32,7 @@ from liqe_core.studies import baselines
 from liqe_core.studies.intervals import bootstrap, difference, interval, srcc_interval
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.loop import fit
-from liqe_core.training.prepare import labelled, sets_for
+from liqe_core.training.prepare import AS_SHOWN, labelled, sets_for
 from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.runs import is_finished
 from liqe_core.training.step import build_model
@@ -77,6 +77,16 @@ ARMS = tuple(
         ("heads", "all three, a linear head each in place of prompts", {"control": "separate heads"}),
         ("BIQ2021 Q", "quality of BIQ2021 alone", {"variant": VARIANTS[0], "batch_sizes": {"biq2021": 64}}),
         ("BIQ2021 Q+S+D", "all three, scores of BIQ2021 alone", {"stand_in": False}),
+        (
+            "BIQ2021 regression",
+            "scores of BIQ2021 alone, by squared error, a linear head in place of prompts",
+            {
+                "variant": VARIANTS[0],
+                "batch_sizes": {"biq2021": 64},
+                "control": "separate heads",
+                "quality_loss": "squared error",
+            },
+        ),
         ("tuned Q", "quality alone, the image tower trains too", {"variant": VARIANTS[0], **TUNED}),
         ("tuned Q+S+D", "all three, the image tower trains too", TUNED),
     )
@@ -159,14 +169,17 @@ def split_sets(settings: Profile, split: str = "public", progress: bool = True) 
 def test_sets(
     settings: Profile, trained: Iterable[LabelledPictures], progress: bool = True
 ) -> list[LabelledPictures]:
-    """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here."""
-    here = [name for name in UNSEEN if load_manifest(name).locate() is not None]
-    return [*trained, *(labelled(name, settings, progress, missing="skip") for name in here)]
+    """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here; one
+    that people saw at another size than it has, at both."""
+    here = [manifest for manifest in map(load_manifest, UNSEEN) if manifest.locate() is not None]
+    ways = [(manifest.name, way) for manifest in here for way in (False, True)[: 1 + bool(manifest.shown)]]
+    unseen = [labelled(name, settings, progress, missing="skip", as_shown=way) for name, way in ways]
+    return [*trained, *unseen]
 
 
 def test_rows(of: LabelledPictures, session: int = 1) -> np.ndarray:
     """Which pictures of a set are tested: its test part, or all of an unseen set."""
-    return np.arange(len(of)) if of.name in UNSEEN else of.part(session, "test")
+    return np.arange(len(of)) if of.name.removesuffix(AS_SHOWN) in UNSEEN else of.part(session, "test")
 
 
 def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
@@ -259,7 +272,8 @@ ON_THE_CARD = (
     ("open-distorted", "photographs distorted in 25 ways, none of them trained on", "srcc"),
     ("open-distorted", "the same", "distortion_accuracy"),
     ("open-scenes", "scenes, pictures not trained on", "scene_accuracy"),
-    ("hevc", "HEVC, nothing like it trained on", "srcc"),
+    ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
+    ("hevc as shown", "the same, all enlarged to one size, as they were shown", "srcc"),
 )
 #: How the card names the measures.
 IN_WORDS = {
@@ -427,9 +441,14 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
 #: What is compared with what in `write_kept`: each arm with the reference, the full one with its controls,
 #: and what was trained in another way with quality alone trained so.
 PAIRS = (
-    *((arm.name, REFERENCE) for arm in ARMS if arm.name != REFERENCE and not arm.name.startswith("tuned")),
+    *(
+        (arm.name, REFERENCE)
+        for arm in ARMS
+        if arm.name not in (REFERENCE, "BIQ2021 regression") and not arm.name.startswith("tuned")
+    ),
     *(("Q+S+D", control) for control in ("shuffled", "ensemble", "heads")),
     ("BIQ2021 Q+S+D", "BIQ2021 Q"),
+    ("BIQ2021 Q", "BIQ2021 regression"),
     ("tuned Q+S+D", "tuned Q"),
 )
 

@@ -30,7 +30,7 @@ from liqe_core.studies.planted import WARPS, plant
 from liqe_core.studies.published import load_published
 from liqe_core.studies.realign import Realignment, judged, realign
 from liqe_core.studies.unseen import what_is_missing
-from liqe_core.training.prepare import sets_for
+from liqe_core.training.prepare import AS_SHOWN, sets_for
 from liqe_core.training.profiles import HOW, Profile
 
 
@@ -281,7 +281,7 @@ def planted_check(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tupl
     return check, pd.DataFrame(columns).reindex(WARPS)
 
 
-def two_scales(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc")) -> Realignment:
+def two_scales(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as shown")) -> Realignment:
     """Real scales of human scores on one: what a model said of data sets that people scored.
 
     Args:
@@ -289,7 +289,7 @@ def two_scales(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc")) -
             ``liqe-tiny.csv``. names: which of its data sets.
     """
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
-    scored = {name: load_manifest(name).score for name in table["dataset"].unique()}
+    scored = {name: load_manifest(name.removesuffix(AS_SHOWN)).score for name in table["dataset"].unique()}
     return realign(table, ranges={name: (of.low, of.high) for name, of in scored.items() if of})
 
 

@@ -20,6 +20,9 @@ from liqe_core.files import cache_dir
 from liqe_core.training.profiles import Profile
 from liqe_core.training.step import geometry_of
 
+#: What the name of a data set ends in whose pictures were brought to the size at which people saw them.
+AS_SHOWN = " as shown"
+
 #: What a profile makes of the mini data set where that is not `mini.build`'s own choice: ``smoke`` takes
 #: seconds, not a minute; a model that starts from nothing needs more views, or it learns the photographs.
 MINI: dict[str, dict[str, Any]] = {
@@ -69,14 +72,18 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     return [of.thinned(settings.measured) for of in sets] if settings.measured else sets
 
 
-def labelled(name: str, settings: Profile, progress: bool = True, missing: str = "error") -> LabelledPictures:
+def labelled(
+    name: str, settings: Profile, progress: bool = True, missing: str = "error", as_shown: bool = False
+) -> LabelledPictures:
     """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
 
     Args:
         missing: ``skip`` goes on with the pictures there are.
+        as_shown: enlarge each picture to the size at which people saw it (`Manifest.shown`), as far as the
+            profile's crops keep that size; the set is then called so (`AS_SHOWN`).
 
     Raises:
-        ValueError: it is not there; says what to do.
+        ValueError: it is not there, or its manifest does not say how it was shown; says what to do.
     """
     if name == "mini":
         root, labels = _mini(settings, progress)
@@ -86,11 +93,21 @@ def labelled(name: str, settings: Profile, progress: bool = True, missing: str =
         raise ValueError(f"the data set {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
     geometry, bad, made = geometry_of(settings), {}, manifest.labels["form"] == "distorted"
+    if as_shown:
+        if not manifest.shown:
+            raise ValueError(
+                f"{manifest.path}: shown is not given, the side at which people saw the pictures"
+            )
+        side = max(geometry.window, min(manifest.shown, geometry.resize_to or manifest.shown))
+        geometry = dataclasses.replace(geometry, enlarge_to=side)
     if settings.unfit == "leave out" and not made:
         bad = unfit(verify(manifest, progress=progress, window=1 if settings.enlarge else geometry.window))
     of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.stand_in:
         of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
+    if as_shown:
+        called = of.name + AS_SHOWN
+        of = dataclasses.replace(of, name=called, table=of.table.assign(dataset=called))
     return of
 
 

@@ -31,6 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "lone_pictures": ("leave out", "drop step"),
     "pair_mean": ("sets", "pairs"),
     "ties": ("half", "preferred"),
+    "quality_loss": ("fidelity", "squared error"),
     "unseen_windows": ("even", "public"),
     "unfit": ("refuse", "leave out"),
     "control": ("", "shuffled labels", "quality alone", "separate heads"),
@@ -80,6 +81,7 @@ ADDED = {
     "unseen_windows": "even",
     "quality_weight": 1.0,
     "plcc_weight": 0.0,
+    "quality_loss": "fidelity",
     "unfit": "refuse",
     "scene_words": "",
     "distortion_words": "",
@@ -117,6 +119,8 @@ class Profile:
             evaluation mode, which for CLIP's transformers is the same. ``learned`` is what a batch norm that
             starts from random weights needs.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
+        quality_loss: ``fidelity`` of pairs, as in the paper, or the ``squared error`` of each prediction, the
+            scores' scale laid over 1 to 5 (`losses.regression_loss`): what plain regression does.
         quality_weight: how many times its weight the quality loss counts; 1 in the paper.
         plcc_weight: what one minus Pearson's correlation counts within the quality loss, whose pairs count
             one (`losses.plcc_loss`); 0 in the paper.
@@ -185,6 +189,7 @@ class Profile:
     batch_norm: str = "frozen"
     weighting: str = "dwa"
     temperature: float = 2.0
+    quality_loss: str = "fidelity"
     quality_weight: float = 1.0
     plcc_weight: float = 0.0
     session: int = 1
@@ -399,7 +404,8 @@ PROFILES = {
 GROUPS = {
     "data": "batch_sizes scene_words distortion_words stand_in resize_to enlarge unfit",
     "model": "architecture pretrained variant template freeze unlocked_groups batch_norm keep_windows",
-    "losses": "control weighting temperature quality_weight plcc_weight lone_pictures pair_mean ties",
+    "losses": "control weighting temperature quality_loss quality_weight plcc_weight pair_mean ties "
+    "lone_pictures",
     "steps": "epochs steps crops learning_rate weight_decay schedule warmup_steps max_skipped",
     "testing": "windows validate_every keep test_every measured unseen_windows",
     "machine": "precision tf32 compile gradient_checkpointing device save_seconds",

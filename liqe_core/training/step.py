@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from liqe_core import towers
 from liqe_core.crops import CropGeometry
+from liqe_core.data.manifests import load_manifest
 from liqe_core.evaluation.ranks import Ranks
-from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, scene_loss
+from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss, scene_loss
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.text import text_parameters, text_tower
@@ -140,10 +141,19 @@ def train_step(
 
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
+    if settings.quality_loss == "squared error":
+        return partial(regression_loss, ends=torch.tensor([_ends(name) for name in settings.batch_sizes]))
     pairs = partial(quality_loss, pair_mean=settings.pair_mean, ties=settings.ties)
     if not settings.plcc_weight:
         return pairs
     return lambda *of: pairs(*of) + settings.plcc_weight * plcc_loss(*of)
+
+
+def _ends(name: str) -> tuple[float, float]:
+    score = load_manifest(name).score
+    if score is None:
+        raise ValueError(f"quality_loss: {name} has no scores to regress; leave it out, or choose 'fidelity'")
+    return score.low, score.high
 
 
 def task_losses(

@@ -1,6 +1,7 @@
 """``liqe score``: nothing lost, nothing silent, and no traceback for a mistake of the user's."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -105,6 +106,7 @@ def test_another_run_is_not_taken_up(model, folder, capsys):
     for options, what in [
         (["--geometry", "standalone"], "geometry"),
         (["--batch-size", "5"], "--batch-size"),
+        (["--enlarge-to", "200"], "geometry"),
         (["--orientation", "apply"], "--orientation"),
         (["--precision", "bfloat16"], "--precision"),
     ]:
@@ -209,6 +211,7 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3: give a number from 1, or none"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0: give a number from 1"),
         (["--csv", "a", "--geometry", "round"], "unknown crop geometry 'round'"),
+        (["--csv", "a", "--enlarge-to", "-3"], "--enlarge-to -3: give a number of pixels"),
         (["--csv", "a", "--grid", "mood"], "unknown variant 'mood'"),
         (["--csv", "a", "--device", "gpu"], "--device gpu: no such device; give cpu, cuda"),
         (["--csv", "a", "--device", "cpu:x"], "no such device"),
@@ -224,6 +227,21 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     with only_one(folder / "a.journal"):
         assert score(model, "pictures", "--csv", "a") == 1
     assert "another process" in capsys.readouterr().err
+
+
+def test_pictures_can_be_enlarged_to_the_size_at_which_people_see_them(model, folder, capsys):
+    for side in ("31", "769"):
+        assert score(model, "pictures/03.png", "--enlarge-to", side) == 1
+        says = (
+            f"--enlarge-to {side}: give a side from 32, this model's window to 768, from which on it shrinks"
+        )
+        assert says in capsys.readouterr().err, side
+    assert score(model, "pictures/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
+    enlarged = LIQE.from_checkpoint(model)
+    enlarged.geometry = dataclasses.replace(enlarged.geometry, enlarge_to=200)
+    of = enlarged.score("pictures/03.png").quality.item()
+    assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(of, abs=1e-6)
+    assert of != pytest.approx(LIQE.from_checkpoint(model).score("pictures/03.png").quality.item(), abs=1e-5)
 
 
 def test_where_a_link_leads_the_table_goes(model, folder):

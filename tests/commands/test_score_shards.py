@@ -210,7 +210,7 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
 
 def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, folder):
     names = [f"{i}.png" for i in range(40)]
-    how = Settings(model, "", "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
+    how = Settings(model, "", 0, "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
     run = score_shards.ShardedScores(folder / "t.shards", names, how, {})
     shards = list(run.shards())
 

@@ -5,16 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.data import own_set
 from support.open_tables import kept_answers
 from support.training import settings, small_set
 
 from liqe_core.agreement import scene_accuracy, srcc
 from liqe_core.checkpoints import PACKAGED, read_checkpoint
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.manifests import load_manifest
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.files import CHECKOUT
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import open_benchmark as study
+from liqe_core.training.prepare import labelled
 from liqe_core.training.profiles import PROFILES
 
 
@@ -107,7 +110,7 @@ def test_the_card_and_readme_say_what_the_kept_answers_give():
         if row.pictures != "BIQ2021, public test part":
             line = f"| {row.count:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |"
             assert line in readme, line
-        if row.pictures.startswith(("the same, without", "HEVC")):
+        if row.pictures.startswith(("the same, without", "HEVC", "the same, all enlarged")):
             for page in (readme, front):
                 assert f" {row.reached:.2f} on " in page, row
             assert f"| {row.reached:.2f} | 0 |" in front, row
@@ -220,6 +223,19 @@ def test_every_arm_is_a_profile_that_can_be():
     assert [one.variant for one in tuned] == [VARIANTS[0], VARIANTS[-1]]
     for arms in (tuned, [one for one in same if one.keep_windows]):
         assert len({tuple(one.batch_sizes.items()) for one in arms}) == 1, "the same batches for every arm"
+
+
+def test_pictures_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
+    manifest = own_set(tmp_path, count=10, width=60, height=40)
+    manifest.path.write_text(manifest.path.read_text() + "shown: 2160\n")
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(study, "UNSEEN", ("holiday",))
+    monkeypatch.setattr(study, "load_manifest", lambda _: load_manifest(manifest.path))
+    monkeypatch.setattr(study, "labelled", lambda name, *of, **how: labelled(str(manifest.path), *of, **how))
+    tests = study.test_sets(settings(resize_to=80), [], progress=False)
+    assert [of.name for of in tests] == ["holiday", "holiday as shown"]
+    assert all(len(study.test_rows(of)) == 10 for of in tests), "all of both"
+    assert list(study.labels(tests)["dataset"].unique()) == ["holiday", "holiday as shown"]
 
 
 def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):

@@ -131,6 +131,6 @@ def test_arms_compete_without_near_duplicates_and_two_scales_are_of_two_sets(tmp
     competition, verdicts = shown.people_judge(people, pairs)
     assert set(competition.ranking.index) == set(pairs["attacker"]) == set(verdicts["scorer"])
     between = shown.two_scales(arms.assign(quality=arms["Q"]))
-    assert set(between.curves.index) == {"biq2021", "hevc"}
+    assert set(between.curves.index) == {"biq2021", "hevc as shown"}
     both = between.scores.groupby("dataset")["naive"].agg(["min", "max"])
     assert both["min"].ge(1).all() and both["max"].le(5).all(), "each by its own range"

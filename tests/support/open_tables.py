@@ -21,7 +21,8 @@ def write_open_tables(folder: Path, seed: int = 0) -> None:
     The arms know more of quality the more tasks they learn, by less than would show in so few pictures.
     """
     rng = np.random.default_rng(seed)
-    true = pd.concat([_labels(*of, rng) for of in (("biq2021", 150, 0, 1), ("hevc", 100, 1, 5))])
+    sets = (("biq2021", 150, 0, 1), ("hevc", 100, 1, 5), ("hevc as shown", 100, 1, 5))
+    true = pd.concat([_labels(*of, rng) for of in sets])
     parts = [_labels("tid2013-part", 20, 0, 9, rng).assign(reference=name) for name in ("i01", "i02", "i03")]
     for part, name in zip(parts, "abc", strict=True):
         part["image"] = name + part["image"]

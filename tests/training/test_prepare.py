@@ -63,6 +63,18 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
                 batches.batch(0, 0)
 
 
+def test_pictures_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
+    manifest = own_set(tmp_path, count=10, width=60, height=40)
+    with pytest.raises(ValueError, match="shown is not given"):
+        labelled(str(manifest.path), settings(), progress=False, as_shown=True)
+    manifest.path.write_text(manifest.path.read_text() + "shown: 2160\n")
+    of = labelled(str(manifest.path), settings(resize_to=80), progress=False, as_shown=True)
+    assert of.name == "holiday as shown" == of.table["dataset"].unique().item()
+    assert of.pictures[0].shape == (80, 120, 3), "as much of that size as windows are laid over"
+    as_it_is = labelled(str(manifest.path), settings(resize_to=80), progress=False)
+    assert as_it_is.pictures[0].shape == (40, 60, 3) and as_it_is.name == "holiday"
+
+
 def test_a_profile_may_look_at_some_of_the_pictures_only(tmp_path):
     path = str(own_set(tmp_path, count=40).path)
     (whole,) = sets_for(settings(batch_sizes={path: 4}), progress=False)

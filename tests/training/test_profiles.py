@@ -72,6 +72,7 @@ def test_what_can_be_is_taken():
         {"unlocked_groups": 1},
         {"quality_weight": 2.0},
         {"plcc_weight": 1.0},
+        {"quality_loss": "squared error"},
         {"keep_windows": True},
         {"freeze": "all"},
         {"precision": "public"},

@@ -11,7 +11,7 @@ from support.training import settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.losses import plcc_loss, quality_loss
+from liqe_core.losses import plcc_loss, quality_loss, regression_loss
 from liqe_core.text import text_parameters
 from liqe_core.training.loop import Run
 from liqe_core.training.schedules import learning_rate
@@ -200,6 +200,10 @@ def test_the_quality_loss_is_the_public_codes_unless_a_profile_asks_for_another(
     assert ranking_of(settings())(*of) == quality_loss(*of)
     asked = settings(plcc_weight=0.5, pair_mean="pairs")
     assert ranking_of(asked)(*of) == quality_loss(*of, pair_mean="pairs") + 0.5 * plcc_loss(*of)
+    asked = settings(quality_loss="squared error", batch_sizes={"biq2021": 4, "hevc": 3})
+    assert ranking_of(asked)(*of) == regression_loss(*of, ends=torch.tensor([[0.0, 1.0], [1.0, 5.0]]))
+    with pytest.raises(ValueError, match="open-scenes has no scores to regress"):
+        ranking_of(settings(quality_loss="squared error", batch_sizes={"open-scenes": 4}))
 
 
 @pytest.mark.parametrize("epochs", [1, 23])
