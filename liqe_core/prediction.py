@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from liqe_core.prompts import PromptGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,8 @@ def frame(
         errors: as in `Prediction`.
         distributions: a column for each word as well, its probability: ``quality=bad``, ``scene=animal``.
     """
+    import pandas as pd  # not above: it takes a tenth of the time in which the model is imported and loaded
+
     table = pd.DataFrame({"image": list(images), "quality": quality})
     good = ~table["quality"].isna()
     for axis in grid.axes[1:]:
