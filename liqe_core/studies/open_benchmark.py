@@ -490,26 +490,28 @@ def baseline_predictions(
 ) -> dict[str, pd.DataFrame]:
     """What the methods of `baselines` say of the scored test pictures; those that cannot be had are left out.
 
-    The ridge learns from BIQ2021's training part, from the embeddings of the frozen tower.
+    The ridge learns from BIQ2021's training part, from the embeddings of the frozen tower. The others look at
+    files, and say nothing of a set as shown, whose files are those of the set as it is.
     """
     scored = [s for s in sets if s.table["mos"].notna().any()]
     rows = {s.name: test_rows(s, settings.session) for s in scored}
-    names = [
-        pd.DataFrame({"dataset": s.name, "image": s.table["image"].iloc[rows[s.name]].to_numpy()})
+    names = {
+        s.name: pd.DataFrame({"dataset": s.name, "image": s.table["image"].iloc[rows[s.name]].to_numpy()})
         for s in scored
-    ]
-    files = [file for s in scored for file in baselines.files_of(s, rows[s.name])]
-    of_all, found = pd.concat(names, ignore_index=True), {}
+    }
+    as_they_are, found = [s for s in scored if not s.name.endswith(AS_SHOWN)], {}
+    files = [file for s in as_they_are for file in baselines.files_of(s, rows[s.name])]
+    of_files = pd.concat([names[s.name] for s in as_they_are], ignore_index=True)
     for method, score in baselines.BLIND.items():
         try:
-            found[method] = of_all.assign(quality=score(files))
+            found[method] = of_files.assign(quality=score(files))
         except ImportError:
             continue
     frozen = profile("open-frozen")
     tower = build_model(frozen)
     kept = {s.name: kept_windows(s, tower, None, progress, frozen.precision) for s in scored}
     quality = baselines.ridge(kept["biq2021"], settings.session, [(kept[name], rows[name]) for name in kept])
-    return found | {"ridge": of_all.assign(quality=np.concatenate(quality))}
+    return found | {"ridge": pd.concat(names, ignore_index=True).assign(quality=np.concatenate(quality))}
 
 
 def write_tiny(
