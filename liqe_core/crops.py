@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from liqe_core.images import PictureError
+from liqe_core.images import MAX_PIXELS, PictureError
 
 
 class Statistics(NamedTuple):
@@ -125,10 +125,24 @@ class CropGeometry:
         return windows[np.arange(count) * (len(windows) // max(1, count))]
 
 
-def resize(image: Image.Image, geometry: CropGeometry) -> Image.Image:
-    """The picture as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself."""
-    size = geometry.resized(*image.size)
+def resize(image: Image.Image, geometry: CropGeometry, name: str = "the picture") -> Image.Image:
+    """The picture as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself.
+
+    Raises:
+        PictureError: a long, thin picture would be enlarged to more than `MAX_PIXELS`; names it.
+    """
+    size = _resized(*image.size, geometry, name)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _resized(width: int, height: int, geometry: CropGeometry, name: str) -> tuple[int, int]:
+    across, down = geometry.resized(width, height)
+    if across * down > max(MAX_PIXELS, width * height):
+        raise PictureError(
+            f"{name}: {width} x {height} pixels would be enlarged to {across} x {down}, over the "
+            f"{MAX_PIXELS} that a picture may have; cut it, or leave it out"
+        )
+    return across, down
 
 
 def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the picture") -> Tensor:
@@ -142,9 +156,9 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
         (U, 3, window, window) uint8, U <= geometry.count.
 
     Raises:
-        PictureError: a side is shorter than one window.
+        PictureError: a side is shorter than one window, or enlarging it would take too much memory.
     """
-    return testing_crops(np.asarray(resize(image, geometry)), geometry, name)
+    return testing_crops(np.asarray(resize(image, geometry, name)), geometry, name)
 
 
 def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the picture") -> Tensor:
@@ -251,7 +265,7 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
         PictureError: a side is shorter than one window.
     """
     height, width = pictures.shape[2:]
-    size = geometry.resized(width, height)
+    size = _resized(width, height, geometry, name)
     if size != (width, height):
         width, height = size
         pictures = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from liqe_core.crops import CLIP_STATISTICS, CropGeometry, cut, normalize, resize, scoring_crops
+from liqe_core.crops import CLIP_STATISTICS, CropGeometry, cut, normalize, resize, scoring_crops, tensor_crops
 from liqe_core.images import PictureError
 
 PAPER = CropGeometry()
@@ -130,6 +130,18 @@ def test_crops_of_an_enlarged_picture_are_those_of_torchvisions(picture):
     assert torch.equal(scoring_crops(small, geometry), every) and len(every) == 8
     with pytest.raises(PictureError, match="150 x 100 pixels, but one crop is 128 x 128"):
         scoring_crops(small, CropGeometry(window=128))
+
+
+@pytest.mark.parametrize("enlarge_to, resize_to", [(224, 768), (10**20, None)])
+def test_a_long_thin_picture_is_not_enlarged_beyond_all_memory(enlarge_to, resize_to):
+    geometry = CropGeometry(enlarge_to=enlarge_to, resize_to=resize_to)
+    line = Image.new("RGB", (60_000, 1))
+    with pytest.raises(PictureError, match=r"line\.png: 60000 x 1 pixels would be enlarged to"):
+        scoring_crops(line, geometry, "line.png")
+    with pytest.raises(PictureError, match="over the 89478485 that a picture may have"):
+        tensor_crops(torch.zeros(1, 3, 1, 60_000), geometry)
+    wide = Image.new("RGB", (2_000, 40))  # 11,200 x 224
+    assert len(scoring_crops(wide, CropGeometry(enlarge_to=224))) == 15
 
 
 def test_enlarging_without_shrinking():

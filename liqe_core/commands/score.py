@@ -72,7 +72,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "convert colours by the ICC profile"
     read.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
     text = "enlarge each picture until its shorter side has N pixels, where people see all at one size, "
-    text += "whatever size they have (default: as the model does; liqe-tiny up to its window)"
+    text += "whatever size they have (default, and 0: as the model does; liqe-tiny takes 224 to 768)"
     read.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
     text = "refuse pictures with more pixels (89478485); none: no limit"
     read.add_argument("--max-pixels", default="", metavar="N", help=text)

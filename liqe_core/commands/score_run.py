@@ -105,8 +105,9 @@ def refuse_other(kept: Path, begun_with: Mapping[str, Any], about: Mapping[str, 
         OtherRunError: it was begun with something else; says what.
     """
     if others := differing(begun_with, about):
+        told = [f"{what} (--geometry, --enlarge-to)" if what == "geometry" else what for what in others]
         raise OtherRunError(
-            f"{kept} has the scores of a run that was stopped, with another {', '.join(others)}; "
+            f"{kept} has the scores of a run that was stopped, with another {', '.join(told)}; "
             "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
             "for the table"
         )

@@ -87,7 +87,7 @@ class Settings:
         if self.enlarge_to:
             low, high = model.geometry.window, model.geometry.resize_to or math.inf
             if not low <= self.enlarge_to <= high:
-                upto = f" to {high}, from which on it shrinks pictures" if high < math.inf else ""
+                upto = f", to {high}, from which on it shrinks pictures" if high < math.inf else ""
                 raise ValueError(
                     f"--enlarge-to {self.enlarge_to}: give a side from {low}, this model's window{upto}"
                 )

@@ -65,7 +65,7 @@ def fetch_dataset(
         raise FetchError(
             f"{manifest.name} cannot be fetched without you: get it from {manifest.where or 'its authors'}"
             + (" (a form asks who you are)" if manifest.access == "form" else "")
-            + f", then: liqe data unpack {manifest.name} ARCHIVE"
+            + f", then: liqe data unpack {manifest.argument} ARCHIVE"
         )
     for archive in archives:
         path = cache_dir("archives") / archive["name"]

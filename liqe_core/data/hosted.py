@@ -179,7 +179,7 @@ def _compare(manifest: Manifest, archive: str, staging: Path, named: list[str], 
         raise FetchError(
             f"{archive}: {len(wrong)} of {len(there)} pictures are not {width} x {height} ({some(wrong)}): "
             "another size of the set; nothing was put in place; get the right one from "
-            f"{manifest.where or 'its authors'}, then: liqe data unpack {manifest.name} ARCHIVE"
+            f"{manifest.where or 'its authors'}, then: liqe data unpack {manifest.argument} ARCHIVE"
         )
 
 

@@ -17,6 +17,7 @@ import functools
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -95,6 +96,11 @@ class Manifest:
     def access(self) -> str:
         """``open`` (download it), ``form`` (the authors ask for one), ``closed`` or ``unknown``."""
         return self.fields.get("terms", {}).get("access", "unknown")
+
+    @property
+    def argument(self) -> str:
+        """What a command takes for it: the name of one of ours, the path of a user's manifest."""
+        return self.name if self.path.parent == manifest_dir() else shlex.quote(str(self.path))
 
     @property
     def shown(self) -> int | None:

@@ -110,7 +110,7 @@ def _make_pack(names: list[str], source: Path, geometry: CropGeometry, stem: Pat
         with part.open("wb") as file:
             for name in names:
                 try:
-                    pixels = np.asarray(resize(read_picture(source / name), geometry))
+                    pixels = np.asarray(resize(read_picture(source / name), geometry, str(source / name)))
                 except PictureError as error:
                     unreadable.append(str(error))
                     continue

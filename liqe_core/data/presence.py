@@ -126,23 +126,23 @@ def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
 def _advice(
     manifest: Manifest, state: str, expected, found: int, checked: int, no_labels: bool, missing: list[str]
 ) -> str:
-    data = "liqe data"
+    data, which = "liqe data", manifest.argument
     if state == "absent":
         if manifest.can_be_fetched:
-            return f"{data} fetch {manifest.name}"
+            return f"{data} fetch {which}"
         if not manifest.where:
             return "put the pictures in place"
         form = " (fill in the form there)" if manifest.access == "form" else ""
-        return f"get it from {manifest.where}{form}, then {data} unpack {manifest.name} ARCHIVE"
+        return f"get it from {manifest.where}{form}, then {data} unpack {which} ARCHIVE"
     if no_labels:
-        return f"{data} labels {manifest.name}"
+        return f"{data} labels {which}"
     if state == "corrupt":
         if manifest.hosted:
-            return f"{data} fetch {manifest.name} (it puts whole pictures in place of broken ones)"
-        return f"get the pictures named in {report_path(manifest)} again, then {data} verify {manifest.name}"
+            return f"{data} fetch {which} (it puts whole pictures in place of broken ones)"
+        return f"get the pictures named in {report_path(manifest)} again, then {data} verify {which}"
     if state == "partly there" and found == expected:
         return f"the label files here name {expected} of the {manifest.images} pictures, and all are there"
     if state == "partly there":
-        which = f"{expected - found} pictures" + (f": {some(missing, 3)}" if missing else "")
-        return f"unpack the rest ({which}), or use those there are (--missing skip)"
-    return f"{data} verify {manifest.name}" if checked < found else f"{data} pack {manifest.name}"
+        rest = f"{expected - found} pictures" + (f": {some(missing, 3)}" if missing else "")
+        return f"unpack the rest ({rest}), or use those there are (pack, with --missing skip)"
+    return f"{data} verify {which}" if checked < found else f"{data} pack {which}"

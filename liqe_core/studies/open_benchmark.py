@@ -273,7 +273,7 @@ ON_THE_CARD = (
     ("open-distorted", "the same", "distortion_accuracy"),
     ("open-scenes", "scenes, pictures not trained on", "scene_accuracy"),
     ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
-    ("hevc as shown", "the same, all enlarged to one size, as they were shown", "srcc"),
+    ("hevc as shown", "the same, all enlarged to one size", "srcc"),
 )
 #: How the card names the measures.
 IN_WORDS = {

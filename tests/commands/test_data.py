@@ -63,7 +63,8 @@ def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
     code, out, _ = data("status", manifest.path)
     assert (code, "absent" in out) == (0, True)
     code, out, _ = data("unpack", manifest.path, tmp_path / "mine.zip", "--quiet")
-    assert code == 0 and "complete, 5 of 5 pictures" in out and "data verify holiday" in out
+    assert code == 0 and "complete, 5 of 5 pictures" in out
+    assert f"liqe data verify {manifest.path}\n" in out, "as it was called, so that it can be given"
     code, out, _ = data("verify", manifest.path, "--quiet")
     assert (code, out) == (0, "holiday: every picture is there and whole\n")
     code, out, _ = data("audit", manifest.path, "--quiet", "--csv", tmp_path / "audit.csv")

@@ -104,9 +104,9 @@ def test_another_run_is_not_taken_up(model, folder, capsys):
     with stopped_after(1), pytest.raises(Killed):
         score(model, "pictures", "--csv", "t.csv")
     for options, what in [
-        (["--geometry", "standalone"], "geometry"),
+        (["--geometry", "standalone"], "geometry (--geometry, --enlarge-to)"),
         (["--batch-size", "5"], "--batch-size"),
-        (["--enlarge-to", "200"], "geometry"),
+        (["--enlarge-to", "200"], "geometry (--geometry, --enlarge-to)"),
         (["--orientation", "apply"], "--orientation"),
         (["--precision", "bfloat16"], "--precision"),
     ]:
@@ -233,7 +233,7 @@ def test_pictures_can_be_enlarged_to_the_size_at_which_people_see_them(model, fo
     for side in ("31", "769"):
         assert score(model, "pictures/03.png", "--enlarge-to", side) == 1
         says = (
-            f"--enlarge-to {side}: give a side from 32, this model's window to 768, from which on it shrinks"
+            f"--enlarge-to {side}: give a side from 32, this model's window, to 768, from which on it shrinks"
         )
         assert says in capsys.readouterr().err, side
     assert score(model, "pictures/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0

@@ -35,7 +35,7 @@ def test_a_set_that_is_made_here_waits_for_its_first_use(tmp_path):
     table = read_labels(manifest)
     make_missing(manifest, table, progress=False)
     made = status(manifest)
-    assert (made.state, made.found, made.next) == ("complete", 50, "liqe data verify made")
+    assert (made.state, made.found, made.next) == ("complete", 50, f"liqe data verify {manifest.path}")
     (manifest.folder() / table["image"][3]).unlink()
     some = status(manifest)
     assert (some.state, some.found, some.next) == ("partly there", 49, before.next)
