@@ -26,11 +26,11 @@ def holiday(tmp_path):
 
 def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
     assert status(holiday).state == "complete" and status(holiday).checked == 0
-    assert "data verify holiday" in status(holiday).next
+    assert status(holiday).next == f"liqe data verify {holiday.path}"
     assert verify(holiday, progress=False).empty
     after = status(holiday)
     assert (after.expected, after.found, after.checked, after.corrupt) == (6, 6, 6, 0)
-    assert "data pack holiday" in after.next
+    assert after.next == f"liqe data pack {holiday.path}"
     (holiday.folder() / "p005.png").unlink()
     assert (
         status(holiday).state == "partly there" and "the rest (1 pictures: p005.png)" in status(holiday).next
