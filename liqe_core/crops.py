@@ -262,7 +262,7 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
         (N, U, 3, window, window) of the same type, U <= geometry.count.
 
     Raises:
-        PictureError: a side is shorter than one window.
+        PictureError: a side is shorter than one window, or enlarging it would take too much memory.
     """
     height, width = pictures.shape[2:]
     size = _resized(width, height, geometry, name)

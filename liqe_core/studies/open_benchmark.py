@@ -172,8 +172,11 @@ def test_sets(
     """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here; one
     that people saw at another size than it has, at both."""
     here = [manifest for manifest in map(load_manifest, UNSEEN) if manifest.locate() is not None]
-    ways = [(manifest.name, way) for manifest in here for way in (False, True)[: 1 + bool(manifest.shown)]]
-    unseen = [labelled(name, settings, progress, missing="skip", as_shown=way) for name, way in ways]
+    unseen = [
+        labelled(manifest.name, settings, progress, missing="skip", as_shown=as_shown)
+        for manifest in here
+        for as_shown in ((False, True) if manifest.shown else (False,))
+    ]
     return [*trained, *unseen]
 
 

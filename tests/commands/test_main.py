@@ -232,3 +232,12 @@ def test_the_commands_of_the_makefile_can_be_parsed():
     assert {"check", "sweep", "notebooks"} <= {options.command for options in parsed}
     (paper,) = [o for o in parsed if o.command == "sweep" and o.profile == "paper"]
     assert paper.sessions == list(range(1, 11)) and paper.seeds == [1] and paper.variants is None
+
+
+def test_memory_that_is_used_up_is_told_in_words(checkpoint, folder, monkeypatch, capsys):
+    def used_up(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("liqe_core.commands.score_run.scoring_crops", used_up)
+    assert main(["score", str(folder), "--checkpoint", str(checkpoint)]) == 1
+    assert "error: memory is used up; take fewer or smaller pictures" in capsys.readouterr().err
