@@ -140,6 +140,7 @@ def test_readme_says_what_the_kept_differences_give():
     ]
     for of in [*others, (judged, "tuned Q+S+D", "tuned Q")]:
         assert said(*of) in readme, (of, said(*of))
+        assert kept.loc[of, "runs"] == 5 and "five runs of each" in readme
 
 
 def test_what_is_shipped_fits_the_box():
