@@ -79,7 +79,7 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
                     shutil.copy(table, source)
                     options = f":file: {table.name}\n:header-rows: 1"
                     page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
-        command = [sys.executable, "-m", "sphinx", "-q", "-d", str(Path(made) / "doctrees")]
+        command = [sys.executable, "-m", "sphinx", "-q", "-j", "auto", "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
@@ -158,8 +158,12 @@ def _without_places(text: str, folder: Path) -> str:
     }
     for place, short in places.items():
         text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
-    # What a kernel calls a cell in tracebacks, in the folder for temporary files wherever that is.
-    return re.sub(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py", "cell", text)
+    # What a kernel calls a cell in tracebacks, in the folder for temporary files wherever that is. Line by
+    # line: a figure is one of millions of characters, in which every slash might begin a path.
+    cell = re.compile(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py")
+    return "".join(
+        cell.sub("cell", line) if "ipykernel_" in line else line for line in text.splitlines(keepends=True)
+    )
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
