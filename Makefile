@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 install: $(INSTALLED)
 
 demo: $(INSTALLED)
-	$(IN_VENV) liqe notebooks --profile mini
+	$(IN_VENV) liqe notebooks --profile mini --at-once 2
 
 pages: $(INSTALLED)
 	$(IN_VENV) liqe pages --profile $(PROFILE)

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import itertools
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liqe_core.commands import pages
-from liqe_core.commands.options import add_pairs, add_profile, values
+from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
 from liqe_core.files import runs_dir
+from liqe_core.intake.progress import tqdm
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 FOLDER = pages.NOTEBOOKS
+#: Which notebook makes what another goes on from; without it that one would make the same once more.
+NEEDS = {
+    "02_multitask_training": "01_data_preparation",  # the data set
+    "03_ablations": "01_data_preparation",
+    "04_paper_tables": "02_multitask_training",  # the runs whose confusion is shown
+    "06_gmad": "03_ablations",  # the models that compete
+    "07_realignment": "03_ablations",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,56 +63,150 @@ def run(
     parameters: Mapping[str, object],
     progress: bool = True,
     folder: str | Path | None = None,
+    at_once: int = 1,
 ) -> list[Executed]:
-    """Execute notebooks one after the other; one that fails does not keep the others from running.
+    """Execute notebooks; one that fails does not keep the others from running.
 
     They run in the caller's current folder, so that a path among the parameters is what it is for the shell.
+    A KeyboardInterrupt is passed on to the cells that run, and then raised: what they train saves its state.
 
     Args:
         names: without suffix, as `available` lists them.
         out_dir: where the executed copies go, and the notebooks' own products (their parameter `out_dir`).
         parameters: given to every notebook that declares a parameter of that name.
         folder: where the notebooks are; default: ``notebooks/`` of the checkout.
+        at_once: how many run at the same time; the cores are shared among them. In the order of `names`, but
+            none before the one that it goes on from (`NEEDS`).
+
+    Returns:
+        In the order of `names`.
 
     Raises:
         ValueError: no such notebook.
     """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
     folder = Path(folder or FOLDER)
     _refuse_unknown(names, folder)
     out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
-    executed = []
-    with tempfile.TemporaryDirectory(prefix="liqe-") as sockets:
-        # Not over TCP, where every kernel would warn that others on this machine might listen. Sockets of one
-        # place would be taken for each other's: notebooks may run side by side.
-        by = {"transport": "ipc", "ip": f"{sockets}/kernel"}
-        config = Config(KernelManager=by if os.name == "posix" and len(sockets) < 80 else {})
-        for name in names:
-            source, target = folder / f"{name}.ipynb", out_dir / f"{name}.ipynb"
-            declared = papermill.inspect_notebook(str(source))
-            given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
-            started, error, traceback = time.perf_counter(), "", ""
-            try:
-                papermill.execute_notebook(
-                    str(source),
-                    str(target),
-                    given,
-                    kernel_name="python3",
-                    progress_bar=progress,
-                    config=config,
-                )
-            except PapermillExecutionError as failed:
-                error = f"{failed.ename}: {failed.evalue}"
-                traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
-            except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
-                error = "DeadKernelError: its process was ended from outside; is there enough memory?"
-            executed.append(Executed(name, target, time.perf_counter() - started, error, traceback))
-    return executed
+    alone = at_once == 1
+    waiting, executed = list(dict.fromkeys(names)), {}
+    running: dict[Future[Executed], str] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="liqe-") as sockets,
+        _cores_shared(at_once),
+        ThreadPoolExecutor(at_once) as threads,
+        tqdm(total=len(waiting), unit="notebook", disable=alone or not progress) as bar,
+    ):
+        kernels = _Kernels(sockets)
+        try:
+            while waiting or running:
+                for name in list(waiting):
+                    if len(running) < at_once and NEEDS.get(name) not in {*waiting, *running.values()}:
+                        waiting.remove(name)
+                        arguments = (folder / f"{name}.ipynb", out_dir, parameters, alone and progress)
+                        running[threads.submit(_execute, *arguments, kernels)] = name
+                bar.set_postfix_str(", ".join(running.values()))
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    executed[running.pop(done)] = done.result()
+                    bar.set_postfix_str(", ".join(running.values()), refresh=False)
+                    bar.update()
+        except BaseException:
+            kernels.interrupt(running)
+            raise
+    return [executed[name] for name in dict.fromkeys(names)]
+
+
+def _execute(
+    source: Path, out_dir: Path, parameters: Mapping[str, object], progress: bool, kernels: _Kernels
+) -> Executed:
+    import papermill
+    from jupyter_core.utils import ensure_event_loop
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    target = out_dir / source.name
+    declared = papermill.inspect_notebook(str(source))
+    given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
+    options = {"kernel_name": "python3", "progress_bar": progress, **kernels.options()}
+    started, error, traceback = time.perf_counter(), "", ""
+    try:
+        papermill.execute_notebook(str(source), str(target), given, **options)
+    except PapermillExecutionError as failed:
+        error = f"{failed.ename}: {failed.evalue}"
+        traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
+    except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
+        error = "DeadKernelError: its process was ended from outside; is there enough memory?"
+    finally:
+        ensure_event_loop().close()  # this thread's, which papermill has left open
+    return Executed(source.stem, target, time.perf_counter() - started, error, traceback)
+
+
+class _Kernels:
+    """The kernels of notebooks that run side by side, which know of an interrupt as in Jupyter.
+
+    Args:
+        sockets: a folder, of a short path, for those through which kernels are talked to.
+    """
+
+    def __init__(self, sockets: str):
+        from jupyter_client.manager import AsyncKernelManager
+
+        started: list[AsyncKernelManager] = []
+
+        class Kernel(AsyncKernelManager):
+            def __init__(self, **given):
+                super().__init__(**given)
+                started.append(self)
+
+        self._class, self._started, self._stopping = Kernel, started, False
+        self._sockets, self._places = sockets, itertools.count()
+
+    def options(self) -> dict[str, object]:
+        """For one notebook: what papermill passes on to what starts the kernel and talks to it."""
+        from traitlets.config import Config
+
+        # Not over TCP, where every kernel would warn that others on this machine might listen. Each has a
+        # place of its own, for kernels of one place would be taken for each other.
+        by = {"transport": "ipc", "ip": f"{self._sockets}/{next(self._places)}"}
+        return {
+            "config": Config(KernelManager=by if os.name == "posix" and len(self._sockets) < 80 else {}),
+            "kernel_manager_class": self._class,
+            "on_cell_start": self._go_on,
+            # Each is interrupted before it is shut down, which one not quite at rest would tell as an error.
+            "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],
+        }
+
+    def _go_on(self, cell: NotebookNode, cell_index: int) -> None:
+        if self._stopping:  # between two cells, a kernel takes no notice of an interrupt
+            raise InterruptedError(f"stopped before cell {cell_index}")
+
+    def interrupt(self, running: Mapping[Future[Executed], str]) -> None:
+        """Interrupt until no notebook runs: one may be about to start. Each kernel once, since a second time
+        would keep what it trains from saving its state."""
+        from jupyter_core.utils import run_sync
+
+        self._stopping, told = True, set()
+        while not all(future.done() for future in running):
+            for kernel in self._started:
+                if kernel.has_kernel and kernel not in told:
+                    told.add(kernel)
+                    with contextlib.suppress(RuntimeError):  # it has just ended
+                        run_sync(kernel.interrupt_kernel)()
+            wait(running, timeout=0.2)
+
+
+@contextlib.contextmanager
+def _cores_shared(at_once: int) -> Iterator[None]:
+    """In the block, a process that is started takes its share of the cores. Threads of one process would
+    otherwise wait for a core on which another's are."""
+    name, before = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
+    if before is None and at_once > 1:
+        os.environ[name] = str(max(1, (os.cpu_count() or 1) // at_once))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
 
 
 def _named(given: str) -> str:
@@ -117,6 +227,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     notebooks.add_argument("names", nargs="*", help="which, such as 02; default: all that belong to the demo")
     add_profile(notebooks)
     add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
+    notebooks.add_argument(
+        "--at-once",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="how many run at the same time; default: 1",
+    )
     notebooks.set_defaults(run=_notebooks)
 
 
@@ -129,7 +246,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     given = {"profile": options.profile} | values(options.p)
     given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)
     out = Path(options.out or given.get("out_dir") or runs_dir(given["profile"]))
-    executed = run(names, out, given)
+    executed = run(names, out, given, at_once=options.at_once)
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")

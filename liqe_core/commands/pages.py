@@ -6,6 +6,7 @@ import argparse
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -79,7 +80,9 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
                     shutil.copy(table, source)
                     options = f":file: {table.name}\n:header-rows: 1"
                     page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
-        command = [sys.executable, "-m", "sphinx", "-q", "-j", "auto", "-d", str(Path(made) / "doctrees")]
+        # Sphinx hands pages out in as many parts; with one a core, one would read all of the reference.
+        parts = str(2 * (os.cpu_count() or 1))
+        command = [sys.executable, "-m", "sphinx", "-q", "-j", parts, "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")

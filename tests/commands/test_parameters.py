@@ -153,7 +153,7 @@ def test_a_slip_is_told_before_anything_is_run_or_written(arguments, says, tmp_p
 def test_a_notebook_is_found_by_its_number_and_by_its_file(name, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks.pages, "installed", lambda: False)
     ran = []
-    monkeypatch.setattr(notebooks, "run", lambda names, *given: ran.extend(names) or [])
+    monkeypatch.setattr(notebooks, "run", lambda names, *given, **more: ran.extend(names) or [])
     assert main(["notebooks", name, "--profile", "smoke", "--out", str(tmp_path)]) == 0
     assert ran == ["02_multitask_training"]
 

@@ -1,8 +1,10 @@
 """The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import nbformat
@@ -380,17 +382,108 @@ def test_every_figure_says_in_words_what_is_on_it(executed):
             assert len(alt) > 30 and "nan" not in alt, f"{name}: {alt!r}"
 
 
-def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, monkeypatch):
+@pytest.fixture
+def books(tmp_path, monkeypatch):
+    """Writes notebooks of a cell of parameters and one for each piece of code, in place of ours."""
     source = tmp_path / "notebooks"
     source.mkdir()
-    for name, code in (("00_bad", "raise ValueError('the reason')"), ("01_good", "print(1)")):
-        cell = nbformat.v4.new_code_cell("x = 1  # int", metadata={"tags": ["parameters"]})
-        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-        book = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell(code)], metadata=kernel)
-        nbformat.write(book, source / f"{name}.ipynb")
     monkeypatch.setattr(notebooks, "FOLDER", source)
-    bad, good = notebooks.run(["00_bad", "01_good"], tmp_path / "out", {}, progress=False)
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+
+    def write(**pieces):
+        for name, codes in pieces.items():
+            cells = [nbformat.v4.new_code_cell(code) for code in codes]
+            first = nbformat.v4.new_code_cell('out_dir = ""  # str', metadata={"tags": ["parameters"]})
+            book = nbformat.v4.new_notebook(cells=[first, *cells], metadata=kernel)
+            nbformat.write(book, source / f"{name}.ipynb")
+        return list(pieces)
+
+    return write
+
+
+def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, books):
+    names = books(**{"00_bad": ["raise ValueError('the reason')"], "01_good": ["print(1)"]})
+    bad, good = notebooks.run(names, tmp_path / "out", {}, progress=False)
     assert bad.error == "ValueError: the reason" and good.error == ""
     assert "the reason" in Path(bad.path).read_text()
     with pytest.raises(ValueError, match="no notebook 07_ugly"):
         notebooks.run(["07_ugly"], tmp_path / "out", {})
+
+
+MEET = """
+import os, time
+from pathlib import Path
+def meet(own, other):
+    Path(out_dir, own).write_text(os.environ["OMP_NUM_THREADS"])
+    for _ in range(300):
+        if Path(out_dir, other).exists():
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{other} does not run beside {own}")
+"""
+
+
+def test_two_at_once_run_side_by_side_on_a_share_of_the_cores(tmp_path, books, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    names = books(**{"00_a": [MEET, "meet('a', 'b')"], "01_b": [MEET, "meet('b', 'a')"], "02_c": ["1 / 0"]})
+    ran = notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=2)
+    assert [(one.name, one.error) for one in ran] == [
+        ("00_a", ""),
+        ("01_b", ""),
+        ("02_c", "ZeroDivisionError: division by zero"),
+    ]
+    assert (tmp_path / "out" / "a").read_text() == "3" and "OMP_NUM_THREADS" not in os.environ
+
+
+def test_none_runs_before_the_one_that_it_goes_on_from(tmp_path, books, monkeypatch):
+    first, second = "01_first", "00_second"
+    monkeypatch.setattr(notebooks, "NEEDS", {second: first})
+    write, read = "(Path(out_dir) / 'made').write_text('x')", "(Path(out_dir) / 'made').read_text()"
+    path = "from pathlib import Path\n"
+    books(**{second: [path + read], first: [path + "import time\ntime.sleep(1)\n" + write]})
+    for at_once in (1, 2):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        ran = notebooks.run([second, first], tmp_path / "out", {}, progress=False, at_once=at_once)
+        assert [(one.name, one.error) for one in ran] == [(second, ""), (first, "")]
+    (alone,) = notebooks.run([second], tmp_path / "out", {}, progress=False)  # it is not asked for
+    assert alone.error == ""
+
+
+def test_what_a_notebook_goes_on_from_is_one_of_ours_and_earlier_in_the_course():
+    ours = notebooks.available()
+    for name, before in notebooks.NEEDS.items():
+        assert ours.index(before) < ours.index(name)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, at_once):
+    long = """
+import os, signal, time
+from pathlib import Path
+try:
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    Path(out_dir, "saved").touch()
+    raise
+"""
+    deaf = """
+import signal, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for _ in range(300):  # until the other was interrupted
+    if Path(out_dir, "saved").exists():
+        break
+    time.sleep(0.1)
+"""
+    further = "from pathlib import Path\nPath(out_dir, 'further').touch()"
+    names = books(**{"00_long": [long, further], "01_deaf": [deaf, further], "02_next": [further]})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=at_once)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "out" / "saved").exists() and not (tmp_path / "out" / "further").exists()
+    assert not (tmp_path / "out" / "02_next.ipynb").exists()
