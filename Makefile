@@ -33,7 +33,7 @@ test: $(INSTALLED)
 
 # Chromium of the system, since the download of Playwright's own does not work everywhere.
 test-browser: $(INSTALLED)
-	$(IN_VENV) liqe notebooks --profile smoke
+	$(IN_VENV) liqe notebooks --profile smoke --at-once 2
 	$(IN_VENV) LIQE_BROWSER=all pytest -rs tests/browser
 
 sweep: $(INSTALLED)
