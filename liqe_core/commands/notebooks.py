@@ -95,7 +95,7 @@ def run(
         tempfile.TemporaryDirectory(prefix="liqe-") as sockets,
         _cores_shared(at_once),
         ThreadPoolExecutor(at_once) as threads,
-        tqdm(total=len(waiting), unit="notebook", disable=alone or not progress) as bar,
+        tqdm(total=len(waiting), unit="notebooks", disable=alone or not progress) as bar,
     ):
         kernels = _Kernels(sockets)
         try:
