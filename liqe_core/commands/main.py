@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        print("\nstopped", file=sys.stderr)
+        told = (
+            "" if hasattr(stopped, "code") else str(stopped)
+        )  # a run's says how to go on, a signal's its name
+        print(f"\n{told or 'stopped'}", file=sys.stderr)
         return getattr(stopped, "code", 130)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from liqe_core.commands import pages
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
+from liqe_core.commands.stopping import stoppable
 from liqe_core.files import runs_dir
 from liqe_core.intake.progress import tqdm
 
@@ -83,11 +84,16 @@ def run(
 
     Raises:
         ValueError: no such notebook.
+        OSError: the folder cannot be made.
     """
     folder = Path(folder or FOLDER)
     _refuse_unknown(names, folder)
     out_dir = Path(out_dir).resolve()
-    out_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{out_dir}, the folder for what is made, cannot be made: {error.strerror}"
+        raise OSError(f"{why}; name another with --out (out_dir)") from error
     alone = at_once == 1
     waiting, executed = list(dict.fromkeys(names)), {}
     running: dict[Future[Executed], str] = {}
@@ -108,8 +114,8 @@ def run(
                 bar.set_postfix_str(", ".join(running.values()))
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     executed[running.pop(done)] = done.result()
-                    bar.set_postfix_str(", ".join(running.values()), refresh=False)
-                    bar.update()
+                    bar.n += 1
+            bar.set_postfix_str("")
         except BaseException:
             kernels.interrupt(running)
             raise
@@ -246,7 +252,15 @@ def _notebooks(options: argparse.Namespace) -> int:
     given = {"profile": options.profile} | values(options.p)
     given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)
     out = Path(options.out or given.get("out_dir") or runs_dir(given["profile"]))
-    executed = run(names, out, given, at_once=options.at_once)
+    print(f"Each cell's result is, as soon as it is there, in {out}", flush=True)
+    try:
+        with stoppable():
+            executed = run(names, out, given, at_once=options.at_once)
+    except KeyboardInterrupt:
+        print(
+            f"\nWhat was being trained goes on from where it is with the same command: {out}", file=sys.stderr
+        )
+        raise
     print()
     for one in executed:
         print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
@@ -259,7 +273,8 @@ def _notebooks(options: argparse.Namespace) -> int:
     if options.names:
         print(f"\nThe executed notebooks are in {out}; a site of all that are there: liqe pages --out {out}")
     elif pages.installed():
-        print(f"\nThe site, with a page for each executed notebook: {pages.build(out)}")
+        print("\nMaking a site of them ...", flush=True)
+        print(f"The site, with a page for each executed notebook: {pages.build(out)}")
     else:
         print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
     return 1 if any(one.error for one in executed) else 0

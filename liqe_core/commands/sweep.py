@@ -1,7 +1,9 @@
 """``liqe sweep``: the grid sessions x variants x seeds as papermill runs of a notebook, on Dask distributed.
 
-    liqe sweep --profile mini                                 # on this machine's cores
-    liqe sweep --profile paper --scheduler tcp://HOST:8786    # on a cluster
+On this machine's cores, and on a cluster::
+
+    liqe sweep --profile mini
+    liqe sweep --profile paper --scheduler tcp://HOST:8786
 
 A cell is one run of ``02_multitask_training``. One whose run folder is finished is not run again; one that
 fails keeps its executed notebook and its error while the others go on; one whose worker dies is taken up by

@@ -33,13 +33,13 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
         """What writes a state to `file`: over the last one in a terminal, else below it."""
         if file.isatty():
             return _tqdm.status_printer(file)
-        begun = False
+        last = ""
 
         def write(state: str) -> None:
-            nonlocal begun
-            if state:
-                file.write(f"\n{state}" if begun else state)  # tqdm ends the last one
+            nonlocal last
+            if state and state != last:
+                file.write(f"\n{state}" if last else state)  # tqdm ends the last one
                 file.flush()
-                begun = True
+                last = state
 
         return write

@@ -62,7 +62,7 @@ def fit(
         RunFolderError: the folder is in use, or of a run with other settings or data.
         MemoryError, OSError: too little memory or disk; what was saved is safe.
         TrainingError: training diverges, or too many batches had NaN.
-        Stopped: SIGTERM came; the state was saved.
+        Stopped, Interrupted: SIGTERM or SIGINT came; the state was saved.
     """
     ranks = together(settings.device)
     sets = preflight.chosen(settings, sets, ranks)
@@ -153,6 +153,8 @@ class Run:
                     if clock.due() or self.epoch == self.length[0]:
                         self.save()
                         clock.reset()
+                if self.ranks.any(bool(stop_asked())):  # during the last measurement
+                    raise self.stopped(stop_asked())
             except TrainingError:
                 self.write_tables()  # they say what went wrong, and when
                 raise
@@ -162,7 +164,7 @@ class Run:
         weights = self.weighting.weights()
         return weights | {"quality": weights["quality"] * self.settings.quality_weight}
 
-    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], bool]) -> None:
+    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], int]) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weights()
         drops = self.settings.lone_pictures == "drop step"
@@ -195,14 +197,22 @@ class Run:
             shown = {"epoch": self.epoch, "loss": f"{total_loss(row):.3f}", "rate": f"{rate:.1e}"}
             bar.set_postfix(shown, refresh=False)
 
-            stop = self.ranks.any(stop_asked())
+            asked = stop_asked()
+            stop = self.ranks.any(bool(asked))
             if stop or clock.due():
                 self.save()
                 clock.reset()
             if stop:
-                raise resume.Stopped(
-                    f"stopped after epoch {self.epoch}, step {self.step - 1}; start the same command to go on"
-                )
+                raise self.stopped(asked)
+
+    def stopped(self, asked: int) -> BaseException:
+        """What a run ends with whose state has been saved. asked: the signal, 0 where another rank had it."""
+        return resume.stopped(asked, f"stopped after {self.taken} steps; the same command goes on from there")
+
+    @property
+    def taken(self) -> int:
+        """How many steps have been taken."""
+        return self.epoch * self.length[1] + self.step
 
     def end_epoch(self) -> None:
         """Close the epoch: its losses, validation, the checkpoints that it improves."""
@@ -256,8 +266,7 @@ class Run:
             "skipped": self.watch.skipped,
             **{name: getattr(self, name) for name in STATE},
         }
-        steps = self.epoch * self.length[1] + self.step
-        resume.save_state(self.folder, steps, resume.pack(self.model.clip, self.optimizer), content)
+        resume.save_state(self.folder, self.taken, resume.pack(self.model.clip, self.optimizer), content)
 
     def restore(self) -> None:
         """Go on from the last state that is whole, if there is one."""

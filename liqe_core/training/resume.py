@@ -12,10 +12,12 @@ import errno
 import json
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 
 import torch
 from safetensors import SafetensorError
@@ -41,6 +43,10 @@ class Stopped(SystemExit):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was interrupted (SIGINT: Ctrl-C, or Jupyter's stop button) and has saved its state."""
 
 
 def save_state(folder: Path, steps: int, tensors: Mapping[str, Tensor], content: Mapping) -> None:
@@ -142,20 +148,40 @@ class Clock:
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM instead of dying of it; the block is given a function that says whether one came.
+def stop_requests() -> Iterator[Callable[[], int]]:
+    """Note SIGTERM and SIGINT instead of ending; the block is given a function that says which came, or 0.
 
-    Only the main thread can do so; elsewhere the process dies as usual, which costs `save_seconds` of work.
+    A second SIGINT interrupts at once. Only the main thread can note signals; elsewhere the process ends as
+    usual, which costs `save_seconds` of work.
     """
-    asked = threading.Event()
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if number in asked:
+                raise KeyboardInterrupt
+            with contextlib.suppress(RuntimeError):  # it came while something else was being written
+                print("\nstopping when the state is saved; once more: at once", file=sys.stderr, flush=True)
+        asked.append(number)
+
+    noted = [signal.SIGTERM, signal.SIGINT]
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+        noted = []
+    # A process in the background, whose shell has it ignore Ctrl-C, goes on doing so.
+    before = {number: signal.getsignal(number) for number in noted}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield asked.is_set
+        yield lambda: asked[0] if asked else 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stopped(number: int, message: str) -> Stopped | Interrupted:
+    """The exception with which a run ends that has saved its state after that signal."""
+    return Interrupted(message) if number == signal.SIGINT else Stopped(message)
 
 
 @contextlib.contextmanager

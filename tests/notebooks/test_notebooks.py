@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,7 @@ from support.data import SHARED
 from support.open_tables import write_open_tables
 
 from liqe_core.commands import notebooks
+from liqe_core.commands.main import main
 from liqe_core.commands.parameters import KINDS
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.prompts import VARIANTS
@@ -393,7 +395,8 @@ def books(tmp_path, monkeypatch):
     def write(**pieces):
         for name, codes in pieces.items():
             cells = [nbformat.v4.new_code_cell(code) for code in codes]
-            first = nbformat.v4.new_code_cell('out_dir = ""  # str', metadata={"tags": ["parameters"]})
+            given = 'profile: str = "mini"  # any\nout_dir: str = ""  # a folder'
+            first = nbformat.v4.new_code_cell(given, metadata={"tags": ["parameters"]})
             book = nbformat.v4.new_notebook(cells=[first, *cells], metadata=kernel)
             nbformat.write(book, source / f"{name}.ipynb")
         return list(pieces)
@@ -456,9 +459,7 @@ def test_what_a_notebook_goes_on_from_is_one_of_ours_and_earlier_in_the_course()
         assert ours.index(before) < ours.index(name)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, at_once):
-    long = """
+LONG = """
 import os, signal, time
 from pathlib import Path
 try:
@@ -468,6 +469,10 @@ except KeyboardInterrupt:
     Path(out_dir, "saved").touch()
     raise
 """
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, at_once):
     deaf = """
 import signal, time
 from pathlib import Path
@@ -478,7 +483,7 @@ for _ in range(300):  # until the other was interrupted
     time.sleep(0.1)
 """
     further = "from pathlib import Path\nPath(out_dir, 'further').touch()"
-    names = books(**{"00_long": [long, further], "01_deaf": [deaf, further], "02_next": [further]})
+    names = books(**{"00_long": [LONG, further], "01_deaf": [deaf, further], "02_next": [further]})
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -487,3 +492,26 @@ for _ in range(300):  # until the other was interrupted
         signal.signal(signal.SIGINT, before)
     assert (tmp_path / "out" / "saved").exists() and not (tmp_path / "out" / "further").exists()
     assert not (tmp_path / "out" / "02_next.ipynb").exists()
+
+
+def test_sigterm_ends_it_as_an_interrupt_does_and_leaves_nothing(tmp_path, books, monkeypatch, capsys):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    books(**{"10_long": [LONG.replace("SIGINT", "SIGTERM")]})
+    assert main(["notebooks", "10", "--out", str(tmp_path / "out")]) == 143
+    said = capsys.readouterr().err
+    assert (
+        f"goes on from where it is with the same command: {tmp_path / 'out'}" in said and "Trace" not in said
+    )
+    assert (tmp_path / "out" / "saved").exists()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path, books, capsys):
+    books(**{"10_small": ["1"]})
+    (tmp_path / "file").touch()
+    assert main(["notebooks", "10", "--out", str(tmp_path / "file")]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(
+        f"error: {tmp_path / 'file'}, the folder for what is made, cannot be made: File exists"
+    )

@@ -20,7 +20,7 @@ from liqe_core.crops import normalize
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import CHECKOUT, file_sha256
-from liqe_core.training import loop
+from liqe_core.training import loop, resume
 from liqe_core.training.loop import Run, fit
 from liqe_core.training.precision import Precision
 from liqe_core.training.preflight import chosen
@@ -179,6 +179,56 @@ def test_sigkill_at_random_moments_and_sigterm_change_nothing(never_stopped, tmp
     results = fit(settings(save_seconds=0), [small_set(root)], tmp_path, progress=False)
     assert len(results) == 4
     _same(tmp_path, never_stopped[0])
+
+
+@pytest.fixture
+def interruptible():
+    """As in a terminal and in a cell of a notebook; pytest's processes may ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("where, taken", [("step", 4), ("last measurement", 9)])
+def test_an_interrupt_saves_the_state_and_changes_nothing(
+    never_stopped, pictures, tmp_path, monkeypatch, interruptible, where, taken
+):
+    """By default a state is saved each five minutes, which is longer than this run takes."""
+    done = []
+
+    def interrupted_step(*arguments, **more):
+        done.append(1)
+        if where == "step" and len(done) == taken:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_step(*arguments, **more)
+
+    def interrupted_measure(*arguments, **more):
+        if where != "step" and len(done) == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_measure(*arguments, **more)
+
+    real_step, real_measure = loop.train_step, loop.measure
+    monkeypatch.setattr(loop, "train_step", interrupted_step)
+    monkeypatch.setattr(loop, "measure", interrupted_measure)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after {taken} steps; the same command goes on"):
+        fit(settings(), [pictures], tmp_path, progress=False)
+    assert [path.name for path in tmp_path.glob("state_*.json")] == [f"state_{taken:07d}.json"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    fit(settings(), [pictures], tmp_path, progress=False)
+    _same(tmp_path, never_stopped[0])
+
+
+def test_a_second_interrupt_does_not_wait_and_a_process_that_ignores_them_still_does(interruptible):
+    with pytest.raises(KeyboardInterrupt), resume.stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked() == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with resume.stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not asked()
 
 
 def test_a_torn_state_is_recognised_and_the_one_before_it_used(never_stopped, pictures, tmp_path, caplog):
