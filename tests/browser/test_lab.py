@@ -60,6 +60,12 @@ def run_all(tab, path):
     until = time.monotonic() + PATIENCE
     while not begun.count():  # the first one is passed over while JupyterLab is still at its own start
         assert time.monotonic() < until, f"{path.name}: does not start"
+        asked = tab.locator(
+            "dialog.jp-Dialog", has_text="Select Kernel"
+        )  # on a busy machine, of the first one
+        if asked.count():
+            asked.locator(".jp-mod-accept").click()
+            continue
         tab.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
         tab.locator('li[data-command="runmenu:run-all"]').click()
         tab.wait_for_timeout(5000)
