@@ -2,6 +2,7 @@
 
 import copy
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,11 @@ def openai_state() -> dict[str, torch.Tensor]:
 def picture(photograph) -> Image.Image:
     """The same photograph as a Pillow image of 640 x 427."""
     return Image.fromarray(photograph)
+
+
+@pytest.fixture
+def interruptible():
+    """As in a terminal and in a cell of a notebook; pytest's processes may ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -86,7 +86,7 @@ def run(
         ValueError: no such notebook.
         OSError: the folder cannot be made.
     """
-    folder = Path(folder or FOLDER)
+    folder, names = Path(folder or FOLDER), list(dict.fromkeys(names))
     _refuse_unknown(names, folder)
     out_dir = Path(out_dir).resolve()
     try:
@@ -95,13 +95,13 @@ def run(
         why = f"{out_dir}, the folder for what is made, cannot be made: {error.strerror}"
         raise OSError(f"{why}; name another with --out (out_dir)") from error
     alone = at_once == 1
-    waiting, executed = list(dict.fromkeys(names)), {}
+    waiting, executed = list(names), {}
     running: dict[Future[Executed], str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="liqe-") as sockets,
         _cores_shared(at_once),
         ThreadPoolExecutor(at_once) as threads,
-        tqdm(total=len(waiting), unit="notebooks", disable=alone or not progress) as bar,
+        tqdm(total=len(names), unit="notebooks", disable=alone or not progress) as bar,
     ):
         kernels = _Kernels(sockets)
         try:
@@ -114,12 +114,12 @@ def run(
                 bar.set_postfix_str(", ".join(running.values()))
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     executed[running.pop(done)] = done.result()
-                    bar.n += 1
+                    bar.n += 1  # shown with the names of those that run then
             bar.set_postfix_str("")
         except BaseException:
             kernels.interrupt(running)
             raise
-    return [executed[name] for name in dict.fromkeys(names)]
+    return [executed[name] for name in names]
 
 
 def _execute(

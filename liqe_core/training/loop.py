@@ -154,7 +154,7 @@ class Run:
                         self.save()
                         clock.reset()
                 if self.ranks.any(bool(stop_asked())):  # during the last measurement
-                    raise self.stopped(stop_asked())
+                    raise resume.stopped(stop_asked(), self.taken)
             except TrainingError:
                 self.write_tables()  # they say what went wrong, and when
                 raise
@@ -203,11 +203,7 @@ class Run:
                 self.save()
                 clock.reset()
             if stop:
-                raise self.stopped(asked)
-
-    def stopped(self, asked: int) -> BaseException:
-        """What a run ends with whose state has been saved. asked: the signal, 0 where another rank had it."""
-        return resume.stopped(asked, f"stopped after {self.taken} steps; the same command goes on from there")
+                raise resume.stopped(asked, self.taken)
 
     @property
     def taken(self) -> int:

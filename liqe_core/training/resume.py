@@ -164,12 +164,10 @@ def stop_requests() -> Iterator[Callable[[], int]]:
                 print("\nstopping when the state is saved; once more: at once", file=sys.stderr, flush=True)
         asked.append(number)
 
-    noted = [signal.SIGTERM, signal.SIGINT]
-    if threading.current_thread() is not threading.main_thread():
-        noted = []
-    # A process in the background, whose shell has it ignore Ctrl-C, goes on doing so.
-    before = {number: signal.getsignal(number) for number in noted}
-    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT) if in_main}
+    if before.get(signal.SIGINT) == signal.SIG_IGN:  # in the background: its shell has it ignore Ctrl-C
+        del before[signal.SIGINT]
     for number in before:
         signal.signal(number, note)
     try:
@@ -179,8 +177,10 @@ def stop_requests() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def stopped(number: int, message: str) -> Stopped | Interrupted:
-    """The exception with which a run ends that has saved its state after that signal."""
+def stopped(number: int, steps: int) -> Stopped | Interrupted:
+    """What a run ends with that has saved its state after so many steps. number: the signal that it was asked
+    by, 0 where another rank was."""
+    message = f"stopped after {steps} steps; the same command goes on from there"
     return Interrupted(message) if number == signal.SIGINT else Stopped(message)
 
 

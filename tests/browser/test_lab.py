@@ -60,9 +60,8 @@ def run_all(tab, path):
     until = time.monotonic() + PATIENCE
     while not begun.count():  # the first one is passed over while JupyterLab is still at its own start
         assert time.monotonic() < until, f"{path.name}: does not start"
-        asked = tab.locator(
-            "dialog.jp-Dialog", has_text="Select Kernel"
-        )  # on a busy machine, of the first one
+        # On a busy machine, JupyterLab asks so for the first one.
+        asked = tab.locator("dialog.jp-Dialog", has_text="Select Kernel")
         if asked.count():
             asked.locator(".jp-mod-accept").click()
             continue

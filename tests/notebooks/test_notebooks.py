@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 
@@ -472,7 +471,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, at_once):
+def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, interruptible, at_once):
     deaf = """
 import signal, time
 from pathlib import Path
@@ -484,12 +483,8 @@ for _ in range(300):  # until the other was interrupted
 """
     further = "from pathlib import Path\nPath(out_dir, 'further').touch()"
     names = books(**{"00_long": [LONG, further], "01_deaf": [deaf, further], "02_next": [further]})
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=at_once)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=at_once)
     assert (tmp_path / "out" / "saved").exists() and not (tmp_path / "out" / "further").exists()
     assert not (tmp_path / "out" / "02_next.ipynb").exists()
 

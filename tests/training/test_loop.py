@@ -181,14 +181,6 @@ def test_sigkill_at_random_moments_and_sigterm_change_nothing(never_stopped, tmp
     _same(tmp_path, never_stopped[0])
 
 
-@pytest.fixture
-def interruptible():
-    """As in a terminal and in a cell of a notebook; pytest's processes may ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("where, taken", [("step", 4), ("last measurement", 9)])
 def test_an_interrupt_saves_the_state_and_changes_nothing(
     never_stopped, pictures, tmp_path, monkeypatch, interruptible, where, taken
