@@ -44,15 +44,15 @@ lab: $(INSTALLED)
 
 open: $(INSTALLED)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
-	$(IN_VENV) liqe notebooks 05_open_benchmark --profile open-frozen -p recompute true
+	$(IN_VENV) liqe notebooks 06_open_benchmark --profile open-frozen -p recompute true
 
 paper-check: $(INSTALLED)
 	$(IN_VENV) liqe check
-	$(IN_VENV) liqe notebooks 04_paper_tables --profile paper
+	$(IN_VENV) liqe notebooks 10_paper_tables --profile paper
 
 paper: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile paper --sessions 1 2 3 4 5 6 7 8 9 10 --seeds 1 $(if $(SCHEDULER),--scheduler $(SCHEDULER))
-	$(IN_VENV) liqe notebooks 01_data_preparation 02_multitask_training 03_ablations 04_paper_tables 06_gmad 07_realignment --profile paper -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
+	$(IN_VENV) liqe notebooks 03_data_preparation 04_multitask_training 05_ablations 10_paper_tables 07_gmad 08_realignment --profile paper -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
 
 # Stamped last, so that an installation that was broken off is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt

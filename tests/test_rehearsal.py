@@ -133,11 +133,11 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     assert "4 runs of the profile paper, 3 of them done before" in out and "4 of 4 cells are done" in out
     assert "to go: 2 steps of 12 pictures x 3 crops" in out and "kadid10k 14.7 MB" in out
     code, out, err = liqe(
-        "notebooks", "04_paper_tables", "--profile", "paper", "-p", "changes", json.dumps(changes)
+        "notebooks", "10_paper_tables", "--profile", "paper", "-p", "changes", json.dumps(changes)
     )
     assert code == 0, err
     assert len(hub.asked) == asked, "all of it was here"
-    tables = tmp_path / "runs" / "paper" / "04_paper_tables"
+    tables = tmp_path / "runs" / "paper" / "paper_tables"
     text = pd.read_csv(tables / "within_set.csv", index_col="method")
     names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]
     assert list(text.index[-4:]) == names

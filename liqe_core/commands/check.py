@@ -64,5 +64,5 @@ def _check(options: argparse.Namespace) -> int:
         said | {"device": str(device)},
         settings.unseen_windows,
     )
-    print(f"\n{folder / 'results.csv'}; the notebook 04_paper_tables sets it beside the published numbers")
+    print(f"\n{folder / 'results.csv'}; the notebook 10_paper_tables sets it beside the published numbers")
     return int(any(name in done.reasons for name in here["dataset"]))

@@ -60,7 +60,7 @@ def computed(make: Callable[[Source], pd.DataFrame]) -> Callable[[Source], Read]
 
 
 def answer(source: Source) -> Read:
-    table = source.table("00_quickstart/answer")
+    table = source.table("quickstart/answer")
     words = {axis: of.set_index("word")["probability"] for axis, of in table.groupby("axis", sort=False)}
     return Read(table, (_photo(source), words, _expected(table)))
 
@@ -71,7 +71,7 @@ def _expected(answer: pd.DataFrame) -> float:
 
 
 def _photo(source: Source) -> np.ndarray:
-    path = source.path("00_quickstart/photo.jpg")
+    path = source.path("quickstart/photo.jpg")
     if path is None:
         raise LackingError(
             f"the picture is not beside its tables, in {source.folder}/00_quickstart/photo.jpg: the notebook "
@@ -81,14 +81,14 @@ def _photo(source: Source) -> np.ndarray:
 
 
 def joint(source: Source) -> Read:
-    table = source.table("00_quickstart/joint")
+    table = source.table("quickstart/joint")
     words = [list(dict.fromkeys(table[axis])) for axis in ("quality", "scene", "distortion")]
     p = table["probability"].to_numpy().reshape([len(of) for of in words])
     return Read(table, (p, *words))
 
 
 def crops(source: Source) -> Read:
-    table = source.table("00_quickstart/crops")
+    table = source.table("quickstart/crops")
     windows = table[["y", "x"]].to_numpy()
     return Read(table, (_photo(source), windows, CropGeometry().window, table["quality"].to_numpy()))
 
@@ -97,7 +97,7 @@ def hundred(source: Source) -> Read:
     kept = source.kept("liqe-tiny")
     of = kept[kept["true_distortion"] == "jpeg compression"]
     of = of[of["dataset"] == "open-distorted"]
-    quality = _expected(source.table("00_quickstart/answer"))
+    quality = _expected(source.table("quickstart/answer"))
     return Read(of[["image", "quality", "distortion"]], (of, "jpeg compression", quality))
 
 
@@ -111,7 +111,7 @@ def towers(source: Source) -> Read:
 
 def same_marginals(source: Source) -> Read:
     """Two joint distributions and their titles."""
-    both = source.table("00a_concepts/same_marginals")
+    both = source.table("concepts/same_marginals")
     titles = {"joint": "what goes with what", "product": "the product of its marginals"}
     parts = both.set_index("quality").groupby("which", sort=False)
     return Read(both, ({titles[which]: part.drop(columns="which") for which, part in parts},))
@@ -119,7 +119,7 @@ def same_marginals(source: Source) -> Read:
 
 def sheet(name: str, caption: Callable[[pd.Series], str]) -> Callable[[Source], Read]:
     def read(source: Source) -> Read:
-        table = source.table(f"01_data_preparation/{name}")
+        table = source.table(f"data_preparation/{name}")
         images = [source.array(image) for image in table["image"]]
         return Read(table, (images, [caption(row) for _, row in table.iterrows()]))
 
@@ -151,8 +151,8 @@ def groups(labels: pd.DataFrame) -> pd.DataFrame:
 def agreement(source: Source) -> Read:
     run = source.repeats[0]
     of, session = next(iter(run.settings["batch_sizes"])), run.repeat[0]
-    if source.path("02_multitask_training/agreement.csv"):
-        table = source.table("02_multitask_training/agreement")
+    if source.path("multitask_training/agreement.csv"):
+        table = source.table("multitask_training/agreement")
     else:
         table = source.answers.table().query("dataset == @of")[
             ["image", "mos", "quality", "distortion_group"]
@@ -163,7 +163,7 @@ def agreement(source: Source) -> Read:
 
 def confusion(axis: str) -> Callable[[Source], Read]:
     def read(source: Source) -> Read:
-        name = f"04_paper_tables/confusion_{axis}"
+        name = f"paper_tables/confusion_{axis}"
         if source.path(f"{name}.csv"):
             counts = source.table(name).set_index("label")
         elif axis in source.answers.model.grid.axes:
@@ -178,7 +178,7 @@ def confusion(axis: str) -> Callable[[Source], Read]:
 
 
 def first_confusion(source: Source) -> Read:
-    table = source.table("02_multitask_training/confusion")
+    table = source.table("multitask_training/confusion")
     title = "distortion of unseen photographs, share of each row"
     return Read(table, (table.set_index("distortion_group"), title))
 
@@ -219,7 +219,7 @@ def third_hand(source: Source) -> Read:
 
 def unseen(protocol: str, title: str) -> Callable[[Source], Read]:
     def read(source: Source) -> Read:
-        beside = source.table("04_paper_tables/unseen").fillna({"reason": ""})
+        beside = source.table("paper_tables/unseen").fillna({"reason": ""})
         text, distance, *_ = shown.unseen(protocol, beside, source.checks)
         return Read(text.reset_index(names="method"), (text, distance, f"{title}: SRCC, never trained on"))
 
@@ -284,7 +284,7 @@ def tiny_scenes(source: Source) -> Read:
 
 def pairs(name: str) -> Callable[[Source], Read]:
     def read(source: Source) -> Read:
-        table = source.table(f"06_gmad/{name}").fillna({"reason": ""})
+        table = source.table(f"gmad/{name}").fillna({"reason": ""})
         images = pd.unique(table[["better", "worse"]].stack().dropna())
         return Read(table, (table, {image: source.picture(image) for image in images}))
 
@@ -292,13 +292,13 @@ def pairs(name: str) -> Callable[[Source], Read]:
 
 
 def disagreement(source: Source) -> Read:
-    table = source.table("06_gmad/disagreement")
+    table = source.table("gmad/disagreement")
     return Read(table, (table.set_index("pulled apart by"),))
 
 
 def own_competition(source: Source) -> Read:
-    source.table("06_gmad/own_attack_resistance")  # where it is not, no person has scored the pictures
-    pairs = source.table("06_gmad/all_pairs").fillna({"reason": ""})
+    source.table("gmad/own_attack_resistance")  # where it is not, no person has scored the pictures
+    pairs = source.table("gmad/all_pairs").fillna({"reason": ""})
     labels = pd.concat([read_labels(name) for name in source.repeats[0].settings["batch_sizes"]])
     competition, _ = shown.people_judge(labels.set_index("image")["mos"], pairs)
     return Read(competition.ranking.reset_index(), (competition,))
@@ -320,23 +320,23 @@ def two_scales(source: Source) -> Read:
 
 
 def realigned(source: Source) -> Read:
-    scores, points = source.table("07_realignment/panels"), _curves(source)
+    scores, points = source.table("realignment/panels"), _curves(source)
     return Read(scores, (scores, points))
 
 
 def _curves(source: Source) -> pd.DataFrame:
-    if source.path("07_realignment/overview.csv") is None:  # no set had a rising curve
+    if source.path("realignment/overview.csv") is None:  # no set had a rising curve
         return pd.DataFrame(columns=["dataset", "prediction", "mos", "raw"])
-    return source.table("07_realignment/overview")
+    return source.table("realignment/overview")
 
 
 def overview(source: Source) -> Read:
-    points, curves = source.table("07_realignment/overview"), source.table("07_realignment/curves")
+    points, curves = source.table("realignment/overview"), source.table("realignment/curves")
     return Read(points, (curves[curves["model"] == "all tasks"].set_index("dataset"), points))
 
 
 def same_score(source: Source) -> Read:
-    table, images = source.table("07_realignment/same_score"), source.table("07_realignment/scores")["image"]
+    table, images = source.table("realignment/same_score"), source.table("realignment/scores")["image"]
     few = table.head(5)
     return Read(
         table, (few, {i: source.picture(images[i]) for i in pd.unique(few[["better", "worse"]].stack())})

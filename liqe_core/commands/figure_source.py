@@ -82,12 +82,12 @@ class Source:
         return paper_check.read_checks(self.folder) if self.folder else []
 
     def path(self, name: str) -> Path | None:
-        """A file that a notebook left, such as ``07_realignment/panels.csv``; None where it did not."""
+        """A file that a notebook left, such as ``realignment/panels.csv``; None where it did not."""
         path = self.folder / name if self.folder else None
         return path if path and path.is_file() else None
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table that a notebook left, such as ``07_realignment/panels``.
+        """A table that a notebook left, such as ``realignment/panels``.
 
         Raises:
             LackingError: it is not there.
@@ -106,7 +106,7 @@ class Source:
         path = open_benchmark.KEPT / f"{name}.csv"
         if not path.is_file():
             raise LackingError(
-                f"it is drawn from {path}, which is not in the repository yet; 05_open_benchmark makes it "
+                f"it is drawn from {path}, which is not in the repository yet; 06_open_benchmark makes it "
                 "with `recompute`"
             )
         return _read(path)

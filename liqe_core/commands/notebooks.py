@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 FOLDER = pages.NOTEBOOKS
 #: Which notebook makes what another goes on from; without it that one would make the same once more.
 NEEDS = {
-    "02_multitask_training": "01_data_preparation",  # the data set
-    "03_ablations": "01_data_preparation",
-    "04_paper_tables": "02_multitask_training",  # the runs whose confusion is shown
-    "06_gmad": "03_ablations",  # the models that compete
-    "07_realignment": "03_ablations",
+    "04_multitask_training": "03_data_preparation",  # the data set
+    "05_ablations": "03_data_preparation",
+    "10_paper_tables": "04_multitask_training",  # the runs whose confusion is shown
+    "07_gmad": "05_ablations",  # the models that compete
+    "08_realignment": "05_ablations",
 }
 
 
@@ -216,10 +216,9 @@ def _cores_shared(at_once: int) -> Iterator[None]:
 
 
 def _named(given: str) -> str:
-    """The name of a notebook, for which its file or its number will do: ``02``."""
+    """The name of a notebook, for which its file, its number or its words will do: ``02``, ``concepts``."""
     name = Path(given).stem
-    numbered = [one for one in available() if one.split("_")[0] == name]
-    return numbered[0] if numbered else name
+    return next((book for book in available() if name in book.split("_", 1)), name)
 
 
 def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
@@ -267,8 +266,8 @@ def _notebooks(options: argparse.Namespace) -> int:
     for one in executed:
         if one.error:
             print(f"\n{one.name} failed: {one.error}\nWhere, is in {one.path}", file=sys.stderr)
-    table = out / "02_multitask_training" / "summary.txt"
-    if "02_multitask_training" in names and table.exists():
+    table = out / "multitask_training" / "summary.txt"
+    if "04_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if options.names:
         print(f"\nThe executed notebooks are in {out}; a site of all that are there: liqe pages --out {out}")

@@ -5,7 +5,7 @@ On this machine's cores, and on a cluster::
     liqe sweep --profile mini
     liqe sweep --profile paper --scheduler tcp://HOST:8786
 
-A cell is one run of ``02_multitask_training``. One whose run folder is finished is not run again; one that
+A cell is one run of ``04_multitask_training``. One whose run folder is finished is not run again; one that
 fails keeps its executed notebook and its error while the others go on; one whose worker dies is taken up by
 another worker, from the last saved state of its training. On a cluster, workers need this environment and
 a file system that they share with whoever starts the sweep.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from liqe_core.commands.grid import Cell
     from liqe_core.training.profiles import Profile
 
-NOTEBOOK = "02_multitask_training"
+NOTEBOOK = "04_multitask_training"
 
 
 def sweep(
@@ -51,7 +51,7 @@ def sweep(
     Args:
         root: run folders go below ``root/train``, everything else of a cell to ``root/sweep/<its name>``.
         client: of the cluster to run on.
-        notebook: default: ``02_multitask_training``.
+        notebook: default: ``04_multitask_training``.
         tell: given a line about each cell that ends.
 
     Returns:

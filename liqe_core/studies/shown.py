@@ -237,7 +237,7 @@ def unseen(protocol: str, beside: pd.DataFrame, checks: Sequence[paper_check.Che
 
     Args:
         protocol: ``unseen``, or ``aigc`` for generated pictures.
-        beside: ours beside the published numbers, as `04_paper_tables` keeps it in ``unseen.csv``. A set
+        beside: ours beside the published numbers, as `10_paper_tables` keeps it in ``unseen.csv``. A set
             without a published number has a column where ours was measured.
     """
     published = load_published()

@@ -86,9 +86,9 @@ def test_a_table_is_drawn_as_csv_and_latex(root, tmp_path, capsys):
 
 def test_what_a_notebook_left_is_drawn_again(root, tmp_path, failed):
     said = failed("disagreement", "--run", root, "--out", tmp_path)
-    assert "06_gmad/disagreement.csv" in said and f"liqe notebooks 06_gmad --out {root}" in said
+    assert "gmad/disagreement.csv" in said and f"liqe notebooks gmad --out {root}" in said
     apart = pd.DataFrame({"pulled apart by": ["Q", "Q+S"], "Q": [np.nan, 40.0], "Q+S": [55.0, np.nan]})
-    write_csv(tmp_path / "runs" / "06_gmad" / "disagreement.csv", apart)
+    write_csv(tmp_path / "runs" / "gmad" / "disagreement.csv", apart)
     arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new")]
     assert main(["figure", "disagreement", *arguments]) == 0
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "disagreement.csv"), apart)

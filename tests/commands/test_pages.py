@@ -26,8 +26,8 @@ def test_what_is_alive_only_in_jupyter_is_left_out(tmp_path):
 
 
 def test_a_link_to_a_notebook_with_a_page_stays(tmp_path):
-    book = pages.for_reading(executed_notebook(tmp_path), {"01_data_preparation"})
-    assert book.cells[-1].source == "On to [data](01_data_preparation.ipynb)."
+    book = pages.for_reading(executed_notebook(tmp_path), {"03_data_preparation"})
+    assert book.cells[-1].source == "On to [data](03_data_preparation.ipynb)."
 
 
 def a_page_of(data, metadata=None):

@@ -8,7 +8,7 @@ from liqe_core.commands.main import main
 from liqe_core.commands.parameters import ParameterError, checked, of_notebooks
 from liqe_core.training.profiles import PROFILES
 
-TRAINING = notebooks.FOLDER / "02_multitask_training.ipynb"
+TRAINING = notebooks.FOLDER / "04_multitask_training.ipynb"
 
 
 def namespace(added="", **given):
@@ -90,21 +90,21 @@ def test_a_notebook_may_know_more_words():
             "picture is 'nope.jpg'; give a file or folder that is there",
         ),
         (
-            "01_data_preparation",
+            "03_data_preparation",
             {"labels_mirror": "/nope"},
             "labels_mirror is '/nope'; give a file or folder",
         ),
-        ("03_ablations", {"studies": ["varient"]}, "studies is ['varient']; choose from 'variant'"),
-        ("04_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'; give a file or folder"),
+        ("05_ablations", {"studies": ["varient"]}, "studies is ['varient']; choose from 'variant'"),
+        ("10_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'; give a file or folder"),
         (
-            "04_paper_tables",
+            "10_paper_tables",
             {"checkpoint": "/nope"},
             "checkpoint is '/nope': /nope: no such file",
         ),
-        ("06_gmad", {"attacker": "nope"}, "attacker is 'nope', and 'nope' is no scorer; give Q, Q+S, "),
-        ("06_gmad", {"scorers": ["Q", "nope"]}, "and 'nope' is no scorer"),
-        ("06_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
-        ("06_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'; give a file or folder"),
+        ("07_gmad", {"attacker": "nope"}, "attacker is 'nope', and 'nope' is no scorer; give Q, Q+S, "),
+        ("07_gmad", {"scorers": ["Q", "nope"]}, "and 'nope' is no scorer"),
+        ("07_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
+        ("07_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'; give a file or folder"),
     ],
 )
 def test_what_is_not_there_is_told_before_a_notebook_runs(name, given, says):
@@ -120,7 +120,7 @@ def test_every_default_is_one_that_may_be():
 
 
 def test_of_several_notebooks_each_is_asked_about_its_own():
-    books = [notebooks.FOLDER / f"{name}.ipynb" for name in ("02_multitask_training", "03_ablations")]
+    books = [notebooks.FOLDER / f"{name}.ipynb" for name in ("04_multitask_training", "05_ablations")]
     assert of_notebooks(books, {"sessions": "[1]", "test_crops": [1]}) == {"sessions": [1], "test_crops": [1]}
     with pytest.raises(ParameterError, match="test_crops is \\[0\\]; give a list"):
         of_notebooks(books, {"test_crops": [0]})
@@ -131,8 +131,8 @@ def test_of_several_notebooks_each_is_asked_about_its_own():
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        ("02_multitask_training -p epochs 2.5", "epochs is 2.5; give a whole number"),
-        ("02_multitask_training -p sessions 1", "sessions is 1; give a list of whole numbers"),
+        ("04_multitask_training -p epochs 2.5", "epochs is 2.5; give a whole number"),
+        ("04_multitask_training -p sessions 1", "sessions is 1; give a list of whole numbers"),
         ("00_quickstart -p checkpont x", "no parameter checkpont in these notebooks; there are "),
         ("--profile msini", "unknown profile 'msini'; choose one of smoke"),
         ("-p profile msini", "unknown profile 'msini'; choose one of smoke"),
@@ -149,13 +149,13 @@ def test_a_slip_is_told_before_anything_is_run_or_written(arguments, says, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["02", "02_multitask_training", "notebooks/02_multitask_training.ipynb"])
+@pytest.mark.parametrize("name", ["02", "04_multitask_training", "notebooks/04_multitask_training.ipynb"])
 def test_a_notebook_is_found_by_its_number_and_by_its_file(name, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks.pages, "installed", lambda: False)
     ran = []
     monkeypatch.setattr(notebooks, "run", lambda names, *given, **more: ran.extend(names) or [])
     assert main(["notebooks", name, "--profile", "smoke", "--out", str(tmp_path)]) == 0
-    assert ran == ["02_multitask_training"]
+    assert ran == ["04_multitask_training"]
 
 
 def small_book(folder, source):

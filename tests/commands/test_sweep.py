@@ -126,7 +126,7 @@ def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_pat
 def test_the_grid_is_what_the_notebook_will_train(tmp_path):
     one, two = cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
     assert (one.settings.session, one.settings.seed, one.settings.epochs) == (1, 5, 1)
-    assert (two.settings.session, two.settings.seed) == (2, 6), "as 02_multitask_training counts"
+    assert (two.settings.session, two.settings.seed) == (2, 6), "as 04_multitask_training counts"
     assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
     assert one.run_folder(tmp_path) != two.run_folder(tmp_path)
     with pytest.raises(ValueError, match="unknown setting"):
@@ -134,7 +134,7 @@ def test_the_grid_is_what_the_notebook_will_train(tmp_path):
 
 
 def test_the_command_shows_the_traceback_and_fails(tmp_path, stub, monkeypatch, capsys):
-    stub(fail="quality").rename(tmp_path / "book" / "02_multitask_training.ipynb")
+    stub(fail="quality").rename(tmp_path / "book" / "04_multitask_training.ipynb")
     monkeypatch.setattr(sweep.notebooks, "FOLDER", tmp_path / "book")
     grid = ["--seeds", "1", "--variants", "quality", "--workers", "1", "--dashboard", "127.0.0.1:0"]
     assert main(["sweep", "--profile", "smoke", "--out", str(tmp_path / "out"), *grid]) == 1

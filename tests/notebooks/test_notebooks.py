@@ -73,9 +73,9 @@ def test_written_as_a_part_of_the_course(path):
 
 
 def test_the_plan_names_every_notebook_of_the_half_day():
-    plan = (notebooks.FOLDER / "00a_concepts.ipynb").read_text()
+    plan = (notebooks.FOLDER / "02_concepts.ipynb").read_text()
     named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \|", plan)
-    there = [name for name in notebooks.available() if name != "00a_concepts" and not name.startswith("9")]
+    there = [name for name in notebooks.available() if name != "02_concepts" and not name.startswith("9")]
     assert [name for _, name, _ in named] == there
     minutes = sum(map(int, re.findall(r" \| (\d+) \|", plan)))
     assert 3.5 * 60 <= minutes <= 4.5 * 60, "half a day"
@@ -131,7 +131,7 @@ def test_no_bar_and_no_warning_is_on_a_page(executed):
 
 def test_concepts_are_computed(executed):
     folder, _ = executed
-    out = folder / "00a_concepts"
+    out = folder / "concepts"
     pair = pd.read_csv(out / "losses_of_a_pair.csv").pivot(index="difference", columns="loss")
     value, push = pair["value"], pair["gradient"].abs()
     assert value["fidelity"].max() < 1 < value["cross-entropy"].max()
@@ -150,20 +150,20 @@ def test_concepts_are_computed(executed):
 
 def test_quickstart_shows_a_distribution(executed):
     folder, _ = executed
-    joint = pd.read_csv(folder / "00_quickstart" / "joint.csv")
+    joint = pd.read_csv(folder / "quickstart" / "joint.csv")
     assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
-    answer = pd.read_csv(folder / "00_quickstart" / "answer.csv")
+    answer = pd.read_csv(folder / "quickstart" / "answer.csv")
     assert answer.groupby("axis")["probability"].sum().to_numpy() == pytest.approx(np.ones(3), abs=1e-5)
     by_scene = joint.groupby("scene")["probability"].sum()
     told = answer[answer["axis"] == "scene"].set_index("word")["probability"]
     assert told[by_scene.index].to_numpy() == pytest.approx(by_scene.to_numpy(), abs=1e-5)
-    crops = pd.read_csv(folder / "00_quickstart" / "crops.csv")
+    crops = pd.read_csv(folder / "quickstart" / "crops.csv")
     assert len(crops) == 15 and crops["quality"].between(1, 5).all()
 
 
 def test_quickstart_turns_faults_up_where_nobody_moves_sliders(executed):
     folder, _ = executed
-    turned = pd.read_csv(folder / "00_quickstart" / "explorer.csv")
+    turned = pd.read_csv(folder / "quickstart" / "explorer.csv")
     assert turned.groupby("position")["probability"].sum().to_numpy() == pytest.approx(np.ones(5), abs=1e-5)
     named = turned.groupby(["position", "distortion"])["probability"].sum().unstack().idxmax(axis=1)
     right = {"JPEG 4": "jpeg compression", "blur 3": "blur", "noise 5": "noise"}
@@ -186,7 +186,7 @@ def test_every_exercise_of_quickstart_has_a_folded_solution_that_ran(executed):
     cells = nbformat.read(folder / "00_quickstart.ipynb", as_version=4).cells
     (first,) = [i for i, cell in enumerate(cells) if "## Exercises" in cell.source]
     *pairs, last = cells[first:]
-    assert len(pairs) == 10 and "](00a_concepts.ipynb)" in last.source
+    assert len(pairs) == 10 and "](02_concepts.ipynb)" in last.source
     for number, (exercise, solution) in enumerate(zip(pairs[::2], pairs[1::2], strict=True), 1):
         assert f"{number}. " in exercise.source
         assert solution.metadata.tags == ["solution"] and solution.metadata.jupyter.source_hidden
@@ -195,7 +195,7 @@ def test_every_exercise_of_quickstart_has_a_folded_solution_that_ran(executed):
 
 def test_data_preparation_leaves_the_label_table(executed):
     folder, _ = executed
-    table = pd.read_csv(folder / "01_data_preparation" / "mini_labels.csv")
+    table = pd.read_csv(folder / "data_preparation" / "mini_labels.csv")
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion; as they are, and varied
     assert len(table) == 2 * (5 * 4 * 3 - 3)
     assert (table.groupby("reference")[[f"session_{k}" for k in range(1, 11)]].nunique() == 1).all(axis=None)
@@ -203,38 +203,38 @@ def test_data_preparation_leaves_the_label_table(executed):
 
 def test_data_preparation_shows_what_is_here_of_the_papers_sets(executed):
     folder, _ = executed
-    overview = pd.read_csv(folder / "01_data_preparation" / "data_sets.csv").set_index("data set")
+    overview = pd.read_csv(folder / "data_preparation" / "data_sets.csv").set_index("data set")
     assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
     assert overview.loc["mini", "here"] == "built in" and overview.loc["mini", "images"] > 0
     assert overview.loc["tid2013", "here"] == "absent"
-    assert (folder / "01_data_preparation" / "own" / "holiday.yaml").read_text().count("\n") == 5
+    assert (folder / "data_preparation" / "own" / "holiday.yaml").read_text().count("\n") == 5
 
 
 @pytest.mark.usefixtures("shared")
 def test_data_preparation_tells_the_story_of_the_real_labels(executed):
     folder, _ = executed
-    summary = pd.read_csv(folder / "01_data_preparation" / "summary.csv").set_index("dataset")["images"]
+    summary = pd.read_csv(folder / "data_preparation" / "summary.csv").set_index("dataset")["images"]
     published = {"live": 779, "csiq": 866, "kadid10k": 10125, "bid": 586, "clive": 1162, "koniq10k": 10073}
     assert {name: summary[name] for name in published} == published
-    live = pd.read_csv(folder / "01_data_preparation" / "live_fast_fading.csv").set_index("folder")
+    live = pd.read_csv(folder / "data_preparation" / "live_fast_fading.csv").set_index("folder")
     assert live.loc["fastfading", "white noise"] == 145 and live.loc["wn", "white noise"] == 145
-    audits = pd.read_csv(folder / "01_data_preparation" / "audits.csv").set_index(["dataset", "audit"])
+    audits = pd.read_csv(folder / "data_preparation" / "audits.csv").set_index(["dataset", "audit"])
     assert audits["ok"].loc["live"].get("fast fading: distortion") in (False, "False")
-    assert (folder / "01_data_preparation" / "koniq10k_worst_to_best.png").exists()
+    assert (folder / "data_preparation" / "koniq10k_worst_to_best.png").exists()
 
 
 def test_training_leaves_runs_and_their_measures(executed):
     folder, _ = executed
-    results = pd.read_csv(folder / "02_multitask_training" / "results.csv")
+    results = pd.read_csv(folder / "multitask_training" / "results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
-    curves = pd.read_csv(folder / "02_multitask_training" / "training_curves.csv")
+    curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
     assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None) and (weights[curves["epoch"] == 2] != 1).all(
         axis=None
     )
-    summary = pd.read_csv(folder / "02_multitask_training" / "summary.csv").set_index("measure")
-    table = pd.read_csv(folder / "02_multitask_training" / "confusion.csv").drop(columns="distortion_group")
+    summary = pd.read_csv(folder / "multitask_training" / "summary.csv").set_index("measure")
+    table = pd.read_csv(folder / "multitask_training" / "confusion.csv").drop(columns="distortion_group")
     commonest = table.sum(axis=1).max() / table.to_numpy().sum()
     assert summary.loc["distortion_accuracy", "without looking"] == pytest.approx(commonest)
     assert "chance" not in summary
@@ -245,7 +245,7 @@ def test_training_leaves_runs_and_their_measures(executed):
 
 def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
     folder, _ = executed
-    out = folder / "03_ablations"
+    out = folder / "ablations"
     runs = pd.read_csv(out / "runs.csv")
     assert runs["all else equal"].all() and (runs.groupby("study")["steps"].nunique() == 1).all()
     table = pd.read_csv(out / "ablation_variant.csv").set_index("level")
@@ -270,7 +270,7 @@ def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
 
 def test_paper_tables_say_why_a_cell_is_blank(executed):
     folder, _ = executed
-    out = folder / "04_paper_tables"
+    out = folder / "paper_tables"
     compared = pd.read_csv(out / "within_set_compared.csv")
     assert compared["ours"].isna().all() and compared["reason"].str.startswith("no run: ").all()
     koniq = compared[(compared["dataset"] == "koniq10k") & (compared["metric"] == "SRCC")]
@@ -283,7 +283,7 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])
     accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
     assert accuracies.loc["SRCC", "sessions"] == 2
-    results = pd.read_csv(folder / "02_multitask_training" / "results.csv")
+    results = pd.read_csv(folder / "multitask_training" / "results.csv")
     mean = results.loc[results["checkpoint"] == "quality", "scene_accuracy"].mean()
     assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
     counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
@@ -294,7 +294,7 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
 
 def test_gmad_pairs_are_the_extremes_of_their_level(executed):
     folder, _ = executed
-    out = folder / "06_gmad"
+    out = folder / "gmad"
     scores = pd.read_csv(out / "scores.csv").set_index("image")
     assert list(scores.columns) == ["Q", "Q+S", "Q+D", "Q+S+D", "sharpness", "error"] and len(scores) == 12
     pairs = pd.read_csv(out / "pairs.csv")
@@ -310,18 +310,18 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
 
 def test_gmad_is_judged_where_people_scored_the_pictures(executed):
     folder, _ = executed
-    verdicts = pd.read_csv(folder / "06_gmad" / "open_verdicts.csv")
+    verdicts = pd.read_csv(folder / "gmad" / "open_verdicts.csv")
     assert verdicts.groupby("side").size().tolist() == [len(ARMS), len(ARMS)]
     counted = verdicts[["attacker", "defender", "neither"]].sum(axis=1)
     assert (counted == verdicts["pairs"]).all() and counted.min() > 0
     assert (verdicts["low"] <= verdicts["share"]).all() and (verdicts["share"] <= verdicts["high"]).all()
-    ranking = pd.read_csv(folder / "06_gmad" / "open_attack_resistance.csv")
+    ranking = pd.read_csv(folder / "gmad" / "open_attack_resistance.csv")
     assert set(ranking["scorer"]) == set(verdicts["scorer"])
 
 
 def test_realignment_takes_planted_scales_back(executed):
     folder, _ = executed
-    out = folder / "07_realignment"
+    out = folder / "realignment"
     check = pd.read_csv(out / "check.csv").set_index("dataset")
     assert (check["error after"] < 0.25).all()
     warped = check.drop(index="plain")
@@ -338,7 +338,7 @@ def test_realignment_takes_planted_scales_back(executed):
 
 def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
     folder, _ = executed
-    out = folder / "07_realignment"
+    out = folder / "realignment"
     curves = pd.read_csv(out / "two_scales_arms.csv").set_index(["arm", "dataset"])
     assert set(curves.index) == {
         (arm, name) for arm in ("Q", "Q+S+D") for name in ("biq2021", "hevc as shown")
@@ -351,7 +351,7 @@ def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
 
 def test_half_precision_is_counted(executed):
     folder, _ = executed
-    out = folder / "08_half_precision"
+    out = folder / "half_precision"
     one = pd.read_csv(out / "one_weight.csv")
     assert one["stuck"].tolist() == [False] * 3 + [True] * 2 and (one.loc[one["stuck"], "half"] == 0).all()
     assert one["float32"].to_numpy() == pytest.approx(np.ones(5), abs=0.01)

@@ -36,7 +36,7 @@ def executed_notebook(folder: Path) -> nbformat.NotebookNode:
                 new_output("execute_result", {"text/html": table}, execution_count=1),
             ],
         ),
-        new_markdown_cell("On to [data](01_data_preparation.ipynb)."),
+        new_markdown_cell("On to [data](03_data_preparation.ipynb)."),
     ]
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)

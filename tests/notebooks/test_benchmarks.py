@@ -14,7 +14,7 @@ def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
         ["90_benchmarks"], tmp_path, {"profile": "smoke", "half": "bfloat16"}, progress=False
     )
     assert done.error == ""
-    folder = tmp_path / "90_benchmarks"
+    folder = tmp_path / "benchmarks"
     steps = pd.read_csv(folder / "steps.csv")
     assert steps["best_seconds"].gt(0).all() and steps["way"].tolist() == [
         "padded",
