@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from liqe_core.commands.pages import BOOKS
 from liqe_core.images import read_picture
 from liqe_core.studies import open_benchmark, paper_check, shown
 from liqe_core.studies.finished import FinishedRun, read_run, read_runs
@@ -42,7 +41,7 @@ class Source:
             raise LackingError(f"{self.folder}: no such folder; give that of a run, or of a profile's runs")
         if (self.folder / "settings.json").is_file():
             self.runs  # noqa: B018, one that is not finished is told at once
-        elif not (self.folder / "train").is_dir() and not any(self.folder.glob(BOOKS.removesuffix(".ipynb"))):
+        elif not (self.folder / "train").is_dir() and not any(self.folder.glob("*/*.csv")):
             raise LackingError(
                 f"{self.folder}: no run (it has no settings.json), no folder of runs (it has no train/), and "
                 "no notebook has left tables there; runs/mini is such a folder once `liqe notebooks` has run"

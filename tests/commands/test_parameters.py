@@ -149,7 +149,7 @@ def test_a_slip_is_told_before_anything_is_run_or_written(arguments, says, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["02", "04_multitask_training", "notebooks/04_multitask_training.ipynb"])
+@pytest.mark.parametrize("name", ["04", "04_multitask_training", "notebooks/04_multitask_training.ipynb"])
 def test_a_notebook_is_found_by_its_number_and_by_its_file(name, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks.pages, "installed", lambda: False)
     ran = []
