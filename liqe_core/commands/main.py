@@ -49,10 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        code = getattr(stopped, "code", None)
-        told = "" if code else str(stopped)  # a run's text says how to go on, a signal's is its name
-        print(f"\n{told or 'stopped'}", file=sys.stderr)
-        return code or 130
+        print(f"\n{str(stopped) or 'stopped'}", file=sys.stderr)
+        return getattr(stopped, "code", 130)
 
 
 def run() -> NoReturn:

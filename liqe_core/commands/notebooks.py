@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from liqe_core.commands import pages
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
-from liqe_core.commands.stopping import stoppable
 from liqe_core.files import runs_dir
 from liqe_core.intake.progress import tqdm
+from liqe_core.intake.stopping import stoppable
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

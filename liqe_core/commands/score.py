@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from liqe_core.commands.score_run import Scores
     from liqe_core.commands.score_settings import Settings
     from liqe_core.commands.score_shards import ShardedScores
-    from liqe_core.commands.stopping import Stop
+    from liqe_core.intake.stopping import Stop
 
 #: What scores where no checkpoint is named.
 PACKAGED = "liqe-tiny"
@@ -82,14 +82,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from liqe_core.commands.stopping import StopSignal, stoppable
+    from liqe_core.intake.stopping import StopRequested, stoppable
 
     run = _Run(options)
     try:
         with stoppable() as stop:
             return run(stop)
-    except StopSignal as stopped:
-        print(f"\nstopped by {stopped}: {run.left()}", file=sys.stderr)
+    except StopRequested as stopped:
+        print(f"\n{stopped}: {run.left()}", file=sys.stderr)
         return stopped.code
 
 

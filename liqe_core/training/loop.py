@@ -13,8 +13,9 @@ On several GPUs or machines: ``torchrun --nproc-per-node 8 -m liqe_core train --
 from __future__ import annotations
 
 import math
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
 from liqe_core.intake.progress import tqdm
+from liqe_core.intake.stopping import Stop, StopRequested, stoppable
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 from liqe_core.training.distributed import together, wrapped
@@ -62,7 +64,7 @@ def fit(
         RunFolderError: the folder is in use, or of a run with other settings or data.
         MemoryError, OSError: too little memory or disk; what was saved is safe.
         TrainingError: training diverges, or too many batches had NaN.
-        Stopped, Interrupted: SIGTERM or SIGINT came; the state was saved.
+        StopRequested: SIGTERM or SIGINT came; the state was saved.
     """
     ranks = together(settings.device)
     sets = preflight.chosen(settings, sets, ranks)
@@ -141,20 +143,16 @@ class Run:
         self.restore()
         clock = resume.Clock(self.settings.save_seconds)
         with (
-            resume.stop_requests() as stop_asked,
+            stoppable(between_steps=True) as stop,
             self.precision.of_products(),
             step_allocation(self.settings, self.ranks.device),
             self.bar() as bar,
         ):
             try:
                 while self.epoch < self.length[0]:
-                    self.train_epoch(bar, clock, stop_asked)
+                    self.train_epoch(bar, clock, stop)
                     self.end_epoch()
-                    if clock.due() or self.epoch == self.length[0]:
-                        self.save()
-                        clock.reset()
-                if self.ranks.any(bool(stop_asked())):  # during the last measurement
-                    raise resume.stopped(stop_asked(), self.taken)
+                    self.save_when_due(clock, stop)
             except TrainingError:
                 self.write_tables()  # they say what went wrong, and when
                 raise
@@ -164,7 +162,7 @@ class Run:
         weights = self.weighting.weights()
         return weights | {"quality": weights["quality"] * self.settings.quality_weight}
 
-    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop_asked: Callable[[], int]) -> None:
+    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop: Stop) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weights()
         drops = self.settings.lone_pictures == "drop step"
@@ -196,14 +194,21 @@ class Run:
             bar.update()
             shown = {"epoch": self.epoch, "loss": f"{total_loss(row):.3f}", "rate": f"{rate:.1e}"}
             bar.set_postfix(shown, refresh=False)
+            self.save_when_due(clock, stop)
 
-            asked = stop_asked()
-            stop = self.ranks.any(bool(asked))
-            if stop or clock.due():
-                self.save()
-                clock.reset()
-            if stop:
-                raise resume.stopped(asked, self.taken)
+    def save_when_due(self, clock: resume.Clock, stop: Stop) -> None:
+        """Between two steps: save the state when it is time to, at the end, and before stopping.
+
+        Raises:
+            StopRequested: a signal has come, to this process or to another rank.
+        """
+        stopping = self.ranks.any(bool(stop.signal))
+        if stopping or clock.due() or self.epoch == self.length[0]:
+            self.save()
+            clock.reset()
+        if stopping:
+            message = f"stopped after {self.taken} steps; the same command goes on from there"
+            raise StopRequested(stop.signal or signal.SIGTERM, message)
 
     @property
     def taken(self) -> int:

@@ -11,13 +11,9 @@ import contextlib
 import errno
 import json
 import logging
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 
 import torch
 from safetensors import SafetensorError
@@ -32,21 +28,6 @@ log = logging.getLogger(__name__)
 
 class StateError(RuntimeError):
     """The saved states of a run cannot be used; the message says what to do."""
-
-
-class Stopped(SystemExit):
-    """The run was asked to stop (SIGTERM) and has saved its state; the process ends with code 143."""
-
-    def __init__(self, message: str):
-        super().__init__(128 + signal.SIGTERM)
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was interrupted (SIGINT: Ctrl-C, or Jupyter's stop button) and has saved its state."""
 
 
 def save_state(folder: Path, steps: int, tensors: Mapping[str, Tensor], content: Mapping) -> None:
@@ -145,43 +126,6 @@ class Clock:
 
     def reset(self) -> None:
         self._last = time.monotonic()
-
-
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], int]]:
-    """Note SIGTERM and SIGINT instead of ending; the block is given a function that says which came, or 0.
-
-    A second SIGINT interrupts at once. Only the main thread can note signals; elsewhere the process ends as
-    usual, which costs `save_seconds` of work.
-    """
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            if number in asked:
-                raise KeyboardInterrupt
-            with contextlib.suppress(RuntimeError):  # it came while something else was being written
-                print("\nstopping when the state is saved; once more: at once", file=sys.stderr, flush=True)
-        asked.append(number)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT) if in_main}
-    if before.get(signal.SIGINT) == signal.SIG_IGN:  # in the background: its shell has it ignore Ctrl-C
-        del before[signal.SIGINT]
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield lambda: asked[0] if asked else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stopped(number: int, steps: int) -> Stopped | Interrupted:
-    """What a run ends with that has saved its state after so many steps. number: the signal that it was asked
-    by, 0 where another rank was."""
-    message = f"stopped after {steps} steps; the same command goes on from there"
-    return Interrupted(message) if number == signal.SIGINT else Stopped(message)
 
 
 @contextlib.contextmanager

@@ -40,16 +40,19 @@ def without_times(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["seconds", "evaluation_seconds"], errors="ignore")
 
 
-if (
-    __name__ == "__main__"
-):  # python -m support.training ROOT FOLDER NAME=VALUE...: a run in a process of its own
+# python -m support.training ROOT FOLDER NAME=VALUE...: a run in a process of its own
+if __name__ == "__main__":
     import json
 
     import torch
 
+    from liqe_core.intake.stopping import StopRequested
     from liqe_core.training.loop import fit
 
     torch.set_num_threads(2)
     root, folder, *given = sys.argv[1:]
     overrides = {key: json.loads(value) for key, value in (word.split("=", 1) for word in given)}
-    fit(settings(**overrides), [small_set(root)], folder, progress=False)
+    try:
+        fit(settings(**overrides), [small_set(root)], folder, progress=False)
+    except StopRequested as stopped:
+        sys.exit(stopped.code)

@@ -20,7 +20,7 @@ from liqe_core.crops import normalize
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import CHECKOUT, file_sha256
-from liqe_core.training import loop, resume
+from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
 from liqe_core.training.precision import Precision
 from liqe_core.training.preflight import chosen
@@ -209,18 +209,6 @@ def test_an_interrupt_saves_the_state_and_changes_nothing(
     monkeypatch.undo()
     fit(settings(), [pictures], tmp_path, progress=False)
     _same(tmp_path, never_stopped[0])
-
-
-def test_a_second_interrupt_does_not_wait_and_a_process_that_ignores_them_still_does(interruptible):
-    with pytest.raises(KeyboardInterrupt), resume.stop_requests() as asked:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked() == signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with resume.stop_requests() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert not asked()
 
 
 def test_a_torn_state_is_recognised_and_the_one_before_it_used(never_stopped, pictures, tmp_path, caplog):
