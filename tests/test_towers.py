@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from liqe_core import LIQE, PromptGrid, towers
 from liqe_core.checkpoints import CheckpointError
-from liqe_core.data.photographs import open_photograph
+from liqe_core.data.mini import open_photograph
 from liqe_core.prompts import GridError
 from liqe_core.towers import ArchitectureError
 

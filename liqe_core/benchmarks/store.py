@@ -34,14 +34,11 @@ def store_throughput(
     usable = [i for i in range(len(store)) if min(store[i].shape[:2]) >= window]
     if not usable:
         raise ValueError(f"{store}: no picture is as large as a window of {window}")
-    files = [store.source / name for name in store.index["file"]]
+    files = [store.source.folder / name for name in store.index["file"]]
     sizes = [store[i].shape[:2] for i in range(len(store))]
-    geometry = CropGeometry(window=window, resize_to=store.geometry.resize_to)
+    geometry = CropGeometry(window=window, resize_to=store.source.geometry.resize_to)
     # Enough arrays that they do not all stay in the processor's cache.
     kept = {i: store[i].copy() for i in usable[:: max(1, len(usable) // 100)]}
-
-    def from_store(i: int, corners: list[tuple[int, int]]) -> list[np.ndarray]:
-        return [store.crop(i, y, x, window) for y, x in corners]
 
     def from_array(pixels: np.ndarray, corners: list[tuple[int, int]]) -> list[np.ndarray]:
         return [pixels[y : y + window, x : x + window].copy() for y, x in corners]
@@ -50,7 +47,7 @@ def store_throughput(
         return from_array(np.asarray(resize(read_picture(files[i]), geometry)), corners)
 
     ways = {
-        "store": (from_store, usable),
+        "store": (lambda i, corners: from_array(store[i], corners), usable),
         "pillow": (from_file, usable),
         "memory": (lambda i, corners: from_array(kept[i], corners), list(kept)),
     }

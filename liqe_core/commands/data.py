@@ -249,19 +249,16 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    from liqe_core.data.labelled import present_rows
     from liqe_core.data.labels import read_labels
-    from liqe_core.data.store import PackedStore
+    from liqe_core.data.store import ImageSource, PackedStore
 
     def pack(manifest: Manifest) -> int:
-        store = PackedStore.build(
-            manifest,
-            read_labels(manifest, options.root, options.mirror),
-            manifest.root(options.root),
-            folder=options.out,
-            workers=options.workers,
-            progress=not options.quiet,
-            missing=options.missing,
-        )
+        progress = not options.quiet
+        table = read_labels(manifest, options.root, options.mirror)
+        table = present_rows(manifest, table, options.root, options.missing, progress)
+        source = ImageSource(manifest.name, manifest.folder(options.root))
+        store = PackedStore.build(source, table, options.out, options.workers, progress)
         print(f"{manifest.name}: {len(store)} pictures in {store.folder}")
         return 0
 

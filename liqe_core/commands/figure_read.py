@@ -16,7 +16,7 @@ from liqe_core import LIQE, PromptGrid
 from liqe_core.commands.figure_source import LackingError, Source
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labels import read_labels
-from liqe_core.data.photographs import open_photograph
+from liqe_core.data.mini import open_photograph
 from liqe_core.images import read_picture
 from liqe_core.studies import half_precision, shown
 from liqe_core.studies import open_benchmark as study

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from liqe_core.data.photographs import read_manifest
+from liqe_core.data.mini import read_manifest
 from liqe_core.studies.ablations import STUDIES
 from liqe_core.studies.scorers import SHORT
 from liqe_core.training import profiles

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from skimage import color, restoration
+
+from liqe_core.files import atomic_path
 
 LEVELS = (1, 2, 3, 4, 5)
 MIN_SIDE = 64  # the patches of 16 and 32 pixels need room to move
@@ -44,16 +47,9 @@ class Distortion:
 DISTORTIONS: dict[int, Distortion] = {}
 
 
-def _kadid(
-    number: int,
-    name: str,
-    label: str,
-    group: str,
-    parameters: Sequence[float],
-    needs_color: bool = False,
-) -> Callable:
+def _kadid(number: int, name: str, label: str, group: str, parameters: tuple, needs_color: bool = False):
     def register(function: Callable) -> Callable:
-        DISTORTIONS[number] = Distortion(number, name, label, group, tuple(parameters), function, needs_color)
+        DISTORTIONS[number] = Distortion(number, name, label, group, parameters, function, needs_color)
         return function
 
     return register
@@ -61,9 +57,8 @@ def _kadid(
 
 def find(kind: int | str) -> Distortion:
     """The distortion of that number (1..25) or KADID-10k name; ValueError for any other."""
-    for distortion in DISTORTIONS.values():
-        if kind in (distortion.number, distortion.name):
-            return distortion
+    if found := [d for d in DISTORTIONS.values() if kind in (d.number, d.name)]:
+        return found[0]
     names = ", ".join(f"{d.number} {d.name}" for d in DISTORTIONS.values())
     raise ValueError(f"no distortion {kind!r}; choose one of {names}")
 
@@ -96,6 +91,12 @@ def distort(image: np.ndarray, kind: int | str, level: int, seed: int = 0) -> np
     rng = np.random.default_rng((seed, distortion.number, level))
     x = image.astype(np.float32) / 255
     return _to_uint8(distortion.apply(x, distortion.parameters[level - 1], rng))
+
+
+def write_distorted(path: Path, image: np.ndarray, kind: int | str, level: int, seed: int) -> None:
+    """Write `distort` of an image as a PNG file, whole or not at all."""
+    with atomic_path(path) as part:
+        Image.fromarray(distort(image, kind, level, seed)).save(part, "PNG", compress_level=1)
 
 
 # ---- blur ----
@@ -189,18 +190,12 @@ def color_saturation_2(x, factor, rng):
 # levels 4 and 5, the full width of what people call bad, which speaks for the stronger one.
 @_kadid(9, "jpeg2000", "jpeg2000 compression", "jpeg2000 compression", (16, 32, 45, 120, 400))
 def jpeg2000(x, ratio, rng):
-    file = io.BytesIO()
-    Image.fromarray(_to_uint8(x)).save(
-        file, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[ratio]
-    )
-    return _from_image(Image.open(file))
+    return _encoded(x, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[ratio])
 
 
 @_kadid(10, "jpeg", "jpeg compression", "jpeg compression", (43, 36, 24, 7, 4))
 def jpeg(x, quality, rng):
-    file = io.BytesIO()
-    Image.fromarray(_to_uint8(x)).save(file, "JPEG", quality=quality)
-    return _from_image(Image.open(file))
+    return _encoded(x, "JPEG", quality=quality)
 
 
 # ---- noise; the parameters are variances of a picture in 0..1, and the density of impulses ----
@@ -339,6 +334,13 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
 
 def _from_image(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _encoded(x: np.ndarray, form: str, **options) -> np.ndarray:
+    """Saved by Pillow in some form, and opened again."""
+    file = io.BytesIO()
+    Image.fromarray(_to_uint8(x)).save(file, form, **options)
+    return _from_image(Image.open(file))
 
 
 def _normal(x: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from liqe_core.data.distorted import best_scored, lacking, other_set, table_of
+from liqe_core.data.distorted import best_scored, label_table, other_set, sets_to_fetch
 from liqe_core.data.manifests import SESSIONS, Manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, read_text, unique
@@ -205,7 +205,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     Raises:
         LabelError: the photographs, or the set whose best are taken too, are not there.
     """
-    if absent := " ".join(lacking(manifest, folder)):
+    if absent := " ".join(sets_to_fetch(manifest, folder)):
         raise LabelError(
             f"{manifest.name} is made of photographs that are not there: liqe data fetch {absent}"
         )
@@ -214,7 +214,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     table = FORMS[best_of.labels["form"]](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
     names = list_pictures(folder / manifest.labels["photographs"])
-    return table_of(names, best_scored(table, manifest.labels["best"]), manifest.pictures[0])
+    return label_table(names, best_scored(table, manifest.labels["best"]), manifest.pictures[0])
 
 
 FORMS = {

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from liqe_core.crops import CropGeometry, random_crops, testing_crops, training_crops
+from liqe_core.data.distorted import make_missing
+from liqe_core.data.finding import find_pictures, refuse_missing
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
-from liqe_core.data.store import PackedStore
-from liqe_core.data.windows import KeptWindows
+from liqe_core.data.store import ImageSource, KeptWindows, PackedStore
 from liqe_core.prompts import PromptGrid
 
 Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
@@ -84,12 +85,9 @@ class LabelledPictures:
         """The pictures with a side under `window` pixels, and their size in words."""
         if isinstance(self.pictures, KeptWindows):
             return {}  # it was looked at before they were kept
-        if isinstance(self.pictures, PackedStore):
-            sizes = self.pictures.index[["width", "height"]].itertuples(index=False)
-        else:
-            sizes = ((pixels.shape[1], pixels.shape[0]) for pixels in self.pictures)
-        pairs = zip(self.table["image"], sizes, strict=True)
-        return {image: f"{w} x {h} pixels" for image, (w, h) in pairs if min(w, h) < window}
+        shapes = (self.pictures[row].shape for row in range(len(self)))
+        pairs = zip(self.table["image"], shapes, strict=True)
+        return {image: f"{w} x {h} pixels" for image, (h, w, _) in pairs if min(w, h) < window}
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -131,8 +129,8 @@ def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
     Raises:
         ValueError: a label that is not among the grid's words; names the image.
     """
-    scenes = [tuple(s) if isinstance(s, (tuple, list)) else () for s in table["scenes"]]
-    distortions = [() if pd.isna(d) else (d,) for d in table["distortion_group"]]
+    scenes = [names if isinstance(names, tuple | list) else () for names in table["scenes"]]
+    distortions = [() if pd.isna(name) else (name,) for name in table["distortion_group"]]
     return {
         "mos": torch.tensor(table["mos"].to_numpy(float)),
         "scene": _hot(scenes, grid, "scene", table["image"]),
@@ -140,12 +138,10 @@ def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
     }
 
 
-def _hot(labels: Sequence[tuple[str, ...]], grid: PromptGrid, axis: str, images: pd.Series) -> Tensor:
+def _hot(labels: Sequence[Sequence[str]], grid: PromptGrid, axis: str, images: pd.Series) -> Tensor:
     names = grid.names(axis)
     hot = torch.zeros(len(labels), len(names))
-    if axis not in grid.axes:
-        return hot
-    for row, words in enumerate(labels):
+    for row, words in enumerate(labels if axis in grid.axes else ()):
         for word in words:
             if word not in names:
                 raise ValueError(
@@ -159,40 +155,64 @@ def packed_set(
     name: str | os.PathLike | Manifest,
     geometry: CropGeometry | None = None,
     root: str | os.PathLike | None = None,
-    mirror: str | os.PathLike | None = None,
-    fastfading: str = "released",
     missing: str = "error",
-    seed: int = 0,
-    progress: bool = True,
     leave_out: Mapping[str, str] | None = None,
+    progress: bool = True,
 ) -> LabelledPictures:
-    """The labels and the packed pictures of a data set, made where they are not there yet.
+    """The labels and the packed images of a data set, made where they are not there yet.
 
     A set that comes without splits gets ten random ones, one whose public split has no val part gets ten
     that share its test part (see `splits`).
 
     Args:
         name: a data set, a manifest's path, or a manifest.
-        root, mirror, fastfading: see `read_labels`.
-        missing: ``skip`` goes on with the pictures there are.
-        seed: of the splits made here.
-        leave_out: pictures to go on without, and why. The others stay in the parts they are in: the splits
+        root: the folder that data sets are in.
+        missing: see `present_rows`.
+        leave_out: images to go on without, and why. The others stay in the parts they are in: the splits
             are made before.
 
     Returns:
-        Its table has the rows whose pictures are there, in the store's order.
+        Its table has the rows whose images are there.
 
     Raises:
-        LabelError, PicturesMissingError, StoreError: what is lacking or wrong, and what to do.
+        LabelError, PicturesMissingError, StoreError: what is missing or wrong, and what to do.
     """
     manifest = name if isinstance(name, Manifest) else load_manifest(name)
-    table = read_labels(manifest, root, mirror, fastfading)
+    table = read_labels(manifest, root)
     if table[list(SESSION_COLUMNS)].isna().to_numpy().all():
-        table = random_sessions(table, seed)
+        table = random_sessions(table)
     elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
-        table = with_validation(table, seed=seed)
-    table = table[~table["image"].isin(list(leave_out or ()))]
-    store = PackedStore.build(
-        manifest, table, manifest.root(root), geometry, missing=missing, progress=progress
-    )
-    return LabelledPictures(manifest.name, store.index, store, dict(leave_out or {}))
+        table = with_validation(table)
+    left_out = dict(leave_out or {})
+    table = present_rows(manifest, table[~table["image"].isin(list(left_out))], root, missing, progress)
+    source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry())
+    store = PackedStore.build(source, table, progress=progress)
+    return LabelledPictures(manifest.name, store.index, store, left_out)
+
+
+def present_rows(
+    manifest: Manifest,
+    table: pd.DataFrame,
+    root: str | os.PathLike | None = None,
+    missing: str = "error",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """The rows of a label table whose images are there, with ``file``, their path below the set's folder.
+
+    Images of a set that is made here (`data.distorted`) are made first.
+
+    Args:
+        missing: ``error`` when an image is not there, or ``skip`` it.
+
+    Raises:
+        PicturesMissingError: the count and the first five names, also where none is there.
+    """
+    if missing not in ("error", "skip"):
+        raise ValueError(f"missing is {missing!r}: choose error or skip")
+    if manifest.labels.get("form") == "distorted":
+        make_missing(manifest, table, root, progress)
+    found = find_pictures(table["image"], manifest.folder(root), manifest.pictures)
+    present = (found["match"] != "missing").to_numpy()
+    if missing == "error" or not present.any():
+        refuse_missing(found, manifest.folder(root))
+    return table.assign(file=found["file"].to_numpy())[present]

@@ -1,12 +1,12 @@
-"""The embedded ``mini`` data set: photographs that are on every machine, distorted.
+"""The built-in ``mini`` data set: photographs that come inside installed packages, distorted.
 
     >>> root, labels = build()      # a minute on two cores the first time, a second after that
 
-It stands in for the real data sets, so that everything runs on a fresh machine without a download. The
-photographs come inside scikit-image, scikit-learn and matplotlib; each gets KADID-10k's 25 distortions at
-5 levels; the score is the mean opinion that KADID-10k's 81 references got for that distortion and level.
-Nobody has looked at these pictures and scored them: results on ``mini`` say that the code works and what
-it can learn, and are never to be compared with published numbers. See ``data_manifests/mini.yaml``.
+It stands in for the real data sets, so that everything runs on a fresh machine without a download. Each
+photograph gets KADID-10k's 25 distortions at 5 levels; the score is the mean opinion that KADID-10k's 81
+references got for that distortion and level. Nobody has looked at these images and scored them: results on
+``mini`` show that the code works and what it can learn; never compare them with published numbers.
+Which photographs there are, and what they show, stands in ``data_manifests/mini.yaml``.
 """
 
 from __future__ import annotations
@@ -14,62 +14,88 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
+import io
 import itertools
 import os
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from liqe_core.data import distortions, photographs
-from liqe_core.data.photographs import (
-    VIEWS,
-    opened_photograph,
-    photograph_bytes,
-    prepare,
-    read_manifest,
-    vary,
-)
+from liqe_core.data import distortions
+from liqe_core.data.manifests import load_manifest
 from liqe_core.data.splits import SESSION_COLUMNS
-from liqe_core.files import atomic_path, cache_dir, json_sha256, write_csv
+from liqe_core.files import CHECKOUT, cache_dir, json_sha256, write_csv
 from liqe_core.images import read_ahead
 from liqe_core.intake.progress import tqdm
 
+#: Raise it with every change that makes other pixels or labels of the same selection.
+VERSION = 1
 SEED = 2023
+
+#: What is made of a photograph: all of it, made smaller, and its middle as it is. Shrinking sharpens, so a
+#: model that sees both learns that a soft image need not be a blurred one.
+VIEWS = ("whole", "detail")
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What of the data set to make.
+
+    Attributes:
+        photographs: names from the manifest, at least three; by default all.
+        levels, kinds: of 1..5 and of 1..25 (or KADID-10k's names).
+        size: width and height of every image; None: the manifest's.
+        views: which of `VIEWS` to make of each photograph; see `prepare`.
+        varied: how many images more for each photograph, distortion and level, each from a view that is
+            drawn for it alone; see `vary`. They are trained on only: in a session that validates or tests on
+            their photograph they are in no part.
+    """
+
+    photographs: Sequence[str] = ()
+    levels: Sequence[int] = distortions.LEVELS
+    kinds: Sequence[int | str] = tuple(range(1, 26))
+    size: tuple[int, int] | None = None
+    views: Sequence[str] = VIEWS
+    varied: int = 0
+
+    def checked(self, manifest: Mapping) -> Selection:
+        """With every default filled in and every distortion as its number.
+
+        Raises:
+            ValueError: an unknown name, kind, level or view, or too few photographs.
+        """
+        photographs = tuple(dict.fromkeys(self.photographs or manifest["photographs"]))
+        if len(photographs) < 3:
+            raise ValueError(f"train, val and test need a photograph each: name three, not {photographs}")
+        for field, values, known in (
+            ("photograph", photographs, manifest["photographs"]),
+            ("level", self.levels, distortions.LEVELS),
+            ("view", self.views, VIEWS),
+        ):
+            if unknown := [value for value in values if value not in known]:
+                raise ValueError(f"no {field} {unknown}; choose from {', '.join(map(str, known))}")
+        kinds = tuple(distortions.find(kind).number for kind in self.kinds)
+        size = tuple(self.size or manifest["size"])
+        return dataclasses.replace(self, photographs=photographs, kinds=kinds, size=size)
 
 
 def build(
-    root: str | os.PathLike | None = None,
-    photographs: Iterable[str] | None = None,
-    levels: Iterable[int] = distortions.LEVELS,
-    kinds: Iterable[int | str] = range(1, 26),
-    size: tuple[int, int] | None = None,
-    views: Iterable[str] = VIEWS,
-    varied: int = 0,
-    workers: int | None = None,
-    progress: bool = True,
+    root: str | os.PathLike | None = None, selection: Selection | None = None, progress: bool = True
 ) -> tuple[Path, pd.DataFrame]:
     """Make the data set, or what of it is missing, and return where it is and its labels.
 
-    The pictures go to a folder named after everything that decides their content (photographs' bytes,
-    selection, size, seed, the code of the distortions, versions of the libraries), so a folder is never
-    stale. Every file appears whole or not at all and ``labels.csv`` comes last: a build that was killed
-    goes on where it stopped, and two builds at once do no harm.
+    The folder is named after everything that decides its content, so it is never stale. Every file appears
+    whole or not at all and ``labels.csv`` comes last: a build that was killed goes on where it stopped, and
+    two builds at once do no harm.
 
     Args:
         root: the folder that holds the builds; by default ``mini`` in the cache folder.
-        photographs: names from the manifest, at least three; by default all.
-        levels, kinds: a selection of 1..5 and of 1..25 (or KADID-10k's names).
-        size: width and height of every picture; by default the manifest's.
-        views: which of `VIEWS` to make of each photograph; see `prepare`.
-        varied: how many pictures more for each photograph, distortion and level, each from a view that is
-            drawn for it alone; see `vary`. They are trained on only: in a session that validates or tests on
-            their photograph they are on no side.
-        workers: threads, by default one a core. The work is in libraries that let go of the interpreter:
-            measured, two threads are as fast as two processes, without the traps of forking a notebook.
+        selection: what to make; by default all.
 
     Returns:
         The folder and a table with a row an image: ``dataset`` ("mini"), ``image`` (relative to the folder),
@@ -80,135 +106,76 @@ def build(
     A grey photograph does not get the four distortions that only show in color.
 
     Raises:
-        ValueError: an unknown name, kind, level, or too few photographs.
+        ValueError: see `Selection.checked`.
         FileNotFoundError: a package no longer carries a photograph.
     """
     manifest = read_manifest()
-    chosen = _choice(manifest, photographs, levels, kinds, size, views, varied)
-    files = {name: photograph_bytes(name, **manifest["photographs"][name]) for name in chosen.photographs}
-    bytes_of = {name: hashlib.sha256(file).hexdigest() for name, file in files.items()}
-    decides = [manifest, dataclasses.asdict(chosen), bytes_of, SEED, _code_version()]
+    selection = (selection or Selection()).checked(manifest)
+    size = selection.size
+    assert size, "checked"
+    files = {name: photograph_bytes(name, manifest) for name in selection.photographs}
+    libraries = [importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")]
+    checksums = [hashlib.sha256(file).hexdigest() for file in files.values()]
+    decides = [VERSION, SEED, manifest, dataclasses.asdict(selection), checksums, libraries]
     folder = (Path(root) if root else cache_dir("mini")) / json_sha256(decides)[:16]
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
-    opened = {name: opened_photograph(file) for name, file in files.items()}
-    grey = {name for name, image in opened.items() if not np.ptp(np.asarray(image), axis=2).any()}
-    planned = _plan(chosen, grey)
-    labels = _labels(manifest, planned)
-    todo = [one for one in planned if not (folder / one.image).exists()]
+    photographs = {name: _decode(file) for name, file in files.items()}
+    plan = _plan(selection, manifest, {name for name, image in photographs.items() if _is_grey(image)})
+    missing = plan[[not (folder / image).exists() for image in plan["image"]]]
 
-    both = itertools.product(chosen.photographs, chosen.views) if todo else ()
-    prepared = {(name, view): prepare(opened[name], chosen.size, view) for name, view in both}
+    views = itertools.product(photographs, selection.views) if len(missing) else ()
+    prepared = {(name, view): prepare(photographs[name], size, view) for name, view in views}
 
-    def make(one: _Picture) -> None:
-        if one.varied:
-            clean = vary(opened[one.photograph], chosen.size, np.random.default_rng(one.seed))
+    def make(row) -> None:
+        # What is drawn for a view of `VIEWS` is the same at all distortions and levels.
+        shared = (row.reference, row.view) in prepared
+        seed = zlib.crc32(f"{SEED} {f'{row.reference} {row.view}' if shared else row.image}".encode())
+        if shared:
+            clean = prepared[row.reference, row.view]
         else:
-            clean = prepared[one.photograph, one.view]
-        pixels = distortions.distort(clean, one.kind, one.level, one.seed)
-        with atomic_path(folder / one.image) as part:
-            Image.fromarray(pixels).save(part, "PNG", compress_level=1)
+            clean = vary(photographs[row.reference], size, np.random.default_rng(seed))
+        distortions.write_distorted(folder / row.image, clean, row.kind, row.level, seed)
 
-    made, hidden = read_ahead(make, todo, workers), not (progress and todo)
-    for _ in tqdm(made, "mini data set", len(todo), unit="image", disable=hidden):
+    made, hidden = read_ahead(make, missing.itertuples()), not (progress and len(missing))
+    for _ in tqdm(made, "mini data set", len(missing), unit="image", disable=hidden):
         pass
-    if todo or not (folder / "labels.csv").exists():
-        write_csv(folder / "labels.csv", labels.assign(scenes=labels.scenes.str.join(";")))
+    labels = plan.drop(columns=["view", "kind", "level"])
+    if len(missing) or not (folder / "labels.csv").exists():
+        write_csv(folder / "labels.csv", labels.assign(scenes=labels["scenes"].str.join(";")))
     return folder, labels
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choice:
-    """What `build` was asked for, checked."""
+def _plan(selection: Selection, manifest: Mapping, grey: Collection[str]) -> pd.DataFrame:
+    """A row an image: its labels, and the `view`, `kind` and `level` that it is made with.
 
-    photographs: tuple[str, ...]
-    kinds: tuple[int, ...]
-    levels: tuple[int, ...]
-    size: tuple[int, int]
-    views: tuple[str, ...]
-    varied: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    """One picture of the data set."""
-
-    image: str  # its file, relative to the folder
-    photograph: str
-    view: str  # one of `VIEWS`, or "varied-1", "varied-2" and so on
-    kind: int
-    level: int
-
-    @property
-    def varied(self) -> bool:
-        return self.view not in VIEWS
-
-    @property
-    def seed(self) -> int:
-        """Of what is drawn: for `VIEWS` the same at all distortions and levels, else the picture's own."""
-        return zlib.crc32(
-            f"{SEED} {self.image if self.varied else f'{self.photograph} {self.view}'}".encode()
-        )
-
-
-def _choice(manifest, photographs, levels, kinds, size, views, varied) -> _Choice:
-    known = manifest["photographs"]
-    names = tuple(known if photographs is None else dict.fromkeys(photographs))
-    if unknown := [n for n in names if n not in known]:
-        raise ValueError(f"no photograph {unknown}; the manifest has {', '.join(known)}")
-    if len(names) < 3:
-        raise ValueError(f"train, val and test need a photograph each: at least three, got {names}")
-    for what, given, choices in (("level", levels, distortions.LEVELS), ("view", views, VIEWS)):
-        if wrong := [one for one in given if one not in choices]:
-            raise ValueError(f"no {what} {wrong}; choose from {choices}")
-    numbers = tuple(distortions.find(kind).number for kind in kinds)
-    return _Choice(names, numbers, tuple(levels), tuple(size or manifest["size"]), tuple(views), varied)
-
-
-def _plan(chosen: _Choice, grey: Collection[str]) -> list[_Picture]:
-    """Every picture that is to be there. grey: the photographs to which color distortions do nothing."""
-    planned = []
-    views = chosen.views + tuple(f"varied-{i}" for i in range(1, chosen.varied + 1))
-    for name, view in itertools.product(chosen.photographs, views):
-        stem = name if view == "whole" else f"{name}-{view}"
-        for kind, level in itertools.product(chosen.kinds, chosen.levels):
-            if not (name in grey and distortions.find(kind).needs_color):
-                image = f"images/{stem}_{kind:02d}_{level:02d}.png"
-                planned.append(_Picture(image, name, view, kind, level))
-    return planned
-
-
-def _labels(manifest: Mapping, planned: list[_Picture]) -> pd.DataFrame:
+    Args:
+        grey: the photographs to which color distortions do nothing.
+    """
     photographs, opinions = manifest["photographs"], manifest["opinions"]["mean"]
-    names = list(dict.fromkeys(one.photograph for one in planned))
-    sides = split(names, [name for name in names if photographs[name].get("only_train")])
-    all_sides = {name: side.to_dict() for name, side in sides.iterrows()}
-    training = {
-        name: {session: side if side == "train" else None for session, side in of.items()}
-        for name, of in all_sides.items()
-    }
+    only_train = [name for name in selection.photographs if photographs[name].get("only_train")]
+    sides = split(selection.photographs, only_train).to_dict("index")
+    views = [*selection.views, *(f"varied-{i}" for i in range(1, selection.varied + 1))]
     rows = []
-    for one in planned:
-        kind = distortions.find(one.kind)
-        rows.append(
-            {
-                "dataset": "mini",
-                "image": one.image,
-                "mos": float(opinions[one.kind][one.level - 1]),
-                "distortion": kind.label,
-                "distortion_group": kind.group,
-                "scenes": tuple(photographs[one.photograph]["scenes"]),
-                "reference": one.photograph,
-                **(training if one.varied else all_sides)[one.photograph],
-            }
-        )
+    for name, view in itertools.product(selection.photographs, views):
+        stem = name if view == "whole" else f"{name}-{view}"
+        parts = sides[name].items()
+        sessions = {column: part if view in VIEWS or part == "train" else None for column, part in parts}
+        for kind, level in itertools.product(selection.kinds, selection.levels):
+            distortion = distortions.find(kind)
+            if distortion.needs_color and name in grey:
+                continue
+            row: dict[str, object] = {"dataset": "mini", "image": f"images/{stem}_{kind:02d}_{level:02d}.png"}
+            row |= {"mos": float(opinions[kind][level - 1]), "distortion": distortion.label}
+            row |= {"distortion_group": distortion.group, "scenes": tuple(photographs[name]["scenes"])}
+            rows.append(row | {"reference": name} | sessions | {"view": view, "kind": kind, "level": level})
     return pd.DataFrame(rows)
 
 
 def read_labels(folder: str | os.PathLike) -> pd.DataFrame:
     """The table that ``build`` left in a folder, as ``build`` returns it."""
     labels = pd.read_csv(Path(folder) / "labels.csv")
-    return labels.assign(scenes=[tuple(s.split(";")) for s in labels.scenes])
+    return labels.assign(scenes=[tuple(names.split(";")) for names in labels["scenes"]])
 
 
 def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
@@ -240,8 +207,87 @@ def mean_opinions(label_file: str | os.PathLike) -> pd.DataFrame:
     return table.mos.groupby([key.kind.astype(int), key.level.astype(int)]).mean().unstack()
 
 
-def _code_version() -> list[str]:
-    """What decides the pixels besides the input: our code and the libraries' versions."""
-    code = b"".join(Path(f).read_bytes() for f in (distortions.__file__, photographs.__file__, __file__))
-    libraries = ("numpy", "scipy", "scikit-image", "pillow")
-    return [hashlib.sha256(code).hexdigest(), *(f"{x} {importlib.metadata.version(x)}" for x in libraries)]
+def read_manifest() -> Mapping:
+    """``data_manifests/mini.yaml`` of the checkout, checked."""
+    return load_manifest(CHECKOUT / "data_manifests" / "mini.yaml").fields
+
+
+def photograph_bytes(name: str, manifest: Mapping) -> bytes:
+    """The file of a photograph as its package ships it; the package itself is not imported.
+
+    Raises:
+        FileNotFoundError: the package, or the file in it, is not there.
+    """
+    package, file = (manifest["photographs"][name][field] for field in ("package", "file"))
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / file if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise FileNotFoundError(
+            f"photograph {name!r}: no file {file} of an installed package {package}. Install the versions of "
+            "constraints.txt, or leave it out."
+        )
+    return path.read_bytes()
+
+
+def open_photograph(name: str) -> Image.Image:
+    """One of the undistorted photographs, whole, as RGB.
+
+    Raises:
+        ValueError: a name that the manifest does not have.
+        FileNotFoundError: the package does not carry it.
+    """
+    manifest = read_manifest()
+    if name not in manifest["photographs"]:
+        raise ValueError(f"no photograph {name!r}; choose from {', '.join(manifest['photographs'])}")
+    return _decode(photograph_bytes(name, manifest))
+
+
+def prepare(photograph: Image.Image, size: tuple[int, int], view: str = "whole") -> np.ndarray:
+    """(height, width, 3) uint8: a view of an RGB photograph.
+
+    ``whole``: the largest centred part of that shape, resized with antialiasing. ``detail``: the middle at
+    full resolution, cut to the size; of a photograph that is smaller, the same as ``whole``.
+    """
+    scale = min(photograph.width / size[0], photograph.height / size[1])
+    if view == "detail":
+        scale = min(scale, 1)
+    return _part(photograph, size, scale, (0.5, 0.5))
+
+
+def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(height, width, 3) uint8: a view of an RGB photograph that no other image has.
+
+    A part of any scale between `prepare`'s ``detail`` and ``whole`` and at any place, in any of the eight
+    orientations; tones bent by a power (the exponent's logarithm is normal with deviation 0.3) and, every
+    other time, the color channels in another order. A model that is shown each photograph in two views only
+    learns the photographs by heart: a dozen of them have to stand for all contents.
+    """
+    if rng.random() < 0.5:
+        photograph = photograph.transpose(Image.Transpose.ROTATE_90)
+    largest = min(photograph.width / size[0], photograph.height / size[1])
+    scale = largest ** rng.random() if largest > 1 else largest  # evenly between 1 and it, on a log scale
+    view = _part(photograph, size, scale, rng.random(2))
+    view = view[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    if rng.random() < 0.5:
+        view = view[..., rng.permutation(3)]
+    exponent = np.exp(rng.normal(0, 0.3))
+    return np.round(255 * (view / 255) ** exponent).astype(np.uint8)
+
+
+def _part(
+    photograph: Image.Image, size: tuple[int, int], scale: float, place: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """The part `scale` times `size`, resized to it; place: how much of the rest is left of it, and above."""
+    width, height = size[0] * scale, size[1] * scale
+    left, top = (photograph.width - width) * place[0], (photograph.height - height) * place[1]
+    box = (left, top, left + width, top + height)
+    return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
+
+
+def _decode(file: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(file)) as image:
+        return image.convert("RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return not np.ptp(np.asarray(image), axis=2).any()

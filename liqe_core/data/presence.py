@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from liqe_core.data.distorted import lacking
+from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.finding import find_pictures, some
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
@@ -65,7 +65,7 @@ def status(
         made = "nothing to get: it is made from installed packages when it is used"
         return Status(manifest.name, "complete", folder, made)
     made_here = manifest.labels["form"] == "distorted"
-    lacks = lacking(manifest, folder) if made_here else []
+    lacks = sets_to_fetch(manifest, folder) if made_here else []
     try:
         images = None if lacks else _labelled(manifest, root, mirror)
     except LabelError as error:

@@ -1,132 +1,159 @@
-"""The packed store: pictures decoded and shrunk once, then read as fast as memory can be copied.
+"""What training reads in place of image files: a packed store of pixels, or embeddings of windows.
 
-A store is a folder of packs (`data.packs`) and ``index.json``, written last, which names the packs and
-carries the label table. A pack whose source files or geometry changed is never read again. Packs are made
-side by side by threads (Pillow works outside the interpreter's lock) and appear only when whole, so a build
-that is killed goes on where it was.
+A store is a folder. ``pack-NNNNN-KEY.bin`` holds the decoded and shrunk pixels of up to 128 images, one after
+another; ``pack-NNNNN-KEY.json``, written after it, holds the place, shape and checksum of each; KEY is a hash
+of everything that the pixels depend on. ``index.json``, written last, names the packs and carries the label
+table. Threads make the packs side by side (Pillow releases the interpreter's lock). Each file appears whole
+or not at all, so a build that is killed goes on where it was.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from liqe_core.crops import CropGeometry
-from liqe_core.data.distorted import make_missing
-from liqe_core.data.finding import find_pictures, refuse_missing
+from liqe_core.crops import CropGeometry, resize
 from liqe_core.data.labels import as_text
-from liqe_core.data.manifests import Manifest, available, load_manifest
-from liqe_core.data.packs import FORMAT, StoreError, digest, make_packs, plan, sizes_of, write_index
-from liqe_core.files import cache_dir, only_one
-from liqe_core.images import read_ahead
+from liqe_core.files import atomic_path, cache_dir, is_disk_full, json_sha256, only_one, write_text
+from liqe_core.images import PictureError, read_ahead, read_picture
 from liqe_core.intake.progress import tqdm
 
+FORMAT = 2
+PER_PACK = 128
 _PLACES = ["pack", "offset", "height", "width", "digest"]
 
 
+class StoreError(ValueError):
+    """A store that cannot be built or read; the message names it and says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSource:
+    """What the pixels of a store come from.
+
+    Attributes:
+        name: of the data set.
+        folder: the one that the images' files lie below.
+        geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
+    """
+
+    name: str
+    folder: Path
+    geometry: CropGeometry = dataclasses.field(default_factory=CropGeometry)
+
+    def store_folder(self) -> Path:
+        """Where the store lies by default: in the cache, a folder for each source and geometry."""
+        return (
+            cache_dir("store") / f"{self.name}-{json_sha256([str(self.folder.resolve()), *self._sizes])[:8]}"
+        )
+
+    def packs(self, files: Sequence[str]) -> dict[str, Sequence[str]]:
+        """Which files go in which pack, by the pack's name.
+
+        Raises:
+            OSError: a file is not there.
+        """
+        packs = {}
+        for number, start in enumerate(range(0, len(files), PER_PACK)):
+            names = files[start : start + PER_PACK]
+            stats = [(self.folder / name).stat() for name in names]
+            stamps = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, stats, strict=True)]
+            packs[f"pack-{number:05}-{json_sha256([FORMAT, *self._sizes, *stamps])[:16]}"] = names
+        return packs
+
+    def write_pack(self, names: Sequence[str], stem: Path, bar: tqdm) -> list[str]:
+        """Write a pack, or nothing where images cannot be read; returns what is wrong with those."""
+        places, offset, unreadable = [], 0, []
+        with atomic_path(stem.with_suffix(".bin")) as part, part.open("wb") as file:
+            for name in names:
+                path = self.folder / name
+                try:
+                    pixels = np.asarray(resize(read_picture(path), self.geometry, str(path)))
+                except PictureError as error:
+                    unreadable.append(str(error))
+                    continue
+                file.write(pixels.data)
+                places.append((offset, *pixels.shape[:2], digest(pixels)))
+                offset += pixels.nbytes
+                bar.update()
+        if unreadable:
+            stem.with_suffix(".bin").unlink()
+        else:
+            write_text(stem.with_suffix(".json"), json.dumps({"bytes": offset, "places": places}))
+        return unreadable
+
+    @property
+    def _sizes(self) -> list[int | None]:
+        return [self.geometry.resize_to, self.geometry.enlarge_to]
+
+
 class PackedStore:
-    """Pictures of one data set as uint8 arrays in memory-mapped files; see `build` and `open`.
+    """Images of one data set as uint8 arrays in memory-mapped files; see `build` and `open`.
 
     Attributes:
         folder: where it is.
-        name: the data set.
-        source: the folder that the pictures came from.
-        geometry: its ``resize_to`` and ``enlarge_to`` are those that the pixels were made with.
-        index: a row a picture, in the order of the label table it was built from: that table's columns,
-            ``row`` (the position there), ``file``, ``height`` and ``width`` as stored, and where it lies.
+        source: what the pixels were made from.
+        index: a row an image, in the order of the label table it was built from: that table's columns,
+            ``file``, ``height`` and ``width`` as stored, and where it lies.
     """
 
-    def __init__(self, folder: Path, header: dict, index: pd.DataFrame):
-        self.folder, self.name = folder, header["name"]
-        self.geometry = CropGeometry(
-            window=1, resize_to=header["resize_to"], enlarge_to=header.get("enlarge_to", 0)
-        )
-        self.source = Path(header["source"])
-        self.index = index
-        self._packs = header["packs"]
-        self._places = list(zip(*(index[c].tolist() for c in _PLACES[:4]), strict=True))
+    def __init__(self, folder: Path, source: ImageSource, packs: list[str], index: pd.DataFrame):
+        self.folder, self.source, self.index = folder, source, index
+        self._packs = packs
+        self._places = list(zip(*(index[name].tolist() for name in _PLACES[:4]), strict=True))
         self._maps: dict[int, np.ndarray] = {}
         self._views: dict[int, np.ndarray] = {}
 
     @classmethod
     def build(
         cls,
-        name: str | Manifest,
+        source: ImageSource,
         table: pd.DataFrame,
-        root: str | os.PathLike,
-        geometry: CropGeometry | None = None,
         folder: str | os.PathLike | None = None,
         workers: int | None = None,
         progress: bool = True,
-        missing: str = "error",
     ) -> PackedStore:
-        """Make a store, or what is lacking of it, and open it; one that is up to date is opened at once.
-
-        Pictures of a set that is made here (`data.distorted`) are made first, where they are not there yet.
+        """Make a store, or what is missing of it, and open it; one that is up to date is opened at once.
 
         Args:
-            name: the data set.
-            table: its label table; column ``image`` is the path below the data set's folder.
-            root: the folder that data sets are in, or the data set's own.
-            geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
-            folder: where the store goes; default: in the cache, a folder for each source and geometry.
+            table: labels of images that are there (see `finding.present`): their path below the source's
+                folder is in the column ``file``, or else in ``image``.
+            folder: where the store goes; default: `ImageSource.store_folder`.
             workers: threads; default: one a core.
-            missing: ``error`` when a picture named in the table is not there, or ``skip`` it.
 
         Raises:
-            PicturesMissingError: the count and the first five names.
-            StoreError: pictures that cannot be read (count and first five), a full disk, an empty table.
+            StoreError: images that cannot be read (count and first five), a full disk.
         """
-        if missing not in ("error", "skip"):
-            raise ValueError(f"missing is {missing!r}: choose error or skip")
-        manifest = (
-            name if isinstance(name, Manifest) else load_manifest(name) if name in available() else None
-        )
-        name = manifest.name if manifest else name
-        source = (manifest and manifest.locate(root)) or Path(root)
-        geometry = geometry or CropGeometry()
-        if folder is None:
-            decides = "\n".join(map(str, [source.resolve(), *sizes_of(geometry)]))
-            tag = hashlib.sha256(decides.encode()).hexdigest()[:8]
-            folder = cache_dir("store") / f"{name}-{tag}"
-        folder = Path(folder)
+        folder = Path(folder or source.store_folder())
+        table = table.reset_index(drop=True)
+        table = table if "file" in table else table.assign(file=table["image"])
         with only_one(folder, wait=-1, doing="building"):
-            if manifest and manifest.labels.get("form") == "distorted":
-                make_missing(manifest, table, root, progress)
-            found = find_pictures(table["image"], source, manifest.pictures if manifest else (".",))
-            if missing == "error":
-                refuse_missing(found, source)
-            table = table.reset_index(drop=True).assign(row=range(len(table)), file=found["file"].to_numpy())
-            table = table[(found["match"] != "missing").to_numpy()].reset_index(drop=True)
-            if table.empty:
-                raise StoreError(
-                    f"{source}: none of the {len(found)} pictures of {name} is there; nothing to pack"
-                )
             folder.mkdir(parents=True, exist_ok=True)
             for torn in folder.glob(".*.part*"):
                 torn.unlink()  # a killed builder's; the lock says that nobody writes it now
-            packs = plan(table["file"], source, geometry)
-            make_packs(packs, source, folder, workers, progress, geometry)
-            header: dict[str, Any] = {"format": FORMAT, "name": name, "resize_to": geometry.resize_to}
-            header |= {"enlarge_to": geometry.enlarge_to} if geometry.enlarge_to else {}
-            header |= {"source": str(source.resolve()), "packs": [pack["key"] for pack in packs]}
-            write_index(folder, header, table)
-            keep = {f"pack-{i:05}-{pack['key']}" for i, pack in enumerate(packs)}
+            packs = source.packs(table["file"].tolist())
+            _make_packs(packs, source, folder, workers, progress)
+            geometry = {"resize_to": source.geometry.resize_to, "enlarge_to": source.geometry.enlarge_to}
+            header = {"format": FORMAT, "name": source.name, "source": str(source.folder.resolve())}
+            _write_index(folder / "index.json", header | geometry | {"packs": list(packs)}, table)
             for old in folder.glob("pack-*"):
-                if old.stem not in keep:
+                if old.stem not in packs:
                     old.unlink()
             return cls.open(folder)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> PackedStore:
-        """Open a store that was built; the pictures themselves are not needed.
+        """Open a store that was built; the images themselves are not needed.
 
         Raises:
             StoreError: no store there, not finished, of another format, or a pack is gone or cut short.
@@ -146,28 +173,27 @@ class PackedStore:
         if "scenes" in index:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
         places = []
-        for number, key in enumerate(content["packs"]):
-            stem = folder / f"pack-{number:05}-{key}"
+        for number, name in enumerate(content["packs"]):
             try:
-                pack = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-                size = stem.with_suffix(".bin").stat().st_size
+                pack = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+                size = (folder / f"{name}.bin").stat().st_size
             except (FileNotFoundError, json.JSONDecodeError) as error:
-                raise StoreError(f"{stem.name}: gone or damaged ({error}); build the store again") from None
+                raise StoreError(f"{name}: gone or damaged ({error}); build the store again") from None
             if size != pack["bytes"]:
                 raise StoreError(
-                    f"{stem}.bin: {size} bytes, {pack['bytes']} expected; run verify, then build"
+                    f"{folder / name}.bin: {size} bytes, {pack['bytes']} expected; run verify, then build"
                 )
             places += [(number, *place) for place in pack["places"]]
-        if len(places) != len(index):
-            raise StoreError(f"{folder}: {len(places)} pictures for {len(index)} rows; build the store again")
         index[_PLACES] = pd.DataFrame(places, columns=_PLACES, index=index.index)
-        return cls(folder, content, index)
+        geometry = CropGeometry(1, resize_to=content["resize_to"], enlarge_to=content["enlarge_to"])
+        source = ImageSource(content["name"], Path(content["source"]), geometry)
+        return cls(folder, source, content["packs"], index)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Picture `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
+        """Image `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
         if i not in self._views:
             number, offset, height, width = self._places[i]
             end = offset + height * width * 3
@@ -181,48 +207,43 @@ class PackedStore:
         """A copy of the square with its top-left corner at (y, x): (window, window, 3) uint8.
 
         Raises:
-            IndexError: it does not lie within the picture.
+            IndexError: it does not lie within the image.
         """
-        picture = self[i]
-        height, width, _ = picture.shape
+        image = self[i]
+        height, width, _ = image.shape
         if not (0 <= y <= height - window and 0 <= x <= width - window):
             raise IndexError(
-                f"{self.name}, picture {i}: window {window} at ({y}, {x}) is not within {height} x {width}"
+                f"{self}, image {i}: window {window} at ({y}, {x}) is not within {height} x {width}"
             )
-        return picture[y : y + window, x : x + window].copy()
+        return image[y : y + window, x : x + window].copy()
 
     def is_fresh(self) -> bool:
         """Whether every source file is still there with the size and time it was packed with."""
         try:
-            packs = plan(self.index["file"], self.source, self.geometry)
+            return list(self.source.packs(self.index["file"].tolist())) == self._packs
         except OSError:
             return False
-        return [pack["key"] for pack in packs] == self._packs
 
-    def verify(self, progress: bool = True, discard: bool = True) -> list[str]:
-        """Compare every picture's bytes with its checksum.
-
-        Args:
-            discard: drop a damaged pack, so that the next `build` makes it again.
+    def verify(self, progress: bool = True) -> list[str]:
+        """Compare every image's bytes with its checksum; the next `build` makes damaged packs again.
 
         Returns:
             The images that are damaged; empty when all is well.
         """
 
-        def damaged(i: int) -> bool:
+        def is_damaged(i: int) -> bool:
             return digest(self[i]) != self.index["digest"].iat[i]
 
-        checks = read_ahead(damaged, range(len(self)))
-        bar = tqdm(checks, f"{self.name} store", len(self), disable=not progress)
-        bad = [i for i, is_bad in enumerate(bar) if is_bad]
-        for number in set(self.index["pack"].iloc[bad]) if discard else ():
-            (self.folder / f"pack-{number:05}-{self._packs[number]}.json").unlink(missing_ok=True)
-        return self.index["image"].iloc[bad].tolist()
+        checks = read_ahead(is_damaged, range(len(self)))
+        bar = tqdm(checks, f"{self.source.name} store", len(self), disable=not progress)
+        damaged = self.index[np.fromiter(bar, bool, len(self))]
+        for number in damaged["pack"].unique():
+            (self.folder / f"{self._packs[number]}.json").unlink(missing_ok=True)
+        return damaged["image"].tolist()
 
     def _map(self, number: int) -> np.ndarray:
         if number not in self._maps:
-            path = self.folder / f"pack-{number:05}-{self._packs[number]}.bin"
-            with path.open("rb") as file:
+            with (self.folder / f"{self._packs[number]}.bin").open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._maps[number] = np.frombuffer(mapped, dtype=np.uint8)
         return self._maps[number]
@@ -232,4 +253,84 @@ class PackedStore:
         return self.__dict__ | {"_maps": {}, "_views": {}}
 
     def __repr__(self) -> str:
-        return f"PackedStore({self.name}, {len(self)} pictures, {str(self.folder)!r})"
+        return f"PackedStore({self.source.name}, {len(self)} images, {str(self.folder)!r})"
+
+
+def _make_packs(
+    packs: dict[str, Sequence[str]], source: ImageSource, folder: Path, workers: int | None, progress: bool
+) -> None:
+    """Write the packs that are not there yet; those that can be read are all finished before it raises."""
+    to_do = {name: files for name, files in packs.items() if not (folder / f"{name}.json").is_file()}
+    total, left = (sum(map(len, which.values())) for which in (packs, to_do))
+    unreadable: list[str] = []
+    hidden = not (progress and to_do)
+    with tqdm(total=total, initial=total - left, desc=f"packing {folder.name}", disable=hidden) as bar:
+
+        def make(name: str) -> list[str]:
+            return source.write_pack(to_do[name], folder / name, bar)
+
+        try:
+            for faults in read_ahead(make, to_do, workers):
+                unreadable += faults
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            raise StoreError(
+                f"{folder}: the disk is full; make room and build it again, finished packs are kept"
+            ) from error
+    if unreadable:
+        more = f"\n  and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        raise StoreError(
+            f"{source.folder}: {len(unreadable)} images cannot be packed (run verify for the whole list, or "
+            "train without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5]) + more
+        )
+
+
+def digest(pixels: np.ndarray) -> str:
+    """The checksum of an image's bytes: BLAKE2b, 16 bytes, in hexadecimal digits."""
+    return hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
+
+
+def _write_index(path: Path, header: dict, table: pd.DataFrame) -> None:
+    """Write the header, and the table by columns; the file is left alone where it says so already."""
+    columns = {name: table[name].astype(object).where(table[name].notna(), None).tolist() for name in table}
+    content = json.dumps(header | {"columns": columns}, ensure_ascii=False)
+    if not (path.is_file() and path.read_text(encoding="utf-8") == content):
+        write_text(path, content)
+
+
+class KeptWindows:
+    """Embeddings of the windows of images by a frozen tower, in place of their pixels.
+
+    `training.embeddings` computes and keeps them; they are mapped into memory.
+
+    Args:
+        files: in order, each a ``.npy`` file of (images, 2, W, F) float16; the second dimension is: as it
+            is, and mirrored.
+        counts: (n,) how many of the W windows each image has.
+    """
+
+    def __init__(self, files: Sequence[Path], counts: np.ndarray):
+        self._chunks = [np.load(file, mmap_mode="r") for file in files]
+        self._starts = np.cumsum([0, *map(len, self._chunks)])
+        self.counts = counts
+        if len(counts) != self._starts[-1]:
+            raise ValueError(f"{len(counts)} counts for {self._starts[-1]} kept images")
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """(2, U, F) float16: as it is and mirrored."""
+        chunk = int(np.searchsorted(self._starts, i, side="right")) - 1
+        return self._chunks[chunk][i - self._starts[chunk]][:, : self.counts[i]]
+
+    def for_training(self, i: int, count: int, rng: np.random.Generator) -> Tensor:
+        """(count, F) float32: windows drawn with replacement, after a random mirroring."""
+        both = self[i]
+        chosen = rng.integers(both.shape[1], size=count)
+        return torch.from_numpy(both[int(rng.integers(2)), chosen].astype(np.float32))
+
+    def for_testing(self, i: int) -> Tensor:
+        """(U, F) float32: every window as it is."""
+        return torch.from_numpy(self[i][0].astype(np.float32))

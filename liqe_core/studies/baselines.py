@@ -14,8 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.data.store import PackedStore
-from liqe_core.data.windows import KeptWindows
+from liqe_core.data.store import KeptWindows, PackedStore
 from liqe_core.images import PictureError, read_ahead, read_picture
 from liqe_core.intake.progress import tqdm
 
@@ -109,7 +108,7 @@ def files_of(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Pat
     """
     if not isinstance(of.pictures, PackedStore):
         raise TypeError(f"{of.name} is not packed: its files are not known")
-    return [of.pictures.source / name for name in of.pictures.index["file"].iloc[rows]]
+    return [of.pictures.source.folder / name for name in of.pictures.index["file"].iloc[rows]]
 
 
 def ridge(

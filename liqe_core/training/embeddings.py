@@ -20,9 +20,7 @@ import torch.nn.functional as F
 
 from liqe_core import towers
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.data.packs import digest
-from liqe_core.data.store import PackedStore
-from liqe_core.data.windows import KeptWindows
+from liqe_core.data.store import KeptWindows, PackedStore, digest
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
 from liqe_core.intake.progress import tqdm

@@ -14,7 +14,7 @@ from liqe_core.data.labelled import LabelledPictures, packed_set
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.plans import in_words
 from liqe_core.data.presence import status
-from liqe_core.data.store import PackedStore
+from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import unfit, verify
 from liqe_core.files import cache_dir
 from liqe_core.training.profiles import Profile
@@ -25,16 +25,16 @@ AS_SHOWN = " as shown"
 
 #: What a profile makes of the mini data set where that is not `mini.build`'s own choice: ``smoke`` takes
 #: seconds, not a minute; a model that starts from nothing needs more views, or it learns the photographs.
-MINI: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "photographs": ("astronaut", "chelsea", "coffee", "china", "camera"),
-        "kinds": (1, 8, 10, 11),
-        "levels": (1, 3, 5),
-        "size": (96, 72),
-        "views": ("whole",),
-        "varied": 1,
-    },
-    "mini-scratch": {"varied": 2},
+MINI = {
+    "smoke": mini.Selection(
+        photographs=("astronaut", "chelsea", "coffee", "china", "camera"),
+        kinds=(1, 8, 10, 11),
+        levels=(1, 3, 5),
+        size=(96, 72),
+        views=("whole",),
+        varied=1,
+    ),
+    "mini-scratch": mini.Selection(varied=2),
 }
 
 
@@ -87,7 +87,7 @@ def labelled(
     """
     if name == "mini":
         root, labels = _mini(settings, progress)
-        store = PackedStore.build(name, labels, root, geometry_of(settings), progress=progress)
+        store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
         return LabelledPictures(name, labels, store)
     if lacks := lacking([name]):
         raise ValueError(f"the data set {name} is not there: {lacks[name]}")
@@ -156,4 +156,4 @@ def scored_by_people(name: str) -> bool:
 
 
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
-    return mini.build(**MINI.get(settings.name, {}), progress=progress)
+    return mini.build(selection=MINI.get(settings.name), progress=progress)

@@ -3,15 +3,14 @@ from support.data import own_set
 
 from liqe_core.benchmarks.store import store_throughput
 from liqe_core.data.labels import read_labels
-from liqe_core.data.store import PackedStore
+from liqe_core.data.store import ImageSource, PackedStore
 
 
 def test_store_throughput_compares_three_ways(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     manifest = own_set(tmp_path, count=4)
-    store = PackedStore.build(
-        manifest, read_labels(manifest), manifest.root(), folder=tmp_path / "store", progress=False
-    )
+    source = ImageSource(manifest.name, manifest.folder())
+    store = PackedStore.build(source, read_labels(manifest), tmp_path / "store", progress=False)
     table = store_throughput(store, window=32, seconds=0.02, rounds=3)
     assert list(table["way"]) == ["store", "pillow", "memory"]
     assert (table["lowest"] <= table["images_per_second"]).all()

@@ -12,7 +12,7 @@ from support.site import WIDGET, executed_notebook
 
 from liqe_core.commands import pages
 from liqe_core.commands.main import main
-from liqe_core.data.photographs import open_photograph
+from liqe_core.data.mini import open_photograph
 from liqe_core.files import CHECKOUT
 
 

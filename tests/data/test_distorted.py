@@ -11,11 +11,11 @@ from PIL import Image
 from support.data import distorted_set
 
 from liqe_core.data import distorted, distortions
-from liqe_core.data.distorted import best_scored, make, make_missing, table_of
+from liqe_core.data.distorted import best_scored, label_table, make_missing
 from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labelled import packed_set
 from liqe_core.data.labels import read_labels
-from liqe_core.data.photographs import read_manifest
+from liqe_core.data.mini import read_manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS, with_validation
 from liqe_core.images import PictureError, list_pictures, read_picture
@@ -45,7 +45,7 @@ def numbers(table):
 
 
 def test_each_photograph_has_every_distortion_once_and_every_level_five_times(scored):
-    table = table_of(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
     assert len(table) == 25 * 25 and table["image"].is_unique
     orders = set()
     for _, rows in table.groupby("reference"):
@@ -54,13 +54,13 @@ def test_each_photograph_has_every_distortion_once_and_every_level_five_times(sc
         assert sorted(levels) == sorted([1, 2, 3, 4, 5] * 5)
         orders.add(levels)
     assert len(orders) == 25, "the levels are drawn anew for each photograph"
-    again = table_of(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
+    again = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
     first = table[table["reference"] == PHOTOGRAPHS[7]]
     assert list(again["image"]) == list(first["image"]), "and do not depend on the others"
 
 
 def test_a_row_says_what_its_name_says(scored):
-    table = table_of(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
     assert table["image"][0].startswith("pictures/test-0_01_0")
     opinions = read_manifest()["opinions"]["mean"]
     for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
@@ -69,7 +69,7 @@ def test_a_row_says_what_its_name_says(scored):
 
 
 def test_pictures_of_one_photograph_are_in_one_part(scored):
-    table = table_of(PHOTOGRAPHS, best_scored(scored, 0), "pictures")
+    table = label_table(PHOTOGRAPHS, best_scored(scored, 0), "pictures")
     for session in SESSION_COLUMNS:
         parts = table.groupby("reference")[session].agg(set)
         assert parts.map(len).eq(1).all()
@@ -80,7 +80,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     best = best_scored(scored, 10)
     public = scored.loc[scored["session_1"] == "train", "image"].tolist()
     assert best["image"].tolist() == public[:10], "the best-scored, and none of the public test part"
-    table = table_of(PHOTOGRAPHS, best, "pictures")
+    table = label_table(PHOTOGRAPHS, best, "pictures")
     theirs = with_validation(scored).set_index("image")  # as a training on that set has it
     held = 0
     for session in SESSION_COLUMNS:
@@ -97,7 +97,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
 
 def test_photographs_whose_pictures_would_have_one_name_are_refused(scored):
     with pytest.raises(ValueError, match=r"'a/b.jpg' and 'a-b.png' would have the same names"):
-        table_of(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "pictures")
+        label_table(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "pictures")
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_picture_is_there_whole_or_not_at_all(made, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Image.Image, "save", torn)
         with pytest.raises(OSError, match="pulled the plug"):
-            make(table[:25], folder, lambda name: folder / "photographs" / name, progress=False)
+            make_missing(manifest, table[:25], progress=False)
     there = {n: b for n, b in content(folder).items() if n.startswith("pictures/")}
     assert len(there) == 3 and there.items() <= before.items()
     make_missing(manifest, table, progress=False)

@@ -1,5 +1,6 @@
 """The embedded data set: whole, reproducible, and no photograph on two sides."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,32 +13,29 @@ import pytest
 from PIL import Image
 from support.data import MIRROR
 
-from liqe_core.data import distortions, mini, photographs
+from liqe_core.data import distortions, mini
+from liqe_core.data.labels import COLUMNS
 from liqe_core.data.splits import SESSION_COLUMNS
 
-SMALL = {"photographs": ["coffee", "camera", "china"], "kinds": [1, 7, 10], "levels": [2, 5]}
-SMALL |= {"size": (96, 72), "views": ["whole"], "varied": 0, "progress": False}
-COLUMNS = [
-    "dataset",
-    "image",
-    "mos",
-    "distortion",
-    "distortion_group",
-    "scenes",
-    "reference",
-    *SESSION_COLUMNS,
-]
+SMALL = mini.Selection(("coffee", "camera", "china"), (2, 5), (1, 7, 10), (96, 72), ("whole",))
+
+
+IN_A_PROCESS = "from liqe_core.data import mini; mini.build({!r}, mini.{}, progress=False)"
+
+
+def build(root, **changes):
+    return mini.build(root, dataclasses.replace(SMALL, **changes), progress=False)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     root = tmp_path_factory.mktemp("mini")
-    return root, *mini.build(root, **SMALL)
+    return root, *build(root)
 
 
 def test_table(small):
     _, folder, labels = small
-    assert list(labels.columns) == COLUMNS
+    assert tuple(labels.columns) == COLUMNS
     # Three photographs by three distortions by two levels, less saturation of the grey one.
     assert len(labels) == 3 * 3 * 2 - 2 and labels.image.is_unique
     assert not ((labels.reference == "camera") & (labels.distortion_group == "color")).any()
@@ -53,7 +51,7 @@ def test_pictures_are_the_distorted_photographs(small):
     for name in labels.image:
         with Image.open(folder / name) as image:
             assert image.size == (96, 72) and image.mode == "RGB"
-    clean = photographs.prepare(photographs.open_photograph("china"), (96, 72))
+    clean = mini.prepare(mini.open_photograph("china"), (96, 72))
     blurred = distortions.distort(clean, "gaussian blur", 5)
     assert np.array_equal(np.asarray(Image.open(folder / "images/china_01_05.png")), blurred)
 
@@ -61,7 +59,7 @@ def test_pictures_are_the_distorted_photographs(small):
 def test_built_once(small):
     root, folder, labels = small
     stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")}
-    again, table = mini.build(root, **SMALL)
+    again, table = build(root)
     assert again == folder and {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")} == stamps
     pd.testing.assert_frame_equal(table, labels)
 
@@ -71,37 +69,31 @@ def test_a_lost_picture_is_made_again(small):
     path = folder / labels.image[0]
     before = path.read_bytes()
     path.unlink()
-    mini.build(root, **SMALL)
+    build(root)
     assert path.read_bytes() == before
 
 
 def test_content_decides_the_folder(small, tmp_path, monkeypatch):
     _, folder, _ = small
-    same, _ = mini.build(tmp_path, **SMALL)
+    same, _ = build(tmp_path)
     assert same.name == folder.name
     assert [p.read_bytes() for p in sorted(same.rglob("*.*"))] == [
         p.read_bytes() for p in sorted(folder.rglob("*.*"))
     ]
-    assert mini.build(tmp_path, **SMALL | {"levels": [2]})[0].name != folder.name
-    monkeypatch.setattr(mini, "SEED", 1)
-    assert mini.build(tmp_path, **SMALL)[0].name != folder.name
+    assert build(tmp_path, levels=[2])[0].name != folder.name
+    monkeypatch.setattr(mini, "VERSION", 0)
+    assert build(tmp_path)[0].name != folder.name
 
 
 def test_the_cache_folder_is_the_default(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path))
-    folder, _ = mini.build(**SMALL)
+    folder, _ = build(None)
     assert folder.parent == tmp_path / "mini"
 
 
 def test_killed_build_goes_on(tmp_path):
-    what = {
-        "photographs": SMALL["photographs"],
-        "levels": [5],
-        "views": ["whole"],
-        "varied": 0,
-        "progress": False,
-    }
-    code = f"from liqe_core.data import mini; mini.build({str(tmp_path)!r}, **{what!r})"
+    changes = {"levels": (5,), "kinds": tuple(range(1, 26))}
+    code = IN_A_PROCESS.format(str(tmp_path), dataclasses.replace(SMALL, **changes))
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*/images/[a-z]*.png"))) < 5:
@@ -112,7 +104,7 @@ def test_killed_build_goes_on(tmp_path):
     (folder,) = tmp_path.iterdir()
     made = {p: p.stat().st_mtime_ns for p in folder.glob("images/[a-z]*.png")}
     assert not (folder / "labels.csv").exists() and 5 <= len(made) < 71
-    again, labels = mini.build(tmp_path, **what)
+    again, labels = build(tmp_path, **changes)
     assert again == folder and len(labels) == 25 * 3 - 4
     for path in made:  # kept, and whole
         assert path.stat().st_mtime_ns == made[path]
@@ -122,7 +114,7 @@ def test_killed_build_goes_on(tmp_path):
 
 
 def test_two_builds_at_once(tmp_path):
-    code = f"from liqe_core.data import mini; mini.build({str(tmp_path)!r}, **{SMALL!r})"
+    code = IN_A_PROCESS.format(str(tmp_path), SMALL)
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [p.wait(60) for p in both] == [0, 0]
     (folder,) = tmp_path.iterdir()
@@ -131,7 +123,7 @@ def test_two_builds_at_once(tmp_path):
 
 
 def test_split_by_photograph():
-    names = list(photographs.read_manifest()["photographs"])
+    names = list(mini.read_manifest()["photographs"])
     table = mini.split(names)
     assert list(table.columns) == list(SESSION_COLUMNS) and set(table.index) == set(names)
     for session in SESSION_COLUMNS:
@@ -145,7 +137,7 @@ def test_split_by_photograph():
 
 
 def test_two_views_of_a_photograph_are_on_the_same_side(tmp_path):
-    folder, labels = mini.build(tmp_path, **SMALL | {"views": ["whole", "detail"]})
+    folder, labels = build(tmp_path, views=["whole", "detail"])
     assert len(labels) == 2 * 16 and labels.image.is_unique
     assert (labels.groupby("reference")[list(SESSION_COLUMNS)].nunique() == 1).all(axis=None)
     whole, detail = (
@@ -157,13 +149,13 @@ def test_two_views_of_a_photograph_are_on_the_same_side(tmp_path):
 def test_detail_is_the_middle_as_it_is():
     noise = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     photograph = Image.fromarray(noise)
-    assert np.array_equal(photographs.prepare(photograph, (100, 80), "detail"), noise[60:140, 100:200])
-    large = photographs.prepare(photograph, (600, 400), "detail")
-    assert np.array_equal(large, photographs.prepare(photograph, (600, 400))) and large.shape == (400, 600, 3)
+    assert np.array_equal(mini.prepare(photograph, (100, 80), "detail"), noise[60:140, 100:200])
+    large = mini.prepare(photograph, (600, 400), "detail")
+    assert np.array_equal(large, mini.prepare(photograph, (600, 400))) and large.shape == (400, 600, 3)
 
 
 def test_varied_views_are_for_training_alone(tmp_path):
-    folder, labels = mini.build(tmp_path, **SMALL | {"varied": 2})
+    folder, labels = build(tmp_path, varied=2)
     assert len(labels) == 3 * 16 and labels.image.is_unique
     pd.testing.assert_frame_equal(mini.read_labels(folder), labels)
     varied = labels.image.str.contains("-varied-")
@@ -185,7 +177,7 @@ def test_a_varied_view_is_a_part_turned_and_bent():
     photograph = Image.fromarray(np.stack([across, down, 0 * down], axis=2).astype(np.uint8))
     seen = set()
     for seed in range(40):
-        view = photographs.vary(photograph, (60, 40), np.random.default_rng(seed)).astype(float)
+        view = mini.vary(photograph, (60, 40), np.random.default_rng(seed)).astype(float)
         assert view.shape == (40, 60, 3)
         along_x, along_y = (np.abs(np.diff(view, axis=axis)).mean(axis=(0, 1)) > 0.05 for axis in (1, 0))
         black = view.max(axis=(0, 1)) == 0
@@ -195,9 +187,9 @@ def test_a_varied_view_is_a_part_turned_and_bent():
         seen.add((int(red), int(np.flatnonzero(black)[0]), bool(rises[0]), bool(rises[1][0])))
     assert {s[:2] for s in seen} == {(i, j) for i in range(3) for j in range(3) if i != j}
     assert {s[2:] for s in seen} == {(a, b) for a in (False, True) for b in (False, True)}
-    again = photographs.vary(photograph, (60, 40), np.random.default_rng(0))
-    assert np.array_equal(again, photographs.vary(photograph, (60, 40), np.random.default_rng(0)))
-    small = photographs.vary(photograph.resize((45, 30)), (60, 40), np.random.default_rng(0))
+    again = mini.vary(photograph, (60, 40), np.random.default_rng(0))
+    assert np.array_equal(again, mini.vary(photograph, (60, 40), np.random.default_rng(0)))
+    small = mini.vary(photograph.resize((45, 30)), (60, 40), np.random.default_rng(0))
     assert small.shape == (40, 60, 3)
 
 
@@ -213,37 +205,35 @@ def test_prepare_crops_the_middle():
     strip = np.zeros((100, 240, 3), np.uint8)
     strip[:, :60, 0] = strip[:, 60:180, 1] = strip[:, 180:, 2] = 255
     photograph = Image.fromarray(strip)
-    assert np.array_equal(
-        photographs.prepare(photograph, (50, 50)), np.tile(np.uint8([0, 255, 0]), (50, 50, 1))
-    )
-    assert photographs.prepare(photograph, (120, 50)).shape == (50, 120, 3)
+    assert np.array_equal(mini.prepare(photograph, (50, 50)), np.tile(np.uint8([0, 255, 0]), (50, 50, 1)))
+    assert mini.prepare(photograph, (120, 50)).shape == (50, 120, 3)
 
 
-def test_bad_requests_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"no photograph \['lena'\].*astronaut"):
-        mini.build(tmp_path, photographs=["lena", "coffee", "china"])
-    with pytest.raises(ValueError, match="at least three"):
-        mini.build(tmp_path, photographs=["coffee", "china"])
-    with pytest.raises(ValueError, match="no distortion 26"):
-        mini.build(tmp_path, kinds=[26])
-    with pytest.raises(ValueError, match=r"no level \[0\]"):
-        mini.build(tmp_path, levels=[0, 1])
-    with pytest.raises(ValueError, match=r"no view \['upside down'\]; choose from .*whole"):
-        mini.build(tmp_path, views=["upside down"])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"photographs": ["lena", "coffee", "china"]}, "lena"),
+        ({"photographs": ["coffee", "china"]}, "three"),
+        ({"kinds": [26]}, "26"),
+        ({"levels": [0, 1]}, r"level \[0\]"),
+        ({"views": ["upside down"]}, "upside down"),
+    ],
+)
+def test_bad_requests_are_named(tmp_path, changes, named):
+    with pytest.raises(ValueError, match=named):
+        build(tmp_path, **changes)
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_photograph_is_named():
-    with pytest.raises(
-        FileNotFoundError, match=r"'cat': the installed package skimage has no file data/cat.png"
-    ):
-        photographs.photograph_bytes("cat", package="skimage", file="data/cat.png")
-    with pytest.raises(FileNotFoundError, match=r"'cat': nopackage is not installed"):
-        photographs.photograph_bytes("cat", package="nopackage", file="cat.png")
+@pytest.mark.parametrize("package", ["skimage", "nopackage"])
+def test_missing_photograph_is_named(package):
+    manifest = {"photographs": {"cat": {"package": package, "file": "data/cat.png"}}}
+    with pytest.raises(FileNotFoundError, match=rf"cat.*{package}"):
+        mini.photograph_bytes("cat", manifest)
 
 
 def test_manifest_agrees_with_the_distortions():
-    manifest = photographs.read_manifest()
+    manifest = mini.read_manifest()
     scenes = {"animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"}
     assert list(manifest["opinions"]["mean"]) == list(distortions.DISTORTIONS)
     for entry in manifest["photographs"].values():
@@ -257,9 +247,7 @@ KADID = MIRROR / "IQA_Database/kadid10k/splits2/kadid10k_all.txt"
 def test_opinions_recompute():
     opinions = mini.mean_opinions(KADID)
     assert opinions.shape == (25, 5)
-    np.testing.assert_allclose(
-        opinions, list(photographs.read_manifest()["opinions"]["mean"].values()), atol=5.1e-5
-    )
+    np.testing.assert_allclose(opinions, list(mini.read_manifest()["opinions"]["mean"].values()), atol=5.1e-5)
 
 
 @pytest.mark.skipif(not KADID.exists(), reason="KADID-10k's label file is not in ../shared/upstream")

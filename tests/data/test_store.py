@@ -1,5 +1,3 @@
-import hashlib
-import json
 import os
 import pickle
 import signal
@@ -9,22 +7,23 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from support.data import MIRROR, SAMPLES, needs_samples, own_set, write_picture
 from torchvision.transforms import Resize
 
 from liqe_core.crops import CropGeometry
-from liqe_core.data import packs
+from liqe_core.data import store as stores
 from liqe_core.data.finding import PicturesMissingError
+from liqe_core.data.labelled import present_rows
 from liqe_core.data.labels import COLUMNS, read_labels
-from liqe_core.data.packs import StoreError
-from liqe_core.data.store import PackedStore
-from liqe_core.files import json_sha256
+from liqe_core.data.manifests import load_manifest
+from liqe_core.data.store import ImageSource, KeptWindows, PackedStore, StoreError
 
 
 @pytest.fixture(autouse=True)
 def small_packs(monkeypatch, tmp_path):
-    monkeypatch.setattr(packs, "PER_PACK", 4)
+    monkeypatch.setattr(stores, "PER_PACK", 4)
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
 
 
@@ -35,8 +34,9 @@ def holiday(tmp_path):
     return manifest, read_labels(manifest)
 
 
-def build(manifest, table, **options):
-    return PackedStore.build(manifest, table, manifest.root(), progress=False, **options)
+def build(manifest, table, geometry=None, folder=None, missing="error"):
+    source = ImageSource(manifest.name, manifest.folder(), geometry or CropGeometry())
+    return PackedStore.build(source, present_rows(manifest, table, missing=missing), folder, progress=False)
 
 
 def pixels(manifest, image):
@@ -51,19 +51,12 @@ def test_what_is_read_is_what_pillow_reads(holiday):
     for i, image in enumerate(table["image"]):
         assert store[i].shape == (48, 64, 3) and store[i].dtype == np.uint8
         np.testing.assert_array_equal(store[i], pixels(manifest, image))
-    np.testing.assert_array_equal(store.crop(9, 3, 5, 32), pixels(manifest, "p009.png")[3:35, 5:37])
-    assert store.verify(progress=False) == [] and store.is_fresh()
+    assert store.verify(progress=False) == []
 
 
-def test_a_view_is_read_only_and_a_crop_is_a_copy(holiday):
+def test_a_view_is_read_only(holiday):
     store = build(*holiday)
     assert not store[0].flags.writeable
-    crop = store.crop(0, 0, 0, 8)
-    crop[:] = 0
-    assert store[0][:8, :8].any()
-    for y, x in ((-1, 0), (0, -1), (41, 0), (0, 57)):
-        with pytest.raises(IndexError, match="not within 48 x 64"):
-            store.crop(0, y, x, 8)
     with pytest.raises(IndexError):
         store[10]
 
@@ -81,15 +74,13 @@ def test_a_view_is_read_only_and_a_crop_is_a_copy(holiday):
 def test_large_pictures_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, height, stored):
     write_picture(tmp_path / "big.png", width, height)
     table = pd.DataFrame({"image": ["big.png"]})
-    store = PackedStore.build("big", table, tmp_path, folder=tmp_path / "store", progress=False)
+    store = PackedStore.build(ImageSource("big", tmp_path), table, tmp_path / "store", progress=False)
     assert store[0].shape == (stored[1], stored[0], 3)
     picture = Image.open(tmp_path / "big.png")
-    np.testing.assert_array_equal(
-        store[0], np.asarray(Resize(768)(picture) if min(picture.size) >= 768 else picture)
-    )
-    unshrunk = PackedStore.build(
-        "big", table, tmp_path, CropGeometry(resize_to=None), folder=tmp_path / "store", progress=False
-    )
+    shrunk = Resize(768)(picture) if min(picture.size) >= 768 else picture
+    np.testing.assert_array_equal(store[0], np.asarray(shrunk))
+    source = ImageSource("big", tmp_path, CropGeometry(resize_to=None))
+    unshrunk = PackedStore.build(source, table, tmp_path / "store", progress=False)
     assert unshrunk[0].shape == (height, width, 3), "another geometry, another pack"
     assert len(list((tmp_path / "store").glob("pack-*.bin"))) == 1, "the old one is gone"
 
@@ -100,29 +91,27 @@ ENLARGED = CropGeometry(window=32, enlarge_to=96)
 def test_small_pictures_are_enlarged_as_torchvision_enlarges_them(holiday):
     manifest, table = holiday
     store = build(manifest, table, geometry=ENLARGED)
-    assert (store.geometry.resize_to, store.geometry.enlarge_to) == (768, 96)
     for i, image in enumerate(table["image"]):
         enlarged = np.asarray(Resize(96)(Image.open(manifest.folder() / image)))
         assert enlarged.shape == (96, 128, 3)
         np.testing.assert_array_equal(store[i], enlarged)
-    assert store.verify(progress=False) == [] and store.is_fresh()
-    again = PackedStore.open(store.folder)
-    assert again.geometry == store.geometry and again.is_fresh()
+    geometry = PackedStore.open(store.folder).source.geometry
+    assert (geometry.resize_to, geometry.enlarge_to) == (768, 96)
 
 
 def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
     manifest, table = holiday
     geometries = [CropGeometry(), ENLARGED, CropGeometry(enlarge_to=97), CropGeometry(resize_to=None)]
-    stores = [build(manifest, table, geometry=g) for g in geometries]
-    assert len({store.folder for store in stores}) == 4
-    packs_of = [{p.name for p in store.folder.glob("pack-*")} for store in stores]
+    built = [build(manifest, table, geometry=g) for g in geometries]
+    assert len({store.folder for store in built}) == 4
+    packs_of = [{p.name for p in store.folder.glob("pack-*")} for store in built]
     assert all(len(names) == 6 for names in packs_of) and len(set.union(*packs_of)) == 24
-    assert [store[0].shape[0] for store in stores] == [48, 96, 97, 48]
-    monkeypatch.setattr(packs, "read_picture", lambda path: pytest.fail(f"{path} was read again"))
-    for geometry, store in zip(geometries, stores, strict=True):
+    assert [store[0].shape[0] for store in built] == [48, 96, 97, 48]
+    monkeypatch.setattr(stores, "read_picture", lambda path: pytest.fail(f"{path} was read again"))
+    for geometry, store in zip(geometries, built, strict=True):
         assert build(manifest, table, geometry=geometry).folder == store.folder
     other_window = CropGeometry(window=48, enlarge_to=96)
-    assert build(manifest, table, geometry=other_window).folder == stores[1].folder, "it decides no pixel"
+    assert build(manifest, table, geometry=other_window).folder == built[1].folder, "it decides no pixel"
 
 
 def test_another_geometry_in_the_same_folder_makes_every_pack_anew(holiday, tmp_path):
@@ -134,27 +123,11 @@ def test_another_geometry_in_the_same_folder_makes_every_pack_anew(holiday, tmp_
     assert not before & {p.name for p in large.folder.glob("pack-*")}
 
 
-def test_a_store_from_before_pictures_were_enlarged_is_found_and_opened(holiday):
-    manifest, table = holiday
-    store = build(manifest, table)
-    # The names of the folder and of its packs, as they have always been made.
-    tag = hashlib.sha256(f"{manifest.folder().resolve()}\n768".encode()).hexdigest()[:8]
-    assert store.folder.name == f"holiday-{tag}"
-    stats = [(name, (manifest.folder() / name).stat()) for name in table["image"][:4]]
-    facts = [packs.FORMAT, 768, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
-    assert (store.folder / f"pack-00000-{json_sha256(facts)[:16]}.bin").is_file()
-    content = json.loads((store.folder / "index.json").read_text())
-    assert content["resize_to"] == 768 and "enlarge_to" not in content
-    opened = PackedStore.open(store.folder)
-    assert opened.geometry.enlarge_to == 0 and opened.is_fresh()
-
-
 def test_only_what_changed_is_made_again(holiday):
     manifest, table = holiday
     first = build(manifest, table)
     times = {p.name: p.stat().st_mtime_ns for p in first.folder.glob("pack-*.bin")}
     write_picture(manifest.folder() / "p005.png", seed=99)
-    assert not first.is_fresh()
     second = build(manifest, table)
     np.testing.assert_array_equal(second[5], pixels(manifest, "p005.png"))
     kept = {p.name for p in second.folder.glob("pack-*.bin") if times.get(p.name) == p.stat().st_mtime_ns}
@@ -204,9 +177,9 @@ def test_missing_pictures_are_refused_or_left_out(holiday):
     with pytest.raises(PicturesMissingError, match=r"1 of 10 .*\(p003.png\)"):
         build(manifest, table)
     store = build(manifest, table, missing="skip")
-    assert store.index["row"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert store.index["image"].tolist() == table["image"].drop(3).tolist()
     np.testing.assert_array_equal(store[3], pixels(manifest, "p004.png"))
-    with pytest.raises(StoreError, match="none of the 1 pictures"):
+    with pytest.raises(PicturesMissingError, match=r"p003\.png"):
         build(manifest, table[3:4], missing="skip")
 
 
@@ -215,7 +188,7 @@ def test_pictures_that_cannot_be_read_are_named(holiday):
     folder = manifest.folder()
     (folder / "p001.png").write_bytes((folder / "p001.png").read_bytes()[:-40])
     (folder / "p007.png").write_text("no picture")
-    with pytest.raises(StoreError, match=r"2 pictures cannot be packed(.|\n)*p001.png(.|\n)*p007.png"):
+    with pytest.raises(StoreError, match=r"2 (.|\n)*p001.png(.|\n)*p007.png"):
         build(manifest, table)
 
 
@@ -230,14 +203,14 @@ def test_a_full_disk_is_said_plainly(holiday, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packs, "digest", full)
+    monkeypatch.setattr(stores, "digest", full)
     with pytest.raises(StoreError, match="the disk is full; make room"):
         build(*holiday)
 
 
 def test_a_store_goes_to_another_process(holiday):
     store = build(*holiday)
-    store.crop(0, 0, 0, 8)
+    store[0].sum()
     other = pickle.loads(pickle.dumps(store))
     np.testing.assert_array_equal(other[4], store[4])
 
@@ -245,14 +218,14 @@ def test_a_store_goes_to_another_process(holiday):
 SCRIPT = """
 import glob, os, signal, sys
 from liqe_core import files
-from liqe_core.data import packs
+from liqe_core.data import store as stores
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import load_manifest
-from liqe_core.data.store import PackedStore
+from liqe_core.data.store import ImageSource, KeptWindows, PackedStore, StoreError
 
-packs.PER_PACK = 4
+stores.PER_PACK = 4
 manifest = load_manifest(sys.argv[1])
-read, atomic, seen = packs.read_picture, packs.atomic_path, []
+read, atomic, seen = stores.read_picture, stores.atomic_path, []
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -272,9 +245,10 @@ def build(moment):
             die()
         return atomic(path)
 
-    packs.read_picture = read_picture
-    packs.atomic_path = files.atomic_path = atomic_path
-    PackedStore.build(manifest, read_labels(manifest), manifest.root(), progress=False, workers=1)
+    stores.read_picture = read_picture
+    stores.atomic_path = files.atomic_path = atomic_path
+    source = stores.ImageSource(manifest.name, manifest.folder())
+    stores.PackedStore.build(source, read_labels(manifest), workers=1, progress=False)
 
 def process(moment):
     child = os.fork()  # the imports take seconds, so once is enough
@@ -342,17 +316,72 @@ def test_two_builders_at_once_make_one_store(holiday):
     ("name", "count", "shape"), [("koniq10k", 16, (768, 1024, 3)), ("biq2021", 300, (512, 512, 3))]
 )
 def test_the_real_samples_are_packed(name, count, shape, monkeypatch):
-    monkeypatch.setattr(packs, "PER_PACK", 128)
+    monkeypatch.setattr(stores, "PER_PACK", 128)
     if name == "koniq10k" and not MIRROR.is_dir():
         pytest.skip(f"the public label files are not at {MIRROR}")
-    table = read_labels(name, root=SAMPLES, mirror=MIRROR)
-    store = PackedStore.build(name, table, SAMPLES, missing="skip", progress=False)
+    manifest, table = load_manifest(name), read_labels(name, root=SAMPLES, mirror=MIRROR)
+    table = present_rows(manifest, table, SAMPLES, missing="skip")
+    store = PackedStore.build(ImageSource(name, manifest.folder(SAMPLES)), table, progress=False)
     assert len(store) == count
     assert {picture.shape for picture in store} == {shape}
     assert store.verify(progress=False) == []
-    # The labels came along with the right pictures.
+    # The labels came along with the right images.
     i = len(store) // 2
-    row = table.iloc[store.index["row"][i]]
-    assert (store.index["image"][i], store.index["mos"][i]) == (row["image"], row["mos"])
-    file = SAMPLES / {"koniq10k": "koniq10k", "biq2021": "biq2021"}[name] / store.index["file"][i]
+    assert store.index["mos"][i] == table.set_index("image").loc[store.index["image"][i], "mos"]
+    file = manifest.folder(SAMPLES) / store.index["file"][i]
     np.testing.assert_array_equal(store[i], np.asarray(Image.open(file).convert("RGB")))
+
+
+# ---- embeddings of windows in place of images ----
+
+COUNTS = np.array([3, 1, 2, 3, 2])
+
+
+@pytest.fixture
+def values(tmp_path):
+    """(5, 2, 3, 4) float16, every vector another one, over two files."""
+    values = np.arange(5 * 2 * 3 * 4, dtype=np.float16).reshape(5, 2, 3, 4)
+    np.save(tmp_path / "0.npy", values[:3])
+    np.save(tmp_path / "1.npy", values[3:])
+    return values
+
+
+@pytest.fixture
+def kept(values, tmp_path):
+    return KeptWindows([tmp_path / "0.npy", tmp_path / "1.npy"], COUNTS)
+
+
+def test_a_picture_has_its_own_windows_and_no_more(kept, values):
+    assert len(kept) == 5
+    for i, count in enumerate(COUNTS):
+        assert np.array_equal(kept[i], values[i, :, :count])
+        tested = kept.for_testing(i)
+        assert tested.dtype == torch.float32 and tested.tolist() == values[i, 0, :count].tolist()
+
+
+def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, values):
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(200):
+        windows = kept.for_training(2, 3, rng)
+        assert windows.shape == (3, 4) and windows.dtype == torch.float32
+        # The first value says which: of picture 2 they are 48, 52, (56 is not its own), and mirrored 60, 64.
+        drawn.append(tuple(windows[:, 0].int().tolist()))
+        assert [values.flat[first : first + 4].tolist() for first in drawn[-1]] == windows.tolist()
+    plain = {first for windows in drawn if max(windows) < 60 for first in windows}
+    mirrored = {first for windows in drawn if min(windows) >= 60 for first in windows}
+    assert plain == {48, 52} and mirrored == {60, 64}
+    assert all(max(windows) < 60 or min(windows) >= 60 for windows in drawn)
+    assert {len(set(windows)) for windows in drawn} == {1, 2}
+    again = kept.for_training(2, 3, np.random.default_rng(0))
+    assert tuple(again[:, 0].int().tolist()) == drawn[0], "what is drawn is the generator's alone"
+
+
+def test_what_is_drawn_does_not_write_to_the_file(kept, values, tmp_path):
+    kept.for_training(0, 3, np.random.default_rng(0)).zero_()
+    kept.for_testing(0).zero_()
+    assert np.array_equal(np.load(tmp_path / "0.npy"), values[:3])
+
+
+def test_files_that_hold_other_pictures_are_refused(tmp_path, kept):
+    with pytest.raises(ValueError, match="5 counts"):
+        KeptWindows([tmp_path / "0.npy"], COUNTS)

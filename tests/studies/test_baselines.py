@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from liqe_core.agreement import scene_accuracy
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.data.windows import KeptWindows
+from liqe_core.data.store import KeptWindows
 from liqe_core.studies import baselines
 
 

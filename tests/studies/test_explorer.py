@@ -8,7 +8,7 @@ from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
 from liqe_core.data.distortions import distort
-from liqe_core.data.photographs import open_photograph
+from liqe_core.data.mini import open_photograph
 from liqe_core.images import PictureError
 from liqe_core.studies.explorer import FAULTS, degrade, look, modest
 

@@ -13,19 +13,18 @@ from liqe_core.images import read_picture
 from liqe_core.training.profiles import Profile, profile
 
 #: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
-SELECTION = {
-    "photographs": ("coffee", "camera", "china", "chelsea"),
-    "kinds": (1, 10, 11),
-    "levels": (1, 5),
-    "size": (96, 72),
-    "views": ("whole",),
-    "varied": 0,
-}
+SELECTION = mini.Selection(
+    photographs=("coffee", "camera", "china", "chelsea"),
+    kinds=(1, 10, 11),
+    levels=(1, 5),
+    size=(96, 72),
+    views=("whole",),
+)
 
 
 def small_set(root, name: str = "mini") -> LabelledPictures:
     """24 pictures of 96 x 72, built in a tenth of a second, read in another."""
-    folder, labels = mini.build(root, **SELECTION, progress=False)
+    folder, labels = mini.build(root, SELECTION, progress=False)
     pictures = [np.asarray(read_picture(folder / image)) for image in labels["image"]]
     return LabelledPictures(name, labels, pictures)
 
