@@ -198,6 +198,15 @@ class LIQE(nn.Module):
             dtype,
         )
 
+    def train(self, mode: bool = True) -> LIQE:
+        """Training or evaluation mode; the prompts' embeddings are computed anew (see `PromptEncoder`)."""
+        self.text.forget()
+        return super().train(mode)
+
+    def _apply(self, *change: Any, **options: Any) -> LIQE:
+        self.text.forget()  # `to`, `half` and their like put other numbers in place of the weights
+        return super()._apply(*change, **options)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

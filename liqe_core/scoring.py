@@ -302,7 +302,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             "speed give precision='bfloat16'"
         )
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    if any(modes.values()):
+        model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
     try:
         yield
     finally:

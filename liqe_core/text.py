@@ -50,9 +50,9 @@ def tokenize(grid: PromptGrid, tokenizer: Tokenizer, context_length: int) -> Ten
 class PromptEncoder:
     """Unit-length text embeddings of a grid's prompts, from the text tower of an open_clip model.
 
-    With gradients on and a text tower that trains, every call computes them. Otherwise they are kept until
-    the weights change. Whether they did is read off the weights themselves (a hash of all their bits), since
-    not every way of changing a tensor leaves a trace in its version counter.
+    Where weights train, every call computes them. Otherwise they are computed once and kept until `forget`,
+    which `LIQE.train`, `LIQE.eval`, `LIQE.to` and `load_state_dict` call. Call it after you edit a weight in
+    place: nothing watches the weights.
 
     Towers that are not causal (SigLIP, Hugging Face text models) have no prefixes to share; they get
     the padded prompts through their own `encode_text`.
@@ -66,72 +66,42 @@ class PromptEncoder:
         self._clip = clip
         self._tokens = tokenize(grid, tokenizer, clip.context_length)
         self.tree = PrefixTree.from_tokens(self._tokens) if shares_prefixes(clip) else None
-        self._used_tokens = self._tokens.unique()
-        self._on_device: dict[torch.device, PrefixTree] = {}
-        self._kept: tuple[object, Tensor] | None = None
+        self._kept: Tensor | None = None
+        self._trained = False  # whether a training step was begun: any later one may change the weights
+        clip.register_load_state_dict_post_hook(self._forget_loaded)
 
     def __call__(self) -> Tensor:
         """(N, E) float32, each row of length 1, in the order of the grid."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self._parameters()):
-            return self._encode()
-        key = self._fingerprint()
-        if self._kept is None or self._kept[0] != key:
-            # Kept beyond this call, so not as an inference tensor, which no later training step could use.
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept = (key, self._encode())
-        return self._kept[1]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in text_parameters(self._clip)):
+            self._trained, self._kept = True, None
+            return self.embed()
+        device = self._clip.logit_scale.device
+        # Not as inference tensors: what is kept may have a part in a later training step.
+        with torch.inference_mode(False), torch.no_grad():
+            if self._trained or torch.is_autocast_enabled(device.type):
+                return self.embed()
+            if self._kept is None or self._kept.device != device:
+                self._kept = self.embed()
+            return self._kept
 
-    def _encode(self) -> Tensor:
+    def embed(self) -> Tensor:
+        """The embeddings, computed now; differentiable."""
         device = self._clip.logit_scale.device
         if hasattr(self._clip, "heads"):
             return separate_heads(self._clip.heads)
         if self.tree is None:
             features = self._clip.encode_text(self._tokens.to(device))
         else:
-            if device not in self._on_device:
-                self._on_device = {device: self.tree.to(device)}
-            features = encode_tree(self._clip, self._on_device[device])
+            self.tree = self.tree.to(device)
+            features = encode_tree(self._clip, self.tree)
         return F.normalize(features.float(), dim=-1)
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return text_parameters(self._clip)
+    def forget(self) -> None:
+        """Compute the embeddings anew when they are next asked for, since a weight may have changed."""
+        self._kept, self._trained = None, False
 
-    def _fingerprint(self) -> tuple[object, ...]:
-        """Equal for equal weights; of the token embedding only the rows that the prompts use."""
-        tower = text_tower(self._clip)
-        embedding = getattr(getattr(tower, "token_embedding", None), "weight", None)
-        sums = []
-        with torch.no_grad():
-            for parameter in self._parameters():
-                if parameter is embedding:
-                    parameter = parameter[self._used_tokens.to(parameter.device)]
-                sums.append(_bit_sum(parameter))
-        device = self._clip.logit_scale.device
-        precision = (device, torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type))
-        return (precision, tuple(torch.stack(sums).tolist()))
-
-
-def _bit_sum(values: Tensor) -> Tensor:
-    """A hash of every bit and its place: the dot product of the bits, as integers, with random integers.
-
-    They have to be random. With a pattern (odd numbers, say) whole tensors of a power of two cancel, and a
-    LayerNorm's ones hash like twos.
-    """
-    integers = {1: torch.uint8, 2: torch.int16}.get(values.element_size(), torch.int32)
-    bits = values.detach().contiguous().view(-1).view(integers)
-    return (bits * _random_integers(bits.numel(), bits.device)).sum()  # modulo 2^64
-
-
-_integers: dict[torch.device, Tensor] = {}
-
-
-def _random_integers(n: int, device: torch.device) -> Tensor:
-    """The first n of a fixed sequence of numbers in 1..2^31; made once a device, longer when need be."""
-    if device not in _integers or len(_integers[device]) < n:
-        generator = torch.Generator().manual_seed(495)
-        with torch.inference_mode(False):
-            _integers[device] = torch.randint(1, 2**31, (n,), generator=generator).to(device)
-    return _integers[device][:n]
+    def _forget_loaded(self, *_: object) -> None:
+        self.forget()
 
 
 def text_tower(clip: Clip) -> Any:
