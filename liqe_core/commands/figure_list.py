@@ -29,7 +29,7 @@ from liqe_core.figures import (
 )
 from liqe_core.figures import open_benchmark as open_figures
 from liqe_core.studies import open_benchmark as study
-from liqe_core.studies import shown
+from liqe_core.studies import open_tables, shown
 from liqe_core.studies.ablations import STUDIES
 from liqe_core.studies.paper_tables import disagreements
 from liqe_core.studies.published import load_published
@@ -211,7 +211,7 @@ SHOWN: dict[str, Shown] = {
         Shown("tiny_scenes", "How often liqe-tiny names each scene rightly.", "06",
               "kept", read.tiny_scenes, open_figures.right_and_wrong, _TINY),
         Shown("tiny_measures", "What liqe-tiny reaches on each test set.", "06",
-              "kept", read.computed(lambda s: study.measures(s.kept("liqe-tiny"))), None, _TINY),
+              "kept", read.computed(lambda s: open_tables.measures(s.kept("liqe-tiny"))), None, _TINY),
         Shown("pairs", "gMAD pairs of two scorers: the attacker's better picture above its worse.", "07",
               "notebook", read.pairs("pairs"), pictures.pair_grid, (_06 + "pairs",)),
         Shown("task_sets", "The strongest disagreements between task sets.", "07",

@@ -22,7 +22,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from liqe_core.agreement import fit_logistic, logistic4, srcc
-from liqe_core.studies.intervals import difference, interval
+from liqe_core.studies.intervals import difference, gain_interval
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
 _FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
@@ -177,7 +177,7 @@ def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, refe
     for name, each in values.items():
         less = srcc(each, known) - srcc(against, known)
         row = {"realignment": name, "pictures": len(rows), "srcc": srcc(each, known)}
-        table.append(row | difference(np.array([less]), *interval([each], [against], known)))
+        table.append(row | difference(np.array([less]), *gain_interval([each], [against], known)))
     return pd.DataFrame(table).drop(columns="better")
 
 

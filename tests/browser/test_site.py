@@ -15,7 +15,7 @@ from support.site import executed_notebook
 
 from liqe_core.commands import pages
 from liqe_core.files import CHECKOUT, runs_dir
-from liqe_core.studies.open_benchmark import measures
+from liqe_core.studies.open_tables import measures
 
 ALL = os.environ.get("LIQE_BROWSER") == "all"
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}

@@ -1,0 +1,196 @@
+"""The open benchmark's tables: predictions beside labels, and what they say of models, arms and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from liqe_core import agreement
+from liqe_core.studies import baselines
+from liqe_core.studies.intervals import bootstrap, difference, gain_interval, srcc_interval
+
+
+def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
+    """Predictions beside the labels of the same images (`open_benchmark.predictions`, `.labels`)."""
+    return predicted.merge(true, on=["dataset", "image"], validate="m:1")
+
+
+def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """The test sets of a table by name; BIQ2021 also without near-duplicates, TID2013's part by reference."""
+    for name, part in table.groupby("dataset", sort=False):
+        yield str(name), part
+        if part["near_duplicate"].any():
+            yield f"{name} without near-duplicates", part[~part["near_duplicate"]]
+        if name == "tid2013-part":
+            yield from ((f"{name} {reference}", rows) for reference, rows in part.groupby("reference"))
+
+
+def _of_scored(measure: Callable[[np.ndarray, np.ndarray], float], table: pd.DataFrame) -> float:
+    scored = table[table["mos"].notna()]
+    return measure(scored["quality"].to_numpy(), scored["mos"].to_numpy())
+
+
+def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each image that has scenes how many ``labels`` it has, and how many of them were ``found``."""
+    labelled = table[table["scenes"].fillna("") != ""]
+    true, named = (labelled[column].str.split(";") for column in ("scenes", "scene"))
+    hits = [len(set(words) & set(answer)) for words, answer in zip(true, named, strict=True)]
+    return pd.DataFrame({"labels": true.str.len(), "found": hits}, index=labelled.index)
+
+
+def _scene_accuracy(table: pd.DataFrame) -> float:
+    found = scenes_found(table)
+    return found["found"].sum() / found["labels"].sum() if len(found) else np.nan
+
+
+def _distortion_accuracy(table: pd.DataFrame) -> float:
+    labelled = table[table["true_distortion"].notna()]
+    return (labelled["distortion"] == labelled["true_distortion"]).mean()
+
+
+#: From predictions joined with labels to a number.
+MEASURES: dict[str, Callable[[pd.DataFrame], float]] = {
+    "srcc": lambda table: _of_scored(agreement.srcc, table),
+    "plcc": lambda table: _of_scored(agreement.plcc, table),
+    "scene_accuracy": _scene_accuracy,
+    "distortion_accuracy": _distortion_accuracy,
+}
+
+
+def measures(table: pd.DataFrame) -> pd.DataFrame:
+    """What a model reaches on each test set.
+
+    Args:
+        table: from `with_labels`, of one model.
+
+    Returns:
+        A row for each of `parts`: ``dataset, pictures, srcc, plcc`` and, where the model has the axis,
+        ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``, and beside each,
+        as ``scene_commonest`` and ``distortion_commonest``, what always naming the commonest word reaches on
+        the same images; NaN where it is not defined.
+    """
+    axes = [axis for axis in ("scene", "distortion") if axis in table]
+    rows = []
+    for name, part in parts(table):
+        row = {"dataset": name, "pictures": len(part)}
+        row |= {key: MEASURES[key](part) for key in ("srcc", "plcc", *(f"{axis}_accuracy" for axis in axes))}
+        if "scene" in axes:
+            words = part["scenes"].mask(part["scenes"] == "")
+            row["scene_commonest"] = baselines.commonest(words.astype(object).str.split(";"))
+        if "distortion" in axes:
+            row["distortion_commonest"] = baselines.commonest(part["true_distortion"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
+    """`measures` of every run: ``arm, seed`` and its columns."""
+    tables = []
+    for (arm, seed), answers in predicted.groupby(["arm", "seed"], sort=False):
+        found = measures(with_labels(answers.dropna(axis="columns", how="all"), true))
+        found.insert(0, "arm", arm)
+        found.insert(1, "seed", seed)
+        tables.append(found)
+    return pd.concat(tables, ignore_index=True)
+
+
+def difference_table(
+    predicted: pd.DataFrame, true: pd.DataFrame, pairs: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """How much better one arm ranks the images of each test set than another, run against run.
+
+    Args:
+        pairs: (arm, reference).
+
+    Returns:
+        A row a set and pair: ``dataset, arm, reference, runs, difference`` (mean over shared seeds),
+        ``low, high`` (bootstrap over images), ``better`` (seeds in which the arm was ahead), ``verdict``;
+        see `intervals.difference`.
+    """
+    rows = []
+    for name, part in parts(true[true["mos"].notna()]):
+        answers = predicted[predicted["dataset"] == part["dataset"].iloc[0]]
+        wide = answers.pivot(index="image", columns=["arm", "seed"], values="quality").loc[part["image"]]
+        mos = part["mos"].to_numpy()
+        for arm, reference in pairs:
+            if arm not in wide or reference not in wide:
+                continue
+            seeds = sorted(set(wide[arm]) & set(wide[reference]))
+            runs, against = ([wide[way, seed].to_numpy() for seed in seeds] for way in (arm, reference))
+            srccs = np.array([[agreement.srcc(run, mos) for run in group] for group in (runs, against)])
+            row = {"dataset": name, "arm": arm, "reference": reference, "runs": len(seeds)}
+            rows.append(row | difference(srccs[0] - srccs[1], *gain_interval(runs, against, mos)))
+    return pd.DataFrame(rows)
+
+
+def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation of several methods on each test set, with its interval.
+
+    Args:
+        predicted: by method: ``dataset, image, quality``.
+
+    Returns:
+        ``dataset, method, pictures, srcc, low, high``.
+    """
+    rows = []
+    for name, part in parts(true):
+        for method, table in predicted.items():
+            both = part.merge(table[["dataset", "image", "quality"]], on=["dataset", "image"])
+            both = both.dropna(subset=["mos", "quality"])
+            if both.empty:
+                continue
+            quality, mos = both["quality"].to_numpy(float), both["mos"].to_numpy(float)
+            low, high = srcc_interval(quality, mos)
+            srcc = 0.0 if np.ptp(quality) == 0 else agreement.srcc(quality, mos)
+            row = {"dataset": name, "method": method, "pictures": len(both)}
+            rows.append(row | {"srcc": srcc, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+#: What the card of a model says of each test set: dataset, in words, measure.
+ON_THE_CARD = (
+    ("biq2021", "BIQ2021, public test part", "srcc"),
+    ("biq2021 without near-duplicates", "the same, without pictures whose twin was trained on", "srcc"),
+    ("open-distorted", "photographs distorted in 25 ways, none of them trained on", "srcc"),
+    ("open-distorted", "the same", "distortion_accuracy"),
+    ("open-scenes", "scenes, pictures not trained on", "scene_accuracy"),
+    ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
+    ("hevc as shown", "the same, all enlarged to one size", "srcc"),
+)
+#: How the card names the measures.
+IN_WORDS = {
+    "srcc": "SRCC with the scores",
+    "distortion_accuracy": "distortion named, of eleven",
+    "scene_accuracy": "scenes named, of nine",
+}
+
+
+def card_table(table: pd.DataFrame) -> pd.DataFrame:
+    """What a model reaches, for its card.
+
+    Args:
+        table: from `with_labels`, of one model.
+
+    Returns:
+        A row for each of `ON_THE_CARD` that the table has: ``pictures`` (in words), ``count``, ``measure``,
+        ``reached``, ``low`` and ``high`` (95 % bootstrap interval over photographs: images made of one are
+        drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
+    """
+    by_name, reached, rows = dict(parts(table)), measures(table).set_index("dataset"), []
+    for name, words, measure in ON_THE_CARD:
+        if name not in by_name:
+            continue
+        part = by_name[name]
+        groups = list(part.groupby(part["reference"].fillna(part["image"])).indices.values())
+
+        def measured(drawn, part=part, groups=groups, measure=measure) -> float:
+            return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
+
+        row = {"pictures": words, "count": len(part), "measure": IN_WORDS[measure]}
+        row["reached"] = reached.loc[name, measure]
+        row["low"], row["high"] = bootstrap(len(groups), measured)
+        commonest = reached.loc[name].get(measure.replace("accuracy", "commonest"))
+        rows.append(row | {"commonest": 0.0 if measure == "srcc" else commonest})
+    return pd.DataFrame(rows)

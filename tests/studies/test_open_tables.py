@@ -1,0 +1,132 @@
+"""The tables of the open benchmark, where the answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.open_tables import kept_answers
+
+from liqe_core.agreement import scene_accuracy, srcc
+from liqe_core.checkpoints import PACKAGED
+from liqe_core.studies.open_tables import (
+    card_table,
+    difference_table,
+    level_table,
+    parts,
+    run_table,
+    scenes_found,
+)
+
+
+@pytest.fixture
+def tables():
+    """200 scored pictures, 60 of a set with distortions and scenes; two arms, one of which knows more."""
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(0, 1, 200)
+    true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
+    true = true.assign(true_distortion=None, scenes="", reference=None, near_duplicate=np.arange(200) < 20)
+    other = pd.DataFrame({"dataset": "made", "image": [f"{i}.png" for i in range(60)], "mos": np.nan})
+    other = other.assign(
+        true_distortion=["blur", "noise", "blur"] * 20,
+        scenes=["plant;landscape", "", "animal"] * 20,
+        reference=None,
+        near_duplicate=False,
+    )
+    true = pd.concat([true, other], ignore_index=True)
+    runs = []
+    for arm, noise in (("good", 0.05), ("bad", 1.0)):
+        for seed in (1, 2):
+            quality = np.r_[mos + noise * rng.normal(size=200), np.zeros(60)]
+            said = {"arm": arm, "seed": seed, "scene": "landscape", "distortion": "blur"}
+            runs.append(true[["dataset", "image"]].assign(quality=quality, **said))
+    return true, pd.concat(runs, ignore_index=True)
+
+
+def test_measures_of_each_set_and_without_near_duplicates(tables):
+    true, predicted = tables
+    found = run_table(predicted, true)
+    one = found[(found["arm"] == "good") & (found["seed"] == 1)].set_index("dataset")
+    assert list(one.index) == ["biq2021", "biq2021 without near-duplicates", "made"]
+    assert one["pictures"].tolist() == [200, 180, 60]
+    of = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)].iloc[20:200]
+    assert one["srcc"].iloc[1] == srcc(of["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
+    assert np.isnan(one["srcc"].iloc[2]) and np.isnan(one["distortion_accuracy"].iloc[0])
+    assert one["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
+    assert one["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "blur, which that arm always says"
+    assert one["scene_commonest"].iloc[2] == pytest.approx(2 / 3), "plant and landscape, and plant for animal"
+    assert np.isnan(one[["scene_commonest", "distortion_commonest"]].iloc[0].astype(float)).all()
+    assert one["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
+
+
+def test_scenes_are_counted_as_the_training_script_counts():
+    rng, words = np.random.default_rng(2), np.array(["animal", "human", "plant", "night"])
+    p, hot = rng.random((50, 4)), rng.random((50, 4)) < 0.4
+    likeliest = words[np.argsort(-p, axis=1)]
+    table = pd.DataFrame(
+        {
+            "scenes": [";".join(words[row]) for row in hot],
+            "scene": [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)],
+        }
+    )
+    found = scenes_found(table)
+    assert found["labels"].sum() == hot.sum()
+    assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
+
+
+def test_the_card_counts_photographs_not_pictures():
+    """Of twenty photographs half are named rightly, whatever was made of them."""
+    made = pd.DataFrame({"photograph": np.repeat(np.arange(20), 25)})
+    made = made.assign(
+        image=[f"{i}.png" for i in range(500)], reference=made["photograph"].map("{}.jpg".format)
+    )
+    made = made.assign(dataset="open-distorted", mos=made.index / 500.0, quality=1.0 + made.index, scenes="")
+    made["true_distortion"] = ["blur"] * 300 + ["noise"] * 200
+    made = made.assign(near_duplicate=False, scene="")
+    made["distortion"] = made["true_distortion"].where(made["photograph"] % 2 == 0, "contrast")
+    card = card_table(made).set_index("measure")
+    named = card.loc["distortion named, of eleven"]
+    assert named["reached"] == 0.5 and named["commonest"] == 0.6 and named["count"] == 500
+    assert named["high"] - named["low"] > 0.35, "twenty draws, not five hundred, which give 0.09"
+    ranked = card.loc["SRCC with the scores"]
+    assert ranked["reached"] == pytest.approx(1) and ranked["low"] == pytest.approx(1)
+    scenes = made.assign(dataset="open-scenes", scenes=["plant;animal", "animal"] * 250, scene="animal;human")
+    card = card_table(scenes)
+    assert card["measure"].tolist() == ["scenes named, of nine"] and card["reached"].item() == pytest.approx(
+        2 / 3
+    )
+    assert card["commonest"].item() == 1, "animal, then plant"
+
+
+def test_the_card_says_what_the_kept_answers_give():
+    card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
+    for row in card_table(kept_answers()).itertuples():
+        reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
+        assert f"| {row.pictures} | {row.count} | {row.measure} | {reached} |" in card
+
+
+def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
+    true, _ = tables
+    tid = true.head(120).assign(dataset="tid2013-part", reference=["i01", "i02"] * 60, near_duplicate=False)
+    found = {name: len(part) for name, part in parts(tid)}
+    assert found == {"tid2013-part": 120, "tid2013-part i01": 60, "tid2013-part i02": 60}
+
+
+def test_a_difference_is_told_where_there_is_one(tables):
+    true, predicted = tables
+    pairs = [("good", "bad"), ("bad", "good"), ("good", "good"), ("good", "absent")]
+    found = difference_table(predicted, true, pairs)
+    whole = found[found["dataset"] == "biq2021"]
+    assert whole["verdict"].tolist() == ["better", "worse", "cannot be told"]
+    assert whole["difference"].iloc[0] == -whole["difference"].iloc[1] > 0.2
+    assert (whole["low"] <= whole["difference"]).all() and (whole["difference"] <= whole["high"]).all()
+    assert whole[["runs", "better"]].to_numpy().tolist() == [[2, 2], [2, 0], [2, 0]]
+    assert "made" not in set(found["dataset"]), "nobody scored those"
+
+
+def test_a_constant_answer_counts_as_no_correlation(tables):
+    true, predicted = tables
+    good = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)]
+    found = level_table({"good": good, "constant": good.assign(quality=0.0)}, true)
+    found = found.set_index(["dataset", "method"])
+    assert found.loc[("biq2021", "constant"), ["srcc", "low", "high"]].tolist() == [0, 0, 0]
+    assert found.loc[("biq2021", "good"), "srcc"] > 0.9
+    assert found.loc[("biq2021 without near-duplicates", "good"), "pictures"] == 180
