@@ -31,7 +31,7 @@ class Chosen:
     pictures: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A line for each reason: how many, and the first of them."""
         from liqe_core.data.finding import some
 
@@ -61,7 +61,7 @@ def choose(given: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             for why, names in found.left_out.items():
                 chosen.left_out.setdefault(why, []).extend(str(folder / name) for name in names)
             if not found.pictures:
-                told = "".join(f"\n{line}" for line in chosen.told())
+                told = "".join(f"\n{line}" for line in chosen.summary())
                 raise PictureError(f"{no_picture_in(folder)}{told}")
             below = [(str(folder / name), name) for name in found.pictures]
         else:

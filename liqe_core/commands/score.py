@@ -1,4 +1,4 @@
-"""``liqe score``: quality, scene and distortion of pictures."""
+"""``liqe score``: quality, scene and distortion of images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
     from distributed import Client
 
     from liqe_core import LIQE
-    from liqe_core.commands.score_run import Scores
-    from liqe_core.commands.score_settings import Settings
-    from liqe_core.commands.score_shards import ShardedScores
+    from liqe_core.commands.score_engine import Shard
     from liqe_core.intake.stopping import Stop
 
 #: What scores where no checkpoint is named.
@@ -30,32 +29,33 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
     score = commands.add_parser(
         "score",
-        help="score pictures, or folders of them",
-        description="Quality, scene and distortion of pictures. A run with a table in a file that is "
-        "stopped, or killed, goes on where it was when the same command is given again. In a table, a "
-        r"backslash, a line break or a byte that is no UTF-8 of a file name stands as \\, \n, \xe9.",
+        help="score images, or folders of them",
+        description="Quality, scene and distortion of images. When a table goes to a file, progress is saved "
+        "next to it: a run that was stopped or killed continues when the same command is given again. In a "
+        r"table, a backslash, a line break or a byte that is not valid UTF-8 in a file name is written as "
+        r"\\, \n, \xe9.",
     )
-    which = score.add_argument_group("which pictures")
-    which.add_argument("images", nargs="*", help="picture files, or folders of them")
-    which.add_argument("--from-file", metavar="LIST", help="a file with a path a line; - for standard input")
+    choice = score.add_argument_group("which images")
+    choice.add_argument("images", nargs="*", help="image files, or folders of them")
+    choice.add_argument("--from-file", metavar="LIST", help="a file with a path a line; - for standard input")
     text = "take only what matches this pattern, '*.jpg' or 'day 1/*'; may be given several times"
-    which.add_argument("--include", metavar="GLOB", action="append", default=[], help=text)
+    choice.add_argument("--include", metavar="GLOB", action="append", default=[], help=text)
     text = "leave out what matches this pattern; may be given several times"
-    which.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
+    choice.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
     text = f"{PACKAGED} (default), official, official-koniq, or a file of weights"
     model.add_argument("--checkpoint", default=PACKAGED, help=text)
     model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
     model.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto")
-    model.add_argument("--batch-size", type=int, default=8, help="pictures that go through it together (8)")
+    model.add_argument("--batch-size", type=int, default=8, help="images that go through it together (8)")
     text = "bfloat16 rounds the factors of the image tower's products to 8 bits: faster on processors that "
     text += "multiply such numbers, at slightly other scores (default: float32)"
     model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
     text = (
         "score on the workers of this Dask scheduler (tcp://host:8786), which see the same files under the "
     )
-    text += "same paths; default: here, on every GPU there is where --device is cuda or auto"
+    text += "same paths; default: here, on all GPUs where --device is cuda or auto"
     model.add_argument("--scheduler", default="", metavar="ADDRESS", help=text)
     table = score.add_argument_group("the table: printed, where none of the first four is given")
     table.add_argument("--csv", metavar="FILE", help="write it as CSV")
@@ -66,18 +66,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "the probability of every word as well (not in --html)"
     table.add_argument("--distributions", action="store_true", help=text)
     table.add_argument("--restart", action="store_true", help="begin anew where another run was stopped")
-    read = score.add_argument_group("how pictures are read; by default as the public code does")
-    text = "turn pictures as their EXIF tag says"
-    read.add_argument("--orientation", choices=("ignore", "apply"), default="ignore", help=text)
+    reading = score.add_argument_group("how images are read; by default as the public code does")
+    text = "turn images as their EXIF tag says"
+    reading.add_argument("--orientation", choices=("ignore", "apply"), default="ignore", help=text)
     text = "convert colours by the ICC profile"
-    read.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
-    text = "enlarge each picture until its shorter side has N pixels, where people see all at one size, "
+    reading.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
+    text = "enlarge each image until its shorter side has N pixels, where people see all at one size, "
     text += "whatever size they have (default, and 0: as the model does; liqe-tiny takes 224 to 768)"
-    read.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
-    text = "refuse pictures with more pixels (89478485); none: no limit"
-    read.add_argument("--max-pixels", default="", metavar="N", help=text)
+    reading.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
+    text = "refuse images with more pixels (89478485); none: no limit"
+    reading.add_argument("--max-pixels", default="", metavar="N", help=text)
     text = "score files that are cut short, with grey for what is missing"
-    read.add_argument("--truncated", choices=("refuse", "allow"), default="refuse", help=text)
+    reading.add_argument("--truncated", choices=("refuse", "allow"), default="refuse", help=text)
     score.set_defaults(run=_score)
 
 
@@ -89,237 +89,230 @@ def _score(options: argparse.Namespace) -> int:
         with stoppable() as stop:
             return run(stop)
     except StopRequested as stopped:
-        print(f"\n{stopped}: {run.left()}", file=sys.stderr)
+        print(f"\n{stopped}: {run.progress()}", file=sys.stderr)
         return stopped.code
 
 
 class _Run:
-    """One run of the command, and what is there of it at any moment."""
+    """One run of the command, and what it has scored at any moment."""
 
     def __init__(self, options: argparse.Namespace):
-        from liqe_core.commands.score_settings import Settings
-        from liqe_core.commands.score_table import FORMS
+        from liqe_core.commands.score_engine import Settings
+        from liqe_core.commands.score_output import FORMS
 
         self.options = options
-        self.settings = Settings.of(options)
-        given = {form: path for form in FORMS if (path := getattr(options, form)) is not None}
-        for form, path in given.items():
+        self.settings = Settings.from_options(options)
+        self.outputs: list[tuple[str, Path]] = []
+        for form in FORMS:
+            if (path := getattr(options, form)) is None:
+                continue
             if path in ("", "-"):
                 raise ValueError(
                     f"--{form} {path!r}: give the name of a file; what is printed needs no option"
                 )
-        self.outputs = [
             # Where a link leads, so that it stays one.
-            (form, Path(os.path.realpath(path) if os.path.islink(path) else path))
-            for form, path in given.items()
-        ]
-        self.pictures: list[str] = []
+            self.outputs.append((form, Path(os.path.realpath(path) if os.path.islink(path) else path)))
+        #: Where shards are kept, beside the first table, until that is written; None: in memory.
+        self.folder = Path(f"{self.outputs[0][1]}.shards") if self.outputs else None
+        self.images: list[str] = []
+        self.shards: list[Shard] = []
+        self.scored = 0
         self.model: LIQE | None = None
-        self.scores: Scores | ShardedScores | None = None
-        #: What is noted as it goes, by one process or by workers; beside the first table, and gone when that
-        #: is there.
-        self.journal = Path(f"{self.outputs[0][1]}.journal") if self.outputs else None
-        self.shards = Path(f"{self.outputs[0][1]}.shards") if self.outputs else None
 
     def __call__(self, stop: Stop) -> int:
+        self._choose_images()
+        self._check_places()
+        stop.check()
+        if self.folder is None:
+            return self._run(stop, None)
+        from liqe_core.commands.score_engine import check_folder
+        from liqe_core.commands.score_output import clear_parts
+        from liqe_core.files import only_one
+
+        with only_one(self.folder.resolve(), doing="scoring into"):
+            check_folder(self.folder)
+            for _, path in self.outputs:
+                clear_parts(path)
+            if self.options.restart:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            with _workers(self.options, len(self.images)) as client:
+                return self._run(stop, client)
+
+    def _choose_images(self) -> None:
         from liqe_core.commands.pictures import choose, read_list
-        from liqe_core.commands.score_table import check_place
-        from liqe_core.files import escaped, only_one
+        from liqe_core.files import escaped
 
         options = self.options
-        given = [*options.images, *(read_list(options.from_file) if options.from_file else ())]
-        if not given:
-            raise ValueError("no pictures given: name files or folders, or a list of them with --from-file")
+        paths = [*options.images, *(read_list(options.from_file) if options.from_file else ())]
+        if not paths:
+            raise ValueError("no images given: name files or folders, or a list of them with --from-file")
         self.read = self.settings.reader()
-        chosen = choose(given, options.include, options.exclude)
-        self.pictures = chosen.pictures
-        for line in chosen.told():
+        chosen = choose(paths, options.include, options.exclude)
+        self.images = chosen.pictures
+        for line in chosen.summary():
             print(escaped(line), file=sys.stderr)
-        read_files = [options.checkpoint, options.from_file or "", *self.pictures]
-        noted = [path.resolve() for path in (self.journal, self.shards) if path]
+
+    def _check_places(self) -> None:
+        """Refuse a table that cannot be written, before hours are spent on it."""
+        from liqe_core.commands.score_output import check_place
+
+        options = self.options
+        read_files = [options.checkpoint, options.from_file or "", *self.images]
         for form, path in self.outputs:
             check_place(form, path, read_files)
-            if path.resolve() in noted:
-                raise ValueError(f"--{form} {path}: the name of what is noted as it goes; give another")
+            if self.folder and path.resolve() == self.folder.resolve():
+                raise ValueError(f"--{form} {path}: progress is saved under this name; give another")
         if len({path.resolve() for _, path in self.outputs}) < len(self.outputs):
             raise ValueError("two tables of the same name: give each form its own")
         if options.scheduler and not self.outputs:
             raise ValueError("--scheduler needs a file for the table: give --csv FILE, or another form")
-        stop.check()
-        if self.journal is None:
-            self._score(stop)
-        else:
-            with only_one(self.journal.resolve(), doing="scoring into"):
-                self._prepare()
-                with _workers(options, len(self.pictures)) as client:
-                    if client:
-                        self._score_on(client, stop)
-                    else:
-                        self._score(stop)
-        return self._end()
 
-    def _prepare(self) -> None:
-        """Clear what a kill has left that is of no use, and with --restart everything."""
-        from liqe_core.commands.score_table import clear_parts
-
-        assert self.journal and self.shards
-        for path in (self.journal, *(path for _, path in self.outputs)):
-            clear_parts(path)
-        if self.options.restart:
-            self.journal.unlink(missing_ok=True)
-            shutil.rmtree(self.shards, ignore_errors=True)
-
-    def _score(self, stop: Stop) -> None:
-        from liqe_core.commands.score_run import OtherRunError, Scores, score_all, take_up
-        from liqe_core.data.journal import Journal
-
-        if self.shards and self.shards.exists():
-            raise OtherRunError(
-                f"{self.shards} has the scores of a run over workers that was stopped: give --scheduler to "
-                "go on; or --restart, to begin anew; or another name for the table"
-            )
-        kept = self.journal
-        self.model = _model(self.settings)
-        journal = Journal(kept or os.devnull, "")
-        about = self.settings.about(self.model) if kept else None
-        self.scores = Scores() if about is None else take_up(journal, about)
-        if self.scores.entries:
-            print(f"{self._counted()} were scored before, in {kept}: going on from there", file=sys.stderr)
-        with self._told():
-            score_all(
-                self.model,
-                self.pictures,
-                self.read,
-                self.options.batch_size,
-                self.scores,
-                journal,
-                about,
-                stop.check,
-                progress=len(self.pictures) > 8,
-                precision=self.options.precision,
-            )
-            self._write()
-        if kept:
-            kept.unlink()
-
-    def _score_on(self, client: Client, stop: Stop) -> None:
-        from liqe_core.commands.score_run import OtherRunError
-        from liqe_core.commands.score_shards import ShardedScores, device_of
-
-        assert self.journal and self.shards
-        if self.journal.exists():
-            raise OtherRunError(
-                f"{self.journal} has the scores of a run in one process that was stopped: leave --scheduler "
-                "out to go on; or give --restart, to begin anew; or another name for the table"
-            )
-        settings = dataclasses.replace(self.settings, device=device_of(client, self.settings.device))
-        # Here it only says which words there are; workers have it on their devices.
-        self.model = _model(dataclasses.replace(settings, device="cpu"))
-        about = settings.about(self.model) | {"--device": settings.device.partition(":")[0]}
-        before = self.shards.exists()
-        self.scores = scores = ShardedScores(self.shards, self.pictures, settings, about)
-        if before:
-            print(f"{self.shards} has shards that were scored before: going on from there", file=sys.stderr)
-        if not client.nthreads():
-            where = f"dask worker --nthreads 1 {self.options.scheduler}"
-            print(f"no worker is there yet: waiting for one; start it with `{where}`", file=sys.stderr)
-        with self._told():
-            scores.run(client, stop.check, progress=True)
-            self._write()
-        if scores.unseen:
-            why = f"{scores.unseen} pictures are here, and workers could not open them: when they can, give"
-            print(f"{why} the same command again; only those shards are scored again", file=sys.stderr)
-        else:
-            shutil.rmtree(self.shards)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """What ends the block, a full disk say, is told with what there is."""
+    def _run(self, stop: Stop, client: Client | None) -> int:
+        from liqe_core.commands.score_output import write
         from liqe_core.files import is_disk_full
 
+        self._plan(client)
         try:
-            yield
+            self._score(stop, client)
+            table, unseen = self._table()
+            for form, path in self.outputs:
+                write(form, path, table, self.read)
         except OSError as error:
-            folder = self.outputs[0][1].parent.resolve() if self.outputs else ""
-            full = f"make room in {folder}; " if folder and is_disk_full(error) else ""
-            raise OSError(f"{error}; {full}{self.left()}") from error
+            full = (
+                f"make room in {self.folder.resolve().parent}; "
+                if self.folder and is_disk_full(error)
+                else ""
+            )
+            raise OSError(f"{error}; {full}{self.progress()}") from error
+        if unseen:
+            print(
+                f"{unseen} images are here, and workers could not open them: when they can, give the same "
+                "command again; only those shards are scored again",
+                file=sys.stderr,
+            )
+        elif self.folder:
+            shutil.rmtree(self.folder)
+        return self._report(table)
 
-    def _write(self) -> None:
-        from liqe_core.commands.score_table import write
+    def _plan(self, client: Client | None) -> None:
+        """Load the model, and take up the run that is in the folder or begin one."""
+        from liqe_core.commands import score_engine as engine
 
-        table = self._table()
-        for form, path in self.outputs:
-            write(form, path, table, self.read)
+        settings = self.settings
+        if client:
+            name = engine.device_of_workers(client, settings.device)
+            checkpoint = Path(settings.checkpoint)
+            if checkpoint.is_file():  # workers may have been started in another folder
+                settings = dataclasses.replace(settings, checkpoint=str(checkpoint.absolute()))
+        else:
+            name = engine.device(settings.device)
+        settings = dataclasses.replace(settings, device=name)
+        if self.options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
+            print(f"scored by {PACKAGED}, the small model that comes with this package", file=sys.stderr)
+        # For workers it only says which words there are; they have it on their devices.
+        self.model = (dataclasses.replace(settings, device="cpu") if client else settings).model()
+        size = settings.batch_size
+        if self.folder:
+            wished = engine.SHARD_ON_WORKER if client else engine.SHARD_HERE
+            size = engine.begin(self.folder, settings.about(self.model), wished)
+        root, folder = (
+            (str(Path.cwd()), self.folder and self.folder.absolute()) if client else ("", self.folder)
+        )
+        self.shards = engine.plan(self.images, settings, size, folder, root)
 
-    def _end(self) -> int:
+    def _score(self, stop: Stop, client: Client | None) -> None:
+        from liqe_core.commands import score_engine as engine
+        from liqe_core.intake.progress import tqdm
+
+        assert self.model
+        pending = []
+        total = sum(len(shard.images) for shard in self.shards)
+        with tqdm(total=total, disable=not client and total <= 8, unit="image") as bar:
+
+            def note(shard: Shard, scored: int) -> None:
+                self.scored += scored
+                bar.update(len(shard.images))
+                stop.check()
+
+            for shard in self.shards:
+                if (scored := shard.scored()) is None:
+                    pending.append(shard)
+                else:
+                    note(shard, scored)
+            if len(pending) < len(self.shards):
+                print(f"{self._count()} were scored before, in {self.folder}: continuing", file=sys.stderr)
+            if client:
+                if not client.nthreads():
+                    command = f"dask worker --nthreads 1 {self.options.scheduler}"
+                    print(f"no worker yet: waiting for one; start it with `{command}`", file=sys.stderr)
+                for shard, scored in engine.score_on_workers(client, pending):
+                    note(shard, scored)
+            else:
+                with contextlib.closing(engine.score_shards(self.model, pending)) as results:
+                    for shard, rows in results:
+                        shard.keep(rows)
+                        note(shard, engine.count_scored(rows))
+
+    def _table(self) -> tuple[pd.DataFrame, int]:
+        from liqe_core.commands.score_engine import table
+
+        assert self.model
+        return table(self.shards, self.images, self.model.grid, self.options.distributions)
+
+    def _report(self, table: pd.DataFrame) -> int:
+        """Say what became of the images; returns the exit code."""
         from liqe_core.files import escaped
 
-        assert self.scores is not None
-        errors = self.scores.errors
+        errors = dict.fromkeys(table["error"].dropna()) if "error" in table else {}
         if self.outputs:
-            print(f"{self._counted()} scored: {', '.join(escaped(str(path)) for _, path in self.outputs)}")
+            scored = f"{table['quality'].notna().sum()} of {len(table)} images"
+            print(f"{scored} scored: {', '.join(escaped(str(path)) for _, path in self.outputs)}")
         else:
-            self._print()
-        for reason in errors.values():
-            print(escaped(reason), file=sys.stderr)
+            _print(table)
+        for error in errors:
+            print(error, file=sys.stderr)
         return 1 if errors else 0
 
-    def left(self) -> str:
-        """What there is when a run ends early, and how to go on. Without a file, prints the table so far."""
-        kept = next((path for path in (self.journal, self.shards) if path and path.exists()), self.journal)
-        if self.scores is None or self.model is None:
-            if kept is not None and kept.exists():
-                return f"what was scored before is in {kept}; give the same command again to go on"
+    def progress(self) -> str:
+        """What is scored when a run ends early, and how to go on. Without a file, prints the table so far."""
+        if not self.shards:
+            if self.folder and self.folder.exists():
+                return f"what was scored before is in {self.folder}; give the same command again to go on"
             return "nothing was scored yet"
-        if kept is not None:
-            return f"{self._counted()} are scored and kept in {kept}; give the same command again to go on"
-        self._print()
+        if self.folder:
+            return (
+                f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
+            )
+        _print(self._table()[0])
         return (
-            f"{self._counted()} are scored; with a file for the table (--csv FILE), the same command given "
+            f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "
             "again goes on where it was stopped"
         )
 
-    def _counted(self) -> str:
-        assert self.scores is not None
-        return f"{self.scores.count(self.pictures)} of {len(self.pictures)} pictures"
-
-    def _table(self) -> Any:
-        from liqe_core.files import escaped
-
-        assert self.scores is not None and self.model is not None
-        return self.scores.table(self.pictures, self.model, escaped, self.options.distributions)
-
-    def _print(self) -> None:
-        print(self._table().drop(columns="error", errors="ignore").to_string(index=False), flush=True)
+    def _count(self) -> str:
+        return f"{self.scored} of {len(self.images)} images"
 
 
-def _model(settings: Settings) -> LIQE:
-    if settings.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
-        print(f"scored by {PACKAGED}, the small model that comes with this package", file=sys.stderr)
-    return settings.model()
+def _print(table: pd.DataFrame) -> None:
+    print(table.drop(columns="error", errors="ignore").to_string(index=False), flush=True)
 
 
 @contextlib.contextmanager
-def _workers(options: argparse.Namespace, pictures: int) -> Iterator[Client | None]:
-    """Those of the scheduler that was named, or one for each of several GPUs; None: this process does it."""
+def _workers(options: argparse.Namespace, images: int) -> Iterator[Client | None]:
+    """Those of the scheduler that was named, or one for each of several GPUs; None: this process scores."""
     from liqe_core.commands.cluster import dask_client
-    from liqe_core.commands.score_shards import SHARD
+    from liqe_core.commands.score_engine import SHARD_ON_WORKER
 
-    missing = [name for name in ("distributed", "pyarrow") if importlib.util.find_spec(name) is None]
-    install = f"pip install {' '.join(missing)}"
-    if options.scheduler:
-        if missing:
-            raise ValueError(f"--scheduler needs the packages distributed and pyarrow: {install}")
-        with dask_client(options.scheduler) as client:
-            yield client
-        return
-    if options.device in ("auto", "cuda") and pictures > SHARD:
+    gpus = 0
+    if options.device in ("auto", "cuda") and images > SHARD_ON_WORKER and not options.scheduler:
         import torch
 
-        if (gpus := torch.cuda.device_count()) > 1:
-            if not missing:
-                with dask_client() as client:
-                    yield client
-                return
-            print(f"{gpus} GPUs are here, and one is used; for all of them: {install}", file=sys.stderr)
-    yield None
+        gpus = torch.cuda.device_count()
+        if gpus > 1 and importlib.util.find_spec("distributed") is None:
+            print(f"one of {gpus} GPUs is used; to use all: pip install distributed", file=sys.stderr)
+            gpus = 1
+    if options.scheduler or gpus > 1:
+        with dask_client(options.scheduler) as client:
+            yield client
+    else:
+        yield None

@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from liqe_core.files import write_text
-
 
 class Journal:
     """A line of JSON for each file that was looked at, with its size and time then.
@@ -45,7 +43,6 @@ class Journal:
         for line in lines:
             try:
                 entry = json.loads(line)
-                is_journal |= list(entry) == ["about"]
                 is_journal |= {"file", "size", "time"} <= set(entry)
                 if self.stamp(entry["file"]).items() <= entry.items():
                     entries[entry["file"]] = entry
@@ -55,33 +52,15 @@ class Journal:
             raise ValueError(f"{self.path} is no journal of ours: delete it, or name another file")
         return entries
 
-    def about(self) -> dict:
-        """What all entries are about, as `writing` was told when the journal was begun; empty where it was
-        told nothing, or there is no journal."""
-        try:
-            with self.path.open(encoding="utf-8", errors="replace") as file:
-                first = json.loads(file.readline())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        return first["about"] if isinstance(first, dict) and list(first) == ["about"] else {}
-
     @contextlib.contextmanager
-    def writing(self, about: dict | None = None) -> Iterator[Callable[..., None]]:
-        """Gives a function that adds entries: those of one call in one write, as far as the system does so.
-
-        Args:
-            about: what a new journal begins with; see `about`.
-        """
+    def writing(self) -> Iterator[Callable[[dict], None]]:
+        """Gives a function that adds an entry."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if about is not None and not self.path.exists():
-            write_text(
-                self.path, json.dumps({"about": about}) + "\n"
-            )  # never torn: it is what the rest hangs on
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n")  # what a kill tore off ends here
 
-            def note(*entries: dict) -> None:
-                file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+            def note(entry: dict) -> None:
+                file.write(json.dumps(entry) + "\n")
                 file.flush()
 
             yield note

@@ -56,7 +56,7 @@ def test_score_writes_a_csv_and_says_what_it_skipped(checkpoint, folder, tmp_pat
     assert len(table) == 3 and table["quality"].notna().sum() == 2
     assert "not a picture" in table.set_index("image").loc[str(bad), "error"]
     said = capsys.readouterr()
-    assert "2 of 3 pictures scored" in said.out and "broken.jpg" in said.err
+    assert "2 of 3 images scored" in said.out and "broken.jpg" in said.err
 
 
 def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
@@ -238,6 +238,6 @@ def test_memory_that_is_used_up_is_told_in_words(checkpoint, folder, monkeypatch
     def used_up(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("liqe_core.commands.score_run.scoring_crops", used_up)
+    monkeypatch.setattr("liqe_core.crops.scoring_crops", used_up)
     assert main(["score", str(folder), "--checkpoint", str(checkpoint)]) == 1
     assert "error: memory is used up; take fewer or smaller pictures" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -9,8 +10,6 @@ import random
 import signal
 import sys
 import time
-import traceback
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from support.data import write_picture
-from support.killing import killed_until_done
+from support.interrupting import SIGNALS, Job, liqe
 from support.models import of_twelve_prompts
 
-from liqe_core import LIQE
-from liqe_core.commands import score_run
+from liqe_core import LIQE, scoring
 from liqe_core.commands.main import main
-from liqe_core.commands.score_table import clear_parts
+from liqe_core.commands.score_output import clear_parts
 from liqe_core.files import only_one, unescaped
 from liqe_core.images import PictureError
 
@@ -42,10 +40,12 @@ def score(model, *arguments):
     return main(["score", "--checkpoint", model, *map(str, arguments)])
 
 
-def kept(journal):
-    return [
-        entry for line in journal.read_text().splitlines() if "file" in (entry := json.loads(line or "{}"))
-    ]
+def shards(folder):
+    """The files of a run's shards, and the images in each."""
+    return {
+        path: [json.loads(line)["image"] for line in path.read_text().splitlines()]
+        for path in sorted(folder.glob("*.jsonl"))
+    }
 
 
 class Killed(BaseException):
@@ -53,144 +53,169 @@ class Killed(BaseException):
 
 
 @contextlib.contextmanager
-def stopped_after(batches):
-    """A run in the block ends after so many batches; gives those that were begun, of all runs."""
-    whole, begun = score_run.joint_by_batch, []
+def after_batches(count, act):
+    """In the block, `act` is called when a run has scored so many batches; gives the images of all batches
+    that were scored."""
+    whole, begun = scoring.joint_by_batch, []
 
-    def stopping(model, crops_of, to_do, *how):
-        begun.extend(to_do[:batches])
-        for i, part in enumerate(whole(model, crops_of, to_do, *how)):
-            if i == batches:
-                raise Killed
-            yield part
+    def counting(model, crops_of, batches, *options):
+        for number, result in enumerate(whole(model, crops_of, batches, *options)):
+            if number == count:
+                act()
+            begun.extend(batches[number])
+            yield result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_run, "joint_by_batch", stopping)
+        patch.setattr(scoring, "joint_by_batch", counting)
         yield begun
 
 
-def test_a_run_is_taken_up_and_no_picture_is_scored_twice(model, folder, capsys):
+def kill():
+    raise Killed
+
+
+def test_a_run_is_continued_and_no_shard_is_scored_twice(model, folder, capsys):
     assert score(model, "pictures", "--csv", "whole.csv", "--batch-size", 3) == 1
-    assert not (folder / "whole.csv.journal").exists()
-    with stopped_after(2) as begun:
-        for _ in range(2):
-            with pytest.raises(Killed):
-                score(model, "pictures", "--csv", "t.csv", "--batch-size", 3)
+    assert not (folder / "whole.csv.shards").exists()
+    with after_batches(6, kill) as begun, pytest.raises(Killed):
+        score(model, "pictures", "--csv", "t.csv", "--batch-size", 3)
     capsys.readouterr()
-    assert not (folder / "t.csv").exists() and len(kept(folder / "t.csv.journal")) == 11
-    with stopped_after(99) as rest:
+    kept = shards(folder / "t.csv.shards")
+    assert not (folder / "t.csv").exists() and [len(images) for images in kept.values()] == [15]
+    with after_batches(99, kill) as continued:
         assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 3) == 1
-    assert "11 of 21 pictures were scored before" in capsys.readouterr().err
+    assert "14 of 21 images were scored before" in capsys.readouterr().err
     assert (folder / "t.csv").read_bytes() == (folder / "whole.csv").read_bytes()
-    assert not (folder / "t.csv.journal").exists()
-    assert max(Counter(picture for batch in begun + rest for picture in batch).values()) == 1
+    assert not (folder / "t.csv.shards").exists()
+    assert len(continued) == 6 and set(begun[:15]).isdisjoint(continued)
 
 
-def test_a_batch_of_which_a_part_is_lost_is_computed_again_whole(model, folder):
-    score(model, "pictures", "--csv", "whole.csv")
-    with stopped_after(2), pytest.raises(Killed):
-        score(model, "pictures", "--csv", "t.csv")
-    journal = folder / "t.csv.journal"
-    torn = journal.read_text()[:-40]
-    journal.write_text(torn)
-    os.utime(folder / "pictures/03.png", ns=(1, 1))  # looked at again, and with it those of its batch
-    with stopped_after(99) as begun:
-        assert score(model, "pictures", "--csv", "t.csv") == 1
-    assert len(begun) == 3, "each lacked a picture, or was not begun"
+def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, folder):
+    score(model, "pictures", "--csv", "whole.csv", "--batch-size", 4)
+    with after_batches(5, kill), pytest.raises(Killed):
+        score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
+    ((path, images),) = shards(folder / "t.csv.shards").items()
+    for damage in (
+        lambda: os.utime(folder / images[3], ns=(1, 1)),
+        lambda: path.write_text(path.read_text()[:-40]),
+        lambda: path.unlink(),
+    ):
+        damage()
+        with after_batches(5, kill) as begun, pytest.raises(Killed):
+            score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
+        assert begun[:16] == images
+    assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 4) == 1
     assert (folder / "t.csv").read_bytes() == (folder / "whole.csv").read_bytes()
 
 
-def test_another_run_is_not_taken_up(model, folder, capsys):
-    with stopped_after(1), pytest.raises(Killed):
+def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model, folder):
+    images = ["pictures/07b.png", "pictures/missing.png", "http://127.0.0.1:9/a.png"]
+    (folder / "list").write_text("\n".join([*images, *[f"pictures/{i:02}.png" for i in range(20)]]))
+    run = ["--from-file", "list", "--csv", "t.csv", "--batch-size", 1]
+    for path in ("pictures/missing.png", None):
+        with after_batches(22, kill), pytest.raises(Killed):
+            score(model, *run)
+        (kept,) = shards(folder / "t.csv.shards").values()
+        assert kept[:3] == images
+        if path:
+            write_picture(folder / path, 40, 40, seed=1)
+    assert score(model, *run) == 1
+    table = pd.read_csv("t.csv")
+    assert table.loc[table["error"].notna(), "image"].tolist() == [images[0], images[2]]
+
+
+def test_another_run_is_not_continued(model, folder, capsys):
+    with after_batches(2, kill), pytest.raises(Killed):
         score(model, "pictures", "--csv", "t.csv")
-    for options, what in [
-        (["--geometry", "standalone"], "geometry (--geometry, --enlarge-to)"),
+    for options, word in [
+        (["--geometry", "standalone"], "--geometry"),
         (["--batch-size", "5"], "--batch-size"),
-        (["--enlarge-to", "200"], "geometry (--geometry, --enlarge-to)"),
+        (["--enlarge-to", "200"], "--enlarge-to"),
         (["--orientation", "apply"], "--orientation"),
         (["--precision", "bfloat16"], "--precision"),
     ]:
         assert score(model, "pictures", "--csv", "t.csv", *options) == 1
-        said = capsys.readouterr().err
-        assert f"t.csv.journal has the scores of a run that was stopped, with another {what};" in said
+        message = capsys.readouterr().err
+        assert "t.csv.shards" in message and word in message and "--restart" in message
     other = LIQE.from_checkpoint(model)
     with torch.no_grad():
         other.clip.logit_scale.add_(0.1)
     other.save(folder / "other")
     assert score(str(folder / "other"), "pictures", "--csv", "t.csv") == 1
-    assert "with another checkpoint;" in capsys.readouterr().err
+    assert "another checkpoint;" in capsys.readouterr().err
     assert score(str(folder / "other"), "pictures/01.png", "--csv", "t.csv", "--restart") == 0
     assert len(pd.read_csv("t.csv")) == 1
-    (folder / "u.csv.journal").write_text("image,quality\n")
-    assert score(model, "pictures", "--csv", "u.csv") == 1
-    assert "is no journal of ours" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_left_alone(model, folder, capsys):
+    (folder / "t.csv.shards").mkdir()
+    (folder / "t.csv.shards" / "mine.txt").touch()
+    for options in ([], ["--restart"]):
+        assert score(model, "pictures", "--csv", "t.csv", *options) == 1
+        assert "t.csv.shards: " in capsys.readouterr().err
+    assert (folder / "t.csv.shards" / "mine.txt").exists()
 
 
 def test_killed_at_random_the_table_is_the_same(model, folder):
-    """Forked processes, which need not import torch again; `support/killing.py` starts whole ones."""
-    command = ["pictures", "--csv", "killed.csv", "--batch-size", "1"]
+    """LIQE_KILLS=100 does so at length."""
+    images = ("pictures", "pictures/../pictures", folder / "pictures")  # 63 names, four shards
+    command = ("score", "--checkpoint", model, *images, "--batch-size", "1", "--csv")
+    whole = Job(liqe, (*command, "whole.csv")).start()
     began = time.monotonic()
-    assert score(model, "pictures", "--csv", "whole.csv", "--batch-size", 1) == 1
-    seconds = time.monotonic() - began
-
-    def start():
-        if process := os.fork():
-            return process
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        code = 99
-        try:
-            log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-            code = score(model, *command)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    whole.join()
+    job = Job(liqe, (*command, "killed.csv"), folder / "log")
+    kept = {}
 
     def never_twice():
-        if (folder / "killed.csv.journal").exists():
-            scored = Counter(entry["file"] for entry in kept(folder / "killed.csv.journal"))
-            assert max(scored.values(), default=1) == 1
+        now = {path: path.stat().st_mtime_ns for path in shards(folder / "killed.csv.shards")}
+        assert kept.items() <= now.items() or not now
+        kept.update(now)
 
-    codes = killed_until_done(start, seconds, random.Random(0), 8, never_twice)
-    assert set(codes) <= {1, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}, (
-        folder / "log"
-    ).read_text()
-    assert (folder / "killed.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+    kills = int(os.environ.get("LIQE_KILLS", "8"))
+    codes = job.ended_at_random(random.Random(0), kills, 0.6 * (time.monotonic() - began), never_twice)
     log = (folder / "log").read_text()
+    assert set(codes) <= {1, 130, 143, *(-number for number in SIGNALS)}, log
+    assert (folder / "killed.csv").read_bytes() == (folder / "whole.csv").read_bytes()
     assert "Traceback" not in log
     if {130, 143} & set(codes):
         assert "stopped by SIG" in log
-    left = {path.name for path in folder.iterdir()}
-    assert left == {"pictures", "cache", "whole.csv", "killed.csv", "log"}
+    assert {path.name for path in folder.iterdir()} == {"pictures", "cache", "whole.csv", "killed.csv", "log"}
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_what_there_is_and_says_how_to_go_on(
-    model, folder, monkeypatch, capsys, number, code
+def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(
+    model, folder, interruptible, capsys, number, code
 ):
-    before = signal.getsignal(number)
-    whole = score_run.joint_by_batch
+    with after_batches(5, lambda: os.kill(os.getpid(), number)):
+        assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 4) == code
+        assert "15 of 21 images are scored and kept in t.csv.shards" in capsys.readouterr().err
+        assert sum(map(len, shards(folder / "t.csv.shards").values())) == 16
+        assert score(model, "pictures", "--batch-size", 4) == code
+    printed = capsys.readouterr()
+    assert printed.out.count("pictures/") == 20 and "--csv FILE" in printed.err
 
-    def signalled(*arguments):
-        for i, part in enumerate(whole(*arguments)):
-            if i == 1:
-                os.kill(os.getpid(), number)
-            yield part
 
-    monkeypatch.setattr(score_run, "joint_by_batch", signalled)
-    assert score(model, "pictures", "--csv", "t.csv") == code
-    said = capsys.readouterr().err
-    assert "8 of 21 pictures are scored and kept in t.csv.journal; give the same command again" in said
-    assert len(kept(folder / "t.csv.journal")) == 8 and signal.getsignal(number) == before
-    assert score(model, "pictures") == code
-    said = capsys.readouterr()
-    assert said.out.count("pictures/") == 8 and "--csv FILE" in said.err
+def test_what_is_printed_touches_no_disk(model, folder, monkeypatch):
+    monkeypatch.setattr("liqe_core.commands.score_engine.atomic_path", lambda path: pytest.fail(str(path)))
+    before = sorted(folder.rglob("*"))
+    assert score(model, "pictures") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("when", ["scoring", "writing the table"])
+def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypatch, capsys, when):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = "score_engine.Shard.keep" if when == "scoring" else "score_output.write"
+    monkeypatch.setattr(f"liqe_core.commands.{where}", full)
+    assert score(model, "pictures", "--csv", "t.csv") == 1
+    message = capsys.readouterr().err
+    kept = 0 if when == "scoring" else 20
+    assert f"make room in {folder}; {kept} of 21 images are scored and kept in t.csv.shards" in message
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert score(model, "pictures", "--csv", "t.csv") == 1 and not (folder / "t.csv.shards").exists()
 
 
 def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkeypatch):
@@ -206,7 +231,7 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "pictures/03.png"], "would replace pictures/03.png"),
         (["--csv", "a", "--json", "a"], "two tables of the same name"),
         (["--csv", "list", "--from-file", "list"], "would replace list, which is read"),
-        (["--csv", "a", "--json", "a.journal"], "--json a.journal: the name of what is noted as it goes"),
+        (["--csv", "a", "--json", "a.shards"], "--json a.shards: progress is saved under this name"),
         (["--csv", "pipe"], "--csv pipe: a device or a pipe, which it would replace; give a file"),
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3: give a number from 1, or none"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0: give a number from 1"),
@@ -223,8 +248,8 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         assert score(model, "pictures", "--device", "cuda") == 1
         assert "--device cuda: there is none of its kind here; give cpu" in capsys.readouterr().err
     assert main(["score", "--checkpoint", model]) == 1
-    assert "no pictures given" in capsys.readouterr().err
-    with only_one(folder / "a.journal"):
+    assert "no images given" in capsys.readouterr().err
+    with only_one(folder / "a.shards"):
         assert score(model, "pictures", "--csv", "a") == 1
     assert "another process" in capsys.readouterr().err
 
@@ -263,7 +288,7 @@ def test_weights_that_overflow_are_an_error_and_no_empty_cell(folder, capsys):
     liqe.save(folder / "overflow.safetensors")
     assert score("overflow.safetensors", "pictures/03.png", "--csv", "t.csv") == 1
     said = capsys.readouterr()
-    assert "0 of 1 pictures scored" in said.out
+    assert "0 of 1 images scored" in said.out
     assert "pictures/03.png: the model's answer is no number: its weights overflow" in said.err
     with pytest.raises(PictureError, match=r"03\.png: the model's answer is no number"):
         liqe.score("pictures/03.png")

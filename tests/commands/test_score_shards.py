@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,11 +23,11 @@ from support.million import rehearse
 from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
-from liqe_core.commands import cluster, score_shards, shard
+from liqe_core.commands import cluster, score_engine
 from liqe_core.commands.main import main
-from liqe_core.commands.score_settings import Settings
+from liqe_core.commands.score_engine import Settings, ShardError, plan, score_on_workers
 
-pytest.importorskip("pyarrow")
+pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def client():
 @pytest.fixture
 def folder(here, monkeypatch):
     """Thirty small pictures in ``pictures`` of the current folder, and two that are none; shards of four."""
-    monkeypatch.setattr(score_shards, "SHARD", 5)
+    monkeypatch.setattr(score_engine, "SHARD_ON_WORKER", 5)
     for i in range(30):
         write_picture(here / f"pictures/{i:02}.png", 40, 32 + 2 * i, seed=i)
     for name in ("07b.png", "07\\b.png"):
@@ -58,7 +60,8 @@ def score_on(client, model, *arguments):
 
 def test_it_is_the_table_of_one_process(client, model, folder, capsys):
     pictures = ["./pictures/03.png", "pictures", "not-there.png", folder / "pictures" / "29.png"]
-    tables = ["--csv", "{}.csv", "--json", "{}.json", "--parquet", "{}.parquet", "--html", "{}.html"]
+    forms = ["csv", "json", "html", *(["parquet"] if importlib.util.find_spec("pyarrow") else [])]
+    tables = [word for form in forms for word in (f"--{form}", f"{{}}.{form}")]
     assert score(model, *pictures, *(word.format("one") for word in tables)) == 1
     alone = capsys.readouterr()
     assert score_on(client, model, *pictures, *(word.format("many") for word in tables)) == 1
@@ -66,66 +69,81 @@ def test_it_is_the_table_of_one_process(client, model, folder, capsys):
     assert said.out == alone.out.replace("one.", "many.")
     reasons = [line for line in alone.err.splitlines() if ".png: " in line]
     assert len(reasons) == 3 and said.err.splitlines()[-3:] == reasons
-    for form in ("csv", "json", "html"):
+    for form in forms:
         assert (folder / f"many.{form}").read_bytes() == (folder / f"one.{form}").read_bytes(), form
-    pd.testing.assert_frame_equal(pd.read_parquet("many.parquet"), pd.read_parquet("one.parquet"))
     assert not (folder / "many.csv.shards").exists()
     assert score(model, "pictures/01.png", "--csv", "one.csv", "--distributions") == 0
     assert score_on(client, model, "pictures/01.png", "--csv", "many.csv", "--distributions") == 0
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes(), "without an error column"
 
 
+def shards(folder):
+    """The files of the shards that are scored, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*.jsonl"))}
+
+
+def stopped_after_three_shards(monkeypatch, folder):
+    """The next run over workers gets SIGTERM when it has three shards."""
+    whole = score_engine.score_on_workers
+
+    def stopped(client, pending):
+        for result in whole(client, pending):
+            if len(shards(folder)) >= 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield result
+
+    monkeypatch.setattr(score_engine, "score_on_workers", stopped)
+
+
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(client, model, folder, monkeypatch, capsys):
     assert score(model, "pictures", "--csv", "one.csv") == 1
-    whole = score_shards.ShardedScores.run
-
-    def stopped(self, client, check, **how):
-        def after_three():
-            if len(list((folder / "many.csv.shards").glob("??????.parquet"))) >= 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            check()
-
-        whole(self, client, after_three, **how)
-
-    monkeypatch.setattr(score_shards.ShardedScores, "run", stopped)
-    assert score_on(client, model, "pictures", "--csv", "many.csv") == 143
-    said = capsys.readouterr().err
-    assert "pictures are scored and kept in many.csv.shards; give the same command again to go on" in said
-    monkeypatch.setattr(score_shards.ShardedScores, "run", whole)
+    with monkeypatch.context() as patch:
+        stopped_after_three_shards(patch, folder / "many.csv.shards")
+        assert score_on(client, model, "pictures", "--csv", "many.csv") == 143
+    assert "images are scored and kept in many.csv.shards" in capsys.readouterr().err
     time.sleep(0.5)  # for what was being scored
-    parts = {path: path.stat().st_mtime_ns for path in (folder / "many.csv.shards").glob("??????.parquet")}
+    parts = shards(folder / "many.csv.shards")
     assert 3 <= len(parts) < 8
+    for options, word in [(["--batch-size", "3"], "--batch-size"), (["--icc", "srgb"], "--icc;")]:
+        assert score_on(client, model, "pictures", "--csv", "many.csv", *options) == 1
+        assert f"another {word}" in capsys.readouterr().err
 
-    for arguments, says in [
-        (
-            ["--batch-size", "3"],
-            "many.csv.shards has the scores of a run that was stopped, with another --batch-size",
-        ),
-        (["--icc", "srgb"], "with another --icc;"),
-    ]:
-        assert score_on(client, model, "pictures", "--csv", "many.csv", *arguments) == 1
-        assert says in capsys.readouterr().err
-    assert score(model, "pictures", "--csv", "many.csv") == 1
-    assert (
-        "has the scores of a run over workers that was stopped: give --scheduler" in capsys.readouterr().err
-    )
-
-    # What has changed since is looked at again, with its shard; the same picture under another time.
+    # What has changed since is scored again, with its shard; the same image under another time.
     changed = sorted(parts)[1]
-    os.utime(pd.read_parquet(changed)["image"][0], ns=(1, 1))
+    os.utime(folder / json.loads(changed.read_text().splitlines()[0])["image"], ns=(1, 1))
     monkeypatch.setattr(shutil, "rmtree", lambda path: None)
     assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
-    assert "has shards that were scored before" in capsys.readouterr().err
-    assert [path for path, time in parts.items() if path.stat().st_mtime_ns != time] == [changed]
+    assert "were scored before" in capsys.readouterr().err
+    kept = shards(folder / "many.csv.shards")
+    assert [path for path in parts if kept[path] != parts[path]] == [changed]
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
 
 
-def test_a_journal_of_one_process_is_not_passed_over(client, model, folder, capsys):
-    (folder / "t.csv.journal").write_text('{"about": {}}\n')
-    assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
-    assert "leave --scheduler out to go on; or give --restart" in capsys.readouterr().err
-    assert score_on(client, model, "pictures/01.png", "--csv", "t.csv", "--restart") == 0
-    assert sorted(path.name for path in folder.glob("t.csv*")) == ["t.csv"]
+def test_a_run_begun_on_workers_is_finished_here_and_the_other_way_round(client, model, folder, monkeypatch):
+    assert score(model, "pictures", "--csv", "whole.csv") == 1
+    with monkeypatch.context() as patch:
+        stopped_after_three_shards(patch, folder / "a.csv.shards")
+        assert score_on(client, model, "pictures", "--csv", "a.csv") == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(score_engine.Shard, "keep", interrupting(score_engine.Shard.keep))
+        assert score(model, "pictures", "--csv", "b.csv") == 143
+    for name, finish in [("a", score), ("b", partial(score_on, client))]:
+        begun = shards(folder / f"{name}.csv.shards")
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", lambda path: None)
+            assert finish(model, "pictures", "--csv", f"{name}.csv") == 1
+        assert begun and begun.items() <= shards(folder / f"{name}.csv.shards").items()
+        assert (folder / f"{name}.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+
+
+def interrupting(keep):
+    """The method of a shard that keeps its scores and gets SIGTERM."""
+
+    def keep_and_stop(shard, rows):
+        keep(shard, rows)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return keep_and_stop
 
 
 def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
@@ -152,13 +170,12 @@ def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
     said = capsys.readouterr().err
     why = "pictures/03.png: no such file; check the path; it is here, and the worker on "
     assert why in said and "cannot open it" in said
-    assert "1 pictures are here, and workers could not open them" in said
+    assert "1 images are here, and workers could not open them" in said
     table = pd.read_csv("t.csv")
     assert table["error"].str.startswith(why).sum() == 1 and table["quality"].notna().sum() == 29
 
     assert score(model, "pictures", "--csv", "one.csv") == 1
-    before = {path: path.stat().st_mtime_ns for path in (folder / "t.csv.shards").glob("??????.parquet")}
-    assert len(before) == 8
+    assert len(shards(folder / "t.csv.shards")) == 8
     assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
     assert (folder / "t.csv").read_bytes() == (folder / "one.csv").read_bytes()
 
@@ -166,29 +183,27 @@ def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
 def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, model, folder, capsys):
     shutil.copy(model, "model")
     assert score_on(client, "model", "pictures/01.png", "--csv", "t.csv") == 0
-    sent = []
+    sent, whole = [], score_engine.score_on_workers
 
-    def keep(self, client, check, **how):
-        sent.append(next(self.shards()))
+    def with_other_weights(client, pending):
+        sent.extend(pending)
         other = of_twelve_prompts()
         with torch.no_grad():
             other.clip.logit_scale.add_(0.1)
-        other.save("model")  # after it was looked at here, and before workers do
-        whole(self, client, check, **how)
+        other.save("model")  # after this process has read it, and before workers do
+        yield from whole(client, pending)
 
-    whole = score_shards.ShardedScores.run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_shards.ShardedScores, "run", keep)
+        patch.setattr(score_engine, "score_on_workers", with_other_weights)
         capsys.readouterr()
         assert score_on(client, "model", "pictures", "--csv", "t.csv", "--precision", "bfloat16") == 1
-    said = capsys.readouterr().err
-    assert "error: the worker on " in said and "has another checkpoint than the process that started" in said
-    assert "0 of 32 pictures are scored and kept in t.csv.shards; give the same command again" in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "error: the worker on " in message and "another checkpoint" in message
+    assert "0 of 32 images are scored and kept in t.csv.shards" in message and "Traceback" not in message
 
     shutil.rmtree("t.csv.shards")
-    with pytest.raises(shard.ShardError, match=r"does not see .*t\.csv\.shards: start workers where"):
-        shard.score_shard(sent[0])
+    with pytest.raises(ShardError, match=r"does not see .*t\.csv\.shards"):
+        score_engine.score_shard(sent[0])
 
 
 def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monkeypatch):
@@ -205,25 +220,25 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
         importlib.util, "find_spec", lambda name: None if name == "distributed" else spec(name)
     )
     assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
-    assert "needs the packages distributed and pyarrow: pip install distributed\n" in capsys.readouterr().err
+    assert "pip install distributed" in capsys.readouterr().err
 
 
 def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, folder):
-    names = [f"{i}.png" for i in range(40)]
-    how = Settings(model, "", 0, "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
-    run = score_shards.ShardedScores(folder / "t.shards", names, how, {})
-    shards = list(run.shards())
+    """Nor is one blamed that waits on a worker whenever another ends it, as the one after it does."""
+    settings = Settings(model, "", 0, "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
+    pending = plan([f"{i}.png" for i in range(40)], settings, 4)
 
     def work(shard):
         import os
 
-        if shard.pictures[0] == "12.png":
+        if shard.images[0] == "12.png":
             os._exit(1)
-        return len(shard.pictures)
+        return len(shard.images)
 
-    with pytest.raises(shard.ShardError, match=r"^1 shards have .* the first has 12.png to 15.png"):
-        run.run(client, work=work)
-    assert len(shards) == 10 and run.count(names) == 36
+    scored = []
+    with pytest.raises(ShardError, match=r"^1 shards .* 12\.png to 15\.png"):
+        scored.extend(count for _, count in score_on_workers(client, pending, work))
+    assert scored == [4] * 9
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -231,7 +246,7 @@ def test_a_result_that_was_lost_since_is_no_fault_and_a_cancelled_one_is(cancell
     # Its worker died after it had told of the result.
     status = "cancelled" if cancelled else "pending"
     future = SimpleNamespace(status=status, exception=lambda: None, cancelled=lambda: cancelled)
-    told = score_shards._error(future)
+    told = score_engine._error(future)
     assert (str(told) == "the Dask scheduler has gone") if cancelled else (told is None)
 
 
@@ -239,7 +254,8 @@ def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
     made = []
 
     @contextlib.contextmanager
-    def workers():
+    def workers(scheduler):
+        assert not scheduler
         made.append("workers")
         yield client
 
@@ -254,11 +270,11 @@ def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
 
 def test_the_scheduler_needs_neither_torch_nor_the_names(tmp_path):
     """It imports what a task is made of, and tasks carry a shard's names."""
-    code = "import sys, liqe_core.commands.shard; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, liqe_core.commands.score_engine; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     told = rehearse(3_000, tmp_path)
     assert told["rows"] == told["right"] == 3_000
-    assert told["most tasks"] <= score_shards.AHEAD, "of twelve"
+    assert told["most tasks"] <= score_engine.AHEAD, "of twelve"
     assert told["scheduler"] - told["scheduler before"] < 100, "MB; with torch it is several hundred"
 
 
@@ -274,9 +290,10 @@ def slow_worker(log, seconds):
 
     class Slow(WorkerPlugin):  # made here, so that it is sent whole: workers have no tests to import
         def setup(self, worker):
-            import liqe_core.commands.score_run as run
+            from liqe_core import crops
+            from liqe_core.commands import score_engine
 
-            self.whole, self.readers = run.scoring_crops, run.READERS
+            self.whole, self.readers = crops.scoring_crops, score_engine.READERS
 
             def slow(image, geometry, name):
                 with open(log, "a") as file:
@@ -284,12 +301,13 @@ def slow_worker(log, seconds):
                 time.sleep(seconds)
                 return self.whole(image, geometry, name)
 
-            run.scoring_crops, run.READERS = slow, 1
+            crops.scoring_crops, score_engine.READERS = slow, 1
 
         def teardown(self, worker):
-            import liqe_core.commands.score_run as run
+            from liqe_core import crops
+            from liqe_core.commands import score_engine
 
-            run.scoring_crops, run.READERS = self.whole, self.readers
+            crops.scoring_crops, score_engine.READERS = self.whole, self.readers
 
     return Slow()
 
@@ -300,16 +318,13 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder):
     killed, stopped = [], threading.Event()
 
     def whole_shards():
-        tables = [
-            pd.read_parquet(path, columns=["image"])
-            for path in sorted(folder.glob("many.csv.shards/??????.parquet"))
-        ]
-        return {name for table in tables for name in table["image"]}
+        texts = [path.read_text() for path in shards(folder / "many.csv.shards")]
+        return {json.loads(line)["image"] for text in texts for line in text.splitlines()}
 
     def kill_a_worker_in_the_middle_of_a_shard():
         while not (killed or stopped.is_set()):
             time.sleep(0.01)
-            if len(list(folder.glob("many.csv.shards/??????.parquet"))) < 2 or not (seen := logged(folder)):
+            if len(shards(folder / "many.csv.shards")) < 2 or not (seen := logged(folder)):
                 continue
             process = int(seen[-1][0])
             os.kill(process, signal.SIGSTOP)  # what it was at, it is at

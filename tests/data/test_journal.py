@@ -54,19 +54,3 @@ def test_a_file_that_went_away_is_forgotten(journal):
     assert journal.current() == {}
     with pytest.raises(FileNotFoundError):
         journal.stamp("a.txt")
-
-
-def test_what_a_journal_is_about_is_kept_from_its_beginning(journal):
-    assert journal.about() == {}
-    with journal.writing({"weights": "1"}) as note:
-        note(*(journal.stamp(name) for name in ("a.txt", "b.txt")))
-    with journal.writing({"weights": "2"}) as note:
-        note(journal.stamp("a.txt") | {"found": 1})
-    assert journal.about() == {"weights": "1"}
-    assert sorted(journal.current()) == ["a.txt", "b.txt"]
-
-
-def test_a_journal_with_no_entries_yet_is_one(journal):
-    with journal.writing({"weights": "1"}):
-        pass
-    assert journal.current() == {} and journal.about() == {"weights": "1"}

@@ -57,7 +57,7 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
                 told["driver"] = _memory(driver, "VmHWM")
                 if not (shards / "about.json").exists():
                     told["driver before"] = told["driver"]
-                elif not table.exists() and (done := len(list(shards.glob("??????.parquet")))):
+                elif not table.exists() and (done := len(list(shards.glob("*.jsonl")))):
                     if done < -(-names // 256):
                         told["driver scoring"] = told["driver"]
                     told["shards"] = max(told["shards"], done)
@@ -84,18 +84,28 @@ def _due(name: str) -> float:
 
 def _draw_scores() -> None:
     """In a worker: what takes the time and the pictures is left out."""
-    import liqe_core.commands.score_run as run
+    from liqe_core.commands import score_engine
 
-    def score_all(model, pictures, read, batch_size, scores, *_, **__):
+    def score_shards(model, shards):
         import numpy as np
 
         rng = np.random.default_rng(0)
-        axes = {axis: len(model.grid.names(axis)) for axis in model.grid.axes}
-        for name in pictures:
-            rows = {axis: rng.dirichlet(np.ones(n)).tolist() for axis, n in axes.items()}
-            scores.entries[name] = {"quality": _due(name), "marginals": rows}
+        axes = [len(model.grid.names(axis)) for axis in model.grid.axes]
+        for shard in shards:
+            rows = [
+                {
+                    "image": name,
+                    "quality": _due(name),
+                    "words": np.concatenate([rng.dirichlet(np.ones(n)) for n in axes]).tolist(),
+                    "error": None,
+                    "stamp": shard.stamp(name),
+                    "unseen": "",
+                }
+                for name in shard.images
+            ]
+            yield shard, rows
 
-    run.score_all = score_all
+    score_engine.score_shards = score_shards
 
 
 def _tasks(dask_scheduler) -> int:

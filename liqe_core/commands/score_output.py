@@ -1,16 +1,21 @@
-"""A table of scores as one HTML page that needs no other file: thumbnails from worst to best, sortable."""
+"""Where a table of scores goes: CSV, lines of JSON, Parquet, or a page of thumbnails; whole or not at all."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import html
+import importlib.util
 import io
-from collections.abc import Callable, Iterator
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liqe_core.files import unescaped
+from liqe_core.files import atomic_path, unescaped
 from liqe_core.images import PictureError, read_ahead
 from liqe_core.intake.progress import tqdm
 
@@ -73,6 +78,77 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
+def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
+    """Whether a table can be written there, before hours are spent on it. Makes the folder that it is in.
+
+    Args:
+        form: one of `FORMS`.
+        keep: files that it must not replace.
+
+    Raises:
+        ValueError: a folder is in its place, or a file that is needed; the package for the form is missing.
+        OSError: nothing can be written there.
+    """
+    if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError("--parquet needs the package pyarrow: pip install pyarrow, or take --csv or --json")
+    if path.is_dir():
+        raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
+    if path.exists():
+        if not path.is_file():
+            raise ValueError(f"--{form} {path}: a device or a pipe, which it would replace; give a file")
+        if not os.access(path, os.W_OK):
+            raise ValueError(f"--{form} {path}: may not be written to; give another name")
+        if needed := next((k for k in keep if os.path.exists(k) and path.samefile(k)), None):
+            raise ValueError(f"--{form} {path}: would replace {needed}, which is read; give another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"--{form} {path}: nothing can be written there ({reason}); give another place"
+        ) from None
+
+
+def clear_parts(path: Path) -> None:
+    """Remove what a kill while the table was written has left; the caller has the lock."""
+    before, after = f".{path.stem}.", f".part{path.suffix}"
+    for part in path.parent.glob(glob.escape(before) + "*" + glob.escape(after)):
+        if "." not in part.name[len(before) : -len(after)]:  # else it is of page.2.html beside page.html
+            part.unlink(missing_ok=True)
+
+
+def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
+    """Write the table, whole or not at all.
+
+    Args:
+        form: one of `FORMS`.
+        read: from a path to 8-bit RGB, for the thumbnails of a page.
+    """
+    with atomic_path(path) as part:
+        if form == "html":
+            write_page(part, table, read)
+        else:
+            _WRITERS[form](part, table)
+
+
+def _json(path: Path, table: pd.DataFrame) -> None:
+    names = [str(name) for name in table.columns]
+    # Through NumPy, whose float32 are written with the digits that CSV has, not those of the same float64.
+    columns = [map(_plain, table[name].to_numpy()) for name in table.columns]
+    with path.open("w", encoding="utf-8") as file:
+        for row in zip(*columns, strict=True):
+            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+
+
+def _plain(value: object) -> object:
+    """A cell as JSON has it; what is missing is null."""
+    if value is None or value != value:
+        return None
+    return value if isinstance(value, str) else float(str(value))
+
+
 def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
     """Write the page: a row a picture with its thumbnail, name, quality and likeliest scene and distortion;
     those without a score come last and say why.
@@ -97,9 +173,13 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
             return _thumbnail(read(unescaped(table["image"].iat[row])))
         return ""
 
-    with path.open("w", encoding="utf-8") as file, _closing_ahead(thumbnail, len(table)) as thumbnails:
+    with (
+        path.open("w", encoding="utf-8") as file,
+        contextlib.closing(read_ahead(thumbnail, range(len(table)), READERS)) as thumbnails,
+    ):
         file.write(_HEAD.format(title=f"{len(table)} pictures scored", heads=shown))
-        for row, image in zip(table.to_dict("records"), thumbnails, strict=True):
+        bar = tqdm(thumbnails, "thumbnails", len(table), disable=len(table) <= 8, unit="image")
+        for row, image in zip(table.to_dict("records"), bar, strict=True):
             file.write(f"<tr><td>{image}</td>{_cells(row, axes)}</tr>\n")
         file.write(_FOOT)
 
@@ -107,9 +187,9 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
 def _cells(row: dict, axes: list[str]) -> str:
     name = html.escape(row["image"])
     if not row["quality"] >= 0:
-        why = html.escape(str(row.get("error", "")))
+        reason = html.escape(str(row.get("error", "")))
         empty = '<td data-v=""></td>' * len(axes)
-        return f'<td data-v="{name}">{name}<br><small>{why}</small></td><td data-v="">no score</td>{empty}'
+        return f'<td data-v="{name}">{name}<br><small>{reason}</small></td><td data-v="">no score</td>{empty}'
     cells = [f'<td data-v="{name}">{name}</td><td data-v="{row["quality"]}">{row["quality"]:.3f}</td>']
     for axis in axes:
         word, probability = html.escape(row[axis]), row[f"{axis}_probability"]
@@ -127,7 +207,11 @@ def _thumbnail(picture: Image.Image) -> str:
     return f'<img loading="lazy" decoding="async" alt="" {size} src="data:image/jpeg;base64,{data}">'
 
 
-@contextlib.contextmanager
-def _closing_ahead(thumbnail: Callable[[int], str], count: int) -> Iterator[Iterator[str]]:
-    with contextlib.closing(read_ahead(thumbnail, range(count), READERS)) as ahead:
-        yield iter(tqdm(ahead, "thumbnails", count, disable=count <= 8, unit="picture"))
+_WRITERS: Mapping[str, Callable[[Path, pd.DataFrame], None]] = {
+    "csv": lambda path, table: table.to_csv(path, index=False),
+    "json": _json,
+    "parquet": lambda path, table: table.to_parquet(path, index=False),
+}
+
+#: The forms that a table may have, as the options are called.
+FORMS = (*_WRITERS, "html")

@@ -1,0 +1,574 @@
+"""Scoring any number of images, shard by shard: in this process or on Dask workers, and resumable.
+
+The scores of a batch depend, in their last bits, on which images are in it together. So `plan` lays whole
+batches over the list of images, whatever scores them where, and cuts the list into shards of whole batches.
+The scores of a shard are kept at once or not at all: in memory, or as one file in a folder. A shard that is
+kept and current is not scored again, and `table` is the shards' concatenation. However often a run is stopped
+and wherever it goes on, its table has the same bytes.
+
+Light until it runs: Dask's scheduler imports what a task names, and need not have torch for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import os
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liqe_core.files import atomic_path, escaped, write_json
+from liqe_core.images import is_url
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from distributed import Client, Future
+    from PIL import Image
+    from torch import Tensor
+
+    from liqe_core import LIQE, PromptGrid
+    from liqe_core.images import PictureError
+
+#: Images of a shard in this process and on a worker, rounded down to whole batches: what a kill loses.
+SHARD_HERE, SHARD_ON_WORKER = 16, 256
+#: Shards that each worker has at a time: the one that it scores, and the next.
+AHEAD = 2
+#: Threads that read images while the model is busy.
+READERS = 2
+#: In the folder of the shards: what the run was begun with.
+ABOUT = "about.json"
+#: The files that a folder of shards may hold, and what a kill leaves of them.
+OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
+
+#: What is kept of an image: its name, quality (NaN: none), the probabilities of all words of all axes
+#: (`words`), why there are none (`error`), size and time of its file before it was read (`stamp`), and the
+#: machine that could not open it (`unseen`).
+Row = dict[str, Any]
+
+# A model takes all threads of its process: two shards at once would only be in each other's way.
+_one_at_a_time = threading.Lock()
+
+
+class OtherRunError(ValueError):
+    """The folder has the shards of a run with other weights or settings; says which."""
+
+
+class ShardError(OSError):
+    """A shard cannot be scored; says where, why, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options of ``liqe score`` of these names: what scores depend on beside the images."""
+
+    checkpoint: str
+    geometry: str
+    enlarge_to: int
+    grid: str
+    device: str
+    batch_size: int
+    precision: str
+    orientation: str
+    icc: str
+    max_pixels: str
+    truncated: str
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Settings:
+        """Those of a command line."""
+        return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
+
+    def reader(self) -> Callable[[str], Image.Image]:
+        """From a path to 8-bit RGB.
+
+        Raises:
+            ValueError: a limit that is not a number.
+        """
+        from liqe_core.images import MAX_PIXELS, read_picture
+
+        words = {"": MAX_PIXELS, "none": None}
+        try:
+            limit = words[self.max_pixels] if self.max_pixels in words else int(self.max_pixels)
+        except ValueError:
+            limit = 0
+        if limit is not None and limit < 1:
+            raise ValueError(f"--max-pixels {self.max_pixels}: give a number from 1, or none")
+        return functools.partial(
+            read_picture,
+            max_pixels=limit,
+            truncated={"refuse": "refuse", "allow": "accept"}[self.truncated],
+            orientation=self.orientation,
+            icc=self.icc,
+        )
+
+    def model(self) -> LIQE:
+        """The model, on its device.
+
+        Raises:
+            ValueError: a setting is invalid, or there is no such device. CheckpointError: no such weights.
+        """
+        from liqe_core import LIQE, PromptGrid
+        from liqe_core.crops import CropGeometry
+
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
+        if self.enlarge_to < 0:
+            raise ValueError(f"--enlarge-to {self.enlarge_to}: give a number of pixels")
+        if self.geometry:
+            CropGeometry.named(self.geometry)  # refused before the weights are read
+        grid = PromptGrid.variant(self.grid) if self.grid else None
+        model = LIQE.from_checkpoint(
+            self.checkpoint, geometry=self.geometry or None, grid=grid, device=device(self.device)
+        )
+        if self.enlarge_to:
+            low, high = model.geometry.window, model.geometry.resize_to or math.inf
+            if not low <= self.enlarge_to <= high:
+                limit = f", to {high}, from which on it shrinks images" if high < math.inf else ""
+                raise ValueError(
+                    f"--enlarge-to {self.enlarge_to}: give a side from {low}, this model's window{limit}"
+                )
+            model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)
+        return model
+
+    def about(self, model: LIQE) -> dict[str, Any]:
+        """What a run is known again by, under the words that a refusal names it with.
+
+        Args:
+            model: of these settings.
+        """
+        import PIL
+        import torch
+
+        from liqe_core import __version__
+        from liqe_core.checkpoints import located
+        from liqe_core.files import file_sha256
+
+        return {
+            "checkpoint": file_sha256(located(self.checkpoint)),
+            "geometry (--geometry, --enlarge-to)": dataclasses.asdict(model.geometry),
+            "grid": model.grid.to_dict(),
+            "--device": self.device.partition(":")[0],
+            "--batch-size": self.batch_size,
+            "--precision": self.precision,
+            "--orientation": self.orientation,
+            "--icc": self.icc,
+            "--max-pixels": self.max_pixels,
+            "--truncated": self.truncated,
+            "version of liqe_core, torch or Pillow": [__version__, torch.__version__, PIL.__version__],
+        }
+
+
+@dataclasses.dataclass
+class Shard:
+    """Whole batches of images, how to score them, and the place of their scores.
+
+    Attributes:
+        images: names, in order.
+        root: the folder that relative names are relative to; empty: the process's own.
+        path: of the file of its scores, a line of JSON for each image; None: they stay in memory, in `rows`.
+    """
+
+    number: int
+    images: Sequence[str]
+    settings: Settings
+    root: str = ""
+    path: Path | None = None
+    rows: list[Row] | None = None
+
+    def file(self, image: str) -> str:
+        """An image's file; a URL is its own."""
+        return image if is_url(image) else os.path.join(self.root, image)
+
+    def stamp(self, image: str) -> list[int]:
+        """Size and time of an image's file now, -1 where there is no such file."""
+        try:
+            status = os.stat(self.file(image))
+        except (OSError, ValueError):
+            return [-1, -1]
+        return [status.st_size, status.st_mtime_ns]
+
+    def opens(self, image: str) -> bool:
+        """Whether an image's file can be opened by this process; of a URL that is not asked."""
+        return is_url(image) or os.access(self.file(image), os.R_OK)
+
+    def kept(self) -> list[Row] | None:
+        """Its scores, where they are kept."""
+        if self.path is None:
+            return self.rows
+        try:
+            return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError):
+            return None
+
+    def keep(self, rows: list[Row]) -> None:
+        """Keep its scores: all of them, or on an error none."""
+        if self.path is None:
+            self.rows = rows
+            return
+        with atomic_path(self.path) as part:
+            part.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+    def scored(self) -> int | None:
+        """How many of its images have a score; None where it is to be scored, also again: a file has changed
+        since, one that could not be opened can be opened by now, or a URL could not be read."""
+        rows = self.kept()
+        if rows is None or [row["image"] for row in rows] != list(self.images):
+            return None
+        for row in rows:
+            image = row["image"]
+            failed = row["error"] and (is_url(image) or (row["unseen"] and self.opens(image)))
+            if failed or row["stamp"] != self.stamp(image):
+                return None
+        return count_scored(rows)
+
+
+def count_scored(rows: Sequence[Row]) -> int:
+    """How many images have a score."""
+    return sum(not row["error"] for row in rows)
+
+
+def plan(
+    images: Sequence[str], settings: Settings, size: int, folder: Path | None = None, root: str = ""
+) -> list[Shard]:
+    """All shards of a run: its images cut every `size`, a whole number of batches; one image counts once.
+
+    Args:
+        folder: where the shards' files are; None: in memory.
+        root: see `Shard`.
+    """
+    unique = list(dict.fromkeys(images))
+    return [
+        Shard(number, unique[start : start + size], settings, root, folder and folder / f"{number:06}.jsonl")
+        for number, start in enumerate(range(0, len(unique), size))
+    ]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but shards, since it is removed when the table is written.
+
+    Raises:
+        ValueError: it does.
+    """
+    if folder.exists() and not (
+        folder.is_dir() and all(OURS.fullmatch(path.name) for path in folder.iterdir())
+    ):
+        raise ValueError(
+            f"{folder}: progress is saved under this name, and it holds something else; move that, or give "
+            "another name for the table"
+        )
+
+
+def begin(folder: Path, about: Mapping[str, Any], size: int) -> int:
+    """Begin a run in a folder, or take up the one that was begun there; returns the images of its shards.
+
+    Args:
+        about: see `Settings.about`.
+        size: of the shards of a run that begins.
+
+    Raises:
+        OtherRunError: the folder is another run's.
+    """
+    begun = folder / ABOUT
+    if not begun.exists():
+        write_json(begun, {**about, "shard": max(1, size // about["--batch-size"]) * about["--batch-size"]})
+    before = json.loads(begun.read_text(encoding="utf-8"))
+    if differences := differing(before, about):
+        raise OtherRunError(
+            f"{folder} has the scores of a run that was stopped, with another {', '.join(differences)}; "
+            "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
+            "for the table"
+        )
+    return before["shard"]
+
+
+def differing(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """The words of `about` whose values are others than before."""
+    return [word for word in about if before.get(word) != about[word]]
+
+
+def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, list[Row]], None, None]:
+    """Score shards one after the other; reading ahead goes on from one to the next.
+
+    Args:
+        shards: of one plan.
+
+    Yields:
+        Each shard and its scores, not yet kept.
+    """
+    from liqe_core.crops import scoring_crops
+    from liqe_core.images import PictureError
+    from liqe_core.scoring import joint_by_batch, with_names
+
+    if not shards:
+        return
+    settings, file, stamps = shards[0].settings, shards[0].file, {}
+    read = settings.reader()
+
+    def crops_of(image: str) -> Tensor | PictureError:
+        stamps[image] = shards[0].stamp(image)  # before it is read: a later change shows
+        try:
+            return scoring_crops(read(file(image)), model.geometry, image)
+        except PictureError as error:  # named as the user named the image
+            named = file(image) == image
+            return error if named else PictureError(str(error).replace(file(image), str(Path(image))))
+
+    def batches_of(shard: Shard) -> list[Sequence[str]]:
+        starts = range(0, len(shard.images), settings.batch_size)
+        return [shard.images[start : start + settings.batch_size] for start in starts]
+
+    batches = [batch for shard in shards for batch in batches_of(shard)]
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, READERS, settings.precision)) as results:
+        for shard in shards:
+            rows: list[Row] = []
+            for batch, (joint, errors) in zip(batches_of(shard), results, strict=False):
+                rows += _rows(model.grid, batch, joint.cpu(), with_names(errors, batch))
+            for row in rows:
+                row["stamp"] = stamps.pop(row["image"])
+                row["unseen"] = "" if not row["error"] or shard.opens(row["image"]) else socket.gethostname()
+            yield shard, rows
+
+
+def _rows(grid: PromptGrid, batch: Sequence[str], joint: Tensor, errors: Mapping[int, str]) -> list[Row]:
+    import torch
+
+    from liqe_core.prediction import expected_quality, marginal
+
+    quality = expected_quality(joint)
+    words = torch.cat([marginal(joint, axis) for axis in grid.axes], dim=1)
+    for number in errors:
+        quality[number] = words[number] = torch.nan
+    return [
+        {"image": image, "quality": float(quality[i]), "words": words[i].tolist(), "error": errors.get(i)}
+        for i, image in enumerate(batch)
+    ]
+
+
+def score_shard(shard: Shard) -> int:
+    """What a Dask worker does: score one shard and write its file.
+
+    Returns:
+        How many of its images have a score.
+
+    Raises:
+        ShardError: this process does not see the run's folder, has other weights or another version, or
+            fails.
+    """
+    assert shard.path
+    try:
+        with _one_at_a_time:
+            about = _begun_with(shard.path.parent)
+            # Dask runs a task again when the worker that holds its result dies.
+            if (before := shard.scored()) is not None:
+                return before
+            ((_, rows),) = score_shards(_loaded(shard.settings, about), [shard])
+            _begun_with(shard.path.parent)  # a run that has ended since has removed its folder
+            shard.keep(rows)
+            return count_scored(rows)
+    except ShardError:
+        raise
+    except Exception as error:
+        raise ShardError(f"{_this_worker()} failed ({type(error).__name__}: {error})") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(settings: Settings, begun_with: str) -> LIQE:
+    """The model, once a process.
+
+    Args:
+        begun_with: the content of the run's `ABOUT`.
+    """
+    try:
+        model = settings.model()
+        about = settings.about(model)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ShardError(f"{_this_worker()} cannot load the model: {error}") from error
+    if differences := differing(json.loads(begun_with), about):
+        raise ShardError(
+            f"{_this_worker()} has another {', '.join(differences)} than the process that started the run: "
+            "give all workers the same packages and the same file of weights, or stop this one"
+        )
+    return model
+
+
+def _begun_with(folder: Path) -> str:
+    try:
+        return (folder / ABOUT).read_text(encoding="utf-8")
+    except OSError:
+        raise ShardError(
+            f"{_this_worker()} does not see {folder}: start workers where the images and the table's folder "
+            "have the same paths as for the process that starts the run"
+        ) from None
+
+
+def _this_worker() -> str:
+    return f"the worker on {socket.gethostname()} (process {os.getpid()})"
+
+
+def score_on_workers(
+    client: Client, shards: Sequence[Shard], work: Callable[[Shard], int] = score_shard
+) -> Iterator[tuple[Shard, int]]:
+    """Have Dask workers score shards, a few a worker at a time.
+
+    A shard whose worker dies goes to another. Dask gives up a shard of which four workers died, also one that
+    only waited on them: those are scored again at the end, each alone, and only what ends its workers then is
+    blamed, when all others are scored.
+
+    Args:
+        work: done for each shard, on a worker.
+
+    Yields:
+        Each shard whose file is there, and how many of its images have a score.
+
+    Raises:
+        ShardError: a worker refuses; workers died of a shard; the scheduler has gone.
+    """
+    suspects: list[Shard] = []
+    fatal: list[Shard] = []
+    try:
+        yield from _results(client, shards, work, suspects)
+        for shard in suspects:
+            yield from _results(client, [shard], work, fatal)
+    except OSError as error:
+        if isinstance(error, ShardError) or client.status == "running":
+            raise
+        raise _scheduler_gone() from error
+    if fatal:
+        first, last = fatal[0].images[0], fatal[0].images[-1]
+        raise ShardError(
+            f"{len(fatal)} shards have each ended worker after worker; the first has {first} to {last}: see "
+            "the workers' own messages, whether memory ran out for one"
+        )
+
+
+def _results(
+    client: Client, shards: Sequence[Shard], work: Callable[[Shard], int], given_up: list[Shard]
+) -> Iterator[tuple[Shard, int]]:
+    """The results of `work`, as they come; what Dask gives up is added to `given_up`."""
+    from distributed import KilledWorker, as_completed
+
+    completed, name, waiting = as_completed(), uuid.uuid4().hex, iter(shards)
+    sent: dict[Future, Shard] = {}
+
+    def send() -> None:
+        for shard in islice(waiting, max(0, AHEAD * max(1, len(client.nthreads())) - len(sent))):
+            # The scheduler keeps something of each kind of task for good: these are all of one.
+            future = client.submit(work, shard, key=(f"shard-{name}", shard.number), pure=False)
+            sent[future] = shard
+            completed.add(future)
+
+    send()
+    for future in completed:
+        shard, error = sent.pop(future), _error(future)
+        if isinstance(error, KilledWorker):
+            given_up.append(shard)
+        elif error is not None:
+            raise error
+        else:
+            yield shard, future.result()
+        del future  # its result leaves the worker
+        send()
+
+
+def _error(future: Future) -> BaseException | None:
+    """Why a task that has ended failed, in a sentence."""
+    from distributed import KilledWorker
+
+    try:
+        error = future.exception()  # None, too, of one whose result is lost and computed again meanwhile
+    except CancelledError:
+        return _scheduler_gone()
+    if future.cancelled():
+        return _scheduler_gone()
+    if error is None or isinstance(error, (ShardError, KilledWorker)):
+        return error
+    # It did not come as far as `score_shard`: another version of this package, or none.
+    reason = f"{type(error).__name__}: {error}"
+    return ShardError(f"a worker does not know this task ({reason}): give all workers the same packages")
+
+
+def _scheduler_gone() -> ShardError:
+    return ShardError("the Dask scheduler has gone")
+
+
+def table(
+    shards: Sequence[Shard], images: Sequence[str], grid: PromptGrid, distributions: bool
+) -> tuple[pd.DataFrame, int]:
+    """The table of the images whose shards are kept, in their order; see `prediction.frame`.
+
+    Returns:
+        The table, names escaped by `files.escaped`; and how many images a worker could not open though they
+        can be opened here.
+    """
+    import numpy as np
+
+    from liqe_core.prediction import frame
+
+    widths = np.cumsum([len(grid.names(axis)) for axis in grid.axes])
+    parts = [np.empty((0, 1 + widths[-1]), np.float32)]  # quality, then the probabilities of all words
+    number_of: dict[str, int] = {}
+    errors: dict[int, str] = {}
+    unseen = 0
+    for shard in shards:
+        if not (rows := shard.kept()):
+            continue
+        parts.append(np.array([[row["quality"], *row["words"]] for row in rows], np.float32))
+        for row in rows:
+            number_of[row["image"]] = number = len(number_of)
+            if error := row["error"]:
+                if row["unseen"] and shard.opens(row["image"]):
+                    unseen += 1
+                    error += f"; it is here, and the worker on {row['unseen']} cannot open it"
+                errors[number] = escaped(error)
+    known = [image for image in images if image in number_of]
+    order = [number_of[image] for image in known]
+    values = np.concatenate(parts)[np.array(order, int)]
+    marginals = dict(zip(grid.axes, np.split(values[:, 1:], widths[:-1], axis=1), strict=True))
+    reasons = {row: errors[number] for row, number in enumerate(order) if number in errors}
+    names = [escaped(image) for image in known]
+    return frame(names, values[:, 0], marginals, grid, reasons, distributions), unseen
+
+
+def device(name: str) -> str:
+    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
+
+    Raises:
+        ValueError: another word, or no such device here.
+    """
+    import torch
+
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"--device {name}: no such device; give cpu, cuda, cuda:1 or auto")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
+    if int(number or 0) >= count:
+        available = f"there are {count} of its kind here" if count else "there is none of its kind here"
+        raise ValueError(f"--device {name}: {available}; give cpu, or auto for the fastest there is")
+    return name
+
+
+def device_of_workers(client: Client, name: str) -> str:
+    """The device of every worker: ``auto`` is the fastest that all of them have, when that is the same.
+
+    Raises:
+        ValueError: workers differ.
+    """
+    if name != "auto":
+        return name
+    kinds = sorted(set(client.run(device, name).values()))
+    if len(kinds) > 1:
+        raise ValueError(f"--device auto: some workers have {' and some '.join(kinds)}; say which to use")
+    return kinds[0] if kinds else "cpu"
