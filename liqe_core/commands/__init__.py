@@ -5,8 +5,7 @@ Read `main` first, then the module of a command: `score`, `data`, `check`, `trai
 `parameters` what those of a notebook may be, and `cluster` connects to Dask's workers; of a sweep, `grid`
 says which runs it has and `cell` is what a worker does with one, without torch. Of scoring, `pictures` says
 which images, `score_engine` scores them shard by shard, here or on workers, and `score_output` writes the
-table, also as a page. Of a figure, `figure_list` names them all, `figure_read` says how each is read,
-`figure_source` from where.
+table, also as a page.
 
 May use everything.
 """

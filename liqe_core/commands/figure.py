@@ -1,90 +1,240 @@
-"""``liqe figure``: a figure or table of the notebooks drawn again, for a paper, a slide or a screen."""
+"""``liqe figure``: a figure or table of the notebooks drawn again, for a paper, a slide or a screen.
+
+What a notebook saved is read from its ``NAME.json``, below the folder of runs or, of kept tables, in
+``data_manifests/open/figures``. What finished runs themselves tell needs no notebook (`of_runs`).
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
+import functools
+import importlib
 import os
+import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liqe_core.files import runs_dir, write_csv, write_text
+from liqe_core.files import runs_dir, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from liqe_core.commands.figure_list import Shown
-    from liqe_core.commands.figure_source import Source
+    from liqe_core.figures.saving import Drawing, Listed
+    from liqe_core.studies.finished import FinishedRun
+
+#: Tables that are no figures: the notebook that saves each, and what it shows.
+TABLES = {
+    "data_sets": ("data_preparation", "The datasets, and what of them is here."),
+    "test_results": ("multitask_training", "What each session reached on its test parts."),
+    "test_summary": ("multitask_training", "Median and spread over sessions, beside not looking."),
+    "wording_in_testing": ("ablations", "A trained model in other words."),
+    "splits": ("open_benchmark", "Whether the public split flatters."),
+    "tiny_measures": ("open_benchmark", "What liqe-tiny reaches on each test set."),
+    "check": ("realignment", "What realignment recovers of planted scales."),
+    "two_scales_curves": ("realignment", "Shift and stretch of BIQ2021 and HEVC."),
+    "curves": ("realignment", "Shift and stretch of every set, by both models."),
+    "thrown_together": ("realignment", "How well all sets' scores in one heap rank, realigned and not."),
+    "stuck": ("half_precision", "Which weights half precision lets move, a row a kind of weight."),
+    "disagreements": ("paper_tables", "Published numbers on which sources disagree."),
+    "accuracies": ("paper_tables", "How often scenes and distortions are named rightly."),
+    "text_pass": ("benchmarks", "The text pass, padded and as a prefix tree."),
+    "ten_sessions": ("benchmarks", "What ten sessions would take."),
+}
+#: What finished runs tell at once, and what their models have to be asked for.
+FROM_RUNS = ("training_curves", "test_results", "loss_weights")
+FROM_MODELS = ("agreement", "confusion_scene", "confusion_distortion")
 
 
-def redraw(
-    name: str,
-    source: Source,
-    out: str | os.PathLike,
-    style: str = "paper",
-    width: str | None = None,
-    dark: bool = False,
-) -> list[Path]:
+@functools.cache
+def list_figures() -> dict[str, Listed]:
+    """Every figure and table by name, those of a notebook together; registers what draws them."""
+    import liqe_core.figures as package
+    from liqe_core.figures.saving import LIST, Listed
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    listed = LIST | {name: Listed(*entry) for name, entry in TABLES.items()}
+    return dict(sorted(listed.items(), key=lambda item: item[1].notebook))
+
+
+def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence[str] = ()) -> list[Path]:
     """Draw a figure or write a table; trains nothing.
 
     Args:
-        name: see `figure_list.SHOWN`.
-        out: the folder for ``name.pdf``, ``.svg``, ``.png`` (300 dots an inch) and ``.csv``; of a table only
-            that, and ``.tex`` (LaTeX, for the package booktabs), which a figure of a table has too.
-        style: ``paper``, ``notebook`` or ``talk``. width: ``column`` or ``page``, of a paper.
-        dark: light letters on a dark ground.
+        out: the folder for ``NAME.pdf``, ``.svg``, ``.png`` (300 dots an inch) and what it was drawn from; of
+            a table only that, and ``.tex`` (LaTeX, for the package booktabs), which a figure of a table has
+            too.
+        sheets: style sheets on top of a notebook's; see `figures.style.drawn_as`.
 
     Returns:
         The files.
 
     Raises:
-        ValueError: no such figure; it cannot be drawn from this source, with what can; an impossible look.
         OSError: the folder cannot be written.
     """
-    from liqe_core.commands.figure_list import find
-    from liqe_core.figures.style import WIDTHS, drawn_as, flat, save
+    from liqe_core.figures.saving import save
+    from liqe_core.figures.style import drawn_as
 
-    one, out = find(name), Path(out)
-    if width and style != "paper":
-        raise ValueError(f"--width is for --style paper; {style} has its own")
-    with drawn_as(style, WIDTHS[width] if width else None, dark):
-        try:
-            read = one.read(source)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}{_instead(one, source)}") from None
-        _writable(out)
-        if one.draw is None:
-            paths = [out / f"{name}.csv"]
-            write_csv(paths[0], flat(read.table))
-        else:
-            figure = one.draw(*read.given)
-            paths = save(figure, out, name, read.table, ("pdf", "svg", "png"), 300)
-    if one.tabular:
+    out = Path(out)
+    _require_writable(out)
+    if drawing.function:
+        with drawn_as(*sheets, "print"):
+            paths = save(drawing.draw(), out, name, ("pdf", "svg", "png"))
+    else:
+        paths = drawing.write(out, name)
+    if drawing.function in ("", "shaded_table", "ablation"):
         paths.append(out / f"{name}.tex")
-        write_text(paths[-1], latex(flat(read.table)))
+        write_text(paths[-1], latex(drawing.table))
     return paths
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table for LaTeX with booktabs: numbers to three digits, nothing where there is none."""
+    """A table for LaTeX with booktabs: numbers to three digits, nothing where there is none, and headers and
+    cells of one line each."""
+    if any(table.index.names):
+        table = table.reset_index()
+    table = table.set_axis([" ".join(str(name).split()) for name in table.columns], axis=1)
     table = table.convert_dtypes().astype(
         object
     )  # counts that were floats for want of a value are whole again
-    told = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
-    return told.mask(table.isna(), "").to_latex(index=False, escape=True)
+
+    def written(cell: object) -> object:
+        return (
+            " ".join(cell.split())
+            if isinstance(cell, str)
+            else f"{cell:.3f}"
+            if isinstance(cell, float)
+            else cell
+        )
+
+    return table.map(written).mask(table.isna(), "").to_latex(index=False, escape=True)
 
 
-def _instead(one: Shown, source: Source) -> str:
-    """What the folder can give in its place."""
-    from liqe_core.commands.figure_list import SHOWN
+def find_drawing(name: str, folder: Path | None = None, images: Path | None = None) -> Drawing:
+    """What a figure is drawn from.
 
-    if source.folder is None:
-        return ""
-    of_folder = [s for s in SHOWN.values() if s.needs in ("run", "runs", "notebook") and s.name != one.name]
-    can = [other.name for other in of_folder if other.possible(source)]
-    return f". {source.folder} can give: {', '.join(can) or 'none'}"
+    Args:
+        folder: of one run; or one whose ``train/`` holds runs, where notebooks save too; None: kept tables.
+        images: the folder of the images that a figure shows; None: where they lay when it was saved.
+
+    Raises:
+        ValueError: it is not there, or cannot be read; says what to do.
+    """
+    from liqe_core.data.manifests import manifest_dir
+    from liqe_core.figures.saving import find, read
+
+    problem: ValueError | None = None
+    if folder and (name in FROM_RUNS or name.startswith("ablation_")):
+        try:
+            return of_runs(name, read_folder(folder))
+        except ValueError as error:
+            problem = error
+    for place in (folder, manifest_dir() / "open" / "figures"):
+        if path := place and find(name, place):
+            return read(path, images)
+    if folder and name in FROM_MODELS:
+        return of_runs(name, read_folder(folder))
+    if problem:
+        raise problem
+    raise ValueError(_advice(name, folder))
 
 
-def _writable(out: Path) -> None:
+def read_folder(folder: Path) -> list[FinishedRun]:
+    """The finished run in a folder, or those in its ``train/``; at least one.
+
+    Raises:
+        ValueError: there is none; says why.
+    """
+    from liqe_core.studies.finished import read_run, read_runs
+
+    if (folder / "settings.json").is_file():
+        try:
+            return [read_run(folder)]
+        except ValueError as error:
+            raise ValueError(f"{folder}: the run is {error}; `liqe train` goes on with it") from None
+    if not (folder / "train").is_dir():
+        raise ValueError(f"{folder}: no run (it has no settings.json) and no folder of runs (no train/)")
+    runs, excluded = read_runs(folder)
+    if not runs:
+        raise ValueError(f"{folder}: no finished run in train/; {len(excluded)} are unfinished or damaged")
+    return runs
+
+
+def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
+    """What a figure or table of finished runs is drawn from; of several recipes the one with most runs.
+
+    Args:
+        name: of `FROM_RUNS` or `FROM_MODELS`, or an ablation.
+
+    Raises:
+        ValueError: the runs cannot be compared, their weights are gone, or did not learn what is asked for.
+    """
+    from liqe_core.figures.saving import Drawing
+    from liqe_core.studies import ablations, finished
+    from liqe_core.training.prepare import scored_by_people
+
+    if name.startswith("ablation_"):
+        study = ablations.STUDIES[name.removeprefix("ablation_")]
+        chosen = ablations.largest_comparable(runs, study)
+        said = ablations.summarise(chosen, study, chosen[0].settings["name"].startswith("paper"))
+        return Drawing("ablation", said._asdict(), {"reference": study.reference})
+    repeats = finished.repeated_runs(runs)
+    if name == "training_curves":
+        return Drawing(name, {"epochs": finished.epoch_table(repeats)})
+    if name == "test_results":
+        return Drawing("", {"table": finished.result_table(repeats)})
+    if name == "loss_weights":
+        study = ablations.STUDIES["variant"]
+        with contextlib.suppress(ValueError):  # one recipe alone
+            repeats = ablations.largest_comparable(runs, study)
+        return Drawing(name, {"epochs": ablations.loss_weights(repeats, study)}, {"levels": study.levels})
+    answers, session = finished.predict_test_parts(repeats[0]), repeats[0].repeat[0]
+    if name == "agreement":
+        dataset = next(iter(repeats[0].settings["batch_sizes"]))
+        table = answers.table().query("dataset == @dataset")[["image", "mos", "quality", "distortion_group"]]
+        kind = "human score" if scored_by_people(dataset) else "stand-in score (mean opinion of its fault)"
+        title = f"{dataset}, session {session}, {len(table)} pictures"
+        return Drawing(name, {"table": table}, {"title": title, "score": kind})
+    axis = name.removeprefix("confusion_")
+    if axis not in answers.model.grid.axes:
+        raise ValueError(f"the runs did not learn the {axis}")
+    title = f"{axis}, test part of session {session}, share of each row"
+    return Drawing("confusion", {"matrix": answers.confusion(axis)}, {"title": title})
+
+
+def _check_name(name: str, folder: Path | None) -> None:
+    """Report a slip in a name with the nearest ones; what is saved in the folder has any name."""
+    from liqe_core.figures.saving import find
+
+    names = list_figures()
+    if name in names or (folder and find(name, folder)):
+        return
+    near = difflib.get_close_matches(name, names, 3, 0.4) or [known for known in names if name in known]
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    raise ValueError(f"no figure or table {name!r}; {hint}`liqe figure --list` names them all")
+
+
+def _advice(name: str, folder: Path | None) -> str:
+    """Which notebook makes what is not there, and what the folder can give in its place."""
+    from liqe_core.figures.saving import find
+
+    notebook = list_figures()[name].notebook
+    place = f"below {folder}" if folder else "among the kept tables, and no folder is given with --run"
+    command = f"liqe notebooks {notebook} --out {folder or runs_dir('mini')}"
+    advice = f"{name} is not {place}: `{command}` makes it, and trains no finished run again"
+    if folder is None:
+        return advice
+    possible = [known for known in list_figures() if find(known, folder)]
+    with contextlib.suppress(ValueError):
+        read_folder(folder)
+        possible += [known for known in (*FROM_RUNS, *FROM_MODELS) if known not in possible]
+    return f"{advice}. {folder} can give: {', '.join(possible) or 'none'}"
+
+
+def _require_writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -101,32 +251,44 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     figure.add_argument("names", nargs="*", metavar="NAME", help="which, as --list names them")
     figure.add_argument("--list", action="store_true", help="name them all, with a sentence each")
     text = "the folder of a finished run, or one that sweeps and notebooks wrote to, such as runs/mini"
-    figure.add_argument("--run", dest="folder", metavar="FOLDER", help=text)
+    figure.add_argument("--run", dest="folder", metavar="FOLDER", type=Path, help=text)
     figure.add_argument("--out", help="the folder for the files; default: runs/figures")
     text = "default: paper"
     figure.add_argument("--style", choices=("paper", "notebook", "talk"), default="paper", help=text)
     text = "of a paper: column (3.3 inches, default) or page (6.9)"
     figure.add_argument("--width", choices=("column", "page"), help=text)
     figure.add_argument("--dark", action="store_true", help="light letters on a dark ground")
-    text = "the folder of the pictures that it shows; default: where the run's data sets lie"
-    figure.add_argument("--pictures", metavar="FOLDER", help=text)
+    text = "the folder of the images that it shows; default: where they lay when the figure was saved"
+    figure.add_argument("--pictures", metavar="FOLDER", type=Path, help=text)
     figure.set_defaults(run=_figure)
 
 
 def _figure(options: argparse.Namespace) -> int:
-    if not options.list and not options.names:
-        raise ValueError("name a figure, or ask for --list")
-    from liqe_core.commands.figure_list import SHOWN, find
-    from liqe_core.commands.figure_source import Source
-
     if options.list:
-        for one in SHOWN.values():
-            print(f"{one.name:24} {one.notebook}  {one.about}\n{'':28} {one.wants()}")
+        for name, (notebook, sentence) in list_figures().items():
+            print(f"{name:24} {sentence}\n{'':24} {_origin(name, notebook)}")
         return 0
+    if not options.names:
+        raise ValueError("name a figure, or ask for --list")
+    if options.width and options.style != "paper":
+        raise ValueError(f"--width is for --style paper; {options.style} has its own")
+    for folder in (options.folder, options.pictures):
+        if folder and not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
     for name in options.names:
-        find(name)  # a slip is told before anything is drawn
-    source, out = Source(options.folder, options.pictures), options.out or runs_dir("figures")
+        _check_name(name, options.folder)  # before anything is drawn
+    sheets = [options.style] if options.style != "notebook" else []
+    sheets += ["page"] if options.width == "page" else []
+    sheets += ["dark"] if options.dark else []
     for name in options.names:
-        for path in redraw(name, source, out, options.style, options.width, options.dark):
+        drawing = find_drawing(name, options.folder, options.pictures)
+        for path in redraw(name, drawing, options.out or runs_dir("figures"), sheets):
             print(path)
     return 0
+
+
+def _origin(name: str, notebook: str) -> str:
+    """What it is drawn from, for the list."""
+    if name in (*FROM_RUNS, *FROM_MODELS) or name.startswith("ablation_"):
+        return f"from finished runs, or the notebook {notebook}"
+    return f"from the notebook {notebook}"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     MARKERS,
+    Drawn,
     dot,
-    drawing,
     legend,
     listed,
     new_figure,
@@ -25,30 +25,33 @@ from liqe_core.figures.style import (
 )
 
 
-@drawing
+@drawing("ablation_variant", "ablations", "Ablation: which tasks are learned together.")
+@drawing("ablation_control", "ablations", "Ablation: what is at work when more tasks are learned.")
+@drawing("ablation_weighting", "ablations", "Ablation: how the losses are weighted against one another.")
+@drawing("ablation_freeze", "ablations", "Ablation: which tower does not train.")
+@drawing("ablation_crops", "ablations", "Ablation: how many crops of an image a training step sees.")
+@drawing("ablation_template", "ablations", "Ablation: how the prompts are worded.")
 def ablation(
     table: pd.DataFrame,
-    scores: pd.DataFrame,
-    differences: pd.DataFrame,
-    reference: object,
-    paper: Mapping[object, float] | None = None,
+    runs: pd.DataFrame,
+    pairs: pd.DataFrame,
+    reference: str | int,
     measure: str = "SRCC",
-) -> Figure:
+) -> Drawn:
     """A row a level: every run a dot, their mean and spread; and the differences to the reference, each a
     dot, their mean, and its interval where there is one.
 
     Args:
-        table: from `ablations.compare`.
-        scores: from `ablations.scores`; dots of one session and seed are joined.
-        differences: from `ablations.paired`.
+        table: from `ablations.compare`; with a column ``paper`` of published values, drawn as diamonds.
+        runs: from `ablations.scores`; dots of one session and seed are joined.
+        pairs: from `ablations.paired`.
         reference: the level that differences are taken to.
-        paper: the published value of some levels, drawn as a diamond.
     """
-    levels, paper = list(table["level"]), paper or {}
+    levels = list(table["level"])
     paint, ratios = palette(), [1.5, 1]
     figure, (left, right) = panels(["", ""], 5.25, 1.5 + 0.55 * len(levels), ratios=ratios, sharey=True)
     place = {level: row for row, level in enumerate(levels)}
-    for _, repeat in scores.groupby(["session", "seed"]):
+    for _, repeat in runs.groupby(["session", "seed"]):
         repeat = repeat[repeat["level"].isin(levels)].sort_values("level", key=lambda c: c.map(place))
         rows = repeat["level"].map(place)
         left.plot(repeat["value"], rows, color=paint.faint, linewidth=0.9, zorder=1)
@@ -62,23 +65,21 @@ def ablation(
         spread = 0 if np.isnan(row.spread) else row.spread
         left.errorbar(row.mean, at, xerr=spread, color=paint.tasks["quality"], fmt="o", capsize=4, zorder=3)
         if not np.isnan(row.difference):
-            each = differences.loc[differences["level"] == row.level, "difference"]
+            dots = pairs.loc[pairs["level"] == row.level, "difference"]
             right.scatter(
-                each, np.full(len(each), at), s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
+                dots, np.full(len(dots), at), s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
             )
             right.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
             right.hlines(at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3)
-    known = {level: value for level, value in paper.items() if level in place and not np.isnan(value)}
-    if known:
-        rows = [place[level] for level in known]
+    if "paper" in table and table["paper"].notna().any():
         look: dict[str, Any] = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
-        left.scatter(list(known.values()), rows, label="paper, its six sets", **look)
+        left.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
         legend(figure)
     left.set_yticks(range(len(levels)), [_named(level) for level in levels])
     left.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
     right.axvline(0, color=paint.ink, linewidth=0.9)
-    told = table["low"].notna().any()
-    right.set_xlabel(f"less {_named(reference)}, same seeds" + ("" if told else ": too few for an interval"))
+    few = "" if table["low"].notna().any() else ": too few for an interval"
+    right.set_xlabel(f"less {_named(reference)}, same seeds{few}")
     for axes in (left, right):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
@@ -89,8 +90,8 @@ def ablation(
     )
 
 
-@drawing
-def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
+@drawing("loss_weights", "ablations", "The weight of each task's loss over the epochs, a panel a task set.")
+def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Drawn:
     """The weight of each task's loss over the epochs; a panel a level, a thin line a run.
 
     Args:
@@ -100,12 +101,12 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
     epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
     figure, axes = panels([_named(level) for level in levels] or [""], 3, 2.9, least=2.2, sharey=True)
     for ax, level in zip(axes, levels, strict=False):
-        of = epochs[epochs["level"] == level]
+        of_level = epochs[epochs["level"] == level]
         for task, color in palette().tasks.items():
             column = f"{task}_weight"
-            if column not in of or of[column].isna().all():
+            if column not in of_level or of_level[column].isna().all():
                 continue
-            runs_and_mean(ax, of, "epoch", column, color, task, marker=".")
+            runs_and_mean(ax, of_level, "epoch", column, color, task, marker=".")
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         plain(ax, "y")
@@ -117,8 +118,8 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Figure:
     )
 
 
-@drawing
-def by_crops(table: pd.DataFrame) -> Figure:
+@drawing("crops_in_testing", "ablations", "SRCC against the number of crops an image is tested on.")
+def by_crops(table: pd.DataFrame) -> Drawn:
     """A measure against the number of crops a picture is tested on; a thin line a run, a thick one a level.
 
     Args:
@@ -126,10 +127,9 @@ def by_crops(table: pd.DataFrame) -> Figure:
     """
     figure = new_figure(6.4, 3.4)
     ax = figure.subplots()
-    for color, mark, (level, of) in zip(
-        palette().colors, MARKERS, table.groupby("level", sort=False), strict=False
-    ):
-        runs_and_mean(ax, of, "crops", "value", color, _named(level).replace("\n", " "), marker=mark)
+    levels = table.groupby("level", sort=False)
+    for color, mark, (level, runs) in zip(palette().colors, MARKERS, levels, strict=False):
+        runs_and_mean(ax, runs, "crops", "value", color, _named(level).replace("\n", " "), marker=mark)
     ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
     legend(figure)
     plain(ax, "y")

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from liqe_core.figures.style import QUALITY_COLORS, drawing, palette, panels, plain
+from liqe_core.figures.saving import drawing
+from liqe_core.figures.style import QUALITY_COLORS, Drawn, palette, panels, plain
+from liqe_core.images import read_picture
 
 
-@drawing
-def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) -> Figure:
-    """One picture and the marginal probability of each quality, scene and distortion.
+@drawing("answer", "quickstart", "One image, and the probability of each quality, scene and distortion.")
+def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
+    """One image and the marginal probability of each quality, scene and distortion; among the quality words
+    the expected one is marked.
 
     Args:
-        image: (H, W, 3).
-        answers: axis name to probabilities, indexed by word.
-        quality: the expected quality, marked among the quality words (1 is the first).
+        table: ``axis``, ``word`` and ``probability``, quality words from worst to best.
+        images: one, from `saving.image_table`.
     """
+    words = table.set_index("word").groupby("axis", sort=False)["probability"]
+    answers = dict(iter(words))
+    quality = float(answers["quality"] @ np.arange(1, len(answers["quality"]) + 1))
     paint, ratios = palette(), [1.7] + [1] * len(answers)
     figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, ratios=ratios)
-    axes[0].imshow(image)
+    axes[0].imshow(read_picture(images["file"].iloc[0]))
     axes[0].set_axis_off()
     for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
         ax.barh(range(len(p)), p, color=paint.tasks[axis])
@@ -34,8 +38,7 @@ def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) 
         if axis == "quality":
             ax.axhline(quality - 1, color=paint.ink, linewidth=1.2, linestyle="--")
             on_bars = {"facecolor": paint.ground, "edgecolor": "none", "pad": 1.5}
-            words = f"expected {quality:.2f}"
-            ax.text(0.98, quality - 1.1, words, ha="right", va="bottom", bbox=on_bars)
+            ax.text(0.98, quality - 1.1, f"expected {quality:.2f}", ha="right", va="bottom", bbox=on_bars)
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
     return figure.described(
         f"A picture, and bars of the probability of each {', '.join(answers)}. "
@@ -43,15 +46,16 @@ def answer(image: np.ndarray, answers: Mapping[str, pd.Series], quality: float) 
     )
 
 
-@drawing
-def joint_maps(
-    p: np.ndarray, qualities: Sequence[str], scenes: Sequence[str], distortions: Sequence[str]
-) -> Figure:
+@drawing("joint", "quickstart", "The joint probability of that image, a map a quality word.")
+def joint_maps(table: pd.DataFrame) -> Drawn:
     """The joint probability as heat maps, one a quality word; all on one scale.
 
     Args:
-        p: (Q, S, D), summing to 1.
+        table: ``quality``, ``scene``, ``distortion`` and ``probability``, summing to 1, in that order.
     """
+    axes_of_words = ("quality", "scene", "distortion")
+    qualities, scenes, distortions = (list(table[axis].unique()) for axis in axes_of_words)
+    p = table["probability"].to_numpy().reshape(len(qualities), len(scenes), len(distortions))
     titles = [f"{word}\n(p = {part.sum():.2f})" for word, part in zip(qualities, p, strict=True)]
     figure, axes = panels(titles, 2.8, 3.8, most=len(titles), least=1.95, sharey=True)
     for ax, part in zip(axes, p, strict=True):
@@ -67,28 +71,31 @@ def joint_maps(
     )
 
 
-@drawing
-def crop_by_crop(image: np.ndarray, windows: np.ndarray, window: int, qualities: np.ndarray) -> Figure:
-    """Where the crops of a picture lie, and the quality of each by itself.
+@drawing("crops", "quickstart", "The windows on that image, each with its own quality.")
+def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
+    """Where the crops of an image lie, and the quality of each by itself.
 
     Args:
-        image: (H, W, 3), as the windows were laid over it.
-        windows: (U, 2) of (y, x).
-        window: side in pixels.
-        qualities: (U,) expected quality.
+        windows: ``y``, ``x`` and ``side`` in pixels, and the expected ``quality``.
+        images: one, from `saving.image_table`, as the windows were laid over it.
     """
-    paint = palette()
+    paint, qualities = palette(), windows["quality"].to_numpy()
     figure, (left, right) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
-    left.imshow(image)
+    left.imshow(read_picture(images["file"].iloc[0]))
     left.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())
     colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))
-    for number, ((y, x), color) in enumerate(zip(windows, colors, strict=True), 1):
-        left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor="white", linewidth=3))
-        left.add_patch(Rectangle((x, y), window, window, fill=False, edgecolor=color, linewidth=1.8))
-        left.text(
-            x + 4, y + 4, str(number), color="white", fontsize="small", va="top", backgroundcolor="#00000080"
-        )
+    for number, (window, color) in enumerate(zip(windows.itertuples(), colors, strict=True), 1):
+        corner, side = (window.x, window.y), window.side
+        left.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=3))
+        left.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=color, linewidth=1.8))
+        look: dict[str, Any] = {
+            "color": "white",
+            "fontsize": "small",
+            "va": "top",
+            "backgroundcolor": "#00000080",
+        }
+        left.text(window.x + 4, window.y + 4, str(number), **look)
     numbers = np.arange(1, len(qualities) + 1)
     right.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
     right.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, linestyle="--", label="mean of the crops")

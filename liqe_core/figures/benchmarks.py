@@ -1,17 +1,17 @@
-"""Figures of `90_benchmarks`, from data frames."""
+"""What training costs: time and memory of a step, positions of the text, and what half precision loses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from liqe_core.figures.style import drawing, legend, listed, new_figure, palette, panels, plain
+from liqe_core.figures.saving import drawing
+from liqe_core.figures.style import Drawn, legend, listed, new_figure, palette, panels, plain, room
 
 
-@drawing
-def step_bars(table: pd.DataFrame) -> Figure:
+@drawing("steps", "benchmarks", "Time and memory of training steps, and the arithmetic floor.")
+def step_bars(table: pd.DataFrame) -> Drawn:
     """Time and memory of training steps, a bar a case; the black line is the arithmetic floor.
 
     Args:
@@ -42,10 +42,10 @@ def step_bars(table: pd.DataFrame) -> Figure:
     time.set_yticks(range(len(table)), names)
     time.invert_yaxis()
     seconds = pd.to_numeric(table.get("best_seconds", pd.Series(index=table.index, dtype=float)))
-    told = listed(pd.Series(seconds.to_numpy(), names).dropna(), ".3g")
+    measured = listed(pd.Series(seconds.to_numpy(), names).dropna(), ".3g")
     return figure.described(
         "Bars: seconds and peak memory of a training step, and the arithmetic floor as a line. "
-        f"Seconds: {told or 'none measured'}."
+        f"Seconds: {measured or 'none measured'}."
     )
 
 
@@ -60,8 +60,8 @@ def _case_name(case: Mapping) -> str:
     return ", ".join(words)
 
 
-@drawing
-def trie_growth(table: pd.DataFrame) -> Figure:
+@drawing("trie", "benchmarks", "Positions in the text tower against prompts.")
+def trie_growth(table: pd.DataFrame) -> Drawn:
     """Positions that the text tower computes against prompts, both on logarithmic axes.
 
     Args:
@@ -83,6 +83,49 @@ def trie_growth(table: pd.DataFrame) -> Figure:
         "Lines on logarithmic axes: positions that the text tower computes against the number of prompts. "
         f"At {last['prompts']:,} prompts {last['padded_tokens']:,} padded, {last['packed_tokens']:,} as a "
         f"packed prefix tree, {last['tree_nodes']:,} distinct prefixes."
+    )
+
+
+@drawing("what_can_move", "half_precision", "Which weights half precision lets move.")
+def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: float) -> Drawn:
+    """Left the weights by their size, coloured by the step that moves them; right the same a kind of weight.
+
+    Args:
+        sizes: from `half_precision.by_size`.
+        kinds: from `half_precision.by_kind` of both steps, as ``stuck`` and ``stuck_at_part``.
+        whole, part: the longer step and the shorter one.
+    """
+    paint = palette()
+    looks = {
+        "never": (paint.ink, f"stuck at {whole:.1e}"),
+        "whole": (paint.colors[4], f"moves at {whole:.1e}, stuck at {part:.1e}"),
+        "always": (paint.faint, f"moves at {part:.1e}"),
+    }
+    figure, (left, right) = panels(["", ""], 5.5, 4, ratios=[1.25, 1])
+    for row in sizes.itertuples():
+        moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
+        left.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
+    step = 1 + int(len(sizes) * 0.5 // min(5.5, room()))  # a label takes so many inches
+    labelled = sizes.iloc[::step]
+    names = [f"2$^{{{row.exponent}}}$\n{row.half_spacing:.0e}" for row in labelled.itertuples()]
+    left.set_xticks(labelled["exponent"], names)
+    left.tick_params(axis="x", labelsize="x-small")
+    left.set(xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights")
+    names, never, at_part = list(kinds.index), kinds["stuck"], kinds["stuck_at_part"]
+    right.barh(names, never, color=looks["never"][0], label=looks["never"][1])
+    right.barh(names, at_part - never, left=never, color=looks["whole"][0], label=looks["whole"][1])
+    right.barh(names, 1 - at_part, left=at_part, color=looks["always"][0], label=looks["always"][1])
+    for name, share in never.items():
+        right.text(1.02, name, f"{share:.0%}", transform=right.get_yaxis_transform(), va="center")
+    right.text(1.02, 1.02, "stuck", transform=right.transAxes, va="bottom")
+    right.invert_yaxis()
+    right.set(xlim=(0, 1), xlabel="share of the weights")
+    legend(figure)
+    plain(left, "y")
+    plain(right, "x")
+    return figure.described(
+        "Bars: weights by their size, and by their kind, coloured by whether a step can move them in half "
+        f"precision. Stuck at {whole:.1e}: {listed(never, '.0%')}."
     )
 
 

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     QUALITY_COLORS,
     STYLES,
-    WIDTHS,
+    Drawn,
     Palette,
-    drawing,
     listed,
     new_figure,
     palette,
     plain,
     readable_on,
 )
+from liqe_core.images import read_picture
 
+_PAGE = 6.9  # inches; a column has no room for the towers
 _BOX = (1.9, 0.8)  # width and height of a box, in units of the drawing
 
 
-@drawing
-def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> Figure:
+@drawing("two_towers", "concepts", "The architecture: two towers, one distribution, three losses.")
+def two_towers(images: pd.DataFrame, sizes: Sequence[int], example: str) -> Drawn:
     """The architecture: a picture and its prompts, a tower each, one distribution, three sums, three losses.
 
     Args:
-        photo: (H, W, 3) uint8, the picture on the left.
+        images: one, from `saving.image_table`, on the left.
         sizes: how many words of quality, scene and distortion. example: one of the prompts.
     """
     figure, look = new_figure(11, 4.6), palette()
-    width = max(figure.get_figwidth(), WIDTHS["page"])  # a column has no room for it
+    width = max(figure.get_figwidth(), _PAGE)
     figure.set_size_inches(width, 4.6 * width / 11)
     letters = min(rcParams["font.size"], 10 * width / 11)  # points, of those that fit the boxes
+    photo = np.asarray(read_picture(images["file"].iloc[0]))
     with rc_context({"font.size": letters}):
         _draw_towers(figure.subplots(), look, photo, sizes, example)
     prompts = int(np.prod(sizes))
@@ -48,9 +52,7 @@ def two_towers(photo: np.ndarray, sizes: tuple[int, int, int], example: str) -> 
     )
 
 
-def _draw_towers(
-    ax: Axes, look: Palette, photo: np.ndarray, sizes: tuple[int, int, int], example: str
-) -> None:
+def _draw_towers(ax: Axes, look: Palette, photo: np.ndarray, sizes: Sequence[int], example: str) -> None:
     ax.set(xlim=(0, 14.2), ylim=(0, 6))
     ax.set_aspect("equal")
     ax.axis("off")
@@ -102,44 +104,47 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> No
     ax.annotate("", end, start, arrowprops=style)
 
 
-@drawing
-def joints(tables: dict[str, pd.DataFrame]) -> Figure:
+@drawing("same_marginals", "concepts", "Two joint distributions that have the same marginals.")
+def joints(table: pd.DataFrame, titles: Mapping[str, str]) -> Drawn:
     """Joint distributions side by side, each with its two marginals around it.
 
     Args:
-        tables: by title: probabilities, a row a word of quality, a column a word of distortion.
+        table: ``which`` of the titles, ``quality``, and the probabilities: a column a word of distortion.
+        titles: what stands above, by ``which``.
     """
+    parts = table.set_index("quality").groupby("which")
+    tables = {title: parts.get_group(key).drop(columns="which") for key, title in titles.items()}
     figure = new_figure(4.6 * len(tables), 3.4)
-    most = max(float(table.to_numpy().max()) for table in tables.values())
-    for part, (title, table) in zip(
+    most = max(float(joint.to_numpy().max()) for joint in tables.values())
+    for part, (title, joint) in zip(
         figure.subfigures(1, len(tables), squeeze=False)[0], tables.items(), strict=True
     ):
         grid = part.add_gridspec(2, 2, width_ratios=[3, 1], height_ratios=[1, 2])
         middle, above, beside = (part.add_subplot(grid[place]) for place in ((1, 0), (0, 0), (1, 1)))
-        middle.imshow(table, cmap=QUALITY_COLORS, vmin=0, vmax=most, aspect="auto")
-        for (i, j), value in np.ndenumerate(table.to_numpy(float)):
+        middle.imshow(joint, cmap=QUALITY_COLORS, vmin=0, vmax=most, aspect="auto")
+        for (i, j), value in np.ndenumerate(joint.to_numpy(float)):
             ink = readable_on(QUALITY_COLORS(value / most))
             middle.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
-        middle.set_xticks(range(table.shape[1]), table.columns)
-        middle.set_yticks(range(table.shape[0]), table.index)
-        above.bar(range(table.shape[1]), table.sum(axis=0), color=palette().tasks["distortion"])
-        beside.barh(range(table.shape[0]), table.sum(axis=1), color=palette().tasks["quality"])
+        middle.set_xticks(range(joint.shape[1]), joint.columns)
+        middle.set_yticks(range(joint.shape[0]), joint.index)
+        above.bar(range(joint.shape[1]), joint.sum(axis=0), color=palette().tasks["distortion"])
+        beside.barh(range(joint.shape[0]), joint.sum(axis=1), color=palette().tasks["quality"])
         beside.invert_yaxis()
         above.set(ylim=(0, 1), xticks=[], xlim=middle.get_xlim(), title=title)
         beside.set(xlim=(0, 1), yticks=[], ylim=middle.get_ylim())
         for ax in (above, beside):
             plain(ax)
-    told = [
-        f"{title}: quality {listed(table.sum(axis=1))}, distortion {listed(table.sum(axis=0))}"
-        for title, table in tables.items()
+    marginals = [
+        f"{title}: quality {listed(joint.sum(axis=1))}, distortion {listed(joint.sum(axis=0))}"
+        for title, joint in tables.items()
     ]
     return figure.described(
-        f"Heat maps of joint probabilities with bars of their marginals. {'; '.join(told)}."
+        f"Heat maps of joint probabilities with bars of their marginals. {'; '.join(marginals)}."
     )
 
 
-@drawing
-def losses_of_a_pair(table: pd.DataFrame) -> Figure:
+@drawing("losses_of_a_pair", "concepts", "Fidelity against cross-entropy, and their gradients.")
+def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
     """A pair's loss, and how hard it pushes, against the difference of the two predicted qualities.
 
     Args:
@@ -148,11 +153,10 @@ def losses_of_a_pair(table: pd.DataFrame) -> Figure:
     """
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    for (name, of), color, style in zip(
-        table.groupby("loss", sort=False), palette().colors, STYLES, strict=False
-    ):
-        left.plot(of["difference"], of["value"], color=color, linestyle=style, label=name)
-        right.plot(of["difference"], of["gradient"].abs(), color=color, linestyle=style, label=name)
+    losses = table.groupby("loss", sort=False)
+    for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
+        left.plot(rows["difference"], rows["value"], color=color, linestyle=style, label=name)
+        right.plot(rows["difference"], rows["gradient"].abs(), color=color, linestyle=style, label=name)
     left.set(ylabel="loss of the pair", title="how wrong it is")
     right.set(ylabel="size of the gradient", title="how hard it pushes")
     for ax in (left, right):

@@ -19,21 +19,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     QUALITY_COLORS,
-    drawing,
+    Drawn,
+    drawn_as,
     listed,
-    look_that_holds,
     new_figure,
     palette,
     plain,
     readable_on,
 )
-from liqe_core.images import Source
+from liqe_core.images import Source, read_picture
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -77,61 +77,96 @@ def explorer(
 
     if not pictures:
         raise ValueError("no picture to explore: give one at least")
-    known, wide = dict(pictures), ipywidgets.Layout(width="max-content")
-    choose = ipywidgets.Dropdown(options=list(known), description="picture")
-    upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
-    faults = [
-        ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
-    ]
-    word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
-    said, drawn = ipywidgets.HTML(), ipywidgets.HTML()
-    now: dict = {}
+    widgets = _Widgets(pictures, sliders, levels)
+    _Explorer(pictures, open_picture, ask, widgets).start()
+    turned = ipywidgets.HBox([*widgets.sliders, widgets.word], layout=ipywidgets.Layout(flex_flow="row wrap"))
+    chosen = ipywidgets.HBox([widgets.choose, widgets.upload])
+    return ipywidgets.VBox([chosen, turned, widgets.answer, widgets.drawing])
 
-    def opened(*_: object) -> None:
-        now.clear()
+
+class _Widgets:
+    """What is on the page."""
+
+    def __init__(self, pictures: Iterable[str], sliders: Iterable[str], levels: int) -> None:
+        import ipywidgets
+
+        wide = ipywidgets.Layout(width="max-content")
+        self.choose = ipywidgets.Dropdown(options=list(pictures), description="picture")
+        self.upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
+        self.sliders = [
+            ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
+        ]
+        self.word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
+        self.answer, self.drawing = ipywidgets.HTML(), ipywidgets.HTML()
+
+
+class _Explorer:
+    """What happens when a widget moves. Each step needs the one before: a picture, an answer, a drawing."""
+
+    def __init__(
+        self,
+        pictures: Mapping[str, Source],
+        open_picture: Callable[[Source], np.ndarray],
+        ask: Callable[[np.ndarray, Mapping[str, int]], Seen],
+        widgets: _Widgets,
+    ) -> None:
+        self.pictures, self.open_picture, self.ask, self.widgets = dict(pictures), open_picture, ask, widgets
+        self.image: np.ndarray | None = None
+        self.seen: Seen | None = None
+
+    def start(self) -> None:
+        """Show the first picture, and listen."""
+        widgets = self.widgets
+        self.open()
+        if self.seen:
+            widgets.word.options = [LIKELIEST, *marginals(self.seen[1])["quality"].index]
+        for widget, react in (
+            (widgets.choose, self.open),
+            (widgets.upload, self.take_upload),
+            (widgets.word, self.draw),
+            *((slider, self.answer) for slider in widgets.sliders),
+        ):
+            widget.observe(react, "value")
+
+    def open(self, *_: object) -> None:
+        self.image = None
         try:
-            now["image"] = open_picture(known[choose.value])
+            self.image = self.open_picture(self.pictures[self.widgets.choose.value])
         except ValueError as error:
-            refused(error)
+            self.refuse(error)
         else:
-            asked()
+            self.answer()
 
-    def asked(*_: object) -> None:
-        if "image" not in now:
+    def answer(self, *_: object) -> None:
+        if self.image is None:
             return  # the reason stands there already
         try:
-            now["seen"] = ask(now["image"], {slider.description: slider.value for slider in faults})
+            positions = {slider.description: slider.value for slider in self.widgets.sliders}
+            self.seen = self.ask(self.image, positions)
         except ValueError as error:
-            refused(error)
+            self.refuse(error)
         else:
-            shown()
+            self.draw()
 
-    def shown(*_: object) -> None:
-        if "seen" in now:
-            said.value, drawn.value = told(now["seen"]), as_html(now["seen"], word.value)
+    def draw(self, *_: object) -> None:
+        if self.seen:
+            self.widgets.answer.value = in_words(self.seen)
+            self.widgets.drawing.value = as_html(self.seen, self.widgets.word.value)
 
-    def refused(error: ValueError) -> None:
-        now.pop("seen", None)
-        said.value, drawn.value = html.escape(str(error)), ""
+    def refuse(self, error: ValueError) -> None:
+        self.seen = None
+        self.widgets.answer.value, self.widgets.drawing.value = html.escape(str(error)), ""
 
-    def uploaded(*_: object) -> None:
-        for file in upload.value:
-            again = choose.value == file["name"]
-            known[file["name"]] = bytes(file["content"])
-            choose.options = sorted(known, key=lambda name: name != file["name"])  # the first is chosen
-            if again:
-                opened()
-
-    opened()
-    if "seen" in now:
-        word.options = [LIKELIEST, *marginals(now["seen"][1])["quality"].index]
-    choose.observe(opened, "value")
-    upload.observe(uploaded, "value")
-    word.observe(shown, "value")
-    for slider in faults:
-        slider.observe(asked, "value")
-    turned = ipywidgets.HBox([*faults, word], layout=ipywidgets.Layout(flex_flow="row wrap"))
-    return ipywidgets.VBox([ipywidgets.HBox([choose, upload]), turned, said, drawn])
+    def take_upload(self, *_: object) -> None:
+        choose = self.widgets.choose
+        for file in self.widgets.upload.value:
+            chosen_already = choose.value == file["name"]
+            self.pictures[file["name"]] = bytes(file["content"])
+            choose.options = sorted(
+                self.pictures, key=lambda name: name != file["name"]
+            )  # the first is chosen
+            if chosen_already:
+                self.open()
 
 
 def marginals(joint: pd.Series) -> dict[str, pd.Series]:
@@ -146,12 +181,12 @@ def expected(joint: pd.Series) -> float:
     return float(p @ np.arange(1, len(p) + 1))
 
 
-def told(seen: Seen) -> str:
+def in_words(seen: Seen) -> str:
     """The answer in a line of HTML that begins with ``quality``."""
     words = marginals(seen[1])
     tops = {axis: f"{html.escape(p.idxmax())} ({p.max():.2f})" for axis, p in words.items()}
-    rest = "".join(f"; {axis}: {top}" for axis, top in tops.items() if axis != "quality")
-    return f"quality {expected(seen[1]):.2f} of {len(words['quality'])}, {tops['quality']}{rest}"
+    further = "".join(f"; {axis}: {top}" for axis, top in tops.items() if axis != "quality")
+    return f"quality {expected(seen[1]):.2f} of {len(words['quality'])}, {tops['quality']}{further}"
 
 
 def as_html(seen: Seen, word: str = LIKELIEST) -> str:
@@ -159,7 +194,7 @@ def as_html(seen: Seen, word: str = LIKELIEST) -> str:
     quality word, as HTML that needs nothing else and fits a narrow page."""
     _, joint, _ = seen
     words = marginals(joint)
-    with look_that_holds():
+    with drawn_as():
         parts = [_picture(seen), *(_bars(axis, p) for axis, p in words.items())]
         if {"scene", "distortion"} <= set(words):
             word = words["quality"].idxmax() if word == LIKELIEST else word
@@ -167,33 +202,46 @@ def as_html(seen: Seen, word: str = LIKELIEST) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em;line-height:1.35">{"".join(parts)}</div>'
 
 
-@drawing
-def at_positions(seen: Mapping[str, Seen]) -> Figure:
+@drawing("explorer", "quickstart", "What the explorer shows at some positions of its sliders.")
+def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     """What the explorer shows at some positions of its sliders, a column each: the picture and its windows,
     framed in the colour of their own quality, and the probability of every word.
 
     Args:
-        seen: what is said, by what the position is called; all with the same words.
+        joint: ``position``, ``quality``, ``scene``, ``distortion`` and ``probability``; of all positions the
+            same words.
+        windows: ``position``, and of each window ``y``, ``x``, ``side`` and ``quality``.
+        images: from `saving.image_table`, a picture a position.
 
     Raises:
         ValueError: nothing to show.
     """
-    if not seen:
+    if joint.empty:
         raise ValueError("no position to draw: give one at least")
+    axes_of_words = ["quality", "scene", "distortion"]
+    seen = {
+        name: (np.asarray(read_picture(file)), rows.set_index(axes_of_words)["probability"], windows_there)
+        for (name, rows), (_, windows_there), file in zip(
+            joint.groupby("position", sort=False),
+            windows.groupby("position", sort=False),
+            images["file"],
+            strict=True,
+        )
+    }
     words = marginals(next(iter(seen.values()))[1])
     ratios = [7, *map(len, words.values())]
     figure = new_figure(2.3 * len(seen) + 2, 0.25 * sum(ratios))
     rows = figure.subplots(len(ratios), len(seen), squeeze=False, height_ratios=ratios)
-    for column, (name, (image, joint, windows)) in zip(rows.T, seen.items(), strict=True):
-        quality = expected(joint)
+    for column, (name, (image, probability, frames)) in zip(rows.T, seen.items(), strict=True):
+        quality = expected(probability)
         column[0].imshow(image)
         column[0].set(title=f"{name}\nquality {quality:.2f}", xticks=[], yticks=[])
-        for window in windows.itertuples():
+        for window in frames.itertuples():
             frame = functools.partial(Rectangle, (window.x, window.y), window.side, window.side, fill=False)
             color = _color(window.quality, len(words["quality"]))
             column[0].add_patch(frame(edgecolor="white", linewidth=2.4))
             column[0].add_patch(frame(edgecolor=color, linewidth=1.6))
-        for ax, (axis, p) in zip(column[1:], marginals(joint).items(), strict=True):
+        for ax, (axis, p) in zip(column[1:], marginals(probability).items(), strict=True):
             ax.barh(range(len(p)), p, color=palette().tasks[axis])
             ax.set_yticks(range(len(p)), p.index if ax in rows[:, 0] else [])
             ax.set(xlim=(0, 1), xlabel="probability" if ax is column[-1] else "")
@@ -206,7 +254,7 @@ def at_positions(seen: Mapping[str, Seen]) -> Figure:
     figure.align_ylabels(rows[1:, 0])
     scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
-    quality_at = {name: expected(joint) for name, (_, joint, _) in seen.items()}
+    quality_at = {name: expected(probability) for name, (_, probability, _) in seen.items()}
     return figure.described(
         "A column for each position of the sliders: the picture with its windows, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."
@@ -234,10 +282,10 @@ def _picture(seen: Seen) -> str:
             f'<rect {middle} width="34" height="20" rx="4" fill="{color}" transform="translate(-17 -10)"/>'
             f'<text {middle} dy="5" text-anchor="middle" font-size="14" fill="{ink}">{quality:.1f}</text>'
         ]
-    said = f"the picture, and {len(windows)} windows with a quality of "
-    said += f"{windows['quality'].min():.1f} to {windows['quality'].max():.1f} by themselves"
+    label = f"the picture, and {len(windows)} windows with a quality of "
+    label += f"{windows['quality'].min():.1f} to {windows['quality'].max():.1f} by themselves"
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{said}" '
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
         f'style="flex:1 1 260px;max-width:{width}px"><image width="{width}" height="{height}" '
         f'href="data:image/png;base64,{data}"/>{"".join(frames + marks)}</svg>'
     )

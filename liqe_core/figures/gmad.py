@@ -1,16 +1,18 @@
-"""The gMAD competition, from the data frames of `studies.gmad`; its pairs are drawn by `figures.pictures`."""
+"""The gMAD competition and its pairs of images, from the data frames of `studies.gmad`."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
-    drawing,
+    Drawn,
     legend,
     listed,
     new_figure,
@@ -19,11 +21,17 @@ from liqe_core.figures.style import (
     plain,
     readable_on,
     signed,
+    stacked,
 )
+from liqe_core.images import PictureError, read_picture
+
+#: Heading, why it is empty or "", and the images with their captions.
+Column = tuple[str, str, list[tuple[Hashable, str]]]
+_PIXELS = 640  # the longer side of a drawn image
 
 
-@drawing
-def disagreement_figure(disagreement: pd.DataFrame) -> Figure:
+@drawing("disagreement", "gmad", "Who pulls apart what others call equally good; nobody has judged.")
+def disagreement_figure(disagreement: pd.DataFrame) -> Drawn:
     """`gmad.disagreement` as a heat map, which says so: nobody has judged."""
     count = len(disagreement)
     figure = new_figure(3.4 + 0.75 * count, 2 + 0.5 * count)
@@ -37,10 +45,10 @@ def disagreement_figure(disagreement: pd.DataFrame) -> Figure:
     )
 
 
-@drawing
-def attack_resistance_figure(competition) -> Figure:
-    """A `gmad.Competition`: the two matrices as heat maps, and the global strengths beside them."""
-    attack, resistance, ranking = competition
+@drawing("own_attack_resistance", "gmad", "Who attacks and who resists, judged by people's scores.")
+@drawing("open_attack_resistance", "gmad", "The same of the open benchmark's arms.")
+def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resistance: pd.DataFrame) -> Drawn:
+    """The tables of a `gmad.Competition`: both matrices as heat maps, and the global strengths."""
     order = list(ranking.index)
     count = len(order)
     titles = [f"{side} (row, against column)" for side in ("Attack", "Resistance")]
@@ -50,9 +58,9 @@ def attack_resistance_figure(competition) -> Figure:
         1.4 + 0.45 * count,
         ratios=[count, count, 0.75 * count + 0.6],
     )
-    for ax, matrix, other in zip(matrices, (attack, resistance), ("defender", "attacker"), strict=True):
+    for ax, matrix, opponent in zip(matrices, (attack, resistance), ("defender", "attacker"), strict=True):
         _heat(ax, matrix.reindex(index=order, columns=order))
-        ax.set_xlabel(other)
+        ax.set_xlabel(opponent)
     rows, paint = np.arange(count), palette()
     axes.barh(rows - 0.19, ranking["attack"], 0.34, color=paint.colors[1], label="attack")
     axes.barh(rows + 0.19, ranking["resistance"], 0.34, color=paint.colors[0], label="resistance")
@@ -68,8 +76,9 @@ def attack_resistance_figure(competition) -> Figure:
     )
 
 
-@drawing
-def verdicts_figure(table: pd.DataFrame) -> Figure:
+@drawing("own_verdicts", "gmad", "How often each scorer was right, judged by people's scores.")
+@drawing("open_verdicts", "gmad", "How often each arm of the open benchmark was right.")
+def verdicts_figure(table: pd.DataFrame) -> Drawn:
     """`gmad.how_often_right`: attacking on the left, defending on the right, a bar a scorer; beside it how
     often that scorer was right, with its interval."""
     scorers = list(dict.fromkeys(table["scorer"]))
@@ -77,31 +86,105 @@ def verdicts_figure(table: pd.DataFrame) -> Figure:
     colors = {"attacker": paint.colors[1], "defender": paint.colors[0], "neither": paint.faint}
     figure, both = panels(["", ""], 5.5, 1.6 + 0.36 * len(scorers), sharey=True)
     for axes, side in zip(both, sides, strict=True):
-        of = table[table["side"] == side].set_index("scorer").loc[scorers]
-        left = np.zeros(len(of))
-        for who in (side, *(who for who in colors if who != side)):
-            axes.barh(scorers, of[who], left=left, color=colors[who], label=f"people say: {who}")
-            left += of[who].to_numpy()
-        for scorer, row in of.iterrows():
+        of_side = table[table["side"] == side].set_index("scorer").loc[scorers]
+        left = np.zeros(len(of_side))
+        for verdict in (side, *(verdict for verdict in colors if verdict != side)):
+            look: dict[str, Any] = {"color": colors[verdict], "label": f"people say: {verdict}"}
+            axes.barh(scorers, of_side[verdict], left=left, **look)
+            left += of_side[verdict].to_numpy()
+        for scorer, row in of_side.iterrows():
             share, low, high = (f"{row[key]:.0%}" for key in ("share", "low", "high"))
-            told = f"{share} ({low} to {high})" if row["pairs"] else "no pair"
+            right_in = f"{share} ({low} to {high})" if row["pairs"] else "no pair"
             beside: dict[str, Any] = {
                 "transform": axes.get_yaxis_transform(),
                 "va": "center",
                 "fontsize": "small",
             }
-            axes.text(1.02, scorer, told, **beside)
+            axes.text(1.02, scorer, right_in, **beside)
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")
         axes.set_xlabel("pairs, no picture in two of them")
         plain(axes, "x")
     figure.axes[0].invert_yaxis()  # shared, so of both
     legend(figure)
-    shares = table.assign(who=table["scorer"] + " as " + table["side"]).set_index("who")["share"].dropna()
+    shares = table.set_index(table["scorer"] + " as " + table["side"])["share"].dropna()
     return figure.described(
         "Stacked bars: who was right about the pairs, by people's scores, for every scorer as attacker "
         f"and as defender. Right in: {listed(shares, '.0%')}."
     )
+
+
+@drawing("pairs", "gmad", "gMAD pairs of two scorers: the attacker's better image above its worse.")
+@drawing("task_sets", "gmad", "The strongest disagreements between task sets.")
+def pair_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
+    """gMAD pairs as in the literature: a column a pair, the attacker's better image above its worse one.
+
+    Args:
+        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8; with a
+            column `right` from `gmad.who_was_right`, who that is stands above.
+        images: from `saving.image_table`, every image that `pairs` names.
+    """
+    columns: list[Column] = []
+    for row in pairs.itertuples(index=False):
+        heading = f"{row.defender} fixed at {row.name}\nattacked by {row.attacker}"
+        if row.reason:
+            columns.append((heading, row.reason, []))
+            continue
+        if "right" in pairs:
+            heading += f"\npeople say: {row.right}"
+        cells = [
+            (image, f"{row.attacker} {signed(attack)}  ·  {row.defender} {signed(defend)}")
+            for image, attack, defend in (
+                (row.better, row.attacker_better, row.defender_better),
+                (row.worse, row.attacker_worse, row.defender_worse),
+            )
+        ]
+        columns.append((heading, "", cells))
+    return image_pairs(columns, images.set_index("image")["file"], ("attacker's better", "attacker's worse"))
+
+
+def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, str]) -> Drawn:
+    """Two images a column, one above the other.
+
+    Args:
+        files: by what the columns name. sides: what stands beside the upper and the lower row.
+
+    Raises:
+        ValueError: no columns.
+        KeyError: an image has no file.
+    """
+    if not columns:
+        raise ValueError("no pairs to draw: the table is empty")
+    paint = palette()
+    figure, places = stacked(len(columns), 2.8, 5, 2, least=2.3)
+    for pair, (heading, reason, cells) in zip(places, columns, strict=True):
+        pair[0].set_title(heading, fontweight="bold")
+        for row, axes in enumerate(pair):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color=paint.grey, linewidth=0.4)  # a white image keeps its edge
+            if not cells:
+                axes.set_facecolor(paint.faint)
+                if row == 0:
+                    _note(axes, f"no pair: {reason}")
+                continue
+            image, caption = cells[row]
+            if image not in files:
+                raise KeyError(f"no file for image {image!r}: add it to `images`")
+            try:
+                picture = read_picture(files[image])
+                picture.thumbnail((_PIXELS, _PIXELS))
+                axes.imshow(picture)
+            except PictureError as error:
+                _note(axes, f"{image} cannot be drawn: {error}")
+            axes.set_xlabel(caption, fontsize="small")
+        if pair[0].get_subplotspec().is_first_col():
+            for axes, side in zip(pair, sides, strict=True):
+                axes.set_ylabel(side, color=paint.grey)
+    cells_in_words = "; ".join(
+        f"{heading}: " + (reason or " and ".join(caption for _, caption in cells))
+        for heading, reason, cells in columns
+    )
+    return figure.described(f"Pairs of images, {sides[0]} above {sides[1]}. {cells_in_words}.")
 
 
 def _heat(axes: Axes, matrix: pd.DataFrame) -> None:
@@ -121,3 +204,8 @@ def _heat(axes: Axes, matrix: pd.DataFrame) -> None:
     axes.set_yticks(range(len(matrix)), matrix.index)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def _note(axes, text: str) -> None:
+    wrapped = "\n".join(textwrap.wrap(text, 26))
+    axes.text(0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", fontsize="small")

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from liqe_core.figures.style import STYLES, dot, drawing, legend, listed, palette, panels, plain, stacked
+from liqe_core.figures.gmad import Column, image_pairs
+from liqe_core.figures.saving import drawing
+from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, palette, panels, plain, stacked
 
 
-@drawing
+@drawing("panels", "realignment", "Human score against prediction, before and after realignment.")
+@drawing("check_panels", "realignment", "Realignment where the answer is known.")
+@drawing("two_scales", "realignment", "BIQ2021's and HEVC's scores on one scale.")
 def realignment_panels(
     scores: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0), most: int = 2000
-) -> Figure:
+) -> Drawn:
     """Human score against prediction, a column a data set: the set's own scale above, realigned below. Above
     the half that the curve was fitted on, below the other, and in grey what was held at the curve's ends.
 
@@ -31,17 +34,17 @@ def realignment_panels(
         colour = paint.colors[number % len(paint.colors)]
         rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
         curve = points[points["dataset"] == name]
-        fitted, other, held = (
+        fitted, judged, held = (
             rows[rows["fitted"] | rows["aligned"].isna()],
             rows[~rows["fitted"] & ~rows["held"]],
             rows[~rows["fitted"] & rows["held"]],
         )
-        for axes, of, y, shade in (
+        for axes, half, y, shade in (
             (before, fitted, "raw", colour),
             (after, held, "aligned", paint.grey),
-            (after, other, "aligned", colour),
+            (after, judged, "aligned", colour),
         ):
-            dots = of.iloc[:: max(1, -(-len(of) // most))]
+            dots = half.iloc[:: max(1, -(-len(half) // most))]
             look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
             axes.scatter(dots["prediction"], dots[y], s=dot(4), **look)
         plain(before)
@@ -66,8 +69,8 @@ def realignment_panels(
     )
 
 
-@drawing
-def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Figure:
+@drawing("overview", "realignment", "The curves of all sets, and where the tenths of their ranges land.")
+def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Drawn:
     """All sets in one: their curves, and where the tenths of each set's range land on the common scale.
 
     Args:
@@ -121,3 +124,22 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
         f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "
         f"Stretch: {listed(curves.loc[sets, 'stretch'])}."
     )
+
+
+@drawing("same_score", "realignment", "Images that share a score and lie apart once realigned.")
+def same_score_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
+    """Images of two data sets with the same score that lie apart once realigned: a column a row of the table.
+
+    Args:
+        pairs: rows of `realign.same_score_pairs`, in the order to draw, at most about 8.
+        images: from `saving.image_table`, by the index labels that `pairs` names.
+    """
+    columns: list[Column] = []
+    for row in pairs.itertuples(index=False):
+        heading = f"raw score {(row.better_raw + row.worse_raw) / 2:.2f}\n{row.gap:.2f} apart"
+        cells = [
+            (row.better, f"{row.better_dataset}  ·  realigned {row.better_aligned:.2f}"),
+            (row.worse, f"{row.worse_dataset}  ·  realigned {row.worse_aligned:.2f}"),
+        ]
+        columns.append((heading, "", cells))
+    return image_pairs(columns, images["file"], ("better, realigned", "worse, realigned"))

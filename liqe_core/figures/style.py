@@ -1,140 +1,54 @@
-"""What all figures share: one style file, colours, an empty figure, plain axes, and how a figure is kept.
+"""What all figures share: style sheets, colours, empty figures and plain axes.
 
-How a figure looks is `liqe.mplstyle` beside this file, at one of three sizes (`LOOKS`), light or dark. A
-function that draws is a `drawing`: it gives its figure the look that holds where it is called, that of a
-notebook where `drawn_as` says no other. Figures are made outside pyplot: nothing is left open, and no backend
-is chosen for whoever imports this. The caller saves one with `save`, or shows it as the value of a cell.
+How a figure looks is `liqe.mplstyle` beside this file, with `paper`, `page`, `talk` or `dark` stacked on it.
+A function that draws is a `saving.drawing`: it draws under the sheets of `drawn_as`, or those of a notebook.
+Figures are made outside pyplot: nothing is left open, and no backend is chosen for whoever imports this.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec
+from typing import Any, Literal, NamedTuple
 
+import matplotlib.style
 import pandas as pd
-from matplotlib import colormaps, rc_context, rc_params_from_file, rcParams
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.rcsetup import cycler
-
-from liqe_core.files import atomic_path, write_csv
 
 #: From worst to best; readable without colour vision and in grey.
 QUALITY_COLORS = colormaps["cividis"]
 #: Line styles and markers tell apart in grey what colours tell apart otherwise.
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
 MARKERS = ("o", "^", "s", "D", "v", "P")
-#: Inches that a journal's page has for a figure.
-WIDTHS = {"column": 3.3, "page": 6.9}
 
-_FILE = Path(__file__).with_name("liqe.mplstyle")
 _NATURAL = 10.0  # points: sizes in drawing functions are inches of a figure with such letters
-
-
-class Look(NamedTuple):
-    """How large a figure is. letters: in points. width: in inches; None: as wide as it is drawn."""
-
-    letters: float
-    width: float | None
-
-
-#: On a screen, in a paper, on a slide of 13.3 inches.
-LOOKS = {
-    "notebook": Look(10, None),
-    "paper": Look(7, WIDTHS["column"]),
-    "talk": Look(16, 12.0),
-}
-
-_current: ContextVar[tuple[Look, bool]] = ContextVar("look", default=(LOOKS["notebook"], False))
+_sheets: ContextVar[tuple[str, ...]] = ContextVar("sheets", default=())
 
 
 @contextmanager
-def drawn_as(style: str = "notebook", width: float | None = None, dark: bool = False) -> Iterator[None]:
-    """Figures that are drawn and saved in the block have this look.
+def drawn_as(*sheets: str) -> Iterator[None]:
+    """Figures that are drawn and saved in the block have these style sheets, stacked on that of a notebook.
 
     Args:
-        style: one of `LOOKS`. width: in inches; None: the style's. dark: light letters on a dark ground.
+        sheets: ``paper`` (3.3 inches, a column), ``page`` on top of it (6.9 inches), ``talk``; ``dark``.
+            None: those that hold already.
 
     Raises:
-        ValueError: another style.
+        OSError: there is no such sheet.
     """
-    if style not in LOOKS:
-        raise ValueError(f"style is {style!r}: choose one of {', '.join(LOOKS)}")
-    look = LOOKS[style]
-    token = _current.set((look._replace(width=width or look.width), dark))
+    token = _sheets.set(sheets or _sheets.get())
+    files = [Path(__file__).with_name(f"{sheet}.mplstyle") for sheet in ("liqe", *_sheets.get())]
     try:
-        yield
+        with matplotlib.style.context(files):
+            yield
     finally:
-        _current.reset(token)
-
-
-#: What a shade of the style file is in the dark, where black and the darker blue would drown.
-_DARK = {
-    "#FFFFFF": "#1E2024",
-    "#333333": "#E8E8E8",
-    "#666666": "#A9ADB3",
-    "#DDDDDD": "#3D4147",
-    "#0072B2": "#56B4E9",
-    "#56B4E9": "#0072B2",
-    "#000000": "#FFFFFF",
-}
-
-
-@functools.cache
-def _parameters(letters: float, dark: bool) -> Any:
-    """matplotlib's settings of a look."""
-    given: Any = rc_params_from_file(_FILE, use_default_template=False)  # its names are many a literal
-    settings = dict(given)
-    settings["font.size"] = letters
-    thin = letters / _NATURAL
-    for name in (
-        "axes.linewidth",
-        "grid.linewidth",
-        "lines.linewidth",
-        "lines.markersize",
-        "patch.linewidth",
-    ):
-        settings[name] = settings[name] * thin
-    for mark in ("xtick", "ytick"):
-        settings[f"{mark}.major.size"], settings[f"{mark}.major.width"] = 3.5 * thin, 0.8 * thin
-    if dark:
-        colors = [_DARK.get(color, color) for color in settings["axes.prop_cycle"].by_key()["color"]]
-        settings = {k: _DARK.get(v, v) if isinstance(v, str) else v for k, v in settings.items()}
-        settings["axes.prop_cycle"] = cycler("color", colors)
-    return settings
-
-
-def look_that_holds() -> contextlib.AbstractContextManager[None]:
-    """matplotlib's settings, and so `palette`, in the block; a `drawing` has them already."""
-    look, dark = _current.get()
-    return rc_context(_parameters(look.letters, dark))
-
-
-_Given = ParamSpec("_Given")
-
-
-def drawing(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
-    """Makes a function that returns a figure draw it in the look that holds where it is called."""
-
-    @functools.wraps(draw)
-    def styled(*args: _Given.args, **kwargs: _Given.kwargs) -> Figure:
-        with look_that_holds():
-            figure = draw(*args, **kwargs)
-            if _current.get()[0].width is not None:
-                _wrap(figure)
-            for ax in figure.axes:
-                for axis in (ax.xaxis, ax.yaxis):
-                    axis.get_major_ticks()  # else they are made when it is shown, in the look of that moment
-            return figure
-
-    return styled
+        _sheets.reset(token)
 
 
 class Palette(NamedTuple):
@@ -181,51 +95,21 @@ def readable_on(color: Any) -> str:
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
-def save(
-    figure: Figure,
-    folder: str | Path,
-    name: str,
-    data: pd.DataFrame | None = None,
-    suffixes: Sequence[str] = ("png", "svg"),
-    dpi: int = 150,
-) -> list[Path]:
-    """Write ``name.png``, ``name.svg`` and, with data, ``name.csv``; return the paths.
-
-    Args:
-        data: what is drawn; without its index. Headers of several rows or lines become one line.
-        suffixes: other kinds of file, such as pdf. dpi: dots an inch.
-    """
-    paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
-    fixed = _current.get()[0].width is not None  # then the file is as wide as asked
-    alt = getattr(figure, "alt", "")
-    with look_that_holds():
-        for path in paths:
-            with atomic_path(path) as part:
-                # No date in the file: the same figure is the same bytes. Its words go with it.
-                metadata = {
-                    ".svg": {"Date": None, "Description": alt},
-                    ".pdf": {"CreationDate": None, "Subject": alt},
-                    ".png": {"Description": alt},
-                }.get(path.suffix)
-                box = None if fixed else "tight"
-                figure.savefig(part, dpi=dpi, bbox_inches=box, metadata=metadata)
-    if data is not None:
-        paths.append(Path(folder) / f"{name}.csv")
-        write_csv(paths[-1], flat(data))
-    return paths
+def fixed_width() -> float | None:
+    """The inches that the style sheets make every figure wide; None: as wide as it is drawn."""
+    width = float(rcParams["figure.figsize"][0])
+    return None if rcParams["savefig.bbox"] == "tight" else width
 
 
-def flat(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with headers of one row and one line each, and every cell on one line."""
-    names = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in table.columns]
-    table = table.set_axis([" ".join(name.split()) for name in names], axis=1)
-    return table.map(lambda cell: " ".join(cell.split()) if isinstance(cell, str) and "\n" in cell else cell)
+def _letters() -> float:
+    """How large letters are, of those that sizes in drawing functions are meant for."""
+    return float(rcParams["font.size"]) / _NATURAL
 
 
 def room() -> float:
     """The width that a figure may have, in the inches of `new_figure`."""
-    look, _ = _current.get()
-    return float("inf") if look.width is None else look.width * _NATURAL / look.letters
+    width = fixed_width()
+    return float("inf") if width is None else width / _letters()
 
 
 def _fitting(count: int, least: float) -> int:
@@ -234,13 +118,15 @@ def _fitting(count: int, least: float) -> int:
 
 
 class Drawn(Figure):
-    """A figure that says in words what is on it, to people who do not see it.
+    """A figure that says in words what is on it, to people who do not see it, and knows what it shows.
 
     Attributes:
         alt: one or two sentences: the kind of figure, what it shows, and what stands out.
+        drawing: the `saving.Drawing` that it was drawn from.
     """
 
     alt = ""
+    drawing: Any = None
 
     def described(self, alt: str) -> Drawn:
         """This figure, with `alt` set: ``return figure.described(...)`` ends every function that draws."""
@@ -254,16 +140,15 @@ class Drawn(Figure):
 
 def listed(values: Mapping[str, float] | pd.Series, form: str = ".2f", most: int = 12) -> str:
     """ "cat 0.91, dog 0.12 and 3 more", for the words beside a figure."""
-    told = [f"{name} {value:{form}}".replace("\n", " ") for name, value in list(values.items())[:most]]
-    return ", ".join(told) + (f" and {len(values) - most} more" if len(values) > most else "")
+    entries = [f"{name} {value:{form}}".replace("\n", " ") for name, value in list(values.items())[:most]]
+    return ", ".join(entries) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def new_figure(width: float, height: float) -> Drawn:
     """An empty figure, in inches, as if letters had 10 points: others shrink or stretch it with them. A look
     that has a width gives it that."""
-    look, _ = _current.get()
-    scale = look.letters / _NATURAL
-    return Drawn(figsize=(look.width or width * scale, height * scale), layout="constrained")
+    size = (fixed_width() or width * _letters(), height * _letters())
+    return Drawn(figsize=size, layout="constrained")
 
 
 def panels(
@@ -323,7 +208,7 @@ def legend(figure: Figure, axes: Sequence[Axes] | None = None) -> None:
     """What the colours mean, once for all axes, below them: there it crosses no curve.
 
     Args:
-        axes: whose entries; default: all. One label is told once.
+        axes: whose entries; default: all. Each label stands there once.
     """
     entries: dict[str, Any] = {}
     for ax in figure.axes if axes is None else axes:
@@ -332,7 +217,7 @@ def legend(figure: Figure, axes: Sequence[Axes] | None = None) -> None:
     if not entries:
         return
     wide = max(len(label) for label in entries) * 0.075 + 0.55  # inches of an entry, in small letters
-    available = figure.get_figwidth() * _NATURAL / _current.get()[0].letters
+    available = figure.get_figwidth() / _letters()
     columns = max(1, min(len(entries), int(available / wide)))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
@@ -346,7 +231,7 @@ def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 
 def dot(size: float) -> float:
     """The area of a dot in square points, for letters of the look, of one so large beside letters of 10."""
-    return size * (float(rcParams["font.size"]) / _NATURAL) ** 2
+    return size * _letters() ** 2
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -363,7 +248,7 @@ def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
     ax.plot(mean.index, mean, color=color, linewidth=1.3 * whole, label=label, **more)
 
 
-def _wrap(figure: Figure) -> None:
+def wrap_titles(figure: Figure) -> None:
     """Titles and labels in as many lines as they need to stay over their own axes, and in the figure."""
     engine = figure.get_layout_engine()
     if engine is None or not figure.axes:
@@ -374,10 +259,10 @@ def _wrap(figure: Figure) -> None:
     ]
     inches, boxes = figure.get_size_inches(), [ax.get_position() for ax in all_axes]
     for ax, box in zip(all_axes, boxes, strict=True):
-        row = [other for other in boxes if other is not box and other.y0 < box.y1 and box.y0 < other.y1]
+        row = [beside for beside in boxes if beside is not box and beside.y0 < box.y1 and box.y0 < beside.y1]
         middle = [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]
-        beside = [abs((other.x0 + other.x1) / 2 - middle[0]) / 2 for other in row]
-        wide = 2 * min([middle[0], 1 - middle[0], *(half for half in beside if half)])
+        halves = [abs((beside.x0 + beside.x1) / 2 - middle[0]) / 2 for beside in row]
+        wide = 2 * min([middle[0], 1 - middle[0], *(half for half in halves if half)])
         high = max(box.height, 2 * min(middle[1], 1 - middle[1]) if len(boxes) == 1 else 0)
         for text, room_for in (
             (ax.title, wide * inches[0]),

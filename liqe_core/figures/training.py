@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     MARKERS,
     STYLES,
+    Drawn,
     dot,
-    drawing,
     legend,
     listed,
     new_figure,
@@ -25,8 +25,8 @@ from liqe_core.figures.style import (
 )
 
 
-@drawing
-def training_curves(epochs: pd.DataFrame) -> Figure:
+@drawing("training_curves", "multitask_training", "Task losses, their weights and validation, over epochs.")
+def training_curves(epochs: pd.DataFrame) -> Drawn:
     """Task losses, their weights and the validation measures, over epochs.
 
     Args:
@@ -65,8 +65,8 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
     )
 
 
-@drawing
-def two_starts(curves: pd.DataFrame) -> Figure:
+@drawing("two_starts", "multitask_training", "Validation of runs from two starts, by images seen.")
+def two_starts(curves: pd.DataFrame) -> Drawn:
     """Validation of runs that started from different weights, against how many pictures they had seen.
 
     Args:
@@ -76,8 +76,8 @@ def two_starts(curves: pd.DataFrame) -> Figure:
     figure, axes = panels([f"validation: {label}" for label in names.values()], 4.5, 3.4)
     colors = palette().colors
     for ax, (measure, label) in zip(axes, names.items(), strict=True):
-        for number, (start, of) in enumerate(curves.groupby("start", sort=False)):
-            known = of.dropna(subset=[measure])
+        for number, (start, validated) in enumerate(curves.groupby("start", sort=False)):
+            known = validated.dropna(subset=[measure])
             style = {"color": colors[number], "linestyle": STYLES[number], "marker": "o", "markersize": 4}
             ax.plot(known["pictures"], known[measure], label=start, **style)
         ax.set(xlabel="pictures trained on", ylabel=label)
@@ -90,8 +90,11 @@ def two_starts(curves: pd.DataFrame) -> Figure:
     )
 
 
-@drawing
-def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Figure:
+@drawing("agreement", "multitask_training", "Predicted quality against human score, images of a test part.")
+@drawing("tiny_biq2021", "open_benchmark", "liqe-tiny's quality against people's, on BIQ2021's test part.")
+@drawing("tiny_hevc", "open_benchmark", "The same on HEVC, nothing like which it was trained on.")
+@drawing("tiny_hevc_as_shown", "open_benchmark", "The same images, all enlarged to one size.")
+def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Drawn:
     """Predicted quality against score, a dot a picture, a colour a distortion.
 
     Args:
@@ -112,14 +115,16 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
         legend(figure)
     plain(ax, "both")
     srcc = table["quality"].corr(table["mos"], method="spearman")
-    of = f"{len(table)} pictures" + (f", {title}" if title else "")
+    subject = f"{len(table)} images" + (f", {title}" if title else "")
     return figure.described(
-        f"Scatter plot: predicted quality against {score} of {of}; rank correlation {srcc:.2f}."
+        f"Scatter plot: predicted quality against {score} of {subject}; rank correlation {srcc:.2f}."
     )
 
 
-@drawing
-def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
+@drawing("confusion", "multitask_training", "Which distortion was taken for which, in the first dataset.")
+@drawing("confusion_scene", "paper_tables", "Which scene was taken for which, in all datasets.")
+@drawing("confusion_distortion", "paper_tables", "Which distortion was taken for which, in all datasets.")
+def confusion(matrix: pd.DataFrame, title: str = "") -> Drawn:
     """A confusion matrix, the shares of each row (label) written into it.
 
     Args:

@@ -4,7 +4,7 @@ Read `finished` (run folders, read), `intervals` (how sure a number is) and `abl
 `published` and `paper_tables`, `unseen`, `paper_check` (weights of others), `scorers` and `gmad`, `planted`
 and `realign`. `open_benchmark` puts the first claim to the test on data that anyone may have, beside
 `baselines`. `half_precision` asks which weights can move at all, `explorer` what is said of one picture as
-its faults are turned up by hand. `shown` is what single figures show.
+its faults are turned up by hand.
 
 May use the method, `data`, `evaluation` and `training`.
 """

@@ -18,15 +18,14 @@ import pandas as pd
 
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.prompts import VARIANTS
-from liqe_core.studies.finished import EXCLUDED, Chosen, FinishedRun, read_runs
+from liqe_core.studies.finished import EXCLUDED, REPEATS, Chosen, FinishedRun, read_runs, settings_of
 from liqe_core.studies.intervals import FEWEST, difference, mean_interval
+from liqe_core.studies.paper_tables import paper_ablation
+from liqe_core.studies.published import load_published
 from liqe_core.training.prepare import sets_for
 from liqe_core.training.profiles import CHOICES, HOW, Profile
 from liqe_core.training.runs import differences
 from liqe_core.training.side_by_side import fit_all
-
-#: What repeats a run rather than changes it.
-REPEATS = ("session", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,3 +266,55 @@ def find_or_train(
     there, unread = read_runs(root)
     runs, excluded = alike(there, brief, study)
     return Found(runs, pd.concat([unread, excluded], ignore_index=True), brief, True)
+
+
+def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[FinishedRun]:
+    """The runs that differ in the setting, session and seed alone: of several recipes those with most levels,
+    then with most runs, then with most steps.
+
+    Raises:
+        ValueError: there are none.
+    """
+    groups = [alike(runs, settings_of(run), study).runs for run in runs]
+    groups = [group for group in groups if comparable(group, study)]
+    if not groups:
+        raise ValueError(f"no two runs of one session and seed that differ in {study.setting} alone")
+
+    def size(group: list[FinishedRun]) -> tuple:
+        return len({run.settings[study.setting] for run in group}), len(group), group[0].steps
+
+    return max(groups, key=size)
+
+
+class Ablated(NamedTuple):
+    """An ablation, as `figures.ablations.ablation` takes it.
+
+    Attributes:
+        table: of `compare`; with the paper's numbers, where they belong beside these, in ``paper``.
+        runs: of `scores`. pairs: of `paired`.
+    """
+
+    table: pd.DataFrame
+    runs: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> Ablated:
+    """What comparable runs say.
+
+    Args:
+        paper: they follow the paper's protocol, so its numbers belong beside theirs.
+    """
+    points = scores(runs, study)
+    table = compare(points, study)
+    if paper and study.setting == "variant":
+        known = paper_ablation(load_published(), study.levels)
+        table = table.merge(known.rename(columns={"reason": "paper_reason"}), on="level")
+    return Ablated(table, points, paired(points, study))
+
+
+def loss_weights(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
+    """The weight of each loss over the epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``."""
+    tables = [run.epochs().assign(level=run.settings[study.setting], run=run.folder.name) for run in runs]
+    epochs = pd.concat(tables, ignore_index=True)
+    return epochs[["level", "run", "epoch", *(column for column in epochs if column.endswith("_weight"))]]

@@ -1,18 +1,30 @@
-"""Finished runs, read from their folders: what each was, and what came out."""
+"""Finished runs, read from their folders: what each was, what came out, and what its model says."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
-from liqe_core.training.profiles import completed
+from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.measuring import predict
+from liqe_core.model import LIQE
+from liqe_core.prediction import expected_quality, marginal
+from liqe_core.training.prepare import sets_for
+from liqe_core.training.profiles import HOW, Profile, completed
 from liqe_core.training.runs import fingerprint, is_finished, read_results
 
 EXCLUDED = ["run", "reason"]
+#: What repeats a run rather than changes it.
+REPEATS = ("session", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,3 +105,110 @@ def read_run(folder: str | Path) -> FinishedRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"cannot be read ({type(error).__name__}: {error})"
         raise ValueError(" ".join(why.split())) from error
+
+
+def settings_of(run: FinishedRun) -> Profile:
+    """The settings that a run was made with.
+
+    Raises:
+        ValueError: another version of the package made it, with settings that this one does not have.
+    """
+    try:
+        return Profile(**run.settings)
+    except TypeError as error:
+        raise ValueError(f"{run.folder}: its settings are of another version ({error})") from None
+
+
+def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
+    """The largest group of runs that differ in session and seed alone; of equally large ones the one with
+    more tasks, then with more steps. In order of session and seed."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        recipe = {k: v for k, v in run.settings.items() if k not in (*REPEATS, *HOW)}
+        groups.setdefault(json.dumps(recipe, sort_keys=True), []).append(run)
+
+    def size(group: list[FinishedRun]) -> tuple[int, int, int]:
+        return len(group), group[0].settings["variant"].count("+"), group[0].steps
+
+    largest = sorted(groups.values(), key=size)[-1:]
+    return sorted(itertools.chain(*largest), key=lambda run: run.repeat)
+
+
+def epoch_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
+    """``epochs.csv`` of every run, with its session as ``run``."""
+    return pd.concat([run.epochs().assign(run=run.repeat[0]) for run in runs], ignore_index=True)
+
+
+def result_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
+    """What every run reached on its test parts."""
+    return pd.concat([run.results for run in runs], ignore_index=True)
+
+
+def load_best(run: FinishedRun) -> LIQE:
+    """The kept model of a run: best by the average of its measures, or by quality where there is no other.
+
+    Raises:
+        ValueError: its weights are gone.
+    """
+    kept = [run.checkpoint(criterion) for criterion in ("average", "quality")]
+    if not any(path.exists() for path in kept):
+        raise ValueError(f"{run.folder}: its weights (best_*.safetensors) are gone")
+    return LIQE.from_checkpoint(next(path for path in kept if path.exists()))
+
+
+class Answers(NamedTuple):
+    """What a run's model says of its session's test parts.
+
+    Attributes:
+        model: the kept one. parts: for each dataset, which of its rows, and their (N, Q, S, D) joint.
+    """
+
+    model: LIQE
+    parts: list[tuple[LabelledPictures, np.ndarray, torch.Tensor]]
+
+    def table(self) -> pd.DataFrame:
+        """The label tables of these images, one below the other, with ``quality`` in 1..5."""
+        tables = [
+            dataset.table.iloc[rows].assign(quality=expected_quality(joint).numpy())
+            for dataset, rows, joint in self.parts
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def confusion(self, axis: str) -> pd.DataFrame:
+        """`confusion_counts` over all datasets, without the rows of labels that none has.
+
+        Args:
+            axis: ``scene`` or ``distortion``, which the model has to have learned.
+        """
+        column = {"scene": "scenes", "distortion": "distortion_group"}[axis]
+        names = self.model.grid.names(axis)
+        tables = [
+            confusion_counts(dataset.table[column].iloc[rows], marginal(joint, axis).numpy(), names)
+            for dataset, rows, joint in self.parts
+        ]
+        counts = functools.reduce(pd.DataFrame.add, tables)
+        return counts.loc[counts.sum(axis=1) > 0].rename_axis(index="label")
+
+
+def predict_test_parts(run: FinishedRun) -> Answers:
+    """Ask the kept model of a run about its session's test parts.
+
+    Raises:
+        ValueError: its weights are gone, or its settings are of another version.
+    """
+    model, sets = load_best(run), sets_for(settings_of(run), progress=False)
+    parts = [(dataset, dataset.part(run.repeat[0], "test")) for dataset in sets]
+    return Answers(model, [(dataset, rows, predict(model, dataset, rows)) for dataset, rows in parts])
+
+
+def confusion_counts(labels: pd.Series, p: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """How often each label was taken for each word: (K, K) counts, labels as rows, guesses as columns.
+
+    Args:
+        labels: of each image a word, a tuple of words (each of which then counts), or nothing.
+        p: (N, K) probabilities. names: the K words.
+    """
+    guess = pd.Series(np.asarray(names, dtype=object)[np.asarray(p).argmax(axis=1)], index=labels.index)
+    labelled = labels.explode().dropna()
+    counts = pd.crosstab(labelled, guess.loc[labelled.index].to_numpy())
+    return counts.reindex(index=list(names), columns=list(names), fill_value=0)

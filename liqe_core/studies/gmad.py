@@ -295,6 +295,16 @@ def how_often_right(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     return pd.DataFrame(rows, columns=["side", "scorer", "pairs", *RIGHT, "share", "low", "high"])
 
 
+def let_people_judge(people: pd.Series, pairs: pd.DataFrame) -> tuple[Competition, pd.DataFrame]:
+    """What people make of a competition: who attacks and who resists, and how often each was right.
+
+    Args:
+        people: scores by image. pairs: of `compete`.
+    """
+    preferred = preference(pairs, people)
+    return attack_resistance(pairs, preferred), how_often_right(who_was_right(pairs, preferred))
+
+
 def _scorers(pairs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*pairs["defender"], *pairs["attacker"]]))
 

@@ -1,5 +1,6 @@
 """Weights that somebody else trained, on what they did not see: the first line of the paper's tables, with no
-training. Of the six training sets it is a session's test part, of every other set all pictures.
+training. Of the six training sets it is a session's test part, of every other set all pictures. Their rows,
+and those of our own runs, stand below the published ones in `within_set` and `unseen_sets`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from liqe_core.data.presence import status
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import write_csv, write_json
 from liqe_core.model import LIQE
+from liqe_core.studies import paper_tables
+from liqe_core.studies.finished import FinishedRun
 from liqe_core.studies.paper_tables import beside
+from liqe_core.studies.published import load_published
 from liqe_core.studies.unseen import NAMES, measure_unseen, what_is_missing
 
 WITHIN, UNSEEN = "within-set", "unseen"
@@ -154,3 +158,76 @@ def _read(folder: Path) -> Check:
     said = json.loads((folder / "check.json").read_text(encoding="utf-8"))
     results = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values={"value": [""]})
     return Check(folder.name, said, results, said.pop("reasons"))
+
+
+class Beside(NamedTuple):
+    """A table of the paper with ours below.
+
+    Attributes:
+        text, distance: as `figures.paper_tables.shaded_table` takes them.
+        left_out: what the rows that were left out have, as a sentence; see `paper_tables.mostly_known`.
+        compared: every published number of LIQE with ours.
+    """
+
+    text: pd.DataFrame
+    distance: pd.DataFrame
+    left_out: str
+    compared: pd.DataFrame
+
+
+def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
+    """The paper's table of its six sets, with the rows of checked weights and of our runs below.
+
+    Args:
+        runs: of the profile `paper`; none: there is no run to compare.
+    """
+
+    def why_not(name: str) -> str:
+        if runs:
+            return "no metric: the runs did not measure it"
+        return (
+            f"no run: profile paper has no finished run; {what_is_missing(name) or 'its pictures are here'}"
+        )
+
+    published = load_published()
+    within = published[published["protocol"] == WITHIN]
+    compared, averaged = (
+        beside(within, paper_tables.ours_within(runs, kept), why_not) for kept in ("quality", "average")
+    )
+    checked = rows(checks, within, WITHIN)
+    sessions = len({run.repeat[0] for run in runs})
+    ours = {**checked, f"ours ({sessions} sessions)": compared, "ours, best by average": averaged}
+    known = within[paper_tables.widely_known(within)]
+    table = paper_tables.method_table(known, TRAINING_SETS, ["SRCC", "PLCC"])
+    table, left_out = paper_tables.mostly_known(table)
+    values = {name: row["ours"].to_numpy() for name, row in checked.items()}
+    compared = compared.assign(best_by_average=averaged["ours"], **values)
+    return Beside(*paper_tables.with_ours(table, ours), left_out, compared)
+
+
+def third_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The methods that `within_set` leaves out, for having a source for one set alone: text, and distances
+    that are all NaN."""
+    published = load_published()
+    within = published[published["protocol"] == WITHIN]
+    narrow = within[~paper_tables.widely_known(within)]
+    table = paper_tables.method_table(narrow, list(dict.fromkeys(narrow["dataset"])), ["SRCC", "PLCC"])
+    return paper_tables.with_ours(table, {})
+
+
+def unseen_sets(protocol: str, compared: pd.DataFrame, checks: Sequence[Check]) -> Beside:
+    """A table of sets that were never trained on, with the rows of checked weights and ours below.
+
+    Args:
+        protocol: ``unseen``, or ``aigc`` for generated pictures.
+        compared: ours beside the published numbers, as `10_paper_tables` keeps them. A set
+            without a published number has a column where ours was measured.
+    """
+    published = load_published()
+    known = published[published["protocol"] == protocol]
+    names = list(dict.fromkeys(known["dataset"]))
+    if protocol == UNSEEN:
+        names += list(compared.loc[compared["published"].isna() & compared["ours"].notna(), "dataset"])
+    table, left_out = paper_tables.mostly_known(paper_tables.method_table(known, names, ["SRCC"]))
+    ours = rows(checks, known, UNSEEN) | {"ours": compared}
+    return Beside(*paper_tables.with_ours(table, ours), left_out, compared)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from liqe_core.studies.finished import FinishedRun
@@ -174,19 +173,6 @@ def disagreements(published: pd.DataFrame) -> pd.DataFrame:
     several = published.groupby(same)["value"].transform("nunique") > 1
     columns = [*same, "value", "source", "training", "differs", "note", "title"]
     return published.loc[several, columns].sort_values(same, kind="stable", ignore_index=True)
-
-
-def confusion_counts(labels: pd.Series, p: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """How often each label was taken for each word: (K, K) counts, labels as rows, guesses as columns.
-
-    Args:
-        labels: of each picture a word, a tuple of words (each of which then counts), or nothing.
-        p: (N, K) probabilities. names: the K words.
-    """
-    guess = pd.Series(np.asarray(names, dtype=object)[np.asarray(p).argmax(axis=1)], index=labels.index)
-    told = labels.explode().dropna()
-    counts = pd.crosstab(told, guess.loc[told.index].to_numpy())
-    return counts.reindex(index=list(names), columns=list(names), fill_value=0)
 
 
 def _columns(datasets: Sequence[str], metrics: Sequence[str]) -> list[str]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from liqe_core.studies.realign import Realignment, judged, realign
+
 
 @dataclasses.dataclass(frozen=True)
 class Warp:
@@ -66,3 +68,28 @@ def plant(quality: pd.Series, noise: float = 0.15, seed: int = 1) -> pd.DataFram
         mos[names == name] = warp.scale(seen[names == name])
     table = pd.DataFrame({"dataset": names, "quality": values, "mos": mos}, index=quality.index)
     return table.assign(jitter=rng.normal(0, noise, len(values)))
+
+
+def check_planted(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tuple[Realignment, pd.DataFrame]:
+    """Realignment where the answer is known: qualities seen through the planted scales.
+
+    Args:
+        noise, seed: see `plant`. count: of images, of all planted sets together.
+
+    Returns:
+        The realignment, and a row a scale: what was planted, the error before and after, in points of 1..5,
+        and how many images were held.
+    """
+    known = plant(pd.Series(range(count)) / count * 4 + 1, noise=noise, seed=seed)
+    known["prediction"] = known["quality"] + known.pop("jitter")
+    check = realign(known, ranges={name: warp.range for name, warp in WARPS.items()})
+    half = judged(check.scores)
+    error = half[["naive", "aligned"]].sub(known.loc[half.index, "quality"], axis=0) ** 2
+    error = error.groupby(half["dataset"]).mean()
+    columns = {
+        "what we planted": {name: warp.words for name, warp in WARPS.items()},
+        "error before": error["naive"] ** 0.5,
+        "error after": error["aligned"] ** 0.5,
+        "held": check.curves["held"],
+    }
+    return check, pd.DataFrame(columns).reindex(WARPS)

@@ -14,7 +14,7 @@ stands in no pair of `same_score_pairs`, and how many there are is said.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from liqe_core.agreement import fit_logistic, logistic4, srcc
+from liqe_core.data.manifests import load_manifest
 from liqe_core.studies.intervals import difference, gain_interval
+from liqe_core.training.prepare import AS_SHOWN
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
 _FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
@@ -272,3 +274,15 @@ def _inverse(human: np.ndarray, low: float, high: float, beta: np.ndarray) -> np
     """f^-1 of human scores, held between two predictions; for any rising curve, so by interpolation."""
     grid = np.linspace(low, high, _GRID)
     return np.interp(human, logistic4(grid, *beta), grid)
+
+
+def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as shown")) -> Realignment:
+    """Real scales of human scores on one: what a model said of data sets that people scored.
+
+    Args:
+        kept: ``dataset``, ``mos``, ``quality`` (the prediction), such as the open benchmark's
+            ``liqe-tiny.csv``. names: which of its data sets.
+    """
+    table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
+    scored = {name: load_manifest(name.removesuffix(AS_SHOWN)).score for name in table["dataset"].unique()}
+    return realign(table, ranges={name: (score.low, score.high) for name, score in scored.items() if score})

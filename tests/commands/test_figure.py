@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 from support.runs import write_run
 
-from liqe_core.commands.figure import latex
-from liqe_core.commands.figure_list import SHOWN
+from liqe_core.commands.figure import TABLES, latex, list_figures
 from liqe_core.commands.main import main
-from liqe_core.files import write_csv, write_json
+from liqe_core.data.manifests import manifest_dir
+from liqe_core.figures.gmad import disagreement_figure
+from liqe_core.figures.saving import read, save
+from liqe_core.files import write_json
 from liqe_core.prompts import VARIANTS
+from liqe_core.studies.ablations import STUDIES
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +30,29 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def failed(capsys):
-    """Runs the command, which has to fail; what it says."""
+    """Run the command, which has to fail; returns its message."""
 
     def run(*arguments):
         assert main(["figure", *map(str, arguments)]) == 1
-        said = capsys.readouterr().err
-        assert said.startswith("error: ") and "Traceback" not in said
-        return said
+        message = capsys.readouterr().err
+        assert message.startswith("error: ") and "Traceback" not in message
+        return message
 
     return run
 
 
 def test_the_list_names_every_figure_with_a_sentence(capsys):
     assert main(["figure", "--list"]) == 0
-    said = capsys.readouterr().out
-    for one in SHOWN.values():
-        assert f"{one.name} " in said and one.about in said
-        assert one.about.endswith(".") and (one.files or one.needs in ("run", "runs", "nothing")), one.name
+    printed = capsys.readouterr().out
+    for name, (notebook, sentence) in list_figures().items():
+        assert f"{name} " in printed and sentence in printed and notebook in printed
+        assert sentence.endswith(".")
+    assert set(TABLES) | {f"ablation_{name}" for name in STUDIES} <= set(list_figures())
 
 
 def test_training_curves_of_all_repeats_in_every_form(root, tmp_path, capsys):
     assert main(["figure", "training_curves", "--run", str(root), "--out", str(tmp_path)]) == 0
-    names = [f"training_curves.{kind}" for kind in ("pdf", "svg", "png", "csv")]
+    names = [f"training_curves.{kind}" for kind in ("pdf", "svg", "png", "csv", "json")]
     assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in names]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names), "and nothing half-written"
     table = pd.read_csv(tmp_path / "training_curves.csv")
@@ -80,19 +84,29 @@ def test_an_ablation_is_found_among_the_runs_and_is_a_table_for_latex_too(root, 
 
 def test_a_table_is_drawn_as_csv_and_latex(root, tmp_path, capsys):
     assert main(["figure", "test_results", "--run", str(root), "--out", str(tmp_path)]) == 0
-    assert [path.split(".")[-1] for path in capsys.readouterr().out.split()] == ["csv", "tex"]
+    assert [path.split(".")[-1] for path in capsys.readouterr().out.split()] == ["csv", "json", "tex"]
     assert pd.read_csv(tmp_path / "test_results.csv")["session"].tolist() == [1, 2]
 
 
-def test_what_a_notebook_left_is_drawn_again(root, tmp_path, failed):
-    said = failed("disagreement", "--run", root, "--out", tmp_path)
-    assert "gmad/disagreement.csv" in said and f"liqe notebooks gmad --out {root}" in said
-    apart = pd.DataFrame({"pulled apart by": ["Q", "Q+S"], "Q": [np.nan, 40.0], "Q+S": [55.0, np.nan]})
-    write_csv(tmp_path / "runs" / "gmad" / "disagreement.csv", apart)
-    arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new")]
+def test_what_a_notebook_saved_is_drawn_again(root, tmp_path, failed):
+    message = failed("disagreement", "--run", root, "--out", tmp_path)
+    assert f"liqe notebooks gmad --out {root}" in message
+    apart = pd.DataFrame({"Q": [np.nan, 40.0], "Q+S": [55.0, np.nan]}, ["Q", "Q+S"])
+    save(
+        disagreement_figure(apart.rename_axis("pulled apart by")), tmp_path / "runs" / "gmad", "disagreement"
+    )
+    arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new"), "--style", "talk"]
     assert main(["figure", "disagreement", *arguments]) == 0
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "disagreement.csv"), apart)
+    assert pd.read_csv(tmp_path / "new" / "disagreement.csv")["pulled apart by"].tolist() == ["Q", "Q+S"]
     assert "55</text>" in (tmp_path / "new" / "disagreement.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((manifest_dir() / "open" / "figures").glob("*.json")), ids=lambda p: p.stem
+)
+def test_a_figure_of_kept_tables_needs_no_run(path, tmp_path):
+    assert main(["figure", path.stem, "--out", str(tmp_path), "--style", "notebook"]) == 0
+    assert len(read(tmp_path / path.name).table) > 0
 
 
 def test_a_slip_in_a_name_is_told_with_the_nearest(failed):
@@ -102,16 +116,16 @@ def test_a_slip_in_a_name_is_told_with_the_nearest(failed):
 
 def test_a_folder_that_is_no_run(tmp_path, failed):
     assert "no such folder" in failed("training_curves", "--run", tmp_path / "absent")
-    said = failed("training_curves", "--run", tmp_path)
-    assert str(tmp_path) in said and "settings.json" in said and "train/" in said
+    message = failed("training_curves", "--run", tmp_path)
+    assert str(tmp_path) in message and "settings.json" in message and "train/" in message
     assert "--run" in failed("training_curves")
 
 
 def test_an_unfinished_run_says_so(tmp_path, failed):
     run = write_run(tmp_path, finished=False)
     assert f"{run}: the run is not finished" in failed("training_curves", "--run", run)
-    said = failed("training_curves", "--run", tmp_path)
-    assert "no finished run" in said and "1 are not finished" in said
+    message = failed("training_curves", "--run", tmp_path)
+    assert "no finished run" in message and "1 are unfinished" in message
 
 
 def test_a_damaged_run_says_so(tmp_path, failed):
@@ -124,11 +138,10 @@ def test_a_damaged_run_says_so(tmp_path, failed):
 
 def test_a_figure_that_a_run_cannot_give_names_those_it_can(root, failed):
     run = next((root / "train").iterdir())
-    said = failed("ablation_variant", "--run", run)
-    assert "differ in variant alone" in said
-    can = said.split("can give: ")[1].strip().split(", ")
-    assert {"training_curves", "loss_weights", "test_results"} <= set(can)
-    assert not any(name.startswith("ablation") for name in can) and "pairs" not in can
+    assert "differ in variant alone" in failed("ablation_variant", "--run", run)
+    possible = failed("pairs", "--run", run).split("can give: ")[1].strip().split(", ")
+    assert {"training_curves", "loss_weights", "test_results"} <= set(possible)
+    assert not any(name.startswith("ablation") for name in possible) and "pairs" not in possible
 
 
 def test_an_output_folder_that_cannot_be_written(root, tmp_path, failed):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from liqe_core.figures.saving import image_table
 from liqe_core.studies.realign import realign
 
 
@@ -17,11 +18,11 @@ def scores():
 
 
 @pytest.fixture(scope="module")
-def paths(scores, tmp_path_factory):
+def images(scores, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for i, name in enumerate(scores.index):
         Image.new("RGB", (40 + i % 7, 30), (i, 255 - i, 90)).save(folder / name)
-    return {name: folder / name for name in scores.index}
+    return image_table(scores.index, folder)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection, PathCollection
+from support.figures import drawn as redrawn
 
 from liqe_core.figures import ablations
 from liqe_core.studies.ablations import STUDIES, compare, paired
@@ -24,15 +25,15 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     rows = [(v, 1, s, m) for v, m in zip(STUDY.levels[:2], (0.2, 0.4), strict=True) for s in (1, 2)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
     differences = paired(scores, STUDY)
-    figure = ablations.ablation(
-        compare(scores, STUDY), scores, differences, STUDY.reference, {"quality": 0.915}
-    )
+    table = compare(scores, STUDY)
+    table["paper"] = [0.915, *[np.nan] * (len(table) - 1)]
+    figure = ablations.ablation(table, scores, differences, STUDY.reference)
     left, right = figure.axes
     assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(left)
     assert dots(right) == {(0.2, 1)} and right.get_xlabel().endswith("too few for an interval")
     assert drawn(left) == ["no finished run"] * 2
     assert right.get_xlabel().startswith("less quality, same seeds")
-    figure.canvas.draw()
+    redrawn(figure)
 
 
 def test_an_interval_is_drawn_where_there_is_one():
@@ -40,10 +41,12 @@ def test_an_interval_is_drawn_where_there_is_one():
     rows = [(v, 1, s, rng.normal(0.5, 0.1)) for v in STUDY.levels[:2] for s in range(8)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
     table = compare(scores, STUDY)
-    right = ablations.ablation(table, scores, paired(scores, STUDY), STUDY.reference).axes[1]
+    figure = ablations.ablation(table, scores, paired(scores, STUDY), STUDY.reference)
+    right = figure.axes[1]
     (bar,) = [c for c in right.collections if isinstance(c, LineCollection) and len(c.get_segments())]
     np.testing.assert_allclose(bar.get_segments()[0][:, 0], table.loc[1, ["low", "high"]].astype(float))
     assert "too few" not in right.get_xlabel() and len(dots(right)) == 8
+    redrawn(figure)
 
 
 def test_loss_weights_leave_out_tasks_that_a_level_lacks():
@@ -57,6 +60,7 @@ def test_loss_weights_leave_out_tasks_that_a_level_lacks():
         }
     )
     figure = ablations.loss_weights(epochs, STUDY.levels)
+    redrawn(figure)
     assert [len(ax.get_legend_handles_labels()[1]) for ax in figure.axes] == [1, 2]
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["quality", "scene"], "each is told once"
@@ -66,6 +70,7 @@ def test_loss_weights_leave_out_tasks_that_a_level_lacks():
 def test_by_crops_has_a_line_a_level():
     table = pd.DataFrame({"level": ["a", "a"], "run": "x", "crops": [1, 15], "value": [0.1, 0.3]})
     figure = ablations.by_crops(table)
+    redrawn(figure)
     (ax,) = figure.axes
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), [0.1, 0.3])
     assert figure.legends[0].get_texts()[0].get_text() == "a"

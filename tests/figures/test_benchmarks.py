@@ -2,13 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+from support.figures import drawn, texts
 
 from liqe_core.figures import benchmarks
-
-TINY = {
-    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 10, "layers": 2},
-    "text_cfg": {"width": 6, "layers": 3},
-}
 
 
 def test_figures_draw_what_was_measured_and_tell_what_was_not():
@@ -23,11 +20,14 @@ def test_figures_draw_what_was_measured_and_tell_what_was_not():
             "peak_gb": [np.nan, 3.0],
         }
     )
-    time, memory = benchmarks.step_bars(table).axes
+    figure = benchmarks.step_bars(table)
+    drawn(figure)
+    time, memory = figure.axes
     assert [bar.get_width() for bar in time.patches] == [0, 2.0]
     assert [text.get_text() for text in memory.texts] == [" no memory for it", " 3"]
     assert [label.get_text() for label in time.get_yticklabels()][1] == "tree, 48 x 3, checkpointed"
     half = table.assign(precision=["float32", "float16"], compile=[False, True])
+    drawn(benchmarks.step_bars(half))
     names = [label.get_text() for label in benchmarks.step_bars(half).axes[0].get_yticklabels()]
     assert names == ["padded, 6 x 3", "tree, 48 x 3, float16, checkpointed, compiled"]
     trie = pd.DataFrame(
@@ -35,3 +35,17 @@ def test_figures_draw_what_was_measured_and_tell_what_was_not():
     )
     (axes,) = benchmarks.trie_growth(trie).axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[9, 90], [3, 30], [2, 20]]
+
+
+def test_every_weight_is_stuck_or_moves():
+    sizes = pd.DataFrame(
+        {"exponent": [-8, -7, -6], "share": [0.2, 0.3, 0.5], "half_spacing": [2**-19, 2**-18, 2**-17]}
+    )
+    kinds = pd.DataFrame({"stuck": [0.5, 0.1], "stuck_at_part": [0.8, 0.4]}, index=["MLP", "patches"])
+    figure = benchmarks.what_can_move(sizes, kinds, 5e-6, 3e-6)
+    left, right = figure.axes
+    assert len({bar.get_facecolor() for bar in left.patches}) == 3, "one size of each"
+    assert [bar.get_width() for bar in right.patches] == pytest.approx([0.5, 0.1, 0.3, 0.3, 0.2, 0.6])
+    said = texts(figure)
+    assert "50%" in said and "stuck at 5.0e-06" in said and "moves at 3.0e-06" in said
+    assert drawn(figure).std() > 5

@@ -1,6 +1,5 @@
 """The ideas, drawn: every word and number is there, and nothing is cut off."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from support.figures import drawn, texts
@@ -8,9 +7,10 @@ from support.figures import drawn, texts
 from liqe_core.figures.concepts import joints, losses_of_a_pair, two_towers
 
 
-def test_both_towers_and_the_three_tasks_are_drawn():
-    photo = np.full((60, 90, 3), 128, np.uint8)
-    figure = two_towers(photo, (5, 9, 11), "a photo of a cat with blur artifacts, which is of bad quality")
+def test_both_towers_and_the_three_tasks_are_drawn(images):
+    figure = two_towers(
+        images[:1], (5, 9, 11), "a photo of a cat with blur artifacts, which is of bad quality"
+    )
     said = texts(figure)
     for part in ("image tower\n$f$", "text tower\n$g$", "495 sentences"):
         assert part in said
@@ -26,7 +26,8 @@ def test_both_towers_and_the_three_tasks_are_drawn():
 
 def test_a_joint_distribution_has_its_marginals_beside_it():
     table = pd.DataFrame([[0.4, 0.1], [0.2, 0.3]], ["bad", "good"], ["blur", "noise"])
-    figure = joints({"one": table, "two": table.T})
+    both = pd.concat({"a": table, "b": table / 2}, names=["which", "quality"]).reset_index()
+    figure = joints(both, {"a": "one", "b": "two"})
     middle, above, beside = figure.axes[:3]
     assert [bar.get_height() for bar in above.patches] == pytest.approx([0.6, 0.4])
     assert [bar.get_width() for bar in beside.patches] == pytest.approx([0.5, 0.5])

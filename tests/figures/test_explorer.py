@@ -11,7 +11,8 @@ from PIL import Image
 from support.figures import drawn, texts
 
 from liqe_core.figures import explorer as module
-from liqe_core.figures.explorer import as_html, at_positions, explorer, someone_there, told
+from liqe_core.figures.explorer import as_html, at_positions, explorer, in_words, someone_there
+from liqe_core.figures.saving import image_table
 from liqe_core.images import PictureError, read_picture
 
 AXES = {"quality": ["bad", "fair", "good"], "scene": ["sea", "sky"], "distortion": ["blur", "noise & <rain>"]}
@@ -43,6 +44,16 @@ def upload(name, content):
 
 def opened(source):
     return np.asarray(read_picture(source))
+
+
+def at(folder, seen):
+    """The figure of what was seen at some positions."""
+    for name, (image, _, _) in seen.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    joints = pd.concat({name: joint for name, (_, joint, _) in seen.items()}, names=["position"])
+    windows = pd.concat([table.assign(position=name) for name, (_, _, table) in seen.items()])
+    images = image_table([f"{name}.png" for name in seen], folder)
+    return at_positions(joints.rename("probability").reset_index(), windows, images)
 
 
 @pytest.fixture
@@ -115,20 +126,20 @@ def test_the_drawing_says_all_that_it_shows():
     assert "http" not in page, "nothing is fetched"
 
 
-def test_axes_without_words_are_left_out():
+def test_axes_without_words_are_left_out(tmp_path):
     image, joint, windows = ask(opened(file_of("red")), {"blur": 0, "rain": 0})
     quality = joint.groupby(level="quality", sort=False).sum()
     alone = pd.MultiIndex.from_product([quality.index, ["any"], ["any"]], names=list(AXES))
     seen = image, pd.Series(quality.to_numpy(), alone), windows
-    assert told(seen) == "quality 3.00 of 3, good (1.00)"
+    assert in_words(seen) == "quality 3.00 of 3, good (1.00)"
     assert "any" not in as_html(seen) and "joint" not in as_html(seen)
-    drawn(at_positions({"as it is": seen}))
+    drawn(at(tmp_path, {"as it is": seen}))
 
 
-def test_the_figure_has_a_column_a_position():
+def test_the_figure_has_a_column_a_position(tmp_path):
     image = opened(file_of("red"))
     positions = {"as it is": {"blur": 0, "rain": 0}, "rain 5": {"blur": 0, "rain": 5}}
-    figure = at_positions({name: ask(image, position) for name, position in positions.items()})
+    figure = at(tmp_path, {name: ask(image, position) for name, position in positions.items()})
     assert "as it is\nquality 3.00" in texts(figure) and "rain 5\nquality 2.00" in texts(figure)
     panels = np.array(figure.axes[:-1]).reshape(4, 2)  # the last is the scale of the colours
     for row, axis in zip(panels[1:], AXES, strict=True):
@@ -138,8 +149,8 @@ def test_the_figure_has_a_column_a_position():
     assert [frame.get_xy() for frame in frames] == [(0, 0), (0, 0), (6, 4), (6, 4)]
     assert frames[1].get_edgecolor() != frames[3].get_edgecolor(), "the colour is the window's quality"
     assert drawn(figure).std() > 5
-    with pytest.raises(ValueError, match="no position to draw"):
-        at_positions({})
+    with pytest.raises(ValueError, match="no position"):
+        at_positions(*[figure.drawing.table[:0]] * 3)
 
 
 @pytest.mark.parametrize(

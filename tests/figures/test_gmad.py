@@ -1,6 +1,8 @@
-"""The competition: every number is written."""
+"""The competition: every number is written, and every pair is shown with its scores."""
 
 import numpy as np
+import pytest
+from PIL import Image
 from support.figures import drawn, texts
 
 from liqe_core.figures import gmad
@@ -29,17 +31,18 @@ def test_without_a_judge_the_figure_is_called_disagreement(scores):
 
 def test_attack_resistance_figure_writes_every_number(scores):
     pairs = compete(scores, levels=3)
-    competition = attack_resistance(pairs, dict.fromkeys(pairs.index, 40.0))
-    figure = gmad.attack_resistance_figure(competition)
-    order = list(competition.ranking.index)
-    assert [t.get_text() for t in figure.axes[0].texts] == written(competition.attack.loc[order, order])
+    attack, resistance, ranking = attack_resistance(pairs, dict.fromkeys(pairs.index, 40.0))
+    figure = gmad.attack_resistance_figure(ranking, attack, resistance)
+    order = list(ranking.index)
+    assert [t.get_text() for t in figure.axes[0].texts] == written(attack.loc[order, order])
     assert [t.get_text() for t in figure.axes[2].get_yticklabels()] == order
     drawn(figure)
 
 
 def test_a_negative_attack_has_a_diverging_scale(scores):
     pairs = compete(scores, levels=2)
-    figure = gmad.attack_resistance_figure(attack_resistance(pairs, dict.fromkeys(pairs.index, -30.0)))
+    attack, resistance, ranking = attack_resistance(pairs, dict.fromkeys(pairs.index, -30.0))
+    figure = gmad.attack_resistance_figure(ranking, attack, resistance)
     assert figure.axes[0].get_images()[0].get_clim() == (-100, 100)
     assert figure.axes[1].get_images()[0].get_clim() == (0, 100)
     assert "−30" in texts(figure)
@@ -57,3 +60,41 @@ def test_verdicts_are_counted_and_their_interval_written(scores):
     lengths = [sum(bar.get_width() for bar in figure.axes[0].patches)]
     assert lengths == [table.loc[table["side"] == "attacker", "pairs"].sum()]
     drawn(figure)
+
+
+def test_pair_grid_shows_every_pair_with_its_scores(scores, images):
+    pairs = compete(scores, ["ours", "theirs"])
+    figure = gmad.pair_grid(pairs, images)
+    assert len(figure.axes) == 2 * len(pairs)
+    first = pairs.iloc[0]
+    assert "ours fixed at low\nattacked by theirs" in texts(figure)
+    assert f"theirs {first['attacker_better']:.2f}  ·  ours {first['defender_better']:.2f}" in texts(figure)
+    shown = figure.axes[0].get_images()[0].get_array()
+    assert (
+        shown[0, 0] == np.asarray(Image.open(images.set_index("image").at[first["better"], "file"]))[0, 0]
+    ).all()
+    assert drawn(figure).std() > 0
+
+
+def test_pair_grid_says_who_was_right_where_people_judged(scores, images):
+    pairs = compete(scores, ["ours", "theirs"])
+    pairs["right"] = ["attacker", "defender", "neither", "attacker"]
+    assert "ours fixed at high\nattacked by theirs\npeople say: defender" in texts(
+        gmad.pair_grid(pairs, images)
+    )
+
+
+def test_pair_grid_without_a_pair_or_a_readable_picture_says_so(scores, images, tmp_path):
+    pairs = compete(scores, ["ours", "theirs"])
+    pairs.loc[1, "reason"] = "no image at this level"
+    (tmp_path / "cut.png").write_bytes(b"not a picture")
+    cut = images["file"].mask(images["image"] == pairs.at[0, "better"], str(tmp_path / "cut.png"))
+    figure = gmad.pair_grid(pairs, images.assign(file=cut, sha256=""))
+    said = texts(figure).replace("\n", " ")
+    assert "no pair: no image at this level" in said
+    assert f"{pairs.at[0, 'better']} cannot be drawn" in said
+    drawn(figure)
+    with pytest.raises(KeyError, match=pairs.at[0, "better"]):
+        gmad.pair_grid(pairs, images[:0])
+    with pytest.raises(ValueError, match="no pairs"):
+        gmad.pair_grid(pairs[:0], images)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.figures import drawn, texts
 
-from liqe_core.figures.realign import realignment_overview, realignment_panels
-from liqe_core.studies.realign import curve_points
+from liqe_core.figures.realign import realignment_overview, realignment_panels, same_score_grid
+from liqe_core.studies.realign import curve_points, same_score_pairs
 
 
 def test_realignment_figures_show_every_set(realigned):
@@ -28,3 +28,12 @@ def test_realignment_figures_show_every_set(realigned):
         "a straight set lands naively"
     )
     drawn(overview)
+
+
+def test_same_score_grid(realigned, images):
+    pairs = same_score_pairs(realigned.scores, tolerance=0.02)
+    labels = [*pairs["better"], *pairs["worse"]]
+    figure = same_score_grid(pairs, images.head(len(labels)).set_axis(labels))
+    assert len(figure.axes) == 2 * len(pairs) == 2
+    assert f"{pairs.at[0, 'gap']:.2f} apart" in texts(figure)
+    drawn(figure)

@@ -18,11 +18,13 @@ from support.data import SHARED
 from support.open_tables import write_open_tables
 
 from liqe_core.commands import notebooks
+from liqe_core.commands.figure import list_figures
 from liqe_core.commands.main import main
 from liqe_core.commands.parameters import KINDS
 from liqe_core.data.manifests import manifest_dir
+from liqe_core.figures.saving import find, read, save
 from liqe_core.prompts import VARIANTS
-from liqe_core.studies.open_benchmark import ARMS
+from liqe_core.studies.open_benchmark import ARMS, KEPT
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
@@ -225,7 +227,7 @@ def test_data_preparation_tells_the_story_of_the_real_labels(executed):
 
 def test_training_leaves_runs_and_their_measures(executed):
     folder, _ = executed
-    results = pd.read_csv(folder / "multitask_training" / "results.csv")
+    results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
     curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
@@ -233,7 +235,7 @@ def test_training_leaves_runs_and_their_measures(executed):
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None) and (weights[curves["epoch"] == 2] != 1).all(
         axis=None
     )
-    summary = pd.read_csv(folder / "multitask_training" / "summary.csv").set_index("measure")
+    summary = pd.read_csv(folder / "multitask_training" / "test_summary.csv").set_index("measure")
     table = pd.read_csv(folder / "multitask_training" / "confusion.csv").drop(columns="distortion_group")
     commonest = table.sum(axis=1).max() / table.to_numpy().sum()
     assert summary.loc["distortion_accuracy", "without looking"] == pytest.approx(commonest)
@@ -277,13 +279,13 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     assert set(koniq["published"]) == {0.919, 0.928} and koniq["differs"].notna().any()
     shown = pd.read_csv(out / "within_set.csv")["method"]
     assert "LIQE" in set(shown) and "MUSIQ" not in set(shown)
-    assert not {"LIQE\n(training not stated)", "ours (0 sessions)"} & set(shown), "told in a sentence"
+    assert not {"LIQE\n(training not stated)", "ours (0 sessions)"} & set(shown), "said in a sentence"
     assert "MUSIQ" in set(pd.read_csv(out / "within_set_rest.csv")["method"])
-    unseen = pd.read_csv(out / "unseen.csv")
+    unseen = pd.read_csv(out / "unseen_compared.csv")
     assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])
     accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
     assert accuracies.loc["SRCC", "sessions"] == 2
-    results = pd.read_csv(folder / "multitask_training" / "results.csv")
+    results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
     mean = results.loc[results["checkpoint"] == "quality", "scene_accuracy"].mean()
     assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
     counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
@@ -309,7 +311,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
 
 
 def test_gmad_is_judged_where_people_scored_the_pictures(executed):
-    folder, _ = executed
+    folder, results = executed
     verdicts = pd.read_csv(folder / "gmad" / "open_verdicts.csv")
     assert verdicts.groupby("side").size().tolist() == [len(ARMS), len(ARMS)]
     counted = verdicts[["attacker", "defender", "neither"]].sum(axis=1)
@@ -317,6 +319,9 @@ def test_gmad_is_judged_where_people_scored_the_pictures(executed):
     assert (verdicts["low"] <= verdicts["share"]).all() and (verdicts["share"] <= verdicts["high"]).all()
     ranking = pd.read_csv(folder / "gmad" / "open_attack_resistance.csv")
     assert set(ranking["scorer"]) == set(verdicts["scorer"])
+    arms = pd.read_csv(KEPT / "arms.csv").query("dataset == 'biq2021'")
+    count = len(arms) - arms["near_duplicate"].sum()
+    assert f"{count} pictures" in results["07_gmad"].path.read_text(), "without near-duplicates"
 
 
 def test_realignment_takes_planted_scales_back(executed):
@@ -355,20 +360,31 @@ def test_half_precision_is_counted(executed):
     one = pd.read_csv(out / "one_weight.csv")
     assert one["stuck"].tolist() == [False] * 3 + [True] * 2 and (one.loc[one["stuck"], "half"] == 0).all()
     assert one["float32"].to_numpy() == pytest.approx(np.ones(5), abs=0.01)
-    kinds = pd.read_csv(out / "by_kind.csv")
-    assert (kinds["stuck"] <= kinds["stuck_at_a_third"]).all() and kinds["stuck"].between(0, 1).all()
+    kinds = pd.read_csv(out / "stuck.csv")
+    assert (kinds["stuck"] <= kinds["stuck_at_part"]).all() and kinds["stuck"].between(0, 1).all()
     schedule = pd.read_csv(out / "schedule.csv")
     assert schedule["epochs"].sum() == 80 and schedule["rounded away"].is_monotonic_decreasing
 
 
 def test_every_figure_is_a_picture_with_something_on_it(executed):
     folder, _ = executed
-    figures = sorted(folder.glob("*/*.png"))
+    figures = sorted(path.with_suffix(".png") for path in folder.glob("*/*.svg"))
     assert len(figures) >= 10
     for path in figures:
         with Image.open(path) as image:
             assert min(image.size) > 100 and np.asarray(image.convert("L")).std() > 5, path.name
-        assert path.with_suffix(".svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_every_figure_is_redrawn_from_disk_as_it_was_drawn(executed, tmp_path):
+    folder, _ = executed
+    names = list_figures()
+    for path in sorted(path.with_suffix(".json") for path in folder.glob("*/*.svg")):
+        assert path.stem in names or path.stem.endswith("_worst_to_best")
+        drawn = np.asarray(Image.open(path.with_suffix(".png")))
+        for saved in filter(None, (path, find(path.stem, KEPT / "figures"))):
+            save(read(saved).draw(), tmp_path, path.stem)
+            again = np.asarray(Image.open(tmp_path / f"{path.stem}.png"))
+            assert drawn.shape == again.shape and (drawn == again).all(), saved
 
 
 def test_every_figure_says_in_words_what_is_on_it(executed):

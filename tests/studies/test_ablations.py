@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from support.runs import write_run
 
+from liqe_core.prompts import VARIANTS
 from liqe_core.studies import ablations
 from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, paired, scores
 from liqe_core.studies.finished import read_runs
@@ -149,3 +150,21 @@ def test_every_study_is_of_a_setting_and_its_levels_are_allowed():
         assert study.setting == name in names and study.reference in study.levels
         for level in study.levels:
             assert getattr(profile("smoke", **{name: level}), name) == level
+
+
+def test_an_ablation_is_of_the_recipe_with_most_levels(tmp_path):
+    for epochs, variants in ((3, VARIANTS[:2]), (2, VARIANTS)):
+        for variant in variants:
+            write_run(tmp_path, variant=variant, epochs=epochs)
+    runs, study = read_runs(tmp_path).runs, STUDIES["variant"]
+    chosen = ablations.largest_comparable(runs, study)
+    assert {run.settings["epochs"] for run in chosen} == {2}
+    table = ablations.summarise(chosen, study, paper=False).table
+    assert table["level"].tolist() == list(VARIANTS)
+    assert "paper" not in table, "its numbers belong beside its own protocol only"
+    assert ablations.summarise(chosen, study, paper=True).table["paper"].notna().any()
+    weights = ablations.loss_weights(chosen, study)
+    assert set(weights["level"]) == set(VARIANTS)
+    assert weights.loc[weights["level"] == "quality", "scene_weight"].isna().all()
+    with pytest.raises(ValueError, match="differ in crops alone"):
+        ablations.largest_comparable(runs, STUDIES["crops"])

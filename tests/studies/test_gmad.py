@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support.open_tables import write_open_tables
 
 from liqe_core.data.tables import LabelError
 from liqe_core.studies.gmad import (
@@ -10,6 +11,7 @@ from liqe_core.studies.gmad import (
     gmad_pairs,
     how_often_right,
     human_scores,
+    let_people_judge,
     preference,
     quality_levels,
     who_was_right,
@@ -242,3 +244,11 @@ def test_a_competition_without_any_pair_is_all_missing():
     assert disagreement(pairs).isna().all(axis=None)
     assert attack.isna().all(axis=None) and resistance.isna().all(axis=None)
     assert list(ranking.index) == ["x", "y"]
+
+
+def test_people_judge_who_attacks_who_resists_and_who_was_right(tmp_path):
+    write_open_tables(tmp_path)
+    arms = pd.read_csv(tmp_path / "arms.csv").query("dataset == 'biq2021'").set_index("image")
+    pairs = compete(arms[["Q", "Q+S"]])
+    competition, verdicts = let_people_judge(arms["mos"], pairs)
+    assert set(competition.ranking.index) == {"Q", "Q+S"} == set(verdicts["scorer"])

@@ -8,7 +8,7 @@ import pytest
 
 from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.studies import paper_tables
-from liqe_core.studies.finished import FinishedRun
+from liqe_core.studies.finished import FinishedRun, confusion_counts
 from liqe_core.studies.published import load_published
 
 
@@ -125,7 +125,7 @@ def test_the_papers_ablation_and_its_honest_blank():
 def test_confusion_counts_every_label_of_a_picture():
     labels = pd.Series([("a", "b"), ("b",), (), None], index=[7, 3, 5, 9])
     p = np.array([[0.9, 0.1], [0.2, 0.8], [1, 0], [1, 0]])
-    counts = paper_tables.confusion_counts(labels, p, ["a", "b"])
+    counts = confusion_counts(labels, p, ["a", "b"])
     assert counts.to_numpy().tolist() == [[1, 0], [1, 1]]
     assert counts.index.tolist() == ["a", "b"] and counts.columns.tolist() == ["a", "b"]
 

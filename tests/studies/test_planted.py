@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.studies.planted import WARPS, plant
+from liqe_core.studies.planted import WARPS, check_planted, plant
 from liqe_core.studies.realign import realign
 
 QUALITY = pd.Series(np.linspace(1, 5, 800), index=range(100, 900))
@@ -37,3 +37,12 @@ def test_realignment_recovers_what_was_planted():
     before = (scores["naive"] - table["quality"]).abs().groupby(table["dataset"]).mean()
     assert (error < 0.12).all(), error
     assert (before[["lenient", "strict", "web"]] > 0.4).all()
+
+
+def test_what_was_planted_is_recovered():
+    check, recovered = check_planted()
+    assert (recovered["error after"] < 0.3).all()
+    assert check.curves["count"].sum() == 2000
+    bent = recovered.loc[["lenient", "strict"]]
+    assert (bent["error after"] < bent["error before"] / 2).all()
+    assert set(check.curves.index) == set(recovered.index)

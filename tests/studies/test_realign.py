@@ -1,9 +1,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support.open_tables import write_open_tables
 
 from liqe_core.agreement import fit_logistic, logistic4, srcc
-from liqe_core.studies.realign import curve_points, judged, realign, same_score_pairs, thrown_together, told
+from liqe_core.studies.realign import (
+    curve_points,
+    judged,
+    realign,
+    realign_kept,
+    same_score_pairs,
+    thrown_together,
+    told,
+)
 
 # Human scores as monotone warps of the true quality q in 1..5, each with its own units.
 WARPS = {
@@ -222,3 +231,12 @@ def test_fit_logistic_recovers_its_parameters():
         y = logistic4(x, *beta)
         fitted = fit_logistic(x, y)
         assert logistic4(x, *fitted) == pytest.approx(y, rel=1e-5, abs=1e-5 * np.ptp(y))
+
+
+def test_kept_answers_are_realigned_by_each_sets_own_range(tmp_path):
+    write_open_tables(tmp_path)
+    arms = pd.read_csv(tmp_path / "arms.csv")
+    between = realign_kept(arms.assign(quality=arms["Q"]))
+    assert set(between.curves.index) == {"biq2021", "hevc as shown"}
+    both = between.scores.groupby("dataset")["naive"].agg(["min", "max"])
+    assert both["min"].ge(1).all() and both["max"].le(5).all()

@@ -1,20 +1,34 @@
 """What is drawn in a figure."""
 
 import io
+import tempfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
+
+from liqe_core.figures.saving import read
 
 
 def texts(figure):
     return " | ".join(t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
-def drawn(figure):
-    """The figure as an array of pixels, after checking that it can be saved and that pyplot holds nothing."""
-    figure.savefig(io.BytesIO(), format="svg")
+def pixels(figure):
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=50)
-    assert plt.get_fignums() == []
     return np.asarray(Image.open(file).convert("RGB"))
+
+
+def drawn(figure):
+    """The figure as an array of pixels, after checking that what is saved beside it draws the same, that it
+    can be SVG, and that pyplot holds nothing."""
+    shown = pixels(figure)
+    with tempfile.TemporaryDirectory() as folder:
+        figure.drawing.write(folder, "figure")
+        again = pixels(read(Path(folder, "figure.json")).draw())
+    assert shown.shape == again.shape and (shown == again).all()
+    figure.savefig(io.BytesIO(), format="svg")
+    assert plt.get_fignums() == []
+    return shown

@@ -1,10 +1,12 @@
-"""The open benchmark's figures, from tables made for them."""
+"""What models reach, from tables made for the figures."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from support.figures import drawn, texts
 
-from liqe_core.figures import open_benchmark as figures
+from liqe_core.figures import results as figures
 
 
 @pytest.fixture
@@ -46,3 +48,22 @@ def test_arms_differences_and_levels_have_a_row_each():
         figures.levels(rows.rename(columns={"arm": "method", "difference": "srcc"})),
     ):
         assert drawn(made).std() > 5
+
+
+def test_of_several_labels_the_first_counts_and_none_is_left_out():
+    table = pd.DataFrame({"scenes": ["plant;animal", "animal", "", None], "scene": ["plant"] * 4})
+    figure = figures.right_and_wrong(table, "scene", label="scenes")
+    assert "plant (1)" in texts(figure) and "50% of all" in texts(figure)
+    drawn(figure)
+
+
+def test_cells_are_shaded_by_distance():
+    text = pd.DataFrame([["0.9", "0.8\n0.7", "no run"]], ["ours"], list("abc"))
+    distance = pd.DataFrame([[0.05, -0.05, np.nan]], index=["ours"], columns=list("abc"))
+    figure = figures.shaded_table(text, distance, limit=0.05)
+    ax = figure.axes[0]
+    higher, lower, blank = [to_rgb(patch.get_facecolor()) for patch in ax.patches]
+    assert higher[2] > higher[0] and lower[0] > lower[2] and blank == (1, 1, 1), "blue, red, white"
+    assert [t.get_text() for t in ax.texts] == ["0.9", "0.8\n0.7", "no run"]
+    assert len(figure.axes) == 2 and len(figures.shaded_table(text, distance * np.nan).axes) == 1
+    drawn(figure)

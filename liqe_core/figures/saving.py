@@ -1,0 +1,263 @@
+"""How a figure is kept: what it was drawn from stands beside it, and draws it again.
+
+A figure is a function of tables and of plain keywords. `drawing` registers such a function, `save` writes the
+figure with its tables as CSV and ``NAME.json``, and `read` gives them back as a `Drawing`.
+
+>>> save(training_curves(epochs), "runs/mini/multitask_training", "training_curves")
+>>> with drawn_as("talk", "dark"):
+...     figure = read("runs/mini/multitask_training/training_curves.json").draw()
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import pandas as pd
+
+from liqe_core.figures.style import Drawn, drawn_as, fixed_width, wrap_titles
+from liqe_core.files import atomic_path, file_sha256, write_csv, write_json
+from liqe_core.images import MissingPictureError, PictureError
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class Listed(NamedTuple):
+    """What is said of a figure or table in a list.
+
+    Attributes:
+        notebook: the one that makes it, without its number. sentence: what it shows.
+    """
+
+    notebook: str
+    sentence: str
+
+
+#: Every figure and table that a notebook saves, by the name of its file.
+LIST: dict[str, Listed] = {}
+#: Every function that draws, by its name.
+FUNCTIONS: dict[str, Callable[..., Drawn]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure before it is drawn: a registered function and its arguments.
+
+    Attributes:
+        function: its name; empty for a table alone.
+        tables: data frames by parameter. The first one is saved under the figure's own name.
+        keywords: numbers, texts, and lists and dictionaries of these.
+    """
+
+    function: str
+    tables: dict[str, pd.DataFrame]
+    keywords: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The first of the tables."""
+        return next(iter(self.tables.values()))
+
+    def draw(self) -> Drawn:
+        """The figure, under the style sheets that hold."""
+        return FUNCTIONS[self.function](**self.tables, **self.keywords)
+
+    def write(self, folder: str | Path, name: str) -> list[Path]:
+        """Write the tables as CSV and ``NAME.json``; return the paths.
+
+        Raises:
+            TypeError: an argument is neither a table nor plain, or a column cannot be kept as CSV.
+        """
+        folder, paths, tables = Path(folder), [], {}
+        for number, (parameter, table) in enumerate(self.tables.items()):
+            paths.append(folder / (f"{name}_{parameter}.csv" if number else f"{name}.csv"))
+            columns, described = _columns(table, folder)
+            write_csv(paths[-1], columns)
+            tables[parameter] = {"file": paths[-1].name, **described}
+        keywords = {keyword: _plain(keyword, value) for keyword, value in self.keywords.items()}
+        paths.append(folder / f"{name}.json")
+        write_json(paths[-1], {"function": self.function, "keywords": keywords, "tables": tables})
+        return paths
+
+
+def drawing(
+    name: str, notebook: str, sentence: str
+) -> Callable[[Callable[_Arguments, Drawn]], Callable[_Arguments, Drawn]]:
+    """Make a function that returns a figure draw under the style sheets that hold, and list what it draws.
+
+    The figure remembers its arguments, for `save`. Stacked, for a function that draws several figures.
+
+    Args:
+        name: of the figure's file. notebook: that saves it, without its number. sentence: what it shows.
+    """
+    if LIST.setdefault(name, Listed(notebook, sentence)) != (notebook, sentence):
+        raise ValueError(f"two figures are called {name}")
+
+    def decorate(draw: Callable[_Arguments, Drawn]) -> Callable[_Arguments, Drawn]:
+        if FUNCTIONS.get(draw.__name__) is draw:
+            return draw
+
+        @functools.wraps(draw)
+        def styled(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Drawn:
+            arguments = inspect.signature(draw).bind(*args, **kwargs).arguments
+            with drawn_as():
+                figure = draw(*args, **kwargs)
+                if fixed_width():
+                    wrap_titles(figure)
+                for axes in figure.axes:
+                    for axis in (axes.xaxis, axes.yaxis):
+                        axis.get_major_ticks()  # else they are made when it is shown, in the style of then
+            tables = {key: value for key, value in arguments.items() if isinstance(value, pd.DataFrame)}
+            keywords = {key: value for key, value in arguments.items() if key not in tables}
+            figure.drawing = Drawing(draw.__name__, tables, keywords)
+            return figure
+
+        FUNCTIONS[draw.__name__] = styled
+        return styled
+
+    return decorate
+
+
+def save(
+    figure: Drawn, folder: str | Path, name: str, suffixes: Sequence[str] = ("png", "svg")
+) -> list[Path]:
+    """Write ``NAME.png``, ``NAME.svg`` and what the figure was drawn from; return the paths.
+
+    Args:
+        figure: from a function that is a `drawing`.
+        suffixes: other kinds of file, such as pdf.
+
+    Raises:
+        TypeError: see `Drawing.write`.
+    """
+    paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
+    metadata = {  # no date, so that the same figure is the same bytes; and its alternative text
+        ".svg": {"Date": None, "Description": figure.alt},
+        ".pdf": {"CreationDate": None, "Subject": figure.alt},
+        ".png": {"Description": figure.alt},
+    }
+    with drawn_as():
+        for path in paths:
+            with atomic_path(path) as part:
+                figure.savefig(part, metadata=metadata.get(path.suffix))
+    return paths + figure.drawing.write(folder, name)
+
+
+def save_table(table: pd.DataFrame, folder: str | Path, name: str) -> None:
+    """Write a table that is no figure as ``NAME.csv``, and ``NAME.json``."""
+    Drawing("", {"table": table}).write(folder, name)
+
+
+def find(name: str, folder: str | Path) -> Path | None:
+    """The ``NAME.json`` that `save` wrote in a folder or below it: the uppermost, of several the latest."""
+    found = Path(folder).rglob(f"{name}.json")
+    return min(found, key=lambda path: (len(path.parts), -path.stat().st_mtime), default=None)
+
+
+def read(path: str | Path, images: str | Path | None = None) -> Drawing:
+    """What `save` wrote, from its ``NAME.json``.
+
+    Args:
+        images: the folder of the images that a figure shows; None: where they lay when it was saved.
+
+    Raises:
+        ValueError: it cannot be read, or an image is missing or has changed.
+    """
+    path = Path(path)
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        tables = {
+            parameter: _read_table(path.parent, described) for parameter, described in saved["tables"].items()
+        }
+        drawing = Drawing(saved["function"], tables, saved["keywords"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    for table in drawing.tables.values():
+        if "sha256" in table:
+            table["file"] = [
+                _checked(Path(images) / row.image if images else path.parent / row.file, row.sha256)
+                for row in table.itertuples()
+            ]
+    return drawing
+
+
+def image_table(names: Iterable[str], folder: str | os.PathLike) -> pd.DataFrame:
+    """The images that a figure shows, to draw from: ``image``, the name; ``file``; and its ``sha256``, by
+    which a redrawn figure is known to show the same. It is empty where there is no such file."""
+    files = {name: Path(folder, name).absolute() for name in names}
+    checksums = [file_sha256(file) if file.is_file() else "" for file in files.values()]
+    return pd.DataFrame({"image": list(files), "file": map(str, files.values()), "sha256": checksums})
+
+
+def _plain(keyword: str, value: object) -> object:
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError as error:
+        raise TypeError(f"{keyword}: {error}, so the figure cannot be saved; draw it from a table") from None
+
+
+def _columns(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, dict]:
+    """A table's columns as they are written, its index among them, and what CSV does not say of them."""
+    index: list[str | None] = []
+    if not (isinstance(table.index, pd.RangeIndex) and table.index.equals(pd.RangeIndex(len(table)))):
+        index = list(table.index.names)
+        table = table.reset_index(names=[name or f"row {level}" for level, name in enumerate(index)])
+    table = table.infer_objects()
+    if "sha256" in table:
+        inside = [Path(file).is_relative_to(folder.absolute()) for file in table["file"]]
+        relative = [os.path.relpath(file, folder.absolute()) for file in table["file"]]
+        table = table.assign(file=table["file"].mask(inside, pd.Series(relative, table.index, dtype="str")))
+    types = {name: _type(name, column) for name, column in table.items()}
+    texts = [name for name, kind in types.items() if kind == "str"]
+    missing = [name for name in texts if table[name].isna().any()]
+    return table, {"index": index, "types": types, "missing": missing}
+
+
+def _type(name: object, column: pd.Series) -> str | dict:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return {"categories": column.cat.categories.tolist(), "ordered": bool(column.cat.ordered)}
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind in ("string", "empty") and not pd.api.types.is_numeric_dtype(column):
+        return "str"
+    if kind == "boolean":
+        return "boolean" if column.isna().any() else "bool"
+    if pd.api.types.is_numeric_dtype(column):
+        return str(column.dtype)
+    raise TypeError(f"column {name} holds {kind} values, which CSV does not keep")
+
+
+def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
+    types, missing = described["types"], described["missing"]
+    dtypes = {
+        name: pd.CategoricalDtype(kind["categories"], kind["ordered"]) if isinstance(kind, dict) else kind
+        for name, kind in types.items()
+    }
+    blank = {name: [""] for name, kind in types.items() if kind != "str" or name in missing}
+    rows = described.get("rows", {})
+    table = pd.read_csv(
+        folder / described["file"],
+        usecols=list({*types, *rows}),
+        dtype=dtypes,
+        keep_default_na=False,
+        na_values=blank,
+    )
+    for column, values in rows.items():
+        table = table[table[column].isin(values)]
+    index, table = described["index"], table[list(types)]
+    if not index:
+        return table.reset_index(drop=True)
+    return table.set_index(list(types)[: len(index)]).rename_axis(index)
+
+
+def _checked(file: Path, sha256: str) -> str:
+    if not file.is_file():
+        raise MissingPictureError(f"{file}: the image is missing; name its folder with --pictures")
+    if sha256 and file_sha256(file) != sha256:
+        raise PictureError(f"{file}: not the image that was drawn; name its folder with --pictures")
+    return str(file.absolute())

@@ -1,0 +1,126 @@
+"""A figure is kept as tables and keywords, and comes back as it was."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from liqe_core.figures.data_sets import contact_sheet
+from liqe_core.figures.saving import Drawing, drawing, find, image_table, read, save, save_table
+from liqe_core.figures.training import agreement
+from liqe_core.images import MissingPictureError, PictureError
+
+
+def saved(table, folder, **keywords):
+    Drawing("", {"table": table}, keywords).write(folder, "kept")
+    return read(folder / "kept.json")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2],
+        np.array([0.1, np.nan]),
+        np.array([1 / 3, 5e-324], np.float32),
+        [True, False],
+        pd.array([True, None], "boolean"),
+        pd.array([3, None], "Int64"),
+        ["NA", "nan"],
+        ["", "two\nlines"],
+        ["1", None],
+        pd.Categorical(["b", "a"], ["b", "a", "c"], ordered=True),
+        pd.Categorical([2, 1], [2, 1]),
+    ],
+    ids=repr,
+)
+def test_values_come_back_as_they_were(tmp_path, values):
+    table = pd.DataFrame({"column": values, "beside": [1, 2]})
+    pd.testing.assert_frame_equal(saved(table, tmp_path).table, table)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["x", "y"], name="name"),
+        pd.Index([3, 1]),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["letter", None]),
+    ],
+    ids=repr,
+)
+def test_an_index_comes_back(tmp_path, index):
+    table = pd.DataFrame({"value": [0.5, 1.5]}, index=index)
+    pd.testing.assert_frame_equal(saved(table, tmp_path).table, table)
+
+
+def test_an_object_column_is_kept_as_what_it_holds(tmp_path):
+    table = pd.DataFrame({"flag": pd.Series([True, None], dtype=object), "none": [None, None]})
+    again = saved(table, tmp_path).table
+    assert again["flag"].tolist() == [True, pd.NA] and again["none"].isna().all()
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="column pair"):
+        save_table(pd.DataFrame({"pair": [(1, 2)]}), tmp_path, "table")
+    with pytest.raises(TypeError, match="images"):
+        save(contact_sheet([np.zeros((4, 4, 3))], ["black"]), tmp_path, "sheet")
+
+
+def test_a_figure_stands_beside_what_it_was_drawn_from(tmp_path):
+    table = pd.DataFrame({"quality": [1.0, 2.0, 3.0], "mos": [1.5, 1.0, 3.5]})
+    figure = agreement(table, title="three images")
+    names = [path.name for path in save(figure, tmp_path, "agreement")]
+    assert names == ["agreement.png", "agreement.svg", "agreement.csv", "agreement.json"]
+    again = read(find("agreement", tmp_path.parent))
+    assert again.function == "agreement" and again.keywords == {"title": "three images"}
+    first, second = tmp_path / "agreement.svg", tmp_path / "again.svg"
+    save(again.draw(), tmp_path, "again")
+    assert first.read_bytes() == second.read_bytes(), "the same figure is the same bytes"
+    (tmp_path / "agreement.json").write_text('{"function": ')
+    with pytest.raises(ValueError, match=r"agreement\.json"):
+        read(tmp_path / "agreement.json")
+
+
+def test_images_are_read_again_from_where_they_lie(tmp_path):
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "run" / "images" / "red.png")
+    images = image_table(["red.png"], tmp_path / "run" / "images")
+    figure = contact_sheet(images, ["red"])
+    save(figure, tmp_path / "run", "sheet")
+    assert not json.loads((tmp_path / "run" / "sheet.json").read_text())["keywords"].get("images")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = read(tmp_path / "moved" / "sheet.json").draw()
+    assert again.axes[0].get_images()[0].get_array()[0, 0].tolist() == [255, 0, 0]
+    file = tmp_path / "moved" / "images" / "red.png"
+    file.rename(tmp_path / "red.png")
+    with pytest.raises(MissingPictureError, match=r"red\.png.*--pictures"):
+        read(tmp_path / "moved" / "sheet.json")
+    read(tmp_path / "moved" / "sheet.json", images=tmp_path).draw()
+    Image.new("RGB", (8, 6), "blue").save(tmp_path / "red.png")
+    with pytest.raises(PictureError, match=r"red\.png"):
+        read(tmp_path / "moved" / "sheet.json", images=tmp_path)
+
+
+def test_rows_of_a_kept_table_are_drawn_from_where_it_lies(tmp_path):
+    table = pd.DataFrame({"dataset": ["a", "b", "b"], "quality": [1.0, 2.0, 3.0], "mos": [3.0, 2.0, 1.0]})
+    table.to_csv(tmp_path / "kept.csv", index=False)
+    described = {"file": "../kept.csv", "rows": {"dataset": ["b"]}, "index": [], "missing": []}
+    described["types"] = {"quality": "float64", "mos": "float64"}
+    content = {"function": "agreement", "keywords": {}, "tables": {"table": described}}
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "agreement.json").write_text(json.dumps(content))
+    drawn_from = read(tmp_path / "figures" / "agreement.json").table
+    pd.testing.assert_frame_equal(drawn_from, table.loc[1:, ["quality", "mos"]].reset_index(drop=True))
+
+
+def test_the_uppermost_of_two_figures_of_a_name_is_found(tmp_path):
+    for folder in ("train/run", "notebook"):
+        save_table(pd.DataFrame({"a": [1]}), tmp_path / folder, "table")
+    assert find("table", tmp_path) == tmp_path / "notebook" / "table.json"
+    assert find("absent", tmp_path) is None
+
+
+def test_two_figures_have_two_names():
+    with pytest.raises(ValueError, match="training_curves"):
+        drawing("training_curves", "concepts", "Another figure.")
