@@ -64,8 +64,8 @@ class PromptEncoder:
             raise GridError(f"the model has linear heads of {words} words, the grid has {grid.shape}")
         self.grid = grid
         self._clip = clip
-        self._tokens = tokenize(grid, tokenizer, clip.context_length)
-        self.tree = PrefixTree.from_tokens(self._tokens) if shares_prefixes(clip) else None
+        self.tokens = tokenize(grid, tokenizer, clip.context_length)
+        self.tree = PrefixTree.from_tokens(self.tokens) if shares_prefixes(clip) else None
         self._kept: Tensor | None = None
         self._trained = False  # whether a training step was begun: any later one may change the weights
         clip.register_load_state_dict_post_hook(self._forget_loaded)
@@ -90,7 +90,7 @@ class PromptEncoder:
         if hasattr(self._clip, "heads"):
             return separate_heads(self._clip.heads)
         if self.tree is None:
-            features = self._clip.encode_text(self._tokens.to(device))
+            features = self._clip.encode_text(self.tokens.to(device))
         else:
             self.tree = self.tree.to(device)
             features = encode_tree(self._clip, self.tree)

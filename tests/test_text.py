@@ -174,7 +174,7 @@ CROPS = torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(7))
 def answer_and_truth(model):
     """What a model answers, and what it answers with the padded prompts embedded there and then."""
     with torch.no_grad():
-        text = F.normalize(model.clip.encode_text(model.text._tokens), dim=-1)
+        text = F.normalize(model.clip.encode_text(model.text.tokens), dim=-1)
         logits = model.logits(CROPS.flatten(0, 1), text).unflatten(0, CROPS.shape[:2]).mean(dim=1)
         return model(CROPS), model.joint(logits)
 

@@ -24,9 +24,9 @@ def _check(options: argparse.Namespace) -> int:
     from liqe_core import LIQE
     from liqe_core.checkpoints import located
     from liqe_core.data.manifests import load_manifest, sets_called
+    from liqe_core.evaluation.distributed import torch_device
     from liqe_core.files import file_sha256, runs_dir
     from liqe_core.studies import paper_check
-    from liqe_core.training.distributed import torch_device
     from liqe_core.training.prepare import decoded, labelled
     from liqe_core.training.profiles import profile
 

@@ -1,6 +1,6 @@
 """A model on labelled pictures: what it predicts, and how well that agrees with people.
 
-Read `measuring` first; `ranks` is how several processes share the work.
+Read `measuring` first; `distributed` is how several processes share the work.
 
 May use the method and `data`.
 """

@@ -14,7 +14,7 @@ from torch import Tensor
 from liqe_core import agreement
 from liqe_core.checkpoints import read_recipe
 from liqe_core.data.labelled import LabelledPictures, targets
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import write_csv
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal

@@ -36,7 +36,7 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
     Args:
         runs: of one recipe; several seeds of a session are averaged first.
         criterion: which kept checkpoint: ``quality``, which the public benchmark reads, or another of
-            `selection.CRITERIA`; ``quality`` where a run has no other.
+            `watch.CRITERIA`; ``quality`` where a run has no other.
     """
     names = {"srcc": "SRCC", "plcc": "PLCC", "scene_accuracy": "scene accuracy"}
     names |= {"distortion_accuracy": "distortion accuracy"}

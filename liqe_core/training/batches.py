@@ -17,7 +17,7 @@ from torch import Tensor
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, targets
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.images import read_ahead
 from liqe_core.prompts import PromptGrid
 

@@ -22,21 +22,25 @@ from pathlib import Path
 import pandas as pd
 
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.distributed import Ranks, together, wrapped
 from liqe_core.evaluation.measuring import measure, measure_kept
-from liqe_core.evaluation.ranks import Ranks
 from liqe_core.files import write_csv
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.stopping import Stop, StopRequested, stoppable
 from liqe_core.training import preflight, resume, runs
 from liqe_core.training.batches import TrainingBatches, batches_ahead
-from liqe_core.training.distributed import together, wrapped
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
-from liqe_core.training.schedules import learning_rate
-from liqe_core.training.selection import improved
-from liqe_core.training.step import build_model, build_optimizer, ranking_of, step_allocation, train_step
-from liqe_core.training.watch import BadBatch, TrainingError, Watch, total_loss
+from liqe_core.training.step import (
+    BadBatchError,
+    build_model,
+    build_optimizer,
+    learning_rate,
+    ranking_of,
+    train_step,
+)
+from liqe_core.training.watch import TrainingError, Watch, improved
 from liqe_core.weighting import WEIGHTINGS
 
 
@@ -88,7 +92,7 @@ class Run:
         sets: what it is trained on: pictures, or what is kept of them.
         length: epochs, and steps an epoch; (1, 0) where nothing trains, and there is only what to measure.
         epoch, step: the step to take next.
-        best: the best value so far of each of `selection.CRITERIA`.
+        best: the best value so far of each of `watch.CRITERIA`.
         steps, epochs, measures: the rows of the three tables.
     """
 
@@ -145,7 +149,6 @@ class Run:
         with (
             stoppable(between_steps=True) as stop,
             self.precision.of_products(),
-            step_allocation(self.settings, self.ranks.device),
             self.bar() as bar,
         ):
             try:
@@ -182,7 +185,7 @@ class Run:
                     losses, norm = self.take_step(batch, weights, rate)
                     self.weighting.record(losses)
                 row |= _named(losses, "loss") | {"gradient_norm": norm, "skipped": 0}
-            except BadBatch as bad:
+            except BadBatchError as bad:
                 self.watch.skip(self.epoch, self.step, bad)
                 row |= _named(bad.losses, "loss") | {"gradient_norm": math.nan, "skipped": 1}
             if drops:
@@ -192,7 +195,8 @@ class Run:
             self.step += 1
             self.seconds = time.perf_counter() - started
             bar.update()
-            shown = {"epoch": self.epoch, "loss": f"{total_loss(row):.3f}", "rate": f"{rate:.1e}"}
+            loss = sum(value for name, value in row.items() if name.endswith("_loss"))
+            shown = {"epoch": self.epoch, "loss": f"{loss:.3f}", "rate": f"{rate:.1e}"}
             bar.set_postfix(shown, refresh=False)
             self.save_when_due(clock, stop)
 

@@ -23,7 +23,7 @@ import torch
 
 import liqe_core
 from liqe_core.data.labelled import LabelledPictures, Pictures
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
 from liqe_core.training.profiles import HOW, Profile, completed
 

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.evaluation.distributed import torch_device
 from liqe_core.intake.progress import tqdm
-from liqe_core.training.distributed import torch_device
 from liqe_core.training.loop import fit
 from liqe_core.training.profiles import Profile
 from liqe_core.training.runs import is_finished, run_folder

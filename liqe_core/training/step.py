@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +13,28 @@ from torch import Tensor, nn
 from liqe_core import towers
 from liqe_core.crops import CropGeometry
 from liqe_core.data.manifests import load_manifest
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss, scene_loss
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.text import text_parameters, text_tower
 from liqe_core.training.batches import Batch
-from liqe_core.training.memory import allocation, use_lean_mlps
 from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
-from liqe_core.training.watch import BadBatch
+
+
+class BadBatchError(ValueError):
+    """A step that was not taken, since its loss or gradient was NaN or infinite.
+
+    Attributes:
+        losses: by task, unweighted.
+        reason: what was not finite, ``loss`` or ``gradient``.
+        images: the pictures to look at: those whose own prediction or score was not finite, else all.
+    """
+
+    def __init__(self, losses: dict[str, float], reason: str, images: Sequence[str]):
+        super().__init__(f"the {reason} is not finite; pictures: {', '.join(images)}")
+        self.losses, self.reason, self.images = losses, reason, tuple(images)
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
@@ -48,7 +59,6 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
         separate_heads=settings.control == "separate heads",
         device=device,
     )
-    use_lean_mlps(model.clip)
     heads = set(getattr(model.clip, "heads", ()))
     if settings.freeze == "text" or heads:
         for parameter in text_parameters(model.clip):
@@ -76,11 +86,24 @@ def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
     )
 
 
-def step_allocation(settings: Profile, device: torch.device) -> contextlib.AbstractContextManager:
-    """How a run's steps allocate on a CPU: for speed, or sparingly where it checkpoints."""
-    if device.type != "cpu":
-        return contextlib.nullcontext()
-    return allocation("frugal" if settings.gradient_checkpointing else "keep")
+def learning_rate(settings: Profile, epoch: int, step: int) -> float:
+    """The rate at a step, a function of where the run is and of nothing else.
+
+    ``public``: CosineAnnealingLR(T_max=5) is stepped once an epoch, and once more where an epoch would start
+    at rate 0; so position 5, 15, 25, ... of its wave is never trained at.
+    """
+    if settings.schedule == "public":
+        position = 0
+        for _ in range(epoch):
+            position += 1
+            if position % 10 == 5:
+                position += 1
+        return settings.learning_rate * (1 + math.cos(math.pi * position / 5)) / 2
+    done, total = epoch * settings.steps + step, settings.epochs * settings.steps
+    if done < settings.warmup_steps:
+        return settings.learning_rate * (done + 1) / settings.warmup_steps
+    part = (done - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
 
 def train_step(
@@ -108,7 +131,7 @@ def train_step(
         which case the step was not taken and the next scale is lower).
 
     Raises:
-        BadBatch: the loss or the gradient was NaN or infinite; no step was taken.
+        BadBatchError: the loss or the gradient was NaN or infinite; no step was taken.
     """
     ranks, precision = ranks or Ranks(device=model.device), precision or Precision(device=model.device)
     optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
@@ -135,7 +158,7 @@ def train_step(
     precision.scaler.update()
     if not sound:
         reason = "gradient" if math.isfinite(total) else "loss"
-        raise BadBatch(values, reason, _suspects(joint, batch))
+        raise BadBatchError(values, reason, _suspects(joint, batch))
     return values, length
 
 

@@ -1,4 +1,4 @@
-"""Batches that cannot be learnt from, and runs that have gone wrong: counted, named, stopped.
+"""What a run watches: which epoch is the best so far, and whether training can usefully go on.
 
 The fidelity losses never exceed one, so a run that diverges does not show it by a loss that explodes, but by
 weights that grow without bound until something overflows. A loss that rises stops nothing: the public
@@ -7,12 +7,22 @@ schedule's warm restarts raise it, and it comes down again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from liqe_core.training.profiles import Profile
+from liqe_core.training.step import BadBatchError
+
+#: What each kept checkpoint was best at in validation: one measure, or the mean of all three.
+CRITERIA = {
+    "quality": ("srcc",),
+    "scene": ("scene_accuracy",),
+    "distortion": ("distortion_accuracy",),
+    "average": ("srcc", "scene_accuracy", "distortion_accuracy"),
+}
 
 #: Steps between looks at the weights.
 WINDOW = 50
@@ -22,20 +32,6 @@ WEIGHT_GROWTH = 10.0
 
 class TrainingError(RuntimeError):
     """Training cannot usefully go on; the message says why and what to change."""
-
-
-class BadBatch(ValueError):
-    """A step that was not taken, since its loss or gradient was NaN or infinite.
-
-    Attributes:
-        losses: by task, unweighted.
-        reason: what was not finite, ``loss`` or ``gradient``.
-        images: the pictures to look at: those whose own prediction or score was not finite, else all.
-    """
-
-    def __init__(self, losses: dict[str, float], reason: str, images: Sequence[str]):
-        super().__init__(f"the {reason} is not finite; pictures: {', '.join(images)}")
-        self.losses, self.reason, self.images = losses, reason, tuple(images)
 
 
 class Watch:
@@ -55,7 +51,7 @@ class Watch:
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._norm = self._norm_of_weights()
 
-    def skip(self, epoch: int, step: int, bad: BadBatch) -> None:
+    def skip(self, epoch: int, step: int, bad: BadBatchError) -> None:
         """Note a batch that was left out.
 
         Raises:
@@ -99,6 +95,26 @@ class Watch:
             return float(torch.nn.utils.get_total_norm(self._trained))
 
 
-def total_loss(row: Mapping) -> float:
-    """The sum of the task losses in a row of ``steps.csv``, unweighted."""
-    return sum(value for name, value in row.items() if name.endswith("_loss"))
+def improved(best: dict[str, float], row: Mapping, keep: str = "best") -> list[str]:
+    """The criteria by which an epoch is better than all before it; an equal one is not.
+
+    Args:
+        best: the best value so far, by criterion; brought up to date.
+        keep: ``best``; or ``last``, by which the latest epoch that was validated passes for better.
+        row: what validation found. A measure that is NaN (a correlation with constant predictions) is left
+            out of a mean; where all are, the epoch is the worst possible, but is kept if it is the first.
+
+    Returns:
+        Names from `CRITERIA`, but for those whose measures the row lacks.
+    """
+    better = []
+    for criterion, names in CRITERIA.items():
+        values = [row[name] for name in names if name in row]
+        if not values:  # no validation in this epoch, or an axis that the grid lacks
+            continue
+        defined = [value for value in values if not math.isnan(value)]
+        value = sum(defined) / len(defined) if defined else -math.inf
+        if keep == "last" or criterion not in best or value > best[criterion]:
+            best[criterion] = value
+            better.append(criterion)
+    return better

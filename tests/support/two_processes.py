@@ -8,8 +8,8 @@ import torch
 from support.training import settings, small_set
 
 from liqe_core import LIQE
+from liqe_core.evaluation.distributed import together
 from liqe_core.training.batches import batches_ahead
-from liqe_core.training.distributed import together
 from liqe_core.training.loop import Run, fit
 
 

@@ -9,7 +9,7 @@ from support.training import small_set
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, targets
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.prompts import PromptGrid
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 

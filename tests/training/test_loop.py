@@ -336,7 +336,7 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     run = Run(settings(), [pictures], tmp_path)
     batch = next(b for b in (run.batches.batch(0, 0), run.batches.batch(0, 1)) if poisoned in b.images)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    with pytest.raises(loop.BadBatch, match="the loss is not finite") as caught:
+    with pytest.raises(loop.BadBatchError, match="the loss is not finite") as caught:
         run.take_step(batch, dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
     assert caught.value.images == (poisoned,)
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())

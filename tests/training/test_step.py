@@ -14,8 +14,7 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.losses import plcc_loss, quality_loss, regression_loss
 from liqe_core.text import text_parameters
 from liqe_core.training.loop import Run
-from liqe_core.training.schedules import learning_rate
-from liqe_core.training.step import build_model, geometry_of, ranking_of
+from liqe_core.training.step import build_model, geometry_of, learning_rate, ranking_of
 
 EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
@@ -96,7 +95,7 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True, **how) 
     all the same, and the losses here are NaN.
     """
     model = build_model(start.settings)
-    clip, tokens = model.clip, model.text._tokens
+    clip, tokens = model.clip, model.text.tokens
     half = start.settings.precision == "public"
     if half:
         to_half_and_back(clip)  # clip.load on CUDA gives weights in half precision

@@ -11,9 +11,8 @@ import torch
 from support.training import settings, without_times
 from support.two_processes import BATCHES, FITTED, gradients, sets
 
-from liqe_core.evaluation.ranks import Ranks
+from liqe_core.evaluation.distributed import Ranks, torch_device
 from liqe_core.files import CHECKOUT
-from liqe_core.training.distributed import torch_device
 from liqe_core.training.loop import Run, fit
 
 

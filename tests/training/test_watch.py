@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from liqe_core.training.selection import improved
+from liqe_core.training.watch import improved
 
 
 def test_an_epoch_is_kept_under_what_it_is_best_at():

@@ -1,0 +1,307 @@
+"""What training costs in time and memory: the text pass, a step, and so all ten sessions of the paper.
+
+Every step is measured in a process of its own, which says its peak memory and the rate at which it multiplied
+matrices just before: ``python -m liqe_core.benchmarks.steps '{"way": "tree", "pictures": 6}'``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from torch.nn.functional import normalize
+from torch.utils.benchmark import Measurement, Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+from liqe_core.evaluation.distributed import torch_device
+from liqe_core.files import CHECKOUT
+from liqe_core.model import LIQE
+from liqe_core.prefix_tree import PrefixTree
+from liqe_core.prompts import PromptGrid
+from liqe_core.text import encode_tree, tokenize
+from liqe_core.training.batches import Batch
+from liqe_core.training.precision import Precision
+from liqe_core.training.preflight import free_memory, step_memory
+from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.step import build_model, build_optimizer, train_step
+
+#: Images of the paper's six sets together, and the parts of them that are measured each time.
+PAPER_IMAGES, VALIDATION_PART, TEST_PART = 23_591, 0.1, 0.2
+
+
+def timed(run: Callable[[], object], seconds: float = 1.0) -> Measurement:
+    """Call `run` for that long, once at least after a call that does not count, on all threads."""
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=seconds)
+
+
+def product_rate(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, seconds: float = 1.0
+) -> float:
+    """Operations a second in products of matrices of the sizes of ViT-B's: the best of a second's tries."""
+    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((7168, 768), (768, 3072)))
+    return 2.0 * 7168 * 768 * 3072 / min(timed(lambda: a @ b, seconds).times)
+
+
+def text_pass(
+    architecture: str = "ViT-B-32-quickgelu", seconds: float = 1.0, device: str = "auto"
+) -> pd.DataFrame:
+    """The paper's 495 prompts through a text tower: padded to its context, and as a prefix tree.
+
+    Returns:
+        A row a way: ``way, tokens, seconds`` (the median), ``times_faster``, ``largest_difference`` of the
+        embeddings.
+    """
+    place = torch_device(device)
+    model = LIQE.from_clip(architecture, None, device=place)
+    tokens, tree = model.text.tokens.to(place), model.text.tree.to(place)
+    ways = {
+        "padded": lambda: normalize(model.clip.encode_text(tokens), dim=-1),
+        "tree": lambda: normalize(encode_tree(model.clip, tree), dim=-1),
+    }
+    with torch.no_grad():
+        outputs = {way: run() for way, run in ways.items()}
+        medians = {way: timed(run, seconds).median for way, run in ways.items()}
+    difference = (outputs["padded"] - outputs["tree"]).abs().max().item()
+    return pd.DataFrame(
+        {
+            "way": list(ways),
+            "tokens": [tokens.numel(), tree.tokens.numel()],
+            "seconds": list(medians.values()),
+            "times_faster": [medians["padded"] / median for median in medians.values()],
+            "largest_difference": [0.0, difference],
+        }
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCase:
+    """A training step to measure.
+
+    Attributes:
+        way: ``tree``, ours; or ``padded``, the public code's: every prompt padded to the context, through
+            `encode_text`, and torch's plain AdamW.
+        pictures: a batch, from three data sets.
+        steps: that count, after `warm_up` that do not; 0 of these where a step takes minutes.
+    """
+
+    way: str = "tree"
+    pictures: int = 6
+    crops: int = 3
+    architecture: str = "ViT-B-32-quickgelu"
+    gradient_checkpointing: bool = False
+    precision: str = "float32"
+    compile: bool = False
+    device: str = "auto"
+    steps: int = 2
+    warm_up: int = 1
+
+
+def measure_steps(cases: Sequence[Mapping], **common: object) -> pd.DataFrame:
+    """Training steps, a process a case, one after the other.
+
+    Args:
+        cases: fields of `StepCase`, such as ``{"way": "padded", "pictures": 6}``.
+        common: fields for all of them.
+
+    Returns:
+        A row a case; see `measure_step`. One that there was no memory for has NaN, and ``error`` says so.
+    """
+    rows = []
+    for case in cases:
+        fields = {**common, **case}
+        command = [sys.executable, "-m", "liqe_core.benchmarks.steps", json.dumps(fields)]
+        process = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+        if process.returncode == 0:
+            rows.append(json.loads(process.stdout.splitlines()[-1]))
+        else:
+            reason = (process.stderr.strip().splitlines() or [f"killed by signal {-process.returncode}"])[-1]
+            rows.append({**fields, "error": reason})
+    return pd.DataFrame(rows)
+
+
+def measure_step(case: StepCase) -> dict:
+    """Measure training steps in this process.
+
+    Returns:
+        The case and ``seconds`` (the median step), ``best_seconds``, ``peak_gb`` of this process (on a GPU:
+        what torch held), ``forecast_gb``, what `step_memory` expects beside the weights, ``operations``,
+        ``products_per_second`` (measured before each step, the best), ``floor_seconds``, their quotient, and
+        ``times_floor``: the best step over it.
+
+    Raises:
+        MemoryError: the forecast is over what is free.
+    """
+    device = torch_device(case.device)
+    operations = count_operations(case)
+    settings = _settings(case)
+    model = _model(case, device)
+    precision = Precision(case.precision, device)
+    if case.way == "padded":
+        optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-6)
+    else:
+        optimizer = build_optimizer(settings, model)
+    if (need := step_memory(settings, model)) > (free := free_memory(device)):
+        raise MemoryError(f"needs about {need / 1e9:.0f} GB beside the weights, {free / 1e9:.0f} GB are free")
+    batch, weights = random_batch(model, case.pictures, case.crops), dict.fromkeys(model.grid.axes, 1.0)
+    rates, times = [], []
+    for _ in range(case.warm_up + case.steps):  # not by a Timer, which would take a slow step three times
+        rates.append(product_rate(device, precision.dtype or torch.float32))
+        started = time.perf_counter()
+        train_step(model, optimizer, batch, weights, 5e-6, precision=precision)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    times, floor = times[case.warm_up :], operations / max(rates)
+    return {
+        **dataclasses.asdict(case),
+        "seconds": float(np.median(times)),
+        "best_seconds": min(times),
+        "peak_gb": peak_memory(device) / 1e9,
+        "forecast_gb": need / 1e9,
+        "operations": operations,
+        "products_per_second": max(rates),
+        "floor_seconds": floor,
+        "times_floor": min(times) / floor,
+    }
+
+
+def count_operations(case: StepCase) -> int:
+    """Multiplications and additions of both towers in a step, forward and backward. Nothing is computed."""
+    model = _model(dataclasses.replace(case, compile=False), "meta")
+    window = model.geometry.window
+    images = torch.empty(case.pictures * case.crops, 3, window, window, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        (model.clip.encode_image(images) @ model.text.embed().T).sum().backward()
+    return counter.get_total_flops()
+
+
+def _settings(case: StepCase) -> Profile:
+    settings = profile(
+        "paper",
+        architecture=case.architecture,
+        gradient_checkpointing=case.gradient_checkpointing,
+        precision=case.precision,
+        compile=case.compile,
+        batch_sizes={"any": case.pictures},
+        crops=case.crops,
+    )
+    object.__setattr__(settings, "pretrained", None)  # random weights cost the same, and need no network
+    return settings
+
+
+def _model(case: StepCase, device: torch.device | str) -> LIQE:
+    if case.way == "tree":
+        return build_model(_settings(case), device)
+    model = LIQE.from_clip(case.architecture, None, device=device)
+    model.text.tree = None
+    return model
+
+
+def random_batch(model: LIQE, pictures: int, crops: int, seed: int = 0) -> Batch:
+    """A batch of noise with labels, from three data sets, for measurements of time and memory."""
+    generator = torch.Generator().manual_seed(seed)
+    window, (_, scenes, distortions) = model.geometry.window, model.grid.shape
+    return Batch(
+        torch.randint(256, (pictures, crops, 3, window, window), dtype=torch.uint8, generator=generator),
+        mos=torch.rand(pictures, generator=generator, dtype=torch.float64),
+        dataset=torch.arange(pictures) * 3 // pictures,
+        scene=torch.eye(scenes)[torch.arange(pictures) % scenes],
+        distortion=torch.eye(distortions)[torch.arange(pictures) % distortions],
+        images=tuple(f"noise/{n}" for n in range(pictures)),
+    ).to(model.device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process held at most: in memory, or on the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:  # not ru_maxrss: on Linux a new process inherits it from the one that started it
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000), context: int = 77) -> pd.DataFrame:
+    """How many positions the text tower computes for grids of growing size, padded and as a tree.
+
+    Returns:
+        A row a grid: ``prompts``, ``padded_tokens``, ``tree_nodes``, ``packed_tokens`` (with what the cut
+        into sequences repeats), ``times_fewer``, ``build_seconds``.
+    """
+    tokenizer, rows = SimpleTokenizer(context_length=context), []
+    for count in counts:
+        grid = grid_of_size(count)
+        started = time.perf_counter()
+        tokens = tokenize(grid, tokenizer, context)
+        tree = PrefixTree.from_tokens(tokens)
+        rows.append(
+            {
+                "prompts": len(grid),
+                "padded_tokens": tokens.numel(),
+                "tree_nodes": tree.nodes,
+                "packed_tokens": tree.tokens.numel(),
+                "times_fewer": tokens.numel() / tree.tokens.numel(),
+                "build_seconds": time.perf_counter() - started,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def grid_of_size(prompts: int) -> PromptGrid:
+    """A grid of that many prompts in the paper's template: its own words, or many made of two words each."""
+    if prompts == 495:
+        return PromptGrid()
+    scenes, distortions = {50: (5, 2), 5_000: (40, 25), 50_000: (100, 100)}[prompts]
+    first = ("old", "small", "bright", "busy", "quiet", "wooden", "modern", "distant", "wet", "golden")
+    spots = ("street", "garden", "kitchen", "harbour", "forest", "station", "market", "beach", "room", "hill")
+    faults = ("blur", "noise", "banding", "ringing", "haze", "glare", "grain", "shift", "smear", "flicker")
+    return PromptGrid(
+        scene=[f"{a} {b}" for a, b in itertools.product(first, spots)][:scenes],
+        distortion=[f"{a} {b}" for a, b in itertools.product(first, faults)][:distortions],
+    )
+
+
+def ten_sessions(
+    step_seconds: float, scoring: float, public_step_seconds: float, public_text_seconds: float
+) -> pd.DataFrame:
+    """The paper's protocol, from measured parts: ten sessions of 80 epochs of 200 steps.
+
+    Ours validates every epoch and tests the kept checkpoints, four at most. The public way validates and
+    tests every epoch, and embeds the text anew for each 16 pictures.
+
+    Args:
+        step_seconds, public_step_seconds: at the paper's batch.
+        scoring: seconds an image, from `scoring.scoring_seconds`.
+        public_text_seconds: a padded text pass.
+
+    Returns:
+        A row a way: ``way, training_hours, evaluation_hours, hours``.
+    """
+    validation, tested = PAPER_IMAGES * VALIDATION_PART, PAPER_IMAGES * TEST_PART
+    ours = 80 * validation * scoring + 4 * tested * scoring
+    public = 80 * (validation + tested) * (scoring + public_text_seconds / 16)
+    rows = []
+    for way, step, evaluation in (("public", public_step_seconds, public), ("ours", step_seconds, ours)):
+        hours = [10 * seconds / 3600 for seconds in (80 * 200 * step, evaluation)]
+        rows.append(
+            {"way": way, "training_hours": hours[0], "evaluation_hours": hours[1], "hours": sum(hours)}
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_step(StepCase(**json.loads(sys.argv[1])))))
