@@ -36,7 +36,7 @@ def scoring_seconds(
 
 
 def side_by_side(
-    files: Sequence[Path], architecture: str = "ViT-B-32-quickgelu", seconds: float = 10.0
+    files: Sequence[Path], architecture: str = "ViT-B-32-quickgelu", seconds: float = 2.0
 ) -> pd.DataFrame:
     """Seconds a picture from the file to the score, decoding included, and how far the scores are apart.
 
