@@ -155,7 +155,7 @@ ON_THE_CARD = (
     ("biq2021 without near-duplicates", "the same, without pictures whose twin was trained on", "srcc"),
     ("open-distorted", "photographs distorted in 25 ways, none of them trained on", "srcc"),
     ("open-distorted", "the same", "distortion_accuracy"),
-    ("open-scenes", "scenes, pictures not trained on", "scene_accuracy"),
+    ("open-scenes", "other pictures of the three sources that scenes were learned from", "scene_accuracy"),
     ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
     ("hevc as shown", "the same, all enlarged to one size", "srcc"),
 )
@@ -163,7 +163,7 @@ ON_THE_CARD = (
 IN_WORDS = {
     "srcc": "SRCC with the scores",
     "distortion_accuracy": "distortion named, of eleven",
-    "scene_accuracy": "scenes named, of nine",
+    "scene_accuracy": "scene word as labelled; source and scene coincide, see below",
 }
 
 
