@@ -43,7 +43,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "leave out what matches this pattern; may be given several times"
     choice.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
-    text = f"{PACKAGED} (default), official, official-koniq, or a file of weights"
+    text = f"{PACKAGED} (default; its scenes are not reliable in this version), official, official-koniq, "
+    text += "or a file of weights"
     model.add_argument("--checkpoint", default=PACKAGED, help=text)
     model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
@@ -208,7 +209,8 @@ class _Run:
             name = engine.device(settings.device)
         settings = dataclasses.replace(settings, device=name)
         if self.options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
-            print(f"scored by {PACKAGED}, the small model that comes with this package", file=sys.stderr)
+            notice = "the small model that comes with this package; its scenes are not reliable in this version"
+            print(f"scored by {PACKAGED}, {notice}", file=sys.stderr)
         # For workers it only says which words there are; they have it on their devices.
         self.model = (dataclasses.replace(settings, device="cpu") if client else settings).model()
         size = settings.batch_size

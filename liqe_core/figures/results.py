@@ -17,7 +17,6 @@ from liqe_core.figures.style import Drawn, dot, listed, new_figure, palette, pan
 
 @drawing("right_and_wrong", "quickstart", "How often liqe-tiny names each distortion of photographs rightly.")
 @drawing("tiny_distortions", "open_benchmark", "How often liqe-tiny names each distortion rightly.")
-@drawing("tiny_scenes", "open_benchmark", "How often liqe-tiny names each scene rightly.")
 def right_and_wrong(table: pd.DataFrame, axis: str = "distortion", label: str = "true_distortion") -> Drawn:
     """How often each word's images are called by it, and by which other words, a bar a word; a line where
     always naming the commonest word would be, of all images.
