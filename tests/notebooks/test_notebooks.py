@@ -155,10 +155,12 @@ def test_quickstart_shows_a_distribution(executed):
     joint = pd.read_csv(folder / "quickstart" / "joint.csv")
     assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
     answer = pd.read_csv(folder / "quickstart" / "answer.csv")
-    assert answer.groupby("axis")["probability"].sum().to_numpy() == pytest.approx(np.ones(3), abs=1e-5)
-    by_scene = joint.groupby("scene")["probability"].sum()
-    told = answer[answer["axis"] == "scene"].set_index("word")["probability"]
-    assert told[by_scene.index].to_numpy() == pytest.approx(by_scene.to_numpy(), abs=1e-5)
+    sums = answer.groupby("axis")["probability"].sum()
+    assert set(sums.index) == {"quality", "distortion"}, "the small model's scenes are no answers"
+    assert sums.to_numpy() == pytest.approx(np.ones(2), abs=1e-5)
+    by_distortion = joint.groupby("distortion")["probability"].sum()
+    marginal = answer[answer["axis"] == "distortion"].set_index("word")["probability"]
+    assert marginal[by_distortion.index].to_numpy() == pytest.approx(by_distortion.to_numpy(), abs=1e-5)
     crops = pd.read_csv(folder / "quickstart" / "crops.csv")
     assert len(crops) == 15 and crops["quality"].between(1, 5).all()
 
