@@ -209,7 +209,9 @@ class _Run:
             name = engine.device(settings.device)
         settings = dataclasses.replace(settings, device=name)
         if self.options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
-            notice = "the small model that comes with this package; its scenes are not reliable in this version"
+            notice = (
+                "the small model that comes with this package; its scenes are not reliable in this version"
+            )
             print(f"scored by {PACKAGED}, {notice}", file=sys.stderr)
         # For workers it only says which words there are; they have it on their devices.
         self.model = (dataclasses.replace(settings, device="cpu") if client else settings).model()
