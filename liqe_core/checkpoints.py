@@ -32,8 +32,8 @@ from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.crops import CLIP_STATISTICS, Statistics
-from liqe_core.files import atomic_path, cache_dir, mistaken
-from liqe_core.intake.hub import FetchError, Origin, check, fetch_from_hub, first_sight, note, source_of
+from liqe_core.files import atomic_path, cache_dir, file_sha256, mistaken, write_json
+from liqe_core.intake.transfers import DiskFullError, FetchError, RemoteFile, fetch_file, hub_file
 from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
 
@@ -238,46 +238,68 @@ def _warn_of_gelu(path: Path, architecture: str) -> None:
         )
 
 
+def first_sight(path: Path) -> dict[str, str]:
+    """What was noted of published weights at first use, {} before: ``sha256`` and ``url``."""
+    record = path.with_suffix(".json")
+    return json.loads(record.read_text("utf-8")) if record.is_file() else {}
+
+
 def _read_published(name: str, architecture: Architecture | str | None) -> Checkpoint:
     """Weights by name: from the cache folder, where they are put at first use.
 
-    No checksum of them has been published, so that of the first file that holds whole and finite weights of
-    the right architecture is noted, and any other is refused from then on.
+    No checksum of them is published, so that of the first file that holds whole and finite weights of the
+    right architecture is noted, and any other is refused from then on.
     """
     published = PUBLISHED[name]
-    path, source = cache_dir("weights") / published.file, source_of(HUB, published.file)
-    origin = None
-    if not path.is_file():
-        try:
-            origin = fetch_from_hub(path, HUB, path.name, kind="model", second=SECOND + path.name)
-        except FetchError as error:
-            raise CheckpointError(f"{name}: {error}, or give the path of a file instead") from error
-    known = first_sight(source)
+    path = cache_dir("weights") / published.file
+    known = first_sight(path)
+    fetched = "" if path.is_file() else _fetch_published(name, path, known)
     try:
-        check(path, source, keep=True)
-        found = read_checkpoint(path, published.architecture)
+        sha256 = file_sha256(path)
+        if known and sha256 != known["sha256"]:
+            raise CheckpointError(
+                f"{path}: checksum differs (SHA-256 {sha256}, at first use {known['sha256']}); if you want "
+                f"the new file, delete {path.with_suffix('.json')}"
+            )
+        checkpoint = read_checkpoint(path, published.architecture)
         if not known:
             with torch.device("meta"):  # shapes alone: nothing is allocated
-                _refuse_unfit(towers.build(found.architecture).state_dict(), found.state_dict, path)
-    except (CheckpointError, FetchError) as error:
-        then = f"to have it fetched anew, delete {path}"
-        if origin:
+                _refuse_unfit(towers.build(checkpoint.architecture).state_dict(), checkpoint.state_dict, path)
+    except CheckpointError as error:
+        advice = f"to fetch it again, delete {path}"
+        if fetched:
             path.unlink()
-            then = (
-                f"it came from {origin.address} and was thrown away; try again, or put the right file there"
-            )
-        raise CheckpointError(f"{name}: {error}; {then}") from None
+            advice = f"it came from {fetched} and was deleted; try again, or put the right file there"
+        raise CheckpointError(f"{name}: {error}; {advice}") from None
     if not known:
-        origin = origin or Origin("a file that was there already")
-        note(path, source, origin=origin)
+        write_json(path.with_suffix(".json"), {"sha256": sha256, "url": fetched})
+        origin = fetched or "a file that was there already"
         print(
-            f"{name}: {path.name}, SHA-256 {first_sight(source)['sha256']}, from {origin.address}, kept at "
-            f"{path}\nlicence: {LICENCE}",
+            f"{name}: {path.name}, SHA-256 {sha256}, from {origin}, kept at {path}\nlicence: {LICENCE}",
             file=sys.stderr,
         )
     if architecture is not None:
-        found = read_checkpoint(path, architecture)
-    return dataclasses.replace(found, grid=PromptGrid.variant(published.variant).to_dict())
+        checkpoint = read_checkpoint(path, architecture)
+    return dataclasses.replace(checkpoint, grid=PromptGrid.variant(published.variant).to_dict())
+
+
+def _fetch_published(name: str, path: Path, known: Mapping[str, str]) -> str:
+    """Fetch weights from the hub, at the commit of first use, else from the second address."""
+    sha256, newest = known.get("sha256"), hub_file(HUB, path.name, kind="model")
+    second = RemoteFile(SECOND + path.name, sha256)
+    url = known["url"] if known.get("url") not in (None, "", second.url) else newest.url
+    failures = []
+    for source in (RemoteFile(url, sha256, newest.page), second):
+        try:
+            return fetch_file(source, path)
+        except DiskFullError as error:
+            raise CheckpointError(f"{name}: {error}") from error
+        except FetchError as error:
+            failures.append(str(error))
+    raise CheckpointError(
+        f"{name}: {path.name} could not be fetched. {'. '.join(failures)}. Or get it with a browser, from "
+        f"either address, and put it at {path}, or give the path of a file instead"
+    )
 
 
 def _statistics(path: Path, given: object) -> Statistics:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from liqe_core import files
-from liqe_core.intake import hub, levels
+from liqe_core.intake import levels, transfers
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -158,8 +158,8 @@ def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO
         raise PictureError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
     elif is_url(source):
         try:
-            name, content = str(source), hub.fetch_bytes(str(source), MAX_BYTES)
-        except hub.FetchError as error:
+            name, content = str(source), transfers.fetch_bytes(str(source), MAX_BYTES)
+        except transfers.FetchError as error:
             raise PictureError(str(error)) from None
     else:
         path = Path(source)

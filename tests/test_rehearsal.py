@@ -16,7 +16,7 @@ from liqe_core import LIQE, checkpoints
 from liqe_core.commands import pages
 from liqe_core.commands.main import main
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
-from liqe_core.data.presence import status
+from liqe_core.data.verification import status
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import CHECKOUT
 from liqe_core.prompts import VARIANTS

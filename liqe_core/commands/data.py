@@ -45,19 +45,18 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     fetch.add_argument(
         "--direct", action="store_true", help="from the authors' own address, where the hub has it too"
     )
-    fetch.add_argument("--git", action="store_true", help="by git in place of an archive, where both are had")
-    fetch.add_argument("--from", dest="source", help="a clone or an archive you have, or another address")
+    fetch.add_argument("--from", dest="source", help="an archive or a clone you have, or another repository")
     unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
     unpack.add_argument("name", metavar="NAME")
     unpack.add_argument("archive", metavar="ARCHIVE")
     unpack.add_argument("--password", help="for an encrypted zip")
     for getting in (fetch, unpack):
         getting.add_argument(
-            "--missing", choices=("error", "skip"), default="error", help="of archives that lack pictures"
+            "--missing", choices=("error", "skip"), default="error", help="for archives that lack images"
         )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
     verify.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
-    text = "tell pictures with a side under so many pixels, a crop of the model that is to be trained (224)"
+    text = "report images with a side under so many pixels, a crop of the model that is to be trained (224)"
     verify.add_argument("--window", type=whole_number, help=text)
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
@@ -98,7 +97,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from liqe_core.data.presence import status
+    from liqe_core.data.verification import status
 
     found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
     rows = [
@@ -109,44 +108,45 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from liqe_core.data.fetch import fetch_dataset
+    from liqe_core.data.fetch import check_room, fetch_dataset, plan_fetch, readable_size, without_hub
     from liqe_core.data.manifests import load_manifest, sets_called
-    from liqe_core.data.plans import hosts_terms, in_words, plan, refuse_too_little_room
-    from liqe_core.data.presence import status
+    from liqe_core.data.verification import status
 
-    how = "git" if options.git else "direct" if options.direct else "archive"
-    asked, options.names = options.names, sets_called(options.names)
-    steps = plan(map(load_manifest, options.names), options.root, options.mirror, how)
-    by_hand = [step for step in steps if not step.source]
-    todo = [step for step in steps if step.source and not step.done]
-    for step in steps:
-        if step.done:
-            print(f"{step.name}: all of it is there, in {step.manifest.folder(options.root)}")
-    for step in by_hand:
-        print(
-            f"{step.name}: no program can get it: {status(step.manifest, options.root, options.mirror).next}"
-        )
+    manifests = [load_manifest(name) for name in sets_called(options.names)]
+    if options.direct:
+        manifests = list(map(without_hub, manifests))
+    plans = [plan_fetch(manifest, options.root, options.mirror) for manifest in manifests]
+    by_hand = [plan for plan in plans if not plan.source and not plan.done]
+    todo = [plan for plan in plans if plan.source and not plan.done]
+    for plan in plans:
+        if plan.done:
+            print(f"{plan.manifest.name}: all of it is there, in {plan.manifest.folder(options.root)}")
+    for plan in by_hand:
+        advice = status(plan.manifest, options.root, options.mirror).next
+        print(f"{plan.manifest.name}: must be downloaded by hand: {advice}")
     if todo:
-        rows = [(s.name, in_words(s.transfer), in_words(s.unpacked), s.source) for s in todo]
+        rows = [
+            (p.manifest.name, readable_size(p.transfer), readable_size(p.unpacked), p.source) for p in todo
+        ]
         _print(["name", "to transfer", "unpacked", "from"], rows)
-        print(f"together: {in_words(sum(s.transfer or 0 for s in todo))} to transfer, of what is known")
-        print("\n".join(["terms:", *(f"  {s.name}: {s.terms}" for s in todo)]))
-        print("".join(f"  {line}\n" for line in hosts_terms(todo)), end="")
-        print(refuse_too_little_room(todo, options.root))
+        print(f"together: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer, of what is known")
+        print("\n".join(["terms:", *(f"  {plan.manifest.name}: {plan.terms}" for plan in todo)]))
+        hosts = {file["repository"]: file.get("terms") for plan in todo for file in plan.manifest.hosted}
+        print("".join(f"  {host}: {terms}\n" for host, terms in hosts.items() if terms), end="")
+        print(check_room(todo, options.root))
         if not (options.yes or options.source or _agreed("Accept these terms and fetch? [y/N] ")):
             return 1
 
     def fetch(manifest: Manifest) -> int:
         fetch_dataset(
-            manifest, options.root, how, options.source, not options.quiet, options.mirror, options.missing
+            manifest, options.root, options.source, options.mirror, options.missing, not options.quiet
         )
-        _tell(manifest, options)
+        _print_status(manifest, options)
         return 0
 
-    options.names = [step.manifest.path for step in todo]
-    failed = _each(options, fetch) if todo else 0
-    # Of a group it is no failure that some of it has to be got by hand; of a set that was named it is.
-    return max(failed, int(any(step.name in asked for step in by_hand)))
+    failed = _for_each([plan.manifest for plan in todo], fetch)
+    # Of a group it is no failure that some of it has to be got by hand; of a named dataset it is.
+    return max(failed, int(any(plan.manifest.name in options.names for plan in by_hand)))
 
 
 def _agreed(question: str) -> bool:
@@ -158,26 +158,21 @@ def _agreed(question: str) -> bool:
 
 
 def _unpack(options: argparse.Namespace) -> int:
-    from liqe_core.data.fetch import unpack_dataset
+    from liqe_core.data.fetch import fetch_dataset, is_hub_archive, unpack_dataset
     from liqe_core.data.manifests import load_manifest
 
-    manifest = load_manifest(options.name)
-    unpack_dataset(
-        manifest,
-        options.archive,
-        options.root,
-        options.password,
-        not options.quiet,
-        options.mirror,
-        options.missing,
-    )
-    _tell(manifest, options)
+    manifest, progress = load_manifest(options.name), not options.quiet
+    if is_hub_archive(manifest, options.archive):
+        fetch_dataset(manifest, options.root, options.archive, options.mirror, options.missing, progress)
+    else:
+        unpack_dataset(manifest, options.archive, options.root, options.password, progress)
+    _print_status(manifest, options)
     return 0
 
 
-def _tell(manifest: Manifest, options: argparse.Namespace) -> None:
-    """What is there now of a data set, and what to do next."""
-    from liqe_core.data.presence import status
+def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
+    """Print the state of a dataset, and what to do next."""
+    from liqe_core.data.verification import status
 
     now = status(manifest, options.root, options.mirror)
     print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
@@ -185,8 +180,7 @@ def _tell(manifest: Manifest, options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from liqe_core.data.presence import report_path
-    from liqe_core.data.verification import verify
+    from liqe_core.data.verification import report_path, verify
 
     seen = []
 
@@ -216,7 +210,7 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"  the list: {report_path(manifest, options.root)}")
         return int(report["problem"].isin(["missing", "cut short", "unreadable"]).any())
 
-    code = _each(options, check)
+    code = _for_each(_manifests(options), check)
     if not seen and not code:
         print("no data set is there; see the command status")
     return code
@@ -230,14 +224,14 @@ def _audit(options: argparse.Namespace) -> int:
 
     tables = []
 
-    def one(manifest: Manifest) -> int:
-        own = manifest.labels.get("form")
-        if own is None or (not options.names and own != "liqe" and manifest.locate(options.root) is None):
+    def check(manifest: Manifest) -> int:
+        form = manifest.labels.get("form")
+        if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
             return 0
         tables.append(audit(manifest, options.root, options.mirror, progress=not options.quiet))
         return 0
 
-    failed = _each(options, one)
+    failed = _for_each(_manifests(options), check)
     if tables:
         table = pd.concat(tables, ignore_index=True)
         words = table.assign(ok=table["ok"].map({True: "yes", False: "NO"}).fillna("?"))
@@ -263,8 +257,8 @@ def _pack(options: argparse.Namespace) -> int:
         return 0
 
     if options.out and len(options.names) > 1:
-        raise ValueError("--out is for one data set; leave it away to pack several")
-    return _each(options, pack)
+        raise ValueError("--out is for one dataset; leave it out to pack several")
+    return _for_each(_manifests(options), pack)
 
 
 def _labels(options: argparse.Namespace) -> int:
@@ -281,7 +275,7 @@ def _labels(options: argparse.Namespace) -> int:
         tables.append(read_labels(manifest, options.root, options.mirror, options.fastfading))
         return 0
 
-    failed = _each(options, read)
+    failed = _for_each(_manifests(options), read)
     if tables:
         table = pd.concat(tables, ignore_index=True)
         found = summary(table).round({"lowest": 2, "highest": 2})
@@ -297,20 +291,20 @@ def _manifests(options: argparse.Namespace) -> list[Manifest]:
     return [load_manifest(name) for name in options.names or available()]
 
 
-def _each(options: argparse.Namespace, run: Callable[[Manifest], int]) -> int:
-    """Run for every named set; one that fails is told and does not stop the others."""
+def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], int]) -> int:
+    """Run for every dataset; an error in one is printed and does not stop the others."""
     from liqe_core.data.released_labels import LabelsFetchError
 
-    code, without = 0, False
-    for manifest in _manifests(options):
-        if without and manifest.labels.get("form") == "liqe":
-            print(f"error: {manifest.name}: not done, for want of those label files", file=sys.stderr)
+    code, unlabelled = 0, False
+    for manifest in manifests:
+        if unlabelled and manifest.labels.get("form") == "liqe":
+            print(f"error: {manifest.name}: skipped, since those label files are missing", file=sys.stderr)
             continue
         try:
             code = max(code, run(manifest))
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
-            code, without = 1, without or isinstance(error, LabelsFetchError)
+            code, unlabelled = 1, unlabelled or isinstance(error, LabelsFetchError)
     return code
 
 

@@ -33,7 +33,7 @@ class Chosen:
 
     def summary(self) -> list[str]:
         """A line for each reason: how many, and the first of them."""
-        from liqe_core.data.finding import some
+        from liqe_core.data.presence import some
 
         return [
             f"left out, {why}: {len(names)} ({some(names, EXAMPLES)})" for why, names in self.left_out.items()

@@ -108,7 +108,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     import torch
 
     from liqe_core import towers
-    from liqe_core.data.plans import existing, in_words
+    from liqe_core.data.fetch import disk_of, readable_size
     from liqe_core.training.preflight import disk_space
     from liqe_core.training.prepare import decoded, lacking
     from liqe_core.training.runs import is_finished
@@ -118,12 +118,12 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     steps = sum(cell.settings.epochs * cell.settings.steps for cell in todo)
     with torch.device("meta"):  # shapes alone: nothing is allocated
         most = disk_space(towers.build(towers.architecture(settings.architecture)))
-    room = shutil.disk_usage(existing(root)).free
+    room = shutil.disk_usage(disk_of(root)).free
     said = [
         f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
         f"to go: {steps} steps of {sum(settings.batch_sizes.values())} pictures x {settings.crops} crops",
-        f"runs: {root / 'train'}, at most {in_words(most)} each, {in_words(most * len(todo))} for those to "
-        f"go, and {in_words(room)} are free there",
+        f"runs: {root / 'train'}, at most {readable_size(most)} each, {readable_size(most * len(todo))} for "
+        f"those to go, and {readable_size(room)} are free there",
         decoded(settings.batch_sizes, settings),
     ]
     if todo and (lacks := lacking(settings.batch_sizes, parts=True)):

@@ -1,9 +1,14 @@
-"""Unpacking archives from elsewhere: nothing leaves its folder, nothing explodes, nothing is left half."""
+"""Unpack archives made by others: nothing leaves the folder, nothing grows without end, only what is wanted.
+
+Which members are wanted and where they go is a function from paths in the archive to paths in the folder:
+`place_by_rules` (a manifest's `take`) or `place_below`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import re
 import shutil
@@ -11,259 +16,192 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from liqe_core.data.presence import some
 from liqe_core.files import only_one
-from liqe_core.intake.hub import FetchError, disk_full_said_plainly
 from liqe_core.intake.progress import tqdm
+from liqe_core.intake.transfers import FetchError, disk_full_as_error
 
-#: Pictures hardly shrink in an archive; what grows a hundredfold is no data set.
+Parts = tuple[str, ...]
+Place = Callable[[Sequence[Parts]], Mapping[Parts, Parts]]
+
+#: Images hardly shrink in an archive; what grows a hundredfold is no dataset.
 MAX_RATIO = 100
 _SPARE = 100_000_000
 
-# What other programs leave in archives and nobody wants.
+# Files that other programs leave in archives.
 _JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|Thumbs\.db$)")
 
 
 class DamagedArchiveError(FetchError):
-    """An archive is not whole, or not what it should be: getting it again may help."""
+    """An archive is incomplete or damaged: getting it again may help."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A file in an archive.
+    """A regular file in an archive: its path there, its size in bytes, and how to open it."""
 
-    Attributes:
-        name: as in the archive. parts: its path, checked. size: bytes, as the archive says.
-        crc: CRC-32, or None for tar. time: seconds since 1970, or None for zip.
-        open: gives its content.
-    """
-
-    name: str
-    parts: tuple[str, ...]
+    name: Parts
     size: int
-    crc: int | None
-    time: int | None
     open: Callable[[], IO[bytes]]
 
 
 def unpack(
     archive: str | os.PathLike,
     folder: str | os.PathLike,
-    strip: int = 0,
-    only: Sequence[str] = (),
+    place: Place,
     password: str | None = None,
     max_ratio: float | None = MAX_RATIO,
     progress: bool = True,
-    placed: Callable[[Sequence[tuple[str, ...]]], Mapping[tuple[str, ...], tuple[str, ...]]] | None = None,
-    kept: bool = True,
-) -> list[Path]:
-    """Unpack a zip or tar archive; a second call goes on where the first was stopped.
+) -> None:
+    """Unpack the wanted files of a zip or tar archive; its links and devices are left out.
 
-    Every member is looked at before the first is written. A file appears only when it is whole; one that is
-    there already with the right size and checksum (zip) or time (tar) is left.
+    A file appears when it is whole, in place of one of its name.
 
     Args:
-        strip: how many leading folders of the members' names to leave off; members above that are left out.
-        only: the folders that a member must lie in after that, which are left off too; others are left out.
+        place: from the paths of all members to those wanted, and where in `folder` each goes.
         password: for an encrypted zip.
         max_ratio: refuse an archive that grows more than this; None: no limit.
-        placed: in place of `strip` and `only`: from the paths of all members to those wanted, and where in
-            `folder` each goes. What it raises is raised before anything is written.
-        kept: whether the caller keeps what was written when the disk is full; only for the message.
-
-    Returns:
-        The paths of all files that were wanted.
 
     Raises:
-        FetchError: a member that would leave `folder` or is a link or device, an archive that grows out of
-            proportion, is damaged, encrypted, or of another kind; too little room on the disk.
+        FetchError: a file that would leave `folder`, an archive that grows out of proportion, is damaged,
+            encrypted, or of another kind; too little room on the disk. Nothing is written then, unless the
+            damage shows only while unpacking.
         BusyError: another process is unpacking there.
     """
     archive, folder = Path(archive), Path(folder)
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
-        checked = _checked(archive, members, max_ratio)
-        if placed is None:
-            placed = partial(_below, strip=strip, only=tuple(only))
-        to = placed([member.parts for member in checked])
-        # Where a file goes may stand in a label file, which is from elsewhere as well.
-        wanted = [
-            (m, folder.joinpath(*_parts(archive, "/".join(to[m.parts])))) for m in checked if m.parts in to
-        ]
+        limit = math.inf if max_ratio is None else archive.stat().st_size * max_ratio + _SPARE
+        files: dict[Parts, Member] = {}
+        size = 0
+        for member in members:
+            size += member.size
+            if size > limit:
+                raise FetchError(
+                    f"{archive}: grows to over {limit / 1e9:.1f} GB, possibly a decompression bomb; if you "
+                    "trust it, unpack it by hand"
+                )
+            files[member.name] = member
+        wanted = {_inside(folder, parts, archive): files[name] for name, parts in place(list(files)).items()}
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_links_below(archive, folder, {path.parent for _, path in wanted})
-        to_do = [(member, path) for member, path in wanted if not _is_there(member, path)]
-        needed, free = sum(member.size for member, _ in to_do), shutil.disk_usage(folder).free
+        needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
         if needed > free:
             raise FetchError(
                 f"{folder}: {archive.name} needs {needed / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free; "
                 "make room"
             )
-        bar = tqdm(
-            total=len(wanted),
-            initial=len(wanted) - len(to_do),
-            desc=archive.name,
-            unit="file",
-            disable=not progress,
-        )
-        with bar, disk_full_said_plainly(folder, kept):
-            for member, path in to_do:
-                _write(archive, member, path)
-                bar.update()
-    return [path for _, path in wanted]
+        with disk_full_as_error(folder):
+            for path, member in tqdm(wanted.items(), archive.name, unit="file", disable=not progress):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_name(f".{path.name}.unpack")
+                with member.open() as source, part.open("wb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                os.replace(part, path)
 
 
-def member_names(archive: str | os.PathLike, password: str | None = None) -> list[tuple[str, ...]]:
-    """The path of every file in an archive, after the same checks as `unpack`."""
-    with _opened(Path(archive), password) as members:
-        return [member.parts for member in _checked(Path(archive), members, MAX_RATIO)]
-
-
-def _below(names: Sequence[tuple[str, ...]], strip: int, only: tuple[str, ...]) -> dict:
-    off = strip + len(only)
-    return {name: name[off:] for name in names if name[strip:off] == only and len(name) > off}
-
-
-def _write(archive: Path, member: Member, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.unpack")
-    with member.open() as source, part.open("wb") as file:
-        left = member.size
-        while chunk := source.read(1 << 20):
-            left -= len(chunk)
-            if left < 0:
-                raise FetchError(
-                    f"{archive}: {member.name!r} is longer than the archive says; do not trust it"
-                )
-            file.write(chunk)
-    if left:
-        raise DamagedArchiveError(f"{archive}: {member.name!r} is {left} bytes short; get the archive again")
-    if member.time is not None:
-        os.utime(part, (member.time, member.time))  # before the rename: the time says that it is whole
-    os.replace(part, path)
-
-
-def _is_there(member: Member, path: Path) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    if found.st_size != member.size or not stat.S_ISREG(found.st_mode):
-        return False
-    if member.crc is None:
-        return int(found.st_mtime) == member.time
-    return zlib.crc32(path.read_bytes()) == member.crc
-
-
-def _checked(archive: Path, members: Iterator[Member], max_ratio: float | None) -> list[Member]:
-    """All members, once every one has passed; stops at the first that makes the sum too large."""
-    limit = None if max_ratio is None else archive.stat().st_size * max_ratio + _SPARE
-    checked, total, seen = [], 0, set()
-    for member in members:
-        total += member.size
-        if limit is not None and total > limit:
-            raise FetchError(
-                f"{archive}: grows from {archive.stat().st_size / 1e9:.3f} to over {limit / 1e9:.1f} GB, "
-                "possibly a decompression bomb; if you trust it, unpack it with max_ratio=None"
-            )
-        if member.parts in seen:
-            raise FetchError(f"{archive}: {member.name!r} is in it twice; unpack it by hand")
-        seen.add(member.parts)
-        if not _JUNK.search(member.name):
-            checked.append(member)
-    return checked
-
-
-def _parts(archive: Path, name: str) -> tuple[str, ...]:
-    plain = name.replace("\\", "/")
-    parts = tuple(part for part in plain.split("/") if part not in ("", "."))
-    if plain.startswith("/") or re.match(r"[A-Za-z]:", plain) or ".." in parts or "\0" in plain or not parts:
-        raise FetchError(f"{archive}: member {name!r} would leave the folder; nothing was unpacked")
-    return parts
-
-
-def _refuse_links_below(archive: Path, folder: Path, parents: set[Path]) -> None:
-    """A link that lies in the folder already would lead out as well."""
-    top = folder.resolve()
-    for parent in parents:
-        if not parent.resolve().is_relative_to(top):
-            raise FetchError(f"{parent}: a link out of {folder} is in the way of {archive.name}; remove it")
+def _inside(folder: Path, parts: Parts, archive: Path) -> Path:
+    path = folder.joinpath(*parts)
+    if ".." in parts or not path.resolve().is_relative_to(folder.resolve()):  # also by a link on the disk
+        raise FetchError(f"{archive}: {'/'.join(parts)!r} would leave the folder; nothing was unpacked")
+    return path
 
 
 @contextlib.contextmanager
 def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
-    try:
-        with archive.open("rb") as file:
-            start = file.read(8)
-    except FileNotFoundError:
-        raise FetchError(f"{archive}: no such archive") from None
-    except IsADirectoryError:
-        raise FetchError(f"{archive}: a folder, not an archive; nothing to unpack") from None
-    for magic, kind in ((b"Rar!", "RAR"), (b"7z\xbc\xaf", "7z")):
-        if start.startswith(magic):
-            raise FetchError(f"{archive}: a {kind} archive; unpack it with 7z or bsdtar, then run status")
+    if not archive.is_file():
+        raise FetchError(f"{archive}: no such archive")
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                yield _zip_members(archive, opened, password)
+            with zipfile.ZipFile(archive) as opened_zip:
+                opened_zip.setpassword((password or "").encode())
+                yield (
+                    Member(split_path(info.filename), info.file_size, partial(opened_zip.open, info))
+                    for info in opened_zip.infolist()
+                    if not (info.is_dir() or _JUNK.search(info.filename) or _is_special(info))
+                )
         else:
-            with tarfile.open(archive) as opened:
-                yield _tar_members(archive, opened)
+            with tarfile.open(archive) as opened_tar:
+                yield (
+                    Member(split_path(info.name), info.size, partial(opened_tar.extractfile, info))  # type: ignore[arg-type]
+                    for info in opened_tar
+                    if info.isreg() and not _JUNK.search(info.name)
+                )
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        why = "of no kind that is known" if "\n" in str(error) else error  # tarfile lists all it has tried
+        reason = "of an unknown kind" if "\n" in str(error) else error  # tarfile lists all it has tried
         raise DamagedArchiveError(
-            f"{archive}: no archive, or damaged or cut short ({why}); get it again"
+            f"{archive}: no zip or tar archive, or damaged ({reason}); get it again, or use 7z or bsdtar"
         ) from error
+    except RuntimeError as error:  # zipfile's for a password that is missing or wrong
+        raise FetchError(f"{archive}: {error}; give the password that its authors sent you") from error
 
 
-def _zip_members(archive: Path, opened: zipfile.ZipFile, password: str | None) -> Iterator[Member]:
-    for info in opened.infolist():
-        parts = _parts(archive, info.filename)
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+def _is_special(info: zipfile.ZipInfo) -> bool:
+    """Whether a member of a zip is a link or a device."""
+    return stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG)
+
+
+def place_below(names: Sequence[Parts], depth: int) -> dict[Parts, Parts]:
+    """Leave off `depth` leading folders; files above that are not wanted."""
+    return {name: name[depth:] for name in names if len(name) > depth}
+
+
+def place_by_rules(
+    names: Sequence[Parts], archive: str, rules: Iterable[Mapping[str, str]], images: Iterable[str] | None
+) -> dict[Parts, Parts]:
+    """Place files as the field `take` of a manifest says.
+
+    Args:
+        names: the path of every file in the archive.
+        archive: its name, for messages.
+        rules: the first that places a file decides. ``from``: a folder of the archive, or a file, with ``.``
+            for all of it; ``to``: where in the dataset that goes, by default ``.``; ``match``: ``path``, the
+            path below is kept (its case may differ from the labels'), or ``name``, the file goes to where
+            the labels have an image of its base name.
+        images: the images that the labels name: no other file of a folder is taken. None: not known before
+            the archive is unpacked; whole folders are taken.
+
+    Returns:
+        Path in the archive -> path in the dataset.
+
+    Raises:
+        FetchError: nothing lies where a rule says, two files would go to the same place, or images are
+            matched by a name that several have.
+    """
+    images = None if images is None else list(images)
+    places: dict[Parts, Parts] = {}
+    for rule in rules:
+        source, target = split_path(rule["from"]), split_path(rule.get("to", "."))
+        by_name = rule.get("match") == "name"
+        below = [name for name in names if name[: len(source)] == source]
+        if not below:
+            folders = sorted({"/".join(name[:2]) if len(name) > 2 else name[0] for name in names})
             raise FetchError(
-                f"{archive}: member {info.filename!r} is a link or a device; nothing was unpacked"
+                f"{archive}: no {rule['from']} in it ({some(folders)}); it is another archive than the "
+                "manifest's `take` is for: unpack it by hand"
             )
-        if info.flag_bits & 1 and password is None:
-            raise FetchError(f"{archive}: encrypted; give the password that its authors sent you")
-        if not info.is_dir():
-            yield Member(
-                info.filename,
-                parts,
-                info.file_size,
-                info.CRC,
-                None,
-                _zip_opener(archive, opened, info, password),
-            )
+        labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}
+        if (by_name and len(labelled) != len(images or ())) or (by_name and images is None):
+            raise FetchError(f"{archive}: images cannot be matched by name, as the manifest's `take` says")
+        for name in below:
+            place = target + name[len(source) :]
+            if len(name) == len(source):  # the rule names a file
+                places.setdefault(name, target or name[-1:])
+            elif images is None:
+                places.setdefault(name, place)
+            elif image := labelled.get((name[-1] if by_name else "/".join(place)).lower()):
+                places.setdefault(name, split_path(image))
+    for target, count in Counter(places.values()).items():
+        if count > 1:
+            sources = " and ".join("/".join(name) for name, place in places.items() if place == target)
+            raise FetchError(f"{archive}: {sources} would both be {'/'.join(target)}; unpack it by hand")
+    return places
 
 
-def _zip_opener(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo, password: str | None):
-    def content() -> IO[bytes]:
-        try:
-            return opened.open(info, pwd=password.encode() if password else None)
-        except RuntimeError as error:  # what zipfile raises for a wrong password
-            raise FetchError(f"{archive}: {error}") from None
-
-    return content
-
-
-def _tar_members(archive: Path, opened: tarfile.TarFile) -> Iterator[Member]:
-    for info in opened:
-        if info.isdir() and info.name.strip("./") == "":
-            continue
-        parts = _parts(archive, info.name)
-        if not info.isdir() and not info.isreg():
-            raise FetchError(f"{archive}: member {info.name!r} is a link or a device; nothing was unpacked")
-        if info.isreg():
-            yield Member(
-                info.name, parts, info.size, None, int(info.mtime), partial(_extracted, opened, info)
-            )
-
-
-def _extracted(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    content = opened.extractfile(info)
-    assert content is not None, "a regular file has content"
-    return content
+def split_path(path: str) -> Parts:
+    """The parts of a path as archives and labels write it."""
+    return tuple(part for part in path.replace("\\", "/").split("/") if part not in ("", "."))

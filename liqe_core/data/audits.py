@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data.duplicates import SAME_PHOTOGRAPH, near_duplicates
-from liqe_core.data.finding import find_pictures
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
+from liqe_core.data.presence import find_pictures
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]

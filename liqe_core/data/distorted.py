@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data import distortions
-from liqe_core.data.finding import find_pictures, refuse_missing
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.mini import read_manifest
+from liqe_core.data.presence import find_pictures, refuse_missing
 from liqe_core.data.splits import SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.files import only_one
 from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
@@ -37,7 +37,7 @@ def make_missing(
         table: its labels, from `label_table`.
 
     Raises:
-        PicturesMissingError: a photograph is not there.
+        MissingImagesError: a photograph is not there.
         PictureError: a photograph cannot be read, or is too small for the distortions.
     """
     folder = manifest.folder(root)

@@ -1,246 +1,380 @@
-"""Getting a data set: the ones that are open by themselves, the others from archives that you have."""
+"""Get datasets: what it takes is planned first, then they are fetched, unpacked aside, compared with the
+labels, and put in place whole.
+
+The files come from the Hugging Face hub, from an address, or by git from a repository at one commit. An
+archive stays in the cache folder until its dataset is in place, whatever fails after it was fetched.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from liqe_core.data.archives import DamagedArchiveError, member_names, unpack
-from liqe_core.data.hosted import fetch_hosted
+from PIL import Image
+
+from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_below, place_by_rules, unpack
+from liqe_core.data.distorted import sets_to_fetch
+from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifests import Manifest
-from liqe_core.files import atomic_path, cache_dir, only_one
-from liqe_core.intake.downloads import download
-from liqe_core.intake.hub import FetchError, check, note
+from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing, some
+from liqe_core.data.released_labels import label_folder, read_released
+from liqe_core.data.tables import LabelError
+from liqe_core.data.verification import CORRUPT, journal_of, status
+from liqe_core.files import atomic_path, cache_dir, file_sha256, only_one
+from liqe_core.images import list_pictures
+from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_file
+
+AnyPath = str | os.PathLike | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchPlan:
+    """What getting one dataset takes.
+
+    Attributes:
+        source: where from, in a few words; empty for one that no program can get.
+        transfer, unpacked: bytes; None where the manifest does not say.
+        done: whether all of it is there already.
+    """
+
+    manifest: Manifest
+    source: str
+    transfer: int | None
+    unpacked: int | None
+    done: bool = False
+
+    @property
+    def terms(self) -> str:
+        """The licence, and the page with the owners' terms."""
+        licence = self.manifest.fields.get("terms", {}).get("licence") or "no licence stated"
+        return ", see ".join(filter(None, [licence, self.manifest.where]))
+
+
+def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None) -> FetchPlan:
+    """Plan what `fetch_dataset` has to do; asks no server."""
+    if manifest.labels.get("form") == "distorted":  # its own files are complete before its images are made
+        done = manifest.name not in sets_to_fetch(manifest, manifest.folder(root))
+    else:
+        done = status(manifest, root, labels).state == "complete"
+    if not manifest.hosted:
+        sources = [source["url"] for source in manifest.repositories or _direct_archives(manifest)]
+        return FetchPlan(manifest, ", ".join(sources), None, None, done)
+    files = [*manifest.hosted, *manifest.fields.get("files", ())]
+    fetched = sum(path.stat().st_size for path in _store(manifest).glob("*") if path.is_file())
+    transfer = max(0, sum(file.get("bytes", 0) for file in files) - fetched)
+    unpacked = sum(file.get("unpacked", file.get("bytes", 0)) for file in files)
+    sources = list(dict.fromkeys(file["repository"] for file in manifest.hosted))
+    return FetchPlan(manifest, ", ".join(sources), transfer, unpacked, done)
+
+
+def without_hub(manifest: Manifest) -> Manifest:
+    """The dataset as its authors have it: from their own address, even where the hub has it too."""
+    fields = {name: value for name, value in manifest.fields.items() if name != "hub"}
+    return dataclasses.replace(manifest, fields=fields)
+
+
+def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
+    """Compare what the plans need with what is free.
+
+    An archive lies in the cache folder until its content is in place, so one is there at a time.
+
+    Returns:
+        A line a disk on the room there is.
+
+    Raises:
+        FetchError: it is too little; says where, and how much is needed.
+    """
+    needed = Counter({disk_of(cache_dir("archives")): max(plan.transfer or 0 for plan in plans)})
+    for plan in plans:
+        needed[disk_of(plan.manifest.root(root))] += plan.unpacked or 0
+    lines = []
+    for disk, size in needed.items():
+        free = shutil.disk_usage(disk).free
+        lines.append(f"{disk}: at most {readable_size(size)} are needed, {readable_size(free)} are free")
+        if size > free:
+            raise FetchError(
+                f"{lines[-1]}; make room, name another disk (--root or LIQE_DATA for the images, LIQE_CACHE "
+                "for the archives), or fetch fewer datasets"
+            )
+    return "\n".join(lines)
+
+
+def readable_size(count: int | None) -> str:
+    """A number of bytes for people."""
+    if count is None:
+        return "not known"
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def disk_of(folder: Path) -> Path:
+    """Where the disk is mounted that a folder is on, or will be."""
+    folder = folder.expanduser().absolute()
+    return next(path for path in (folder, *folder.parents) if os.path.ismount(path))
 
 
 def fetch_dataset(
     manifest: Manifest,
-    root: str | os.PathLike | None = None,
-    how: str = "archive",
-    mirror: str | os.PathLike | None = None,
-    progress: bool = True,
-    labels: str | os.PathLike | None = None,
+    root: AnyPath = None,
+    source: AnyPath = None,
+    labels: AnyPath = None,
     missing: str = "error",
+    progress: bool = True,
 ) -> Path:
-    """Get a data set that a program may get.
+    """Get a dataset. Images that are there already stay, except those that `verify` found to be broken.
 
-    A set that the hub has comes from there (`fetch_hosted`). A set from a public repository is unpacked
-    beside its place, compared with the pinned commit file by file (the hash that git itself keeps of all of
-    them), and only then put in its place. Archives from the authors' own address stay in the cache folder, so
-    that a second call has nothing to fetch.
+    Of an archive, only the images that the labels name are unpacked; every one is looked for, and its size
+    compared, before one is put in place. A repository is taken as it is at the manifest's commit.
 
     Args:
-        root: the folder that data sets are in.
-        how: ``archive``; ``git``, for a set in a repository; ``direct``: from the authors' own address where
-            the hub has it too.
-        mirror: in place of the address in the manifest: a clone or an archive on this machine, or an address.
-            For a set from several repositories, a folder with a clone of each as ``owner/name``; for a set of
-            the hub, the archive.
-        labels, missing: see `fetch_hosted`.
+        root: the folder that datasets are in.
+        source: in place of the manifest's: the archive on this machine; for a repository its clone, or the
+            address of another; for several repositories the folder with a clone of each as ``owner/name``.
+        labels: a clone of zwx8981/LIQE, see `read_labels`.
+        missing: ``error``: refuse an archive that lacks images; ``skip``: take those it has.
 
     Returns:
-        The data set's folder.
+        The dataset's folder.
 
     Raises:
-        FetchError: it has no address for programs (says where it is), something else lies in its place, or
-            the transfer fails; what came is kept and the next call goes on.
+        FetchError: it must be got by hand (says where), or a reason of `fetch_file`, `unpack`,
+            `place_by_rules`; images have another size. Nothing is put in place then, and archives are kept.
+        MissingImagesError: the archive lacks images.
+        LabelError: the label files of one of the six training sets cannot be read.
     """
-    if how not in ("archive", "git", "direct"):
-        raise ValueError(f"how is {how!r}: choose archive or git, or direct")
-    if manifest.hosted and how != "direct":
-        return fetch_hosted(manifest, root, mirror, labels, missing, progress)
-    target = manifest.folder(root)
-    for repository in manifest.repositories:
-        of = mirror if mirror is None or len(manifest.repositories) == 1 else _clone_in(mirror, repository)
-        _fetch_repository(manifest, repository, target / repository.get("into", ""), how, of, progress)
-    if manifest.repositories:
-        return target
-    archives = [a for a in manifest.fields.get("archives", ()) if a.get("url")]
-    if not archives:
+    if missing not in ("error", "skip"):
+        raise ValueError(f"missing is {missing!r}: choose error or skip")
+    if not manifest.can_be_fetched:
+        form = " (a form asks who you are)" if manifest.access == "form" else ""
         raise FetchError(
-            f"{manifest.name} cannot be fetched without you: get it from {manifest.where or 'its authors'}"
-            + (" (a form asks who you are)" if manifest.access == "form" else "")
-            + f", then: liqe data unpack {manifest.argument} ARCHIVE"
+            f"{manifest.name} must be downloaded by hand, from {manifest.where or 'its authors'}{form}; "
+            f"then: liqe data unpack {manifest.argument} ARCHIVE"
         )
-    for archive in archives:
-        path = cache_dir("archives") / archive["name"]
-        if archive.get("sha256") or not path.is_file():
-            download(archive["url"], path, sha256=archive.get("sha256"), progress=progress)
-        check(path, archive["url"], archive.get("sha256"))
-        with _thrown_away_if_damaged(path):
-            unpack_dataset(manifest, path, root, progress=progress)
-        note(path, archive["url"], archive.get("sha256"))
+    if status(manifest, root, labels).state == "complete":
+        return manifest.folder(root)
+    target = manifest.folder(root).resolve()
+    with only_one(target, doing="fetching"), _staged(target) as staging, _archives_named(manifest):
+        _fetch_loose_files(manifest, staging, progress)
+        images = _labelled_images(manifest, staging, labels)
+        for archive, place in _archives(manifest, source, images, progress):
+            unpack(archive, staging, place, progress=progress)
+        if images is None:  # the labels lie in the archive
+            images = _labelled_images(manifest, staging, labels)
+        if images is not None and not manifest.repositories:  # else `status` says what is wrong
+            _refuse_incomplete(manifest, staging, images, missing)
+        _put_in_place(staging, target, manifest, root)
+    shutil.rmtree(_store(manifest), ignore_errors=True)
     return target
 
 
 def unpack_dataset(
     manifest: Manifest,
     archive: str | os.PathLike,
-    root: str | os.PathLike | None = None,
+    root: AnyPath = None,
     password: str | None = None,
     progress: bool = True,
-    labels: str | os.PathLike | None = None,
-    missing: str = "error",
 ) -> Path:
-    """Unpack an archive that you have to where the labels expect its pictures.
-
-    One that is called like the hub's is taken for that, checked, and unpacked as `fetch_hosted` does.
-
-    Archives differ in how many folders they put around the pictures; as many are left off as needed for the
-    manifest's picture folder to lie right below the data set's.
-
-    Args:
-        labels, missing: see `fetch_hosted`.
+    """Unpack an archive that you have to where the labels expect its images.
 
     Returns:
-        The data set's folder.
+        The dataset's folder.
 
     Raises:
         FetchError: see `unpack`.
     """
     target = manifest.folder(root)
-    if any(Path(of["file"]).name == Path(archive).name for of in manifest.hosted if "take" in of):
-        return fetch_hosted(manifest, root, archive, labels, missing, progress)
-    strip = _strip(manifest, member_names(archive, password))
-    unpack(archive, target, strip=strip, password=password, progress=progress)
+    unpack(archive, target, partial(_place_pictures, manifest=manifest), password, progress=progress)
     return target
 
 
-def _strip(manifest: Manifest, names: Sequence[tuple[str, ...]]) -> int:
-    """How many leading folders of an archive's members to leave off."""
-    picture_folders = {folder.lower() for folder in manifest.pictures if folder != "."}
-    depths = {
-        depth for name in names for depth, part in enumerate(name[:-1]) if part.lower() in picture_folders
-    }
-    if depths:
-        return min(depths)
-    tops = {name[0].lower() for name in names if len(name) > 1}
-    own = {folder.lower() for folder in (*manifest.folders, manifest.name)}
-    return 1 if len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names) else 0
+def is_hub_archive(manifest: Manifest, archive: str | os.PathLike) -> bool:
+    """Whether an archive is called like the dataset's on the hub: `fetch_dataset` takes it as `source`."""
+    return any(Path(file["file"]).name == Path(archive).name for file in manifest.hosted if "take" in file)
 
 
-def git_tree(folder: str | os.PathLike[str]) -> str:
-    """The hash that git gives the content of a folder: of every name and every byte in it.
-
-    Files count as not executable; hidden ones and empty folders are left out.
-    """
-    entries = []
-    for entry in os.scandir(os.fspath(folder)):
-        if entry.name.startswith("."):
-            continue
-        name = os.fsencode(entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            # git sorts a folder as if its name ended in a slash.
-            entries.append((name + b"/", b"40000 " + name + b"\0" + bytes.fromhex(git_tree(entry.path))))
-        else:
-            content = Path(entry.path).read_bytes()
-            blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-            entries.append((name, b"100644 " + name + b"\0" + blob.digest()))
-    body = b"".join(entry for _, entry in sorted(entries))
-    return hashlib.sha1(b"tree %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+def _store(manifest: Manifest) -> Path:
+    return cache_dir("archives") / manifest.name
 
 
-def _clone_in(mirror: str | os.PathLike, repository: Mapping[str, str]) -> Path:
-    """The clone of one of several repositories; a bare one may have ``.git`` after its name."""
-    place = Path(mirror).expanduser().joinpath(*repository["url"].split("/")[-2:])
-    found = next((p for p in (place, place.with_name(f"{place.name}.git")) if p.is_dir()), None)
-    if found is None:
-        raise FetchError(f"{place}: no such clone; the set comes from {repository['url']} too")
-    return found
-
-
-def _fetch_repository(
-    manifest: Manifest, repository: Mapping[str, str], target: Path, how: str, mirror, progress: bool
-) -> None:
-    commit, path = repository["commit"], repository.get("path", "")
-    with only_one(target, doing="fetching"):
-        if target.is_dir() and any(target.iterdir()):
-            if git_tree(target) == repository["tree"]:
-                return
-            raise FetchError(
-                f"{target}: there already, and not what commit {commit[:7]} holds; if it is your own copy, "
-                "run verify, else move it away and fetch again"
-            )
-        staging = target.with_name(f".{target.name}.fetching")
-        local = Path(mirror).expanduser() if mirror is not None else None
-        if local and local.is_dir():
-            archive = _git_archive(local, commit, path)
-        elif local and local.is_file():
-            archive = local
-        elif how == "git":
-            clone = _shallow_clone(str(mirror or repository["url"]), commit, progress)
-            archive = _git_archive(clone, commit, path)
-        else:
-            archive = cache_dir("archives") / f"{manifest.name}-{commit[:12]}.zip"
-            if not archive.is_file():
-                download(str(mirror or repository["archive"]), archive, progress=progress)
-        folders = tuple(path.split("/")) if path else ()
-        with _thrown_away_if_damaged(archive):
-            # An archive made by a web server has one folder around everything, one made by git has none.
-            names = member_names(archive)
-            around = len({name[0] for name in names}) == 1 and names[0][:1] != folders[:1]
-            unpack(archive, staging, strip=int(around), only=folders, progress=progress)
-            if git_tree(staging) != repository["tree"]:
-                shutil.rmtree(staging)
-                raise DamagedArchiveError(
-                    f"{archive}: not the content of commit {commit[:7]}; fetch it again"
-                )
-        if target.is_dir():
-            target.rmdir()
-        os.replace(staging, target)
-        if _is_ours(archive):
-            archive.unlink()  # its content is in place now
-
-
-def _is_ours(archive: Path) -> bool:
-    return archive.is_relative_to(cache_dir("archives"))
+def _direct_archives(manifest: Manifest) -> list[Mapping[str, Any]]:
+    return [archive for archive in manifest.fields.get("archives", ()) if archive.get("url")]
 
 
 @contextlib.contextmanager
-def _thrown_away_if_damaged(archive: Path) -> Iterator[None]:
-    """So that the next call fetches it again; an archive of the user's own stays."""
+def _staged(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target`, removed in the end."""
+    staging = target.with_name(f".{target.name}.fetching")
+    shutil.rmtree(staging, ignore_errors=True)  # of a killed process
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _archives_named(manifest: Manifest) -> Iterator[None]:
+    """Say in an error which archives are kept for the next call."""
+    store = _store(manifest)
     try:
         yield
-    except DamagedArchiveError:
-        if _is_ours(archive):
-            archive.unlink()
-        raise
+    except (FetchError, MissingImagesError, LabelError) as error:
+        if isinstance(error, DamagedArchiveError) and not manifest.hosted:  # no checksum is known
+            shutil.rmtree(store, ignore_errors=True)  # so that the next call fetches it anew
+        archives = [str(path) for path in sorted(store.glob("[!.]*")) if path.is_file()]
+        if not archives:
+            raise
+        raise type(error)(f"{error}; kept for the next call: {', '.join(archives)}") from error
 
 
-def _git_archive(repository: Path, commit: str, path: str = "") -> Path:
-    """An archive of one commit, or a folder of it, of a clone (bare or not) on this machine."""
-    archive = cache_dir("archives") / f"{'-'.join([commit, *filter(None, path.split('/'))])}.tar"
-    if not archive.is_file():
-        what = ("archive", "--format=tar", "-o")
-        with atomic_path(archive) as part:
-            _git(*what, str(part), commit, *filter(None, [path]), what=str(repository), folder=repository)
+def _fetch_loose_files(manifest: Manifest, staging: Path, progress: bool) -> None:
+    """Fetch what is no archive: label files, mostly."""
+    files = {
+        file["name"]: RemoteFile(file["url"], file.get("sha256")) for file in manifest.fields.get("files", ())
+    }
+    files |= {file["name"]: _hub_file(file) for file in manifest.hosted if "name" in file}
+    for name, remote in files.items():
+        fetch_file(remote, _store(manifest) / name, progress)
+        shutil.copyfile(_store(manifest) / name, staging / name)
+
+
+def _hub_file(file: Mapping[str, Any]) -> RemoteFile:
+    return hub_file(file["repository"], file["file"], file.get("revision"), file.get("sha256"))
+
+
+def _archives(
+    manifest: Manifest, source: AnyPath, images: Iterable[str] | None, progress: bool
+) -> Iterator[tuple[Path, Place]]:
+    """Fetch a dataset's archives one by one: each with where its members go."""
+    store, own = _store(manifest), Path(source).expanduser() if source else None
+    for file in manifest.hosted:
+        if "take" not in file:
+            continue
+        if own is None:
+            fetch_file(_hub_file(file), store / Path(file["file"]).name, progress)
+        elif own.is_file() and file.get("sha256") and (found := file_sha256(own)) != file["sha256"]:
+            raise FetchError(
+                f"{own}: not {file['file']} of {file['repository']} (SHA-256 {found}, expected "
+                f"{file['sha256']}); get that one, or rename it and unpack it with: liqe data unpack"
+            )
+        path = own or store / Path(file["file"]).name
+        yield path, partial(place_by_rules, archive=file["file"], rules=file["take"], images=images)
+    for repository in () if manifest.hosted else manifest.repositories:
+        rules = [{"from": repository.get("path", "."), "to": repository.get("into", ".")}]
+        path = _git_archive(manifest, repository, source, progress)
+        yield path, partial(place_by_rules, archive=repository["url"], rules=rules, images=None)
+    for archive in () if manifest.hosted else _direct_archives(manifest):
+        path = own or store / archive["name"]
+        if own is None:
+            fetch_file(RemoteFile(archive["url"], archive.get("sha256")), path, progress)
+        yield path, partial(_place_pictures, manifest=manifest)
+
+
+def _place_pictures(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, Parts]:
+    """Leave off as many folders as it takes for the manifest's image folder to lie right below the dataset's.
+
+    Archives differ in how many they put around it.
+    """
+    folders = {folder.lower() for folder in manifest.pictures if folder != "."}
+    depths = {depth for name in names for depth, part in enumerate(name[:-1]) if part.lower() in folders}
+    if depths:
+        return place_below(names, min(depths))
+    tops = {name[0].lower() for name in names if len(name) > 1}
+    own = {folder.lower() for folder in (*manifest.folders, manifest.name)}
+    return place_below(names, int(len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names)))
+
+
+def _git_archive(manifest: Manifest, repository: Mapping[str, str], source: AnyPath, progress: bool) -> Path:
+    """An archive of one commit of a repository, or of its folder `path`, in the cache folder."""
+    url, commit = repository["url"], repository["commit"]
+    archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}-{commit[:12]}.tar"
+    if archive.is_file():
+        return archive
+    clone = Path(source).expanduser() if source else archive
+    if clone.is_dir() and len(manifest.repositories) > 1:
+        clone = clone.joinpath(*url.split("/")[-2:])
+        clone = clone if clone.is_dir() else clone.with_name(f"{clone.name}.git")  # a bare one
+        if not clone.is_dir():
+            raise FetchError(f"{clone}: no such clone; the dataset comes from {url} too")
+    if not clone.is_dir():
+        clone = archive.with_suffix(".git")
+        _git(clone.parent, "init", "--quiet", "--bare", str(clone), about=url)
+        # Asked for one commit, git fetches its files and no history.
+        _git(clone, "fetch", "--depth", "1", str(source or url), commit, about=url, progress=progress)
+    with atomic_path(archive) as part:
+        folder = [repository["path"]] if "path" in repository else []
+        _git(clone, "archive", "--format=tar", "-o", str(part), commit, *folder, about=url)
+    shutil.rmtree(archive.with_suffix(".git"), ignore_errors=True)
     return archive
 
 
-def _shallow_clone(url: str, commit: str, progress: bool) -> Path:
-    """A bare repository in the cache with that one commit in it."""
-    path = cache_dir("git") / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
-    if not path.is_dir():
-        _git("init", "--quiet", "--bare", str(path), what=str(path))
-    quiet = () if progress else ("--quiet",)
-    # Pointed at one commit, git fetches its files and no history.
-    _git("fetch", *quiet, "--depth", "1", url, commit, what=url, folder=path)
-    return path
-
-
-def _git(verb: str, *arguments: str, what: str, folder: Path = Path()) -> None:
+def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> None:
     if shutil.which("git") is None:
-        raise FetchError("git is not installed; install it, or fetch the archive (how='archive')")
+        raise FetchError(f"{about}: git is needed to fetch it; install git")
+    folder.mkdir(parents=True, exist_ok=True)
     # The repository may belong to somebody else; nothing in it is run by the commands used here.
-    command = ["git", "-C", str(folder), "-c", "safe.directory=*", verb, *arguments]
-    run = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, check=False
-    )
+    settings = ["-c", "safe.directory=*", "-c", "core.autocrlf=false"]
+    command = ["git", "-C", str(folder), *settings, *arguments]
+    stderr = None if progress and sys.stderr.isatty() else subprocess.PIPE  # None: git shows its progress
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+    run = subprocess.run(command, stderr=stderr, text=True, env=environment, check=False)
     if run.returncode:
-        said = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-        raise FetchError(f"{what}: git {verb}: {said}")
+        lines = (run.stderr or "").strip().splitlines() or [f"exit status {run.returncode}"]
+        raise FetchError(f"{about}: git {arguments[0]}: {lines[-1]}")
+
+
+def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> Iterable[str] | None:
+    """The images that the labels name, None where these are missing."""
+    if manifest.labels["form"] == "liqe":
+        return read_released(manifest, label_folder(labels))["image"]
+    try:
+        return FORMS[manifest.labels["form"]](manifest, folder)["image"]
+    except LabelError:
+        return None
+
+
+def _refuse_incomplete(manifest: Manifest, staging: Path, images: Iterable[str], missing: str) -> None:
+    """Raise when labelled images are missing or have another size than the manifest says."""
+    found = find_pictures(images, staging, manifest.pictures)
+    advice = f"nothing was put in place; get the dataset from {manifest.where or 'its authors'}"
+    if missing == "error":
+        refuse_missing(found, manifest.name, f"{advice}, or take the images that are there (--missing skip)")
+    if manifest.picture_size is None:
+        return
+    wrong = []
+    for file in found["file"].dropna():
+        with contextlib.suppress(OSError), Image.open(staging / file) as picture:  # `verify` opens each again
+            if picture.size != manifest.picture_size:
+                wrong.append(f"{file} is {picture.width} x {picture.height}")
+    if wrong:
+        size = "{} x {}".format(*manifest.picture_size)
+        raise FetchError(
+            f"{manifest.name}: {len(wrong)} of {len(found)} images are not {size} ({some(wrong)}): another "
+            f"version of the dataset; {advice}, then: liqe data unpack {manifest.argument} ARCHIVE"
+        )
+
+
+def _put_in_place(staging: Path, target: Path, manifest: Manifest, root: AnyPath) -> None:
+    """Move files to the dataset's folder; those there already stay, except broken images."""
+    if not target.exists() or not any(target.iterdir()):
+        if target.exists():
+            target.rmdir()
+        os.replace(staging, target)
+        return
+    present = {name.lower(): name for name in list_pictures(target)}  # maybe in another case
+    entries = journal_of(manifest, root).current()
+    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+        staged = path.relative_to(staging).as_posix()
+        name = present.get(staged.lower(), staged)
+        broken = name in entries and entries[name]["problem"] in CORRUPT
+        if broken or not (target / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target / name)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from liqe_core.crops import CropGeometry, random_crops, testing_crops, training_crops
 from liqe_core.data.distorted import make_missing
-from liqe_core.data.finding import find_pictures, refuse_missing
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
+from liqe_core.data.presence import find_pictures, refuse_missing
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.data.store import ImageSource, KeptWindows, PackedStore
 from liqe_core.prompts import PromptGrid
@@ -175,7 +175,7 @@ def packed_set(
         Its table has the rows whose images are there.
 
     Raises:
-        LabelError, PicturesMissingError, StoreError: what is missing or wrong, and what to do.
+        LabelError, MissingImagesError, StoreError: what is missing or wrong, and what to do.
     """
     manifest = name if isinstance(name, Manifest) else load_manifest(name)
     table = read_labels(manifest, root)
@@ -205,7 +205,7 @@ def present_rows(
         missing: ``error`` when an image is not there, or ``skip`` it.
 
     Raises:
-        PicturesMissingError: the count and the first five names, also where none is there.
+        MissingImagesError: the count and the first five names, also where none is there.
     """
     if missing not in ("error", "skip"):
         raise ValueError(f"missing is {missing!r}: choose error or skip")

@@ -20,9 +20,8 @@ from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, read_table
 from liqe_core.files import cache_dir
 from liqe_core.images import read_ahead
-from liqe_core.intake.downloads import download
-from liqe_core.intake.hub import FetchError
 from liqe_core.intake.progress import tqdm
+from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file
 from liqe_core.prompts import SCENES
 
 COMMIT = "a64655f7b84b9543b513394472851884cde5b257"
@@ -50,7 +49,7 @@ _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
 
 class LabelsFetchError(FetchError):
-    """The label files of the training sets cannot be had; no use in asking again for the next set."""
+    """The label files of the training sets cannot be fetched, for none of these sets."""
 
 
 def pins() -> dict[str, str]:
@@ -113,12 +112,16 @@ def fetch_labels(
         FetchError: the network or the server fails; what was fetched stays.
     """
     folder = Path(folder) if folder else cache_dir("labels", COMMIT[:7])
-    missing = {n: d for n, d in pins().items() if not ((folder / n).is_file() and _matches(folder / n, d))}
+    missing = {
+        name: digest
+        for name, digest in pins().items()
+        if not ((folder / name).is_file() and _matches(folder / name, digest))
+    }
     if not missing:
         return folder
 
     def fetch(name: str) -> None:
-        download(base_url + name, folder / name, sha256=missing[name], progress=False)
+        fetch_file(RemoteFile(base_url + name, missing[name]), folder / name, progress=False)
 
     fetched = read_ahead(fetch, missing, 8)
     try:
@@ -183,12 +186,12 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
     return pd.concat([images[["mos", "distortion", "scenes"]], parts], axis=1).reset_index(names="image")
 
 
-def _refuse(rows: pd.DataFrame, bad: pd.Series, what: str) -> None:
+def _refuse(rows: pd.DataFrame, bad: pd.Series, problem: str) -> None:
     if bad.any():
         row = rows[bad].iloc[0]
         more = f" ({bad.sum()} such lines)" if bad.sum() > 1 else ""
         raise LabelError(
-            f"{row.path}, line {row.line}: {what.format(**row)}{more}; correct or remove the line"
+            f"{row.path}, line {row.line}: {problem.format(**row)}{more}; correct or remove the line"
         )
 
 
@@ -215,5 +218,5 @@ def _live_references(path: Path, images: pd.Series) -> list[str | None]:
         raise LabelError(f"{path}: not LIVE's table of reference names ({error!r})") from error
     if len(names) != len(keys):
         raise LabelError(f"{path}: {len(names)} names, {len(keys)} expected; get the file again")
-    of_image = dict(zip(keys, (Path(name).stem.lower() for name in names), strict=True))
-    return [of_image.get(image) for image in images]
+    references = dict(zip(keys, (Path(name).stem.lower() for name in names), strict=True))
+    return [references.get(image) for image in images]

@@ -126,8 +126,8 @@ class PackedStore:
         """Make a store, or what is missing of it, and open it; one that is up to date is opened at once.
 
         Args:
-            table: labels of images that are there (see `finding.present`): their path below the source's
-                folder is in the column ``file``, or else in ``image``.
+            table: labels of images that are there (see `labelled.present_rows`): their path below the
+                source's folder is in the column ``file``, or else in ``image``.
             folder: where the store goes; default: `ImageSource.store_folder`.
             workers: threads; default: one a core.
 

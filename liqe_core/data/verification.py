@@ -1,46 +1,184 @@
-"""Are the pictures whole: every one is opened once, and what was found is noted."""
+"""The state of a dataset: `status` says what is missing, without opening an image; `verify` opens each."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from liqe_core.crops import CropGeometry
-from liqe_core.data.finding import find_pictures
+from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import CORRUPT, all_pictures, journal_of, report_path
-from liqe_core.files import only_one, write_csv
-from liqe_core.images import PictureError, read_ahead, read_picture
+from liqe_core.data.presence import find_pictures, some
+from liqe_core.data.released_labels import labels_at_hand
+from liqe_core.data.tables import LabelError
+from liqe_core.files import cache_dir, only_one, write_csv
+from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
 from liqe_core.intake.progress import tqdm
 
+#: What `verify` calls an image that cannot be used.
+CORRUPT = ("cut short", "unreadable")
+
 #: What `verify` can find, worst first. The last two do no harm: names that differ in case are found, and
-#: pictures that no label names (reference pictures, say) are not used.
+#: images that no label names (reference images, say) are not used.
 PROBLEMS = ("missing", *CORRUPT, "too small", "wrong size", "name differs in case", "not in the labels")
 
 #: The side of a crop of the smallest of our models.
 LEAST_WINDOW = 32
 
 
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """The state of a dataset.
+
+    Attributes:
+        state: ``absent``, ``partly there``, ``complete`` or ``corrupt``.
+        next: what to do now.
+        expected: images that the labels name (or the manifest counts, where labels are not at hand).
+        found: how many of them are there, names in another case included.
+        case: how many of those under a name that differs in upper and lower case.
+        checked: how many were opened by `verify` and have not changed since.
+        corrupt: how many of those cannot be read.
+    """
+
+    name: str
+    state: str
+    folder: Path
+    next: str = ""
+    expected: int | None = None
+    found: int = 0
+    case: int = 0
+    checked: int = 0
+    corrupt: int = 0
+
+
+def status(
+    manifest: Manifest, root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None
+) -> Status:
+    """Look whether a dataset's images are there; opens none and fetches nothing.
+
+    Args:
+        root: the folder that datasets are in; default: see `Manifest.root`.
+        mirror: see `read_labels`.
+    """
+    folder, exists = manifest.folder(root), manifest.locate(root) is not None
+    absent = Status(manifest.name, "absent", folder, expected=manifest.images)
+    if not manifest.labels and manifest.where:
+        by_hand = f"get it from {manifest.where}; this project does not read its labels yet"
+        return dataclasses.replace(absent, next=by_hand)
+    if not manifest.labels:
+        made = "nothing to get: it is made from installed packages when it is used"
+        return Status(manifest.name, "complete", folder, made)
+    made_here = manifest.labels["form"] == "distorted"
+    to_fetch = sets_to_fetch(manifest, folder) if made_here else []
+    images = None
+    try:
+        images = None if to_fetch else _labelled_images(manifest, root, mirror)
+    except LabelError as error:
+        if exists:
+            return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
+    now, missing = _counted(absent, manifest, images, exists)
+    entries = journal_of(manifest, root).current() if now.found else {}
+    corrupt = sum(entry["problem"] in CORRUPT for entry in entries.values())
+    state = "absent" if now.found == 0 else "corrupt" if corrupt else "partly there"
+    if state == "partly there" and images is not None and now.found == len(images) >= (manifest.images or 0):
+        state = "complete"
+    now = dataclasses.replace(now, state=state, checked=len(entries), corrupt=corrupt)
+    if to_fetch:
+        advice = f"liqe data fetch {' '.join(to_fetch)}"
+    elif made_here and now.found < (now.expected or 0):
+        advice = "nothing to get: the images are made when they are first used"
+    elif images is None and now.found:
+        advice = f"liqe data labels {manifest.argument}"
+    else:
+        advice = _advice(manifest, now, missing)
+    return dataclasses.replace(now, next=advice)
+
+
+def _counted(
+    absent: Status, manifest: Manifest, images: pd.Series | None, exists: bool
+) -> tuple[Status, list[str]]:
+    """Count the images that are there; also the names of those that are missing."""
+    if images is None:
+        found = len(all_pictures(manifest, absent.folder)) if exists else 0
+        return dataclasses.replace(absent, found=found), []
+    files = find_pictures(images, absent.folder, manifest.pictures)
+    matches = files["match"].value_counts()
+    case = int(matches.get("case", 0))
+    found = int(matches.get("exact", 0)) + case
+    missing = files.loc[files["match"] == "missing", "image"].tolist()
+    return dataclasses.replace(absent, expected=len(images), found=found, case=case), missing
+
+
+def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Journal:
+    """What `verify` found of a dataset's images; each folder has a journal of its own, in the cache."""
+    folder = manifest.folder(root)
+    tag = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    return Journal(cache_dir("verify") / f"{manifest.name}-{tag}.jsonl", folder)
+
+
+def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Path:
+    """Where `verify` writes its report by default."""
+    return journal_of(manifest, root).path.with_suffix(".csv")
+
+
+def _labelled_images(manifest: Manifest, root, mirror) -> pd.Series | None:
+    """The images that the labels name; None when that cannot be known without fetching."""
+    if manifest.labels["form"] == "liqe" and not labels_at_hand(mirror):
+        return None
+    return read_labels(manifest, root, mirror)["image"]
+
+
+def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
+    """Every image in the folders that the manifest names, relative to the dataset's folder."""
+    return [
+        name if below == "." else f"{below}/{name}"
+        for below in manifest.pictures
+        for name in list_pictures(folder / below)
+    ]
+
+
+def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
+    command, name = "liqe data", manifest.argument
+    if now.state == "absent":
+        if manifest.can_be_fetched:
+            return f"{command} fetch {name}"
+        if not manifest.where:
+            return "put the images in place"
+        form = " (fill in the form there)" if manifest.access == "form" else ""
+        return f"get it from {manifest.where}{form}, then {command} unpack {name} ARCHIVE"
+    if now.state == "corrupt":
+        if manifest.hosted:
+            return f"{command} fetch {name} (it puts whole images in place of broken ones)"
+        return f"get the images named in {report_path(manifest)} again, then {command} verify {name}"
+    if now.state == "partly there" and now.found == now.expected:
+        return f"the label files here name {now.expected} of the {manifest.images} images, and all are there"
+    if now.state == "partly there":
+        count = f"{(now.expected or 0) - now.found} images" + (f": {some(missing, 3)}" if missing else "")
+        return f"unpack the others ({count}), or use those that are there (pack, with --missing skip)"
+    return f"{command} {'verify' if now.checked < now.found else 'pack'} {name}"
+
+
 def verify(
     manifest: Manifest,
     root: str | os.PathLike | None = None,
     mirror: str | os.PathLike | None = None,
-    report: str | os.PathLike | None = None,
     workers: int | None = None,
     progress: bool = True,
     window: int | None = None,
 ) -> pd.DataFrame:
-    """Open every picture of a data set, and write a report.
+    """Open every image of a dataset, and write a report to `report_path`.
 
     What was found of a picture is noted at once, with the file's size and time, so a run that is killed goes
     on, and a later run opens only what changed.
 
     Args:
-        report: where the report goes, as CSV; default: `report_path`.
         workers: threads; default: one a core.
         window: pixels, the side of a crop, under which a picture is too small. Default: the paper's; where
             none of the set's pictures has room for that one, it is for a smaller model: `LEAST_WINDOW`.
@@ -56,28 +194,28 @@ def verify(
     folder = manifest.folder(root)
     images = read_labels(manifest, root, mirror)["image"]
     found = find_pictures(images, folder, manifest.pictures)
-    there = found[found["match"] != "missing"]
+    files = found.loc[found["match"] != "missing", "file"]
     journal = journal_of(manifest, root)
     with only_one(journal.path, doing="verifying"):
         known = journal.current()
-        to_do = [file for file in dict.fromkeys(there["file"]) if file not in known]
-        looking = read_ahead(lambda file: _look(journal, file), to_do, workers)
-        done = len(there) - len(to_do)
+        to_do = [file for file in dict.fromkeys(files) if file not in known]
+        entries = read_ahead(lambda file: _inspect(journal, file), to_do, workers)
         with (
             journal.writing() as note,
-            tqdm(total=len(there), initial=done, desc=manifest.name, disable=not progress) as bar,
+            tqdm(
+                total=len(files), initial=len(files) - len(to_do), desc=manifest.name, disable=not progress
+            ) as bar,
         ):
-            for entry in looking:
+            for entry in entries:
                 note(entry)
                 known[entry["file"]] = entry
                 bar.update()
         table = _report(manifest, folder, found, known, window)
-        path = Path(report) if report else report_path(manifest, root)
-        write_csv(path, table)
+        write_csv(report_path(manifest, root), table)
     return table
 
 
-def _look(journal: Journal, file: str) -> dict:
+def _inspect(journal: Journal, file: str) -> dict:
     """Open one picture: what the journal keeps of it."""
     entry = {"file": file, "problem": "", "detail": "", "width": 0, "height": 0}
     try:
@@ -103,8 +241,8 @@ def _report(
 ) -> pd.DataFrame:
     shorter = {file: min(entry["width"], entry["height"]) for file, entry in known.items()}
     if window is None:
-        there = [shorter[file] for file in found["file"].dropna()]
-        window = CropGeometry().window if max(there, default=0) >= CropGeometry().window else LEAST_WINDOW
+        sides = [shorter[file] for file in found["file"].dropna()]
+        window = CropGeometry().window if max(sides, default=0) >= CropGeometry().window else LEAST_WINDOW
     rows = []
     for image, file, match in found.itertuples(index=False):
         if match == "missing":

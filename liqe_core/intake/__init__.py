@@ -1,8 +1,8 @@
-"""What goes in and out beside the method: files from elsewhere, pictures' levels, how far long work is.
+"""What goes in and out beside the method: files from elsewhere, levels of images, progress.
 
-Read `hub` (files of the Hugging Face hub, and the checksums by which any file is known again), `downloads`
-(files at an address of their own), `levels` (from whatever a picture stores to 8-bit RGB), `progress` (a
-bar in a terminal, elsewhere a line now and then) and `stopping` (a signal becomes one exception).
+Read `transfers` (files of the Hugging Face hub or at an address, checked by SHA-256), `levels` (from whatever
+an image stores to 8-bit RGB), `progress` (a bar in a terminal, elsewhere a line now and then) and `stopping`
+(a signal becomes one exception).
 
 May use `files`.
 """

@@ -15,7 +15,7 @@ import pandas as pd
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
-from liqe_core.data.presence import status
+from liqe_core.data.verification import status
 from liqe_core.evaluation.measuring import measure
 from liqe_core.files import write_csv, write_json
 from liqe_core.model import LIQE

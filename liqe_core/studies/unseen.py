@@ -14,7 +14,7 @@ import pandas as pd
 from liqe_core import agreement
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.manifests import ManifestError, load_manifest
-from liqe_core.data.presence import status
+from liqe_core.data.verification import status
 from liqe_core.evaluation.measuring import predict
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liqe_core.data.finding import some
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.presence import some
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.model import LIQE
 from liqe_core.training.precision import type_of_products

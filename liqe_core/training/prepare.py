@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from liqe_core.data import mini
+from liqe_core.data.fetch import readable_size
 from liqe_core.data.labelled import LabelledPictures, packed_set
 from liqe_core.data.manifests import load_manifest
-from liqe_core.data.plans import in_words
-from liqe_core.data.presence import status
 from liqe_core.data.store import ImageSource, PackedStore
-from liqe_core.data.verification import unfit, verify
+from liqe_core.data.verification import status, unfit, verify
 from liqe_core.files import cache_dir
 from liqe_core.training.profiles import Profile
 from liqe_core.training.step import geometry_of
@@ -135,7 +134,9 @@ def decoded(names: Iterable[str], settings: Profile) -> str:
         if manifest.picture_size and manifest.images and least:
             width, height = manifest.picture_size
             shrunk = min(1.0, least / min(width, height)) ** 2
-            known.append(f"{manifest.name} {in_words(int(3 * width * height * shrunk * manifest.images))}")
+            known.append(
+                f"{manifest.name} {readable_size(int(3 * width * height * shrunk * manifest.images))}"
+            )
         elif manifest.labels:
             rest.append(manifest.name)
     unknown = [f"not known before: {', '.join(rest)}"] if rest else []

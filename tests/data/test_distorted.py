@@ -12,10 +12,10 @@ from support.data import distorted_set
 
 from liqe_core.data import distorted, distortions
 from liqe_core.data.distorted import best_scored, label_table, make_missing
-from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labelled import packed_set
 from liqe_core.data.labels import read_labels
 from liqe_core.data.mini import read_manifest
+from liqe_core.data.presence import MissingImagesError
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS, with_validation
 from liqe_core.images import PictureError, list_pictures, read_picture
@@ -188,7 +188,7 @@ def test_a_photograph_that_is_missing_or_no_picture_is_named(tmp_path):
     for path, name in ((own, "part/1.png"), (theirs, "Images/p04.jpg")):
         body = path.read_bytes()
         path.unlink()
-        with pytest.raises(PicturesMissingError, match=name):
+        with pytest.raises(MissingImagesError, match=name):
             make_missing(manifest, table, progress=False)
         path.write_bytes(body[: len(body) // 2])
         with pytest.raises(PictureError, match=str(path)):

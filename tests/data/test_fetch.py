@@ -1,338 +1,401 @@
+"""Datasets by name: from a stand-in for the hub that serves small archives in the real layouts, from the
+authors' own address, and by git."""
+
 import dataclasses
+import errno
+import hashlib
+import os
 import shutil
 import subprocess
 import zipfile
+from contextlib import ExitStack
 
 import pytest
-from support.server import serving
+from support.hub import LABELLED, drawn, stand_in
 
-from liqe_core.data.fetch import fetch_dataset, git_tree, unpack_dataset
-from liqe_core.data.manifests import load_manifest
-from liqe_core.intake.hub import FetchError
-
-CONTENT = {
-    "Images/ss01 (1).jpg": b"one",
-    "Images/ss01 (2).JPG": b"two",
-    "Train (Images and MOS).csv": b"Image Name,MOS,,\r\nss01 (1).jpg,0.5,,\r\n",
-    "Test (Images and MOS).csv": b"Image Name,MOS\r\nss01 (2).jpg,0.6\r\n",
-    "README.md": b"hello",
-}
-
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+from liqe_core.data import archives, fetch
+from liqe_core.data.fetch import (
+    check_room,
+    fetch_dataset,
+    is_hub_archive,
+    plan_fetch,
+    readable_size,
+    unpack_dataset,
+    without_hub,
+)
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import TRAINING_SETS, available, load_manifest, sets_called
+from liqe_core.data.presence import MissingImagesError
+from liqe_core.data.tables import LabelError
+from liqe_core.data.verification import status, verify
+from liqe_core.intake.transfers import DiskFullError, FetchError
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-
-
-def git(folder, *arguments):
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def committed(folder, files):
-    """A new repository with those files, in one commit."""
-    for name, body in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(body)
-    git(folder, "init", "-q")
-    git(folder, "config", "core.autocrlf", "false")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "pinned")
+    monkeypatch.delenv("LIQE_LABELS", raising=False)
 
 
 @pytest.fixture
-def repository(tmp_path):
-    """A repository with an older and a newer commit, and BIQ2021's manifest pinned to the older one."""
-    folder = tmp_path / "repository"
-    committed(folder, CONTENT)
-    pinned = {
-        "url": "https://127.0.0.1/none",
-        "commit": git(folder, "rev-parse", "HEAD"),
-        "tree": git(folder, "rev-parse", "HEAD^{tree}"),
-        "archive": "https://127.0.0.1/none.zip",
-    }
-    (folder / "Images" / "later.jpg").write_bytes(b"later")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "newer")
-    manifest = load_manifest("biq2021")
-    return folder, dataclasses.replace(manifest, fields=dict(manifest.fields) | {"repository": pinned})
+def sets(tmp_path, monkeypatch):
+    """Gives a function that starts a stand-in with some datasets."""
+    with ExitStack() as stack:
+        yield lambda *names, change=None: stack.enter_context(stand_in(tmp_path, monkeypatch, names, change))
+
+
+def fetched(name, **options):
+    return fetch_dataset(load_manifest(name), progress=False, **options)
 
 
 def content(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@needs_git
-def test_a_clone_on_this_machine_gives_the_pinned_commit(tmp_path, repository):
-    clone, manifest = repository
-    folder = fetch_dataset(manifest, tmp_path / "data", mirror=clone, progress=False)
-    assert folder == tmp_path / "data" / "BIQ2021" and content(folder) == CONTENT
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["BIQ2021"], "nothing is left beside it"
-    assert fetch_dataset(manifest, tmp_path / "data", mirror="nowhere", progress=False) == folder, (
-        "it is there"
-    )
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-@needs_git
-def test_git_fetches_the_pinned_commit_alone(tmp_path, repository):
-    clone, manifest = repository
-    folder = fetch_dataset(manifest, tmp_path / "data", how="git", mirror=f"file://{clone}", progress=False)
-    assert content(folder) == CONTENT
+def kept(tmp_path, name):
+    """The archives of a dataset in the cache folder."""
+    return names_in(tmp_path / "cache" / "archives" / name)
 
 
-def archive_of(path, content, top="BIQ2021-1234/"):
+# ---- what it takes ------------------------------------------------------------------------------------
+
+
+def test_names_of_groups():
+    assert sets_called(["paper"]) == list(TRAINING_SETS)
+    unseen = {"tid2013", "spaq", "pipal", "flive", "agiqa3k", "agiqa1k", "aigciqa2023", "sjtu_h3d"}
+    assert unseen <= set(sets_called(["unseen"])) and not set(sets_called(["unseen"])) & set(TRAINING_SETS)
+    assert sets_called(["csiq", "paper"])[:2] == ["csiq", "live"] and len(sets_called(["csiq", "paper"])) == 6
+
+
+def test_plans_say_sizes_terms_and_sources(tmp_path):
+    plans = [plan_fetch(load_manifest(name), tmp_path / "data") for name in TRAINING_SETS]
+    assert readable_size(sum(plan.transfer for plan in plans)) == "11.3 GB"
+    assert all(plan.terms and not plan.done for plan in plans)
+    kadid10k = load_manifest("kadid10k")
+    assert plan_fetch(kadid10k, tmp_path).source == "chaofengc/IQA-PyTorch-Datasets"
+    direct = plan_fetch(without_hub(kadid10k), tmp_path)
+    assert direct.source.startswith("https://datasets.vqa.mmsp-kn.de/") and direct.transfer is None
+    assert readable_size(None) == "not known"
+    assert "github.com/BIDS" in plan_fetch(load_manifest("open-distorted"), tmp_path).source
+    for name in ("agiqa1k", "sjtu_h3d"):
+        assert plan_fetch(load_manifest(name), tmp_path).source == ""
+
+
+def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
+    unpinned = set()
+    for name in available():
+        for file in load_manifest(name).hosted:
+            assert file["bytes"] > 0
+            if not (file.get("revision") and file.get("sha256")):
+                unpinned.add(name)
+    assert unpinned == {"aigciqa2023"}
+
+
+def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path, monkeypatch):
+    def plans():
+        return [plan_fetch(load_manifest(name), tmp_path / "data") for name in ("csiq", "kadid10k")]
+
+    csiq, kadid = (load_manifest(name).hosted[0]["bytes"] for name in ("csiq", "kadid10k"))
+    usage = fetch.shutil.disk_usage(tmp_path)
+    needed = csiq + 2 * kadid  # both unpacked, and the larger archive
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert f"at most {readable_size(needed)} are needed" in check_room(plans(), tmp_path / "data")
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(FetchError, match=r"6\.5 GB are needed, 6\.5 GB are free; make room"):
+        check_room(plans(), tmp_path / "data")
+    (tmp_path / "cache/archives/kadid10k").mkdir(parents=True)
+    (tmp_path / "cache/archives/kadid10k/.kadid10k.tgz.0.download").write_bytes(b"x")
+    assert plans()[1].transfer == kadid - 1
+    check_room(plans(), tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["live", "agiqa1k"])
+def test_a_dataset_that_no_program_can_get_says_where(tmp_path, name):
+    manifest = without_hub(load_manifest(name))
+    with pytest.raises(FetchError, match=rf"{name} must .* {manifest.where}.*liqe data unpack {name}"):
+        fetch_dataset(manifest, tmp_path)
+
+
+# ---- from the hub -------------------------------------------------------------------------------------
+
+
+def test_all_six_from_nothing_to_verified(tmp_path, sets):
+    server = sets(*TRAINING_SETS)
+    for name in TRAINING_SETS:
+        manifest = load_manifest(name)
+        folder = fetched(name)
+        now = status(manifest)
+        assert (now.state, now.found, now.case) == ("complete", len(LABELLED[name]), 0)
+        assert set(content(folder)) - {"refnames_all.mat"} == set(LABELLED[name]), "only what the labels name"
+        assert verify(manifest, progress=False).empty
+    assert names_in(tmp_path / "data") == sorted(
+        ["databaserelease2", "CSIQ", "kadid10k", "BID", "ChallengeDB_release", "koniq-10k"]
+    ), "nothing is left beside them"
+    assert names_in(tmp_path / "cache" / "archives") == [], "archives are deleted when they are in place"
+    pinned = [load_manifest(name).hosted[0] for name in TRAINING_SETS]
+    assert {request.path for request in server.asked} == {
+        f"/datasets/{file['repository']}/resolve/{file['revision']}/{file['file']}" for file in pinned
+    }
+    assert read_labels("live")["reference"].notna().all(), "the map of references came along"
+    image = LABELLED["koniq10k"][0]
+    assert (tmp_path / "data/koniq-10k" / image).read_bytes() == drawn(image, 1024, 768), "not 512 x 384"
+    requests = len(server.asked)
+    fetched("csiq")
+    assert len(server.asked) == requests, "what is there is not asked for"
+
+
+def test_a_dataset_whose_labels_lie_in_its_archive(sets):
+    sets("tid2013")
+    images = [f"distorted_images/{n}" for n in ("I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp")]
+    assert set(content(fetched("tid2013"))) == {"mos_with_names.txt", *images}
+    now = status(load_manifest("tid2013"))
+    assert (now.state, now.found, now.case) == ("complete", 3, 1)
+
+
+def test_a_dataset_whose_labels_come_from_elsewhere(sets):
+    server = sets("agiqa3k")
+    table = b"name,mos_quality\nAttnGAN_normal_000.jpg,0.9\nsd1.5_normal_001.jpg,3.1\n"
+    server.second["data.csv"] = table
+    manifest = load_manifest("agiqa3k")
+    file = manifest.fields["files"][0] | {"url": f"{server.second_url}data.csv"}
+    manifest = dataclasses.replace(manifest, fields=dict(manifest.fields) | {"files": [file]})
+    with pytest.raises(FetchError, match=r"data\.csv: checksum differs"):
+        fetch_dataset(manifest, progress=False)
+    file["sha256"] = hashlib.sha256(table).hexdigest()
+    folder = fetch_dataset(manifest, progress=False)
+    assert set(content(folder)) == {"data.csv", "AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg"}
+    assert status(manifest).state == "complete"
+
+
+def test_a_dataset_without_known_checksums_is_held_against_the_hubs(tmp_path, sets):
+    server = sets("aigciqa2023")
+    name = "IntMeGroup/AIGCIQA2023/allimg.zip"
+    server.tags[name] = hashlib.sha256(b"another").hexdigest()
+    with pytest.raises(FetchError, match=r"allimg\.zip: checksum differs"):
+        fetched("aigciqa2023")
+    server.tags.clear()
+    folder = fetched("aigciqa2023")
+    assert set(content(folder)) == {"AIGIQA2023.json", "0_DALLE_000.png", "1_Glide_000.png"}
+    assert read_labels("aigciqa2023")["mos"].tolist() == [51.5, 40.0]
+
+
+@pytest.mark.parametrize("problem", ["replaced", "damaged", "401", "404", "offline", "no network"])
+def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(
+    tmp_path, sets, monkeypatch, problem
+):
+    from huggingface_hub import constants
+
+    server = sets("csiq")
+    (source,) = server.files
+    body, template = server.files[source], constants.HUGGINGFACE_CO_URL_TEMPLATE
+    if problem == "replaced":
+        server.files[source] = body + b"more"
+    elif problem == "damaged":
+        server.tags[source] = hashlib.sha256(body).hexdigest()
+        server.files[source] = body[:-1] + b"!"
+    elif problem == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    elif problem == "no network":
+        nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    else:
+        server.status = int(problem)
+    words = {"replaced": "checksum", "damaged": "checksum", "offline": "HF_HUB_OFFLINE"}
+    words |= {"401": "HTTP 401.*HF_TOKEN", "404": "HTTP 404", "no network": "no connection"}
+    with pytest.raises(FetchError, match=rf"csiq\.tgz: .*{words[problem]}") as error:
+        fetched("csiq")
+    assert "\n" not in str(error.value), "one line"
+    assert names_in(tmp_path / "data") == kept(tmp_path, "csiq") == []
+    server.files[source], server.status = body, 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    fetched("csiq")
+    assert status(load_manifest("csiq")).state == "complete"
+
+
+# ---- an archive with the right checksum is kept until its dataset is whole ------------------------------
+
+
+def without(image):
+    return lambda name, held: {m: b for m, b in held.items() if not m.endswith(image.rsplit("/", 1)[-1])}
+
+
+def with_member(name, body):
+    return lambda _, held: held | {name: body}
+
+
+LACKING, HALF = LABELLED["csiq"][3], LABELLED["koniq10k"][1]
+REFUSED = {
+    "an image is missing": ("csiq", without(LACKING), MissingImagesError, LACKING),
+    "an image is missing that the archive's labels name": (
+        "tid2013",
+        without("i01_02_3.bmp"),
+        MissingImagesError,
+        "distorted_images/I01_02_3.bmp",
+    ),
+    "an image of another size": (
+        "koniq10k",
+        with_member(f"koniq10k/{HALF}", drawn(HALF, 512, 384)),
+        FetchError,
+        f"{HALF} is 512 x 384",
+    ),
+    "the folder is missing": (
+        "koniq10k",
+        lambda _, held: {m: b for m, b in held.items() if "512x384" in m},
+        FetchError,
+        "no koniq10k/1024x768 in it",
+    ),
+    "two files for one name": (
+        "csiq",
+        with_member(f"CSIQ/dst_imgs/small/{LABELLED['csiq'][0].rsplit('/', 1)[-1]}", b"x"),
+        FetchError,
+        f"would both be {LABELLED['csiq'][0]}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "kind", "word"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_archive_is_kept_and_named_and_nothing_is_put_in_place(
+    tmp_path, sets, name, change, kind, word
+):
+    server = sets(name, change=change)
+    archive = tmp_path / "cache/archives" / name / f"{name}.tgz"
+    for _ in range(2):
+        with pytest.raises(kind) as error:
+            fetched(name)
+        assert word in str(error.value) and str(archive) in str(error.value)
+        assert names_in(tmp_path / "data") == [] and archive.is_file()
+    assert len(server.sent) == 1, "a second call does not transfer it again"
+
+
+def test_the_images_that_are_there_can_be_taken(tmp_path, sets):
+    server = sets("csiq", change=without(LACKING))
+    with pytest.raises(MissingImagesError):
+        fetched("csiq")
+    fetched("csiq", missing="skip")
+    assert len(server.sent) == 1 and kept(tmp_path, "csiq") == []
+    now = status(load_manifest("csiq"))
+    assert (now.state, now.found) == ("partly there", 11) and LACKING in now.next
+    problems = verify(load_manifest("csiq"), progress=False)
+    assert problems[["image", "problem"]].values.tolist() == [[LACKING, "missing"]]
+    with pytest.raises(ValueError, match="missing"):
+        fetched("csiq", missing="some")
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_stopped_while_unpacking_it_goes_on_without_a_transfer(tmp_path, sets, monkeypatch, failure):
+    server = sets("csiq")
+
+    def fail(*_, **__):
+        raise failure
+
+    with monkeypatch.context() as context:
+        context.setattr(archives.shutil, "copyfileobj", fail)
+        with pytest.raises((DiskFullError, KeyboardInterrupt)):
+            fetched("csiq")
+    assert names_in(tmp_path / "data") == [] and kept(tmp_path, "csiq") == ["csiq.tgz"]
+    (tmp_path / "data/.CSIQ.fetching/dst_imgs").mkdir(parents=True)  # as SIGKILL leaves it
+    (tmp_path / "data/.CSIQ.fetching/dst_imgs/torn.png").write_bytes(b"torn")
+    fetched("csiq")
+    assert len(server.sent) == 1 and names_in(tmp_path / "data") == ["CSIQ"]
+    assert set(content(tmp_path / "data/CSIQ")) == set(LABELLED["csiq"])
+
+
+def test_members_that_climb_out_are_not_unpacked(tmp_path, sets):
+    bad = {"../out.png": b"x", "/etc/out.png": b"x", "CSIQ/dst_imgs/../../../out.png": b"x"}
+    sets("csiq", change=lambda _, held: held | bad)
+    fetched("csiq")
+    assert not list(tmp_path.rglob("out.png"))
+
+
+def test_a_label_that_climbs_out_is_refused(tmp_path, sets):
+    server = sets("aigciqa2023")
+    name = "IntMeGroup/AIGCIQA2023/AIGIQA2023.json"
+    server.files[name] = server.files[name].replace(b"0_DALLE", b"../../0_DALLE")
+    with pytest.raises(FetchError, match="would leave the folder"):
+        fetched("aigciqa2023")
+    assert names_in(tmp_path / "data") == []
+
+
+def test_images_that_are_there_stay_and_broken_ones_are_replaced(tmp_path, sets):
+    sets("csiq")
+    manifest = load_manifest("csiq")
+    folder = fetched("csiq")
+    mine, broken, gone = (folder / image for image in LABELLED["csiq"][:3])
+    mine.write_bytes(drawn("mine.png"))
+    mine = mine.rename(mine.with_name(mine.name.upper()))
+    (folder / "notes.txt").write_text("mine")
+    broken.write_bytes(b"torn")
+    gone.unlink()
+    verify(manifest, progress=False)
+    assert status(manifest).state == "corrupt" and status(manifest).next.startswith("liqe data fetch csiq")
+    fetched("csiq")
+    assert mine.read_bytes() == drawn("mine.png") and (folder / "notes.txt").read_text() == "mine"
+    assert broken.read_bytes() == drawn(LABELLED["csiq"][1]) and gone.is_file()
+    assert verify(manifest, progress=False)["problem"].tolist() == ["name differs in case"]
+    assert names_in(tmp_path / "data") == ["CSIQ"]
+
+
+def test_an_archive_that_was_got_by_hand(tmp_path, sets):
+    server = sets("live")
+    (body,) = server.files.values()
+    manifest, mine = load_manifest("live"), tmp_path / "live.tgz"
+    assert is_hub_archive(manifest, mine) and not is_hub_archive(manifest, tmp_path / "mine.tgz")
+    mine.write_bytes(body + b"x")
+    with pytest.raises(FetchError, match=r"not live\.tgz of chaofengc/.*SHA-256"):
+        fetched("live", source=mine)
+    with pytest.raises(FetchError, match="no such archive"):
+        fetched("live", source=tmp_path / "none.tgz")
+    mine.write_bytes(body)
+    fetched("live", source=mine)
+    assert status(manifest).state == "complete" and server.asked == [] and mine.is_file()
+
+
+def test_labels_that_cannot_be_read_keep_the_archive_too(tmp_path, sets, monkeypatch):
+    sets("csiq", change=without(LACKING))
+    with pytest.raises(MissingImagesError):
+        fetched("csiq")
+    (tmp_path / "labels/IQA_Database/CSIQ/splits2/1/csiq_train_clip.txt").unlink()
+    with pytest.raises(LabelError, match=r"csiq\.tgz"):
+        fetched("csiq")
+    assert kept(tmp_path, "csiq") == ["csiq.tgz"]
+
+
+# ---- from the authors' own address, and archives of one's own -------------------------------------------
+
+
+def zipped(path, content):
     with zipfile.ZipFile(path, "w") as archive:
         for name, body in content.items():
-            archive.writestr(top + name, body)
+            archive.writestr(name, body)
     return path
 
 
-@needs_git
-def test_an_archive_as_a_web_server_makes_it(tmp_path, repository):
-    _, manifest = repository
-    body = archive_of(tmp_path / "a.zip", CONTENT).read_bytes()
-    with serving({"a.zip": body}) as server:
-        folder = fetch_dataset(manifest, tmp_path / "data", mirror=server.url + "a.zip", progress=False)
-        assert content(folder) == CONTENT
-    kept = fetch_dataset(manifest, tmp_path / "other", mirror=tmp_path / "a.zip", progress=False)
-    assert content(kept) == CONTENT and (tmp_path / "a.zip").is_file(), "a user's own archive stays"
-
-
-@needs_git
-@pytest.mark.parametrize("change", [{"README.md": b"hallo"}, {"more.txt": b""}])
-def test_content_that_is_not_the_commits_is_refused(tmp_path, repository, change):
-    _, manifest = repository
-    archive = archive_of(tmp_path / "a.zip", CONTENT | change)
-    with pytest.raises(FetchError, match="not the content of commit"):
-        fetch_dataset(manifest, tmp_path / "data", mirror=archive, progress=False)
-    assert list((tmp_path / "data").iterdir()) == []
-
-
-@needs_git
-def test_something_else_in_the_place_is_not_touched(tmp_path, repository):
-    clone, manifest = repository
-    (tmp_path / "data" / "biq2021").mkdir(parents=True)
-    (tmp_path / "data" / "biq2021" / "mine.jpg").write_bytes(b"mine")
-    with pytest.raises(FetchError, match="there already, and not what commit"):
-        fetch_dataset(manifest, tmp_path / "data", mirror=clone, progress=False)
-    assert (tmp_path / "data" / "biq2021" / "mine.jpg").read_bytes() == b"mine"
-
-
-@needs_git
-def test_a_clone_without_the_commit_and_a_wrong_way(tmp_path, repository):
-    clone, manifest = repository
-    other = dict(manifest.fields["repository"]) | {"commit": "0" * 40}
-    lacking = dataclasses.replace(manifest, fields={"repository": other})
-    with pytest.raises(FetchError, match="git"):
-        fetch_dataset(lacking, tmp_path / "data", mirror=clone, progress=False)
-    with pytest.raises(ValueError, match="archive or git"):
-        fetch_dataset(manifest, tmp_path / "data", how="carrier pigeon")
-
-
-FIRST = {
-    "data/photos/a.jpg": b"a",
-    "data/photos/below/b.jpg": b"b" * 50,
-    "data/other/no.jpg": b"another folder",
-    "data/photos-more/no.jpg": b"a folder whose name begins the same",
-    "a.jpg": b"not in it",
-}
-SECOND = {"c.jpg": b"c", "e/d.jpg": b"d"}
-BOTH = {
-    "one/a.jpg": b"a",
-    "one/below/b.jpg": b"b" * 50,
-    "two/c.jpg": b"c",
-    "two/e/d.jpg": b"d",
-}
-
-
-@pytest.fixture
-def clones(tmp_path):
-    """Clones of two repositories, the second bare, and a manifest that takes a folder of the first and all of
-    the second."""
-    pinned = []
-    for name, body, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
-        folder = tmp_path / "clones" / "owner" / name
-        committed(folder, body)
-        commit = git(folder, "rev-parse", "HEAD")
-        url = f"https://127.0.0.1/owner/{name}"
-        tree = git(folder, "rev-parse", f"HEAD:{path}")
-        of = {"url": url, "commit": commit, "tree": tree, "archive": f"{url}.zip", "into": into}
-        pinned.append(of | ({"path": path} if path else {}))
-    bare = tmp_path / "clones" / "owner" / "second.git"
-    git(tmp_path, "clone", "-q", "--bare", str(bare.with_suffix("")), str(bare))
-    shutil.rmtree(bare.with_suffix(""))
-    manifest = load_manifest("open-scenes")
-    return tmp_path / "clones", dataclasses.replace(manifest, fields={"repository": pinned})
-
-
-def one_of(manifest, **changes):
-    """The manifest with its first repository alone, as an object."""
-    return dataclasses.replace(manifest, fields={"repository": manifest.repositories[0] | changes})
-
-
-@needs_git
-def test_a_set_from_several_repositories(tmp_path, clones):
-    mirror, manifest = clones
-    folder = fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
-    assert folder == tmp_path / "data" / "open-scenes" and content(folder) == BOTH
-    assert sorted(p.name for p in folder.iterdir()) == ["one", "two"], "nothing is left beside them"
-    times = [(folder / name).stat().st_ctime_ns for name in BOTH]
-    fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
-    assert [(folder / name).stat().st_ctime_ns for name in BOTH] == times, "they are there"
-    (folder / "one" / "a.jpg").write_bytes(b"mine")
-    with pytest.raises(FetchError, match=r"open-scenes/one: there already, and not what commit"):
-        fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
-    assert content(folder) == BOTH | {"one/a.jpg": b"mine"}
-
-
-@needs_git
-def test_a_clone_that_is_missing_is_named_and_the_next_call_goes_on(tmp_path, clones):
-    mirror, manifest = clones
-    second = mirror / "owner" / "second.git"
-    second.rename(tmp_path / "away")
-    with pytest.raises(FetchError, match=r"owner/second: no such clone.*https://127.0.0.1/owner/second"):
-        fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)
-    (tmp_path / "away").rename(second)
-    assert content(fetch_dataset(manifest, tmp_path / "data", mirror=mirror, progress=False)) == BOTH
-
-
-@needs_git
-def test_archives_of_several_repositories_as_a_web_server_makes_them(tmp_path, clones):
-    _, manifest = clones
-    files = {
-        f"{name}.zip": archive_of(tmp_path / f"{name}.zip", body, f"{name}-0123/").read_bytes()
-        for name, body in (("first", FIRST), ("second", SECOND))
-    }
-    with serving(files) as server:
-        first, second = manifest.repositories
-        pinned = [
-            first | {"archive": server.url + "first.zip"},
-            second | {"archive": server.url + "second.zip"},
-        ]
-        manifest = dataclasses.replace(manifest, fields={"repository": pinned})
-        assert content(fetch_dataset(manifest, tmp_path / "data", progress=False)) == BOTH
-        assert len(server.asked) == 2
-
-
-def made_by_git(clone, archive, *what):
-    git(clone, "archive", "-o", str(archive), "HEAD", *what)
-    return archive
-
-
-@needs_git
-@pytest.mark.parametrize(
-    "way",
-    [
-        lambda clone, tmp: clone,
-        lambda clone, tmp: made_by_git(clone, tmp / "part.tar", "data/photos"),
-        lambda clone, tmp: made_by_git(clone, tmp / "part.zip", "data/photos"),
-        lambda clone, tmp: made_by_git(clone, tmp / "all.tar.gz"),
-        lambda clone, tmp: archive_of(tmp / "web.zip", FIRST, "first-0123/"),
-        lambda clone, tmp: archive_of(tmp / "web.zip", FIRST, "data-0123/"),
-    ],
-    ids=["clone", "git archive PATH", "the same as zip", "git archive", "web", "web, named as the folder"],
-)
-def test_only_the_folder_of_the_repository_is_taken(tmp_path, clones, way):
-    mirror, manifest = clones
-    source = way(mirror / "owner" / "first", tmp_path)
-    folder = fetch_dataset(one_of(manifest), tmp_path / "data", mirror=source, progress=False)
-    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
-    assert source.exists(), "what was the user's own stays"
-
-
-@needs_git
-def test_git_fetches_the_folder_alone(tmp_path, clones):
-    mirror, manifest = clones
-    url = f"file://{mirror / 'owner' / 'first'}"
-    folder = fetch_dataset(one_of(manifest), tmp_path / "data", "git", url, progress=False)
-    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
-
-
-@needs_git
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data/photos/a.jpg": None},
-        {"data/photos/a.jpg": b"b"},
-        {"data/photos/below/b.jpg": b"b" * 49},
-        {"data/photos/more.jpg": b"more"},
-        {"data/photos/a.jpg": None, "data/photos/below/b.jpg": None},
-    ],
-    ids=["missing", "changed", "truncated", "one more", "no such folder"],
-)
-def test_a_folder_that_is_not_the_commits_is_refused_and_fetched_again(tmp_path, clones, change):
-    _, manifest = clones
-    wrong = {name: body for name, body in (FIRST | change).items() if body is not None}
-    mine = archive_of(tmp_path / "mine.zip", wrong, "first-0123/")
-    commit = manifest.repositories[0]["commit"][:7]
-    with pytest.raises(FetchError, match=f"mine.zip: not the content of commit {commit}"):
-        fetch_dataset(one_of(manifest), tmp_path / "data", mirror=mine, progress=False)
-    assert mine.is_file() and list((tmp_path / "data" / "open-scenes").iterdir()) == []
-    with serving({"first.zip": mine.read_bytes()}) as server:
-        online = one_of(manifest, archive=server.url + "first.zip")
-        with pytest.raises(FetchError, match=rf"open-scenes-.*\.zip: not the content of commit {commit}"):
-            fetch_dataset(online, tmp_path / "data", progress=False)
-        server.files["/first.zip"] = archive_of(tmp_path / "good.zip", FIRST, "first-0123/").read_bytes()
-        folder = fetch_dataset(online, tmp_path / "data", progress=False)
-    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
-
-
-@needs_git
-def test_what_is_outside_of_the_folder_does_not_matter(tmp_path, clones):
-    _, manifest = clones
-    mine = archive_of(tmp_path / "mine.zip", FIRST | {"data/other/no.jpg": b"changed"}, "first-0123/")
-    folder = fetch_dataset(one_of(manifest), tmp_path / "data", mirror=mine, progress=False)
-    assert len(content(folder)) == 2
-
-
-@needs_git
-def test_a_clone_without_the_folder_and_an_archive_cut_short(tmp_path, clones):
-    mirror, manifest = clones
-    clone = mirror / "owner" / "first"
-    with pytest.raises(FetchError, match=r"owner/first: git archive: .*data/photographs"):
-        fetch_dataset(one_of(manifest, path="data/photographs"), tmp_path / "d", mirror=clone, progress=False)
-    whole = made_by_git(clone, tmp_path / "cut.tar.gz", "data/photos").read_bytes()
-    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FetchError, match=r"cut.tar.gz: no archive, or damaged or cut short"):
-        fetch_dataset(one_of(manifest), tmp_path / "d", mirror=tmp_path / "cut.tar.gz", progress=False)
-
-
-@needs_git
-def test_git_tree_is_gits(tmp_path):
-    # Names that sort differently as files and as folders.
-    for name in ("a.txt", "a/b", "a-b", "a0", "ü/z", "Z"):
-        path = tmp_path / "r" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    git(tmp_path, "init", "-q", "r")
-    git(tmp_path / "r", "add", ".")
-    assert git_tree(tmp_path / "r") == git(tmp_path / "r", "write-tree")
-
-
-def test_a_set_with_a_form_or_without_an_address_says_where(tmp_path):
-    with pytest.raises(
-        FetchError, match=r"live cannot be fetched .*live\.ece\.utexas\.edu.*a form.*data unpack live"
-    ):
-        fetch_dataset(load_manifest("live"), tmp_path, how="direct")
-    with pytest.raises(FetchError, match=r"agiqa1k cannot be fetched .*github\.com/lcysyzxdxc/AGIQA-1k"):
-        fetch_dataset(load_manifest("agiqa1k"), tmp_path)
-
-
-def test_open_archives_are_downloaded_and_unpacked(tmp_path):
-    body = archive_of(tmp_path / "k.zip", {"1024x768/a.jpg": b"a"}, top="").read_bytes()
-    manifest = load_manifest("koniq10k")
-    with serving({"k.zip": body}) as server:
-        fields = {"archives": [{"name": "k.zip", "url": server.url + "k.zip", "sha256": None}]}
-        folder = fetch_dataset(
-            dataclasses.replace(manifest, fields=fields), tmp_path / "data", progress=False
-        )
-    assert content(folder) == {"1024x768/a.jpg": b"a"} and folder.name == "koniq-10k"
+def test_archives_at_an_address_of_their_own(tmp_path, sets):
+    server = sets("koniq10k")
+    whole = {image: drawn(image, 1024, 768) for image in LABELLED["koniq10k"]}
+    body = zipped(tmp_path / "k.zip", whole).read_bytes()
+    manifest = without_hub(load_manifest("koniq10k"))
+    address = {"name": "k.zip", "url": f"{server.second_url}k.zip", "sha256": None}
+    manifest = dataclasses.replace(manifest, fields=dict(manifest.fields) | {"archives": [address]})
+    server.second["k.zip"] = body[: len(body) // 2]
+    with pytest.raises(FetchError, match="damaged"):
+        fetch_dataset(manifest, progress=False)
+    assert kept(tmp_path, "koniq10k") == [], "whose checksum is not known is fetched anew when damaged"
+    server.second["k.zip"] = zipped(tmp_path / "l.zip", dict(list(whole.items())[1:])).read_bytes()
+    with pytest.raises(MissingImagesError, match=r"k\.zip"):
+        fetch_dataset(manifest, progress=False)
+    assert kept(tmp_path, "koniq10k") == ["k.zip"] and names_in(tmp_path / "data") == []
+    fetch_dataset(manifest, source=tmp_path / "k.zip", progress=False)
+    assert status(manifest).state == "complete"
 
 
 @pytest.mark.parametrize(
-    ("name", "members", "there"),
+    ("name", "members", "place"),
     [
         ("kadid10k", ["kadid10k/images/I01_01_01.png", "kadid10k/dmos.csv"], "kadid10k/images/I01_01_01.png"),
         ("kadid10k", ["images/I01_01_01.png"], "kadid10k/images/I01_01_01.png"),
@@ -341,39 +404,125 @@ def test_open_archives_are_downloaded_and_unpacked(tmp_path):
         ("live", ["jp2k/img1.bmp", "jpeg/img1.bmp"], "databaserelease2/jp2k/img1.bmp"),
     ],
 )
-def test_pictures_go_where_the_labels_expect_them(tmp_path, name, members, there):
-    archive = archive_of(tmp_path / "a.zip", dict.fromkeys(members, b"x"), top="")
+def test_images_go_where_the_labels_expect_them(tmp_path, name, members, place):
+    archive = zipped(tmp_path / "a.zip", dict.fromkeys(members, b"x"))
     unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
-    assert (tmp_path / "data" / there).is_file()
+    assert (tmp_path / "data" / place).is_file()
 
 
-def test_a_damaged_archive_is_fetched_again(tmp_path):
-    body = archive_of(tmp_path / "k.zip", {"1024x768/a.jpg": b"a" * 5000}, top="").read_bytes()
-    manifest = load_manifest("koniq10k")
-    with serving({"k.zip": body[:3000]}) as server:
-        fields = {"archives": [{"name": "k.zip", "url": server.url + "k.zip", "sha256": None}]}
-        manifest = dataclasses.replace(manifest, fields=fields)
-        with pytest.raises(FetchError, match="damaged or cut short"):
-            fetch_dataset(manifest, tmp_path / "data", progress=False)
-        server.files["/k.zip"] = body
-        fetch_dataset(manifest, tmp_path / "data", progress=False)
-        asked = len(server.asked)
-        fetch_dataset(manifest, tmp_path / "data", progress=False)
-        assert len(server.asked) == asked, "the archive is kept"
-        other = archive_of(tmp_path / "o.zip", {"1024x768/a.jpg": b"b" * 5000}, top="").read_bytes()
-        server.files["/k.zip"] = other
-        (tmp_path / "cache" / "archives" / "k.zip").unlink()
-        with pytest.raises(FetchError, match=r"k\.zip: checksum differs .*at first sight here"):
-            fetch_dataset(manifest, tmp_path / "data", progress=False)
-    assert (tmp_path / "data" / "koniq-10k" / "1024x768" / "a.jpg").read_bytes() == b"a" * 5000
+# ---- by git -------------------------------------------------------------------------------------------
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+FIRST = {
+    "data/photos/a.jpg": b"a",
+    "data/photos/below/b (1).JPG": b"b" * 50,
+    "data/other/no.jpg": b"another folder",
+    "data/photos-more/no.jpg": b"a folder whose name begins the same",
+    "a.jpg": b"not in it",
+}
+SECOND = {"c.jpg": b"c", "e/d.jpg": b"d"}
+BOTH = {
+    "one/a.jpg": b"a",
+    "one/below/b (1).JPG": b"b" * 50,
+    "two/c.jpg": b"c",
+    "two/e/d.jpg": b"d",
+}
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def committed(folder, files):
+    """A new repository with those files in one commit, and one more in the next; the first commit."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    git(folder, "config", "core.autocrlf", "false")
+    for message, added in (("pinned", files), ("newer", {"later.jpg": b"later"})):
+        for name, body in added.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(body)
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", message)
+    return git(folder, "rev-parse", "HEAD^")
+
+
+@pytest.fixture
+def clones(tmp_path):
+    """Clones of two repositories, the second bare, and a manifest that takes a folder of the first and all of
+    the second, at an older commit of each."""
+    pinned = []
+    for name, files, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
+        folder = tmp_path / "clones" / "owner" / name
+        repository = {
+            "url": f"https://127.0.0.1/owner/{name}",
+            "commit": committed(folder, files),
+            "into": into,
+        }
+        pinned.append(repository | ({"path": path} if path else {}))
+    bare = tmp_path / "clones" / "owner" / "second.git"
+    git(tmp_path, "clone", "-q", "--bare", str(bare.with_suffix("")), str(bare))
+    shutil.rmtree(bare.with_suffix(""))
+    manifest = load_manifest("open-scenes")
+    return tmp_path / "clones", dataclasses.replace(manifest, fields={"repository": pinned})
+
+
+def first_alone(manifest, **changes):
+    return dataclasses.replace(manifest, fields={"repository": manifest.repositories[0] | changes})
 
 
 @needs_git
-def test_what_a_killed_fetch_left_is_used(tmp_path, repository):
-    clone, manifest = repository
-    staging = tmp_path / "data" / ".BIQ2021.fetching" / "Images"
-    staging.mkdir(parents=True)
-    (staging / ".ss01 (1).jpg.unpack").write_bytes(b"o")
-    (staging / "ss01 (2).JPG").write_bytes(b"torn")
-    folder = fetch_dataset(manifest, tmp_path / "data", mirror=clone, progress=False)
-    assert content(folder) == CONTENT
+def test_several_repositories_each_at_its_commit(tmp_path, clones):
+    source, manifest = clones
+    folder = fetch_dataset(manifest, tmp_path / "data", source, progress=False)
+    assert folder == tmp_path / "data" / "open-scenes" and content(folder) == BOTH
+    assert names_in(tmp_path / "data") == ["open-scenes"] and kept(tmp_path, manifest.name) == []
+    (folder / "one" / "a.jpg").write_bytes(b"mine")
+    (folder / "two" / "c.jpg").unlink()
+    fetch_dataset(manifest, tmp_path / "data", source, progress=False)
+    assert content(folder) == BOTH | {"one/a.jpg": b"mine"}, "what is there stays, what is missing is added"
+
+
+@needs_git
+def test_a_clone_that_is_missing_is_named_and_the_next_call_goes_on(tmp_path, clones):
+    source, manifest = clones
+    second = source / "owner" / "second.git"
+    second.rename(tmp_path / "away")
+    with pytest.raises(FetchError, match=r"owner/second.*no such clone.*https://127.0.0.1/owner/second"):
+        fetch_dataset(manifest, tmp_path / "data", source, progress=False)
+    assert names_in(tmp_path / "data") == [] and len(kept(tmp_path, manifest.name)) == 1
+    (tmp_path / "away").rename(second)
+    shutil.rmtree(source / "owner" / "first")
+    assert content(fetch_dataset(manifest, tmp_path / "data", source, progress=False)) == BOTH
+
+
+@needs_git
+@pytest.mark.parametrize("address", [True, False])
+def test_one_commit_of_one_repository(tmp_path, clones, address):
+    source, manifest = clones
+    clone = source / "owner" / "first"
+    source = f"file://{clone}" if address else clone
+    folder = fetch_dataset(first_alone(manifest), tmp_path / "data", source, progress=False)
+    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
+    assert kept(tmp_path, manifest.name) == []
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("change", "word"), [({"commit": "0" * 40}, ""), ({"path": "data/photographs"}, "photographs")]
+)
+def test_a_commit_or_folder_that_is_missing(tmp_path, clones, change, word):
+    source, manifest = clones
+    with pytest.raises(FetchError, match=rf"owner/first: git .*{word}"):
+        fetch_dataset(
+            first_alone(manifest, **change), tmp_path / "d", source / "owner" / "first", progress=False
+        )
+    assert names_in(tmp_path / "d") == []
+
+
+def test_without_git_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", os.devnull)
+    with pytest.raises(FetchError, match="install git"):
+        fetch_dataset(load_manifest("biq2021"), tmp_path, progress=False)

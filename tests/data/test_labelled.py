@@ -5,8 +5,8 @@ import torch
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
 
 from liqe_core.crops import CropGeometry
-from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labelled import LabelledPictures, packed_set, targets
+from liqe_core.data.presence import MissingImagesError
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.step import train_step
 
@@ -53,7 +53,7 @@ def test_ones_own_set_gets_ten_splits(tmp_path):
     mine = packed_set(manifest.path, progress=False)
     assert [len(mine.part(3, part)) for part in ("train", "val", "test")] == [7, 1, 2]
     (manifest.folder() / "p004.png").unlink()
-    with pytest.raises(PicturesMissingError, match=r"1 of 10 .*p004"):
+    with pytest.raises(MissingImagesError, match=r"1 of 10 .*p004"):
         packed_set(manifest, progress=False)
     rest = packed_set(manifest, missing="skip", progress=False)
     assert len(rest) == 9 and "p004.png" not in set(rest.table["image"])

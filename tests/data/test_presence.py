@@ -1,57 +1,25 @@
-import shutil
-
 import pytest
-from support.data import distorted_set, write_picture
+from support.data import write_picture
 
-from liqe_core.data.distorted import make_missing
-from liqe_core.data.labels import read_labels
-from liqe_core.data.manifests import load_manifest
-from liqe_core.data.presence import status
+from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing
+from liqe_core.images import list_pictures
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LIQE_DATA", raising=False)
+def test_images_are_found_whatever_the_case_and_in_any_of_the_folders(tmp_path):
+    for name in ("one/a.bmp", "one/B.BMP", "two/c.bmp", "one/.hidden.bmp", ".git/x.bmp", "one/notes.txt"):
+        write_picture(tmp_path / name.replace(".txt", ".bmp")).rename(tmp_path / name)
+    assert list_pictures(tmp_path) == ["one/B.BMP", "one/a.bmp", "two/c.bmp"]
+    found = find_pictures(
+        ["one/a.bmp", "one/b.bmp", "one/c.bmp", "one/C.bmp", "one/d.bmp"], tmp_path, ("one", "two")
+    )
+    assert list(found["match"]) == ["exact", "case", "exact", "case", "missing"]
+    assert list(found["file"])[:4] == ["one/a.bmp", "one/B.BMP", "two/c.bmp", "two/c.bmp"]
 
 
-def test_a_set_that_is_made_here_says_what_to_fetch_for_it(tmp_path):
-    ours = load_manifest("open-distorted")
-    nothing = status(ours, tmp_path)
-    assert (nothing.state, nothing.expected, nothing.found) == ("absent", 18_750, 0)
-    assert nothing.next == "liqe data fetch open-distorted biq2021"
-    write_picture(tmp_path / "open-distorted" / "photographs" / "train" / "a.png")
-    assert status(ours, tmp_path).next == "liqe data fetch biq2021"
-    shutil.rmtree(tmp_path / "open-distorted")
-    (tmp_path / "BIQ2021").mkdir()
-    assert status(ours, tmp_path).next == "liqe data fetch open-distorted"
-
-
-def test_a_set_that_is_made_here_waits_for_its_first_use(tmp_path):
-    manifest = distorted_set(tmp_path, photographs=1, best=1)
-    before = status(manifest)
-    assert (before.state, before.expected, before.found) == ("absent", 50, 0)
-    assert before.next == "nothing to get: the pictures are made when they are first used"
-    table = read_labels(manifest)
-    make_missing(manifest, table, progress=False)
-    made = status(manifest)
-    assert (made.state, made.found, made.next) == ("complete", 50, f"liqe data verify {manifest.path}")
-    (manifest.folder() / table["image"][3]).unlink()
-    some = status(manifest)
-    assert (some.state, some.found, some.next) == ("partly there", 49, before.next)
-    shutil.rmtree(tmp_path / "BIQ2021")
-    assert status(manifest).next == "liqe data fetch biq2021"
-
-
-def test_wrong_labels_of_the_set_that_it_is_made_of_are_told(tmp_path):
-    manifest = distorted_set(tmp_path, photographs=1, best=1)
-    (tmp_path / "BIQ2021" / "Test (Images and MOS).csv").write_text("Image Name,MOS\np05.jpg,good\n")
-    assert "line 2: score 'good' is not a number" in status(manifest).next
-
-
-def test_a_set_of_classes_that_is_partly_there_names_the_class(tmp_path):
-    scenes = load_manifest("open-scenes")
-    assert status(scenes, tmp_path).next == "liqe data fetch open-scenes"
-    write_picture(tmp_path / "open-scenes" / "imagenet" / "n01440764_tench.JPEG", format="JPEG")
-    now = status(scenes, tmp_path)
-    assert now.state == "partly there" and "no picture of class 'sun-1/art_gallery'" in now.next
+def test_missing_images_are_counted_and_five_are_named(tmp_path):
+    found = find_pictures([f"p{i}.png" for i in range(7)], tmp_path / "nowhere")
+    with pytest.raises(
+        MissingImagesError, match=r"7 of 7 .*\(p0.png, p1.png, p2.png, p3.png, p4.png, \.\.\.\)"
+    ):
+        refuse_missing(found, tmp_path)
+    refuse_missing(found[:0], tmp_path)

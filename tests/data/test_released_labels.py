@@ -5,7 +5,7 @@ from support.server import serving
 
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.released_labels import fetch_labels, label_folder, pins
-from liqe_core.intake.hub import FetchError
+from liqe_core.intake.transfers import FetchError
 
 FILES = {f"IQA_Database/X/splits2/{k}/x.txt": f"image{k}\t{k}\n".encode() for k in range(5)}
 
@@ -32,7 +32,7 @@ def test_labels_are_fetched_once_and_go_on_after_a_break(pinned, tmp_path):
     with serving(FILES | {"IQA_Database/X/splits2/3/x.txt": b"another"}) as server:
         with pytest.raises(FetchError, match=r"six training sets: .*checksum differs.*LIQE_LABELS"):
             fetch_labels(tmp_path / "labels", server.url, progress=False)
-        server.files["/IQA_Database/X/splits2/3/x.txt"] = FILES["IQA_Database/X/splits2/3/x.txt"]
+        server.files["IQA_Database/X/splits2/3/x.txt"] = FILES["IQA_Database/X/splits2/3/x.txt"]
         folder = fetch_labels(tmp_path / "labels", server.url, progress=False)
         asked = len(server.asked)
         assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.txt")} == FILES

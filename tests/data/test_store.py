@@ -14,10 +14,10 @@ from torchvision.transforms import Resize
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data import store as stores
-from liqe_core.data.finding import PicturesMissingError
 from liqe_core.data.labelled import present_rows
 from liqe_core.data.labels import COLUMNS, read_labels
 from liqe_core.data.manifests import load_manifest
+from liqe_core.data.presence import MissingImagesError
 from liqe_core.data.store import ImageSource, KeptWindows, PackedStore, StoreError
 
 
@@ -174,12 +174,12 @@ def test_a_store_that_is_not_whole_is_refused(holiday, spoil, says):
 def test_missing_pictures_are_refused_or_left_out(holiday):
     manifest, table = holiday
     (manifest.folder() / "p003.png").unlink()
-    with pytest.raises(PicturesMissingError, match=r"1 of 10 .*\(p003.png\)"):
+    with pytest.raises(MissingImagesError, match=r"1 of 10 .*\(p003.png\)"):
         build(manifest, table)
     store = build(manifest, table, missing="skip")
     assert store.index["image"].tolist() == table["image"].drop(3).tolist()
     np.testing.assert_array_equal(store[3], pixels(manifest, "p004.png"))
-    with pytest.raises(PicturesMissingError, match=r"p003\.png"):
+    with pytest.raises(MissingImagesError, match=r"p003\.png"):
         build(manifest, table[3:4], missing="skip")
 
 

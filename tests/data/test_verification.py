@@ -1,22 +1,35 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
+from support.data import (
+    MIRROR,
+    SAMPLES,
+    distorted_set,
+    needs_mirror,
+    needs_samples,
+    own_set,
+    write_picture,
+)
 
+from liqe_core.data import verification
+from liqe_core.data.distorted import make_missing
+from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import load_manifest
-from liqe_core.data.presence import report_path, status
-from liqe_core.data.verification import unfit, verify
+from liqe_core.data.verification import report_path, status, unfit, verify
 from liqe_core.files import BusyError, only_one
+from liqe_core.images import read_picture
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LIQE_LABELS", raising=False)
+    monkeypatch.delenv("LIQE_DATA", raising=False)
 
 
 @pytest.fixture
@@ -32,9 +45,7 @@ def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
     assert (after.expected, after.found, after.checked, after.corrupt) == (6, 6, 6, 0)
     assert after.next == f"liqe data pack {holiday.path}"
     (holiday.folder() / "p005.png").unlink()
-    assert (
-        status(holiday).state == "partly there" and "the rest (1 pictures: p005.png)" in status(holiday).next
-    )
+    assert status(holiday).state == "partly there" and "(1 images: p005.png)" in status(holiday).next
     for path in holiday.folder().glob("*.png"):
         path.unlink()
     assert status(holiday).state == "absent"
@@ -50,9 +61,7 @@ def test_sets_that_are_not_there_say_how_to_get_them(tmp_path):
 
 
 def test_nothing_is_fetched_to_tell_the_state(tmp_path, monkeypatch):
-    import liqe_core.data.released_labels
-
-    monkeypatch.setattr(liqe_core.data.released_labels, "download", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("fetched"))
     write_picture(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
     koniq = status(load_manifest("koniq10k"), tmp_path)
     assert (koniq.state, koniq.expected, koniq.found) == ("partly there", 10_073, 1)
@@ -109,15 +118,15 @@ import os, signal, sys
 from liqe_core.data import verification
 from liqe_core.data.manifests import load_manifest
 
-look, seen = verification._look, []
+read, seen = verification.read_picture, []
 
-def dying(folder, file):
-    seen.append(file)
+def dying(path):
+    seen.append(path)
     if len(seen) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-    return look(folder, file)
+    return read(path)
 
-verification._look = dying
+verification.read_picture = dying
 verification.verify(load_manifest(sys.argv[1]), progress=False, workers=1)
 """
 
@@ -131,12 +140,10 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, monkeypatch):
     assert known > 0
     with report_path(manifest).with_suffix(".jsonl").open("a") as file:
         file.write('{"file": "p0')  # a line torn by the kill
-    import liqe_core.data.verification
-
-    looked, look = [], liqe_core.data.verification._look
-    monkeypatch.setattr(liqe_core.data.verification, "_look", lambda *a: looked.append(a) or look(*a))
+    opened = []
+    monkeypatch.setattr(verification, "read_picture", lambda path: opened.append(path) or read_picture(path))
     assert verify(manifest, progress=False).empty
-    assert len(looked) == 30 - known
+    assert len(opened) == 30 - known
     assert status(manifest).checked == 30
 
 
@@ -178,3 +185,45 @@ def test_pictures_smaller_than_a_crop_are_told(tmp_path):
     write_picture(manifest.folder() / "p003.png", 300, 224)
     small = verify(manifest, progress=False)
     assert small["image"].tolist() == ["p000.png", "p001.png", "p002.png"], "the paper's crop is 224 x 224"
+
+
+def test_a_set_that_is_made_here_says_what_to_fetch_for_it(tmp_path):
+    ours = load_manifest("open-distorted")
+    nothing = status(ours, tmp_path)
+    assert (nothing.state, nothing.expected, nothing.found) == ("absent", 18_750, 0)
+    assert nothing.next == "liqe data fetch open-distorted biq2021"
+    write_picture(tmp_path / "open-distorted" / "photographs" / "train" / "a.png")
+    assert status(ours, tmp_path).next == "liqe data fetch biq2021"
+    shutil.rmtree(tmp_path / "open-distorted")
+    (tmp_path / "BIQ2021").mkdir()
+    assert status(ours, tmp_path).next == "liqe data fetch open-distorted"
+
+
+def test_a_set_that_is_made_here_waits_for_its_first_use(tmp_path):
+    manifest = distorted_set(tmp_path, photographs=1, best=1)
+    before = status(manifest)
+    assert (before.state, before.expected, before.found) == ("absent", 50, 0)
+    assert before.next == "nothing to get: the images are made when they are first used"
+    table = read_labels(manifest)
+    make_missing(manifest, table, progress=False)
+    made = status(manifest)
+    assert (made.state, made.found, made.next) == ("complete", 50, f"liqe data verify {manifest.path}")
+    (manifest.folder() / table["image"][3]).unlink()
+    fewer = status(manifest)
+    assert (fewer.state, fewer.found, fewer.next) == ("partly there", 49, before.next)
+    shutil.rmtree(tmp_path / "BIQ2021")
+    assert status(manifest).next == "liqe data fetch biq2021"
+
+
+def test_wrong_labels_of_the_set_that_it_is_made_of_are_told(tmp_path):
+    manifest = distorted_set(tmp_path, photographs=1, best=1)
+    (tmp_path / "BIQ2021" / "Test (Images and MOS).csv").write_text("Image Name,MOS\np05.jpg,good\n")
+    assert "line 2: score 'good' is not a number" in status(manifest).next
+
+
+def test_a_set_of_classes_that_is_partly_there_names_the_class(tmp_path):
+    scenes = load_manifest("open-scenes")
+    assert status(scenes, tmp_path).next == "liqe data fetch open-scenes"
+    write_picture(tmp_path / "open-scenes" / "imagenet" / "n01440764_tench.JPEG", format="JPEG")
+    now = status(scenes, tmp_path)
+    assert now.state == "partly there" and "no picture of class 'sun-1/art_gallery'" in now.next

@@ -13,13 +13,12 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support.server import Handler, Local, running
+from support.server import FileServer, running
 
 from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.files import CHECKOUT
@@ -148,16 +147,7 @@ def write_labels(folder: Path, labelled: dict[str, list[str]] = LABELLED) -> dic
     return pins
 
 
-class Asked(NamedTuple):
-    """A request for a file."""
-
-    method: str
-    path: str
-    range: str | None
-    authorization: str | None
-
-
-class Hub(Local):
+class Hub(FileServer):
     """Answers like the hub to ``/OWNER/NAME/resolve/REVISION/FILE``, with ``/datasets`` before it or not, at
     its one commit and at ``main``; and like another server to ``/second/FILE``.
 
@@ -165,63 +155,39 @@ class Hub(Local):
         files: ``OWNER/NAME/FILE`` -> content. second: ``FILE`` -> content, at `second_url`.
         status: the hub's answer to everything, where it is no file. second_status: the same of the second.
         tags: as `files`, the tag that is told of a file; default: its SHA-256, as of large files.
-        cuts: how many bytes to send of each body in turn before the connection ends; then all of it.
-        asked: every request for a file. sent: (first byte, one after the last) of every body.
     """
 
     def __init__(self, files: dict[str, bytes]):
-        super().__init__(_Handler)
-        self.files, self.second, self.tags = files, {}, {}
+        super().__init__(files)
+        self.second, self.tags = {}, {}
         self.status, self.second_status, self.commit = 0, 0, COMMIT
-        self.cuts: list[int] = []
-        self.asked: list[Asked] = []
-        self.sent: list[tuple[int, int]] = []
+
+    @property
+    def url(self) -> str:
+        return super().url.rstrip("/")
 
     @property
     def second_url(self) -> str:
         return f"{self.url}/second/"
 
-
-class _Handler(Handler):
-    def answer(self, body: bool) -> None:
-        hub, wanted, headers = self.server, self.headers.get("Range"), {}
-        on_hub = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
-        second = re.fullmatch(r"/second/(.+)", self.path)
-        if not (on_hub or second):
-            return self.send_error(404)  # what huggingface_hub asks for purposes of its own
-        hub.asked.append(Asked(self.command, self.path, wanted, self.headers.get("Authorization")))
-        if on_hub:
-            name, status, held = f"{on_hub[1]}/{on_hub[3]}", hub.status, hub.files
-            known = {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound"}
-            if on_hub[2] not in ("main", hub.commit):
-                status, known = 404, {404: "RevisionNotFound"}
-        else:
-            name, status, held, known = second[1], hub.second_status, hub.second, {}
-        status = status or (0 if name in held else 404)
+    def find(self, path: str):
+        if second := re.fullmatch(r"/second/(.+)", path):
+            content = self.second.get(second[1])
+            return content or b"", self.second_status or (404 if content is None else 0), {}
+        address = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if not address:
+            return None, 404, {}  # what huggingface_hub asks for purposes of its own
+        name, codes = f"{address[1]}/{address[3]}", {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound"}
+        status = self.status or (0 if name in self.files else 404)
+        if address[2] not in ("main", self.commit):
+            status, codes = 404, {404: "RevisionNotFound"}
         if status:
-            headers["X-Error-Code"] = known.get(status, "")
-            headers |= {"Retry-After": "0"} if status == 429 else {}
-            content = b""
-        else:
-            content = held[name]
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if wanted:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if on_hub and not status:
-            tag = hub.tags.get(name) or hashlib.sha256(content).hexdigest()
-            headers |= {"X-Repo-Commit": hub.commit, "X-Linked-Size": len(content)}
-            headers |= {"X-Linked-Etag": f'"{tag}"', "ETag": f'"{tag}"'}
-        piece = b""
-        if body and not status:  # before the headers: with them a client may have all, and its test go on
-            piece = content[start:][: hub.cuts.pop(0) if hub.cuts else None]
-            hub.sent.append((start, start + len(piece)))
-        self.send_response(status or (206 if wanted else 200))
-        for header, value in (headers | {"Content-Length": len(content) - start}).items():
-            self.send_header(header, str(value))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(piece)
-        return None
+            retry = {"Retry-After": "0"} if status == 429 else {}
+            return b"", status, {"X-Error-Code": codes.get(status, "")} | retry
+        content = self.files[name]
+        tag = f'"{self.tags.get(name) or hashlib.sha256(content).hexdigest()}"'
+        headers = {"X-Repo-Commit": self.commit, "X-Linked-Size": len(content)}
+        return content, 0, headers | {"X-Linked-Etag": tag, "ETag": tag}
 
 
 @contextlib.contextmanager
@@ -266,16 +232,16 @@ def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
         if change:
             held = change(name, held)
         hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
-        for of in hosted:
-            if "take" in of:
-                body = archive(of["file"], held)
+        for file in hosted:
+            if "take" in file:
+                body = archive(file["file"], held)
             else:
                 body = b'[{"img": "0_DALLE_000.png", "moz1": 51.5}, {"img": "1_Glide_000.png", "moz1": 40}]'
-            files[f"{of['repository']}/{of['file']}"] = body
-            of["bytes"], of["revision"] = len(body), of["revision"] and COMMIT
-            of.pop("unpacked", None)
-            if of["sha256"]:
-                of["sha256"] = hashlib.sha256(body).hexdigest()
+            files[f"{file['repository']}/{file['file']}"] = body
+            file["bytes"], file["revision"] = len(body), file["revision"] and COMMIT
+            file.pop("unpacked", None)
+            if file["sha256"]:
+                file["sha256"] = hashlib.sha256(body).hexdigest()
         fields["images"] = len(labelled.get(name, [])) or {"tid2013": 3}.get(name, 2)
         fields.pop("expect", None)
         (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")

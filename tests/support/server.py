@@ -3,23 +3,48 @@
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 
-class Local(ThreadingHTTPServer):
-    """A server at a free port of this machine."""
+class Request(NamedTuple):
+    """A request for a file."""
+
+    method: str
+    path: str
+    range: str | None
+    authorization: str | None
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves `files` (path -> bytes) at a free port of this machine.
+
+    Attributes:
+        cuts: how many bytes to send of each body in turn before the connection ends; then all of it.
+        ranges: whether Range is understood.
+        pace: seconds between chunks of 16 KiB.
+        asked: every request for a file. sent: (first byte, one after the last) of every body.
+    """
 
     daemon_threads = True
 
-    def __init__(self, handler):
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(self, files, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Handler)
+        self.files = files
+        self.cuts, self.ranges, self.pace = [], True, 0.0
+        self.asked, self.sent = [], []
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def find(self, path):
+        """The content at a path (None: the request is not counted), the status, and headers of its own."""
+        content = self.files.get(path.lstrip("/"))
+        return content or b"", 404 if content is None else 0, {}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers HEAD and GET by `answer(body)`, and logs nothing."""
+    """Answers HEAD and GET, and logs nothing."""
 
     def do_HEAD(self):
         self.answer(body=False)
@@ -29,6 +54,34 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+    def answer(self, body):
+        server, wanted, start = self.server, self.headers.get("Range"), 0
+        content, status, headers = server.find(self.path)
+        if content is None:
+            return self.send_error(status)
+        server.asked.append(Request(self.command, self.path, wanted, self.headers.get("Authorization")))
+        content = b"" if status else content
+        if wanted and server.ranges and not status:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                return self.send_error(416)
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        piece = b""
+        if body and not status:  # before the headers: with them a client may have all, and its test go on
+            piece = content[start:][: server.cuts.pop(0) if server.cuts else None]
+            server.sent.append((start, start + len(piece)))
+        self.send_response(status or (206 if start else 200))
+        for header, value in (headers | {"Content-Length": len(content) - start}).items():
+            self.send_header(header, str(value))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(piece), 16384):
+                self.wfile.write(piece[at : at + 16384])
+                if server.pace:
+                    self.wfile.flush()
+                    threading.Event().wait(server.pace)
+        return None
 
 
 @contextlib.contextmanager
@@ -44,66 +97,5 @@ def running(server):
         thread.join()
 
 
-class Faulty(Local):
-    """Serves `files` (path -> bytes).
-
-    Attributes:
-        cut: send at most this many bytes of a body, this many times (`cuts`).
-        busy: answer 503 this many times first.
-        ranges: whether Range is understood.
-        html: send every body as text/html.
-        pace: seconds between chunks of 16 KiB.
-        asked: (path, Range header) of every request.
-    """
-
-    def __init__(self, files):
-        super().__init__(_Handler)
-        self.files = {f"/{name}": body for name, body in files.items()}
-        self.cut, self.cuts, self.busy, self.ranges, self.html, self.pace = 0, 0, 0, True, False, 0.0
-        self.asked = []
-
-    @property
-    def url(self):
-        return f"{super().url}/"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.asked.append((self.path, wanted))
-        if server.busy:
-            server.busy -= 1
-            return self.send_error(503)
-        if self.path not in server.files:
-            return self.send_error(404)
-        body, start = server.files[self.path], 0
-        if wanted and server.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return self.send_error(416)
-        piece = body[start:]
-        if (
-            server.cuts
-        ):  # before the headers: with them a client may have all, and its test go on and set this
-            server.cuts -= 1
-            piece = piece[: server.cut]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.send_header("Content-Type", "text/html" if server.html else "application/octet-stream")
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            for at in range(0, len(piece), 16384):
-                self.wfile.write(piece[at : at + 16384])
-                if server.pace:
-                    self.wfile.flush()
-                    threading.Event().wait(server.pace)
-        return None
-
-    def log_message(self, *args):
-        pass
-
-
 def serving(files):
-    return running(Faulty(files))
+    return running(FileServer(files))

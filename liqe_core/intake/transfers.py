@@ -1,0 +1,210 @@
+"""Fetch files: from the Hugging Face hub or an address, resumed where a transfer broke, checked by SHA-256.
+
+huggingface_hub transfers them all, with its proxies, mirrors (``HF_ENDPOINT``), tokens and
+``HF_HUB_OFFLINE``. Its `hf_hub_download` starts a killed transfer from the beginning, so the part of a file
+is kept here, and `http_get` continues it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from liqe_core.files import file_sha256, is_disk_full, mistaken, only_one
+from liqe_core.intake.progress import tqdm
+
+
+class FetchError(OSError):
+    """A file cannot be fetched or unpacked; the message names it and says what to do."""
+
+
+class DiskFullError(FetchError):
+    """The disk is full."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+    """A file at an address.
+
+    Attributes:
+        sha256: 64 hexadecimal digits; None: what the hub states, else not known.
+        page: of its repository on the Hugging Face hub; empty: an address elsewhere.
+    """
+
+    url: str
+    sha256: str | None = None
+    page: str = ""
+
+
+def hub_file(
+    repository: str, file: str, revision: str | None = None, sha256: str | None = None, kind: str = "dataset"
+) -> RemoteFile:
+    """A file of the Hugging Face hub.
+
+    Args:
+        repository: ``owner/name``.
+        revision: a commit; None: the newest.
+        kind: of the repository, ``dataset`` or ``model``.
+    """
+    from huggingface_hub import hf_hub_url  # takes a while to import
+
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+    return RemoteFile(hf_hub_url(repository, file, repo_type=kind, revision=revision), sha256, page)
+
+
+def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool = True) -> str:
+    """Fetch a file; `path` appears when every byte is there and the checksum is right.
+
+    A transfer that breaks is continued up to five times, and by a later call, also after a kill.
+
+    Returns:
+        The address that it came from, at a commit where it is the hub's; empty when it is there already, with
+        the right checksum where one is known.
+
+    Raises:
+        FetchError: refused (401, 403), not found (404), throttled (429), offline, no connection, another
+            content than expected. DiskFullError: no room.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{hashlib.sha256(source.url.encode()).hexdigest()[:8]}.download")
+    with only_one(path, wait=-1, doing="fetching"):
+        if path.is_file() and (source.sha256 is None or file_sha256(path) == source.sha256):
+            return ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with disk_full_as_error(path):
+                url, sha256 = _transfer(source, part, path.name, progress)
+        except FetchError:
+            raise
+        except Exception as error:  # libraries below huggingface_hub raise errors of their own
+            kept = part.stat().st_size if part.is_file() else 0
+            if not kept:
+                part.unlink(missing_ok=True)
+            raise FetchError(f"{source.url}: {_reason(error, source.page, kept)}") from error
+        if sha256 and (found := file_sha256(part)) != sha256:
+            with part.open("rb") as content:
+                mistake = mistaken(content.read(512))
+            part.unlink()
+            advice = f"it is {mistake}" if mistake else "it was deleted; try again, or get it elsewhere"
+            raise FetchError(f"{url}: checksum differs (SHA-256 {found}, expected {sha256}); {advice}")
+        os.replace(part, path)
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.download"):
+            leftover.unlink()  # from another address of the same file
+    return url
+
+
+def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tuple[str, str | None]:
+    """Transfer the bytes that a part lacks; the address, at a commit, and the checksum to expect."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils.tqdm import silent_tqdm
+
+    url, sha256, size, headers = source.url, source.sha256, None, {}
+    if source.page:
+        metadata = get_hf_file_metadata(url, retry_on_errors=True)
+        url = url.replace("/resolve/main/", f"/resolve/{metadata.commit_hash or 'main'}/")
+        size, headers = metadata.size, build_hf_headers()
+        if re.fullmatch("[0-9a-f]{64}", metadata.etag or ""):  # the tag of a large file is its SHA-256
+            if sha256 not in (None, metadata.etag):
+                raise FetchError(
+                    f"{url}: checksum differs (SHA-256 {metadata.etag}, expected {sha256}); it was replaced "
+                    "on the hub, and nothing was transferred; update this project, or get the file elsewhere"
+                )
+            sha256 = metadata.etag
+        if part.exists() and size is not None and part.stat().st_size > size:
+            part.unlink()  # of another file
+    with part.open("ab") as content:
+        try:
+            http_get(
+                url,
+                content,
+                resume_size=content.tell(),
+                headers=headers
+                | {"Accept-Encoding": "identity"},  # ranges count the bytes of the file itself
+                expected_size=size,
+                displayed_filename=name,
+                tqdm_class=tqdm if progress else silent_tqdm,  # type: ignore[arg-type]
+            )
+        except HfHubHTTPError as error:
+            if _http_status(error) != 416:  # the part is as long as the file, or longer: its checksum decides
+                raise
+        content.flush()
+        os.fsync(content.fileno())
+    return url, sha256
+
+
+def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
+    """Fetch a small file into memory.
+
+    Args:
+        limit: refuse more bytes than this.
+        timeout: seconds without a byte.
+
+    Raises:
+        FetchError: too large, or any reason of `fetch_file`.
+    """
+    from huggingface_hub import get_session
+
+    too_large = FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
+    try:
+        with get_session().stream("GET", url, timeout=timeout) as reply:
+            reply.raise_for_status()
+            if int(reply.headers.get("content-length") or 0) > limit:
+                raise too_large
+            content = bytearray()
+            for chunk in reply.iter_bytes():
+                content += chunk
+                if len(content) > limit:
+                    raise too_large
+            return bytes(content)
+    except FetchError:
+        raise
+    except Exception as error:  # libraries below huggingface_hub raise errors of their own
+        raise FetchError(f"{url}: {_reason(error)}") from None
+
+
+def _http_status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _reason(error: BaseException, page: str = "", kept: int = 0) -> str:
+    """Say why huggingface_hub could not transfer a file, and what to do; `kept`: bytes of its part."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
+        error = error.__cause__  # the hub's own cache lacks the file too, which is no news
+    if isinstance(error, OfflineModeIsEnabled):
+        return "offline, since HF_HUB_OFFLINE is set; unset it"
+    if (status := _http_status(error)) is not None:
+        terms = f"; accept the terms on {page} if it asks, run `hf auth login` or set HF_TOKEN, and try again"
+        missing = f"not found; {f'look on {page}' if page else 'check the address'}"
+        reasons = dict.fromkeys((401, 403), f"refused{terms if page else ''}")
+        reasons |= dict.fromkeys((404, 410), missing)
+        reasons[429] = "too many requests; wait some minutes, or log in (`hf auth login`)"
+        return f"HTTP {status}, {reasons.get(status, 'the server failed; try again later')}"
+    problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    advice = f"{kept} bytes are kept, try again to continue" if kept else "check the network and try again"
+    return f"no connection, or it broke ({problem}); {advice}"
+
+
+@contextlib.contextmanager
+def disk_full_as_error(path: Path) -> Iterator[None]:
+    """Turn the system's error for a full disk into a `DiskFullError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise DiskFullError(
+            f"{path}: the disk is full ({free / 1e6:.0f} MB free); make room and try again"
+        ) from error

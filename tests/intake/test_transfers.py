@@ -1,0 +1,193 @@
+"""The transport, against a stand-in for the hub. Weights: test_published; datasets: test_fetch."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.hub import COMMIT, hub_of
+
+from liqe_core.intake.transfers import DiskFullError, FetchError, RemoteFile, fetch_file, hub_file
+
+BODY = bytes(range(256)) * 1000
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in with one file, there and at a second address; it comes in pieces of 10 KiB, not 10 MiB."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10240)
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+    with hub_of({"o/n/a.zip": BODY}) as hub:
+        hub.second = {"a.zip": BODY}
+        yield hub
+
+
+def pinned(hub):
+    return hub_file("o/n", "a.zip", COMMIT, SHA)
+
+
+def unpinned(hub):
+    return hub_file("o/n", "a.zip")
+
+
+def model(hub):
+    return hub_file("o/n", "a.zip", kind="model")
+
+
+def elsewhere(hub):
+    return RemoteFile(f"{hub.second_url}a.zip", SHA)
+
+
+SOURCES = pytest.mark.parametrize("source", [pinned, unpinned, model, elsewhere])
+
+
+def get(source, tmp_path):
+    return fetch_file(source, tmp_path / "new" / "a.zip", progress=False)
+
+
+def names(tmp_path):
+    return sorted(path.name for path in (tmp_path / "new").iterdir())
+
+
+@SOURCES
+def test_a_file_is_fetched_once(hub, tmp_path, source):
+    url = get(source(hub), tmp_path)
+    assert url.endswith("/second/a.zip" if source is elsewhere else f"/o/n/resolve/{COMMIT}/a.zip")
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names(tmp_path) == ["a.zip"]
+    requests = len(hub.asked)
+    assert get(source(hub), tmp_path) == "" and len(hub.asked) == requests
+    (tmp_path / "new" / "a.zip").write_bytes(b"damaged")
+    if source in (pinned, elsewhere):
+        get(source(hub), tmp_path)
+        assert (tmp_path / "new" / "a.zip").read_bytes() == BODY, "one with another checksum is replaced"
+
+
+@SOURCES
+@pytest.mark.parametrize(("cut", "twice"), [(20480, 0), (25000, 4520)])
+def test_a_transfer_that_is_cut_ten_times_ends_whole(hub, tmp_path, source, cut, twice):
+    """Asked for twice is, a cut, only what came of a piece that was not whole."""
+    hub.cuts = [cut] * 10
+    get(source(hub), tmp_path)
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names(tmp_path) == ["a.zip"]
+    assert [start for start, _ in hub.sent] == [20480 * k for k in range(11)]
+    assert sum(end - start for start, end in hub.sent) == len(BODY) + 10 * twice
+
+
+@SOURCES
+def test_a_later_call_continues_where_a_transfer_broke(hub, tmp_path, source):
+    hub.cuts = [5000] * 99
+    with pytest.raises(FetchError, match="no connection"):
+        get(source(hub), tmp_path)
+    assert len(hub.sent) == 6 and names(tmp_path) == [], "no whole piece, no part"
+    hub.cuts = [30720, *[5000] * 99]
+    with pytest.raises(FetchError, match="30720 bytes are kept"):
+        get(source(hub), tmp_path)
+    hub.cuts = []
+    hub.sent.clear()
+    get(source(hub), tmp_path)
+    assert hub.sent == [(30720, len(BODY))] and names(tmp_path) == ["a.zip"]
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(hub, tmp_path):
+    hub.cuts, hub.ranges = [30720], False
+    get(elsewhere(hub), tmp_path)
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and hub.sent[1] == (0, len(BODY))
+
+
+SCRIPT = """
+import sys
+from huggingface_hub import constants
+from liqe_core.intake.transfers import RemoteFile, fetch_file
+constants.DOWNLOAD_CHUNK_SIZE = 10240
+fetch_file(RemoteFile(sys.argv[1]), sys.argv[2], progress=False)
+"""
+
+
+def test_a_transfer_that_is_killed_is_continued(hub, tmp_path):
+    hub.pace = 0.02
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, elsewhere(hub).url, tmp_path / "new" / "a.zip"])
+    deadline, part = time.monotonic() + 60, None
+    while (part is None or part.stat().st_size < 50_000) and time.monotonic() < deadline:
+        part = next(iter(tmp_path.glob("new/.a.zip.*.download")), None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = part.stat().st_size
+    assert 50_000 <= kept < len(BODY) and not (tmp_path / "new" / "a.zip").exists()
+    hub.pace = 0
+    get(elsewhere(hub), tmp_path)
+    assert hub.sent[-1] == (kept, len(BODY)) and names(tmp_path) == ["a.zip"]
+
+
+@SOURCES
+@pytest.mark.parametrize("length", [20480, len(BODY), len(BODY) + 1])
+def test_the_part_of_another_file_is_not_kept_for_ever(hub, tmp_path, source, length):
+    hub.cuts = [20480, *[0] * 6]
+    with pytest.raises(FetchError, match="20480 bytes are kept"):
+        get(source(hub), tmp_path)
+    next(iter(tmp_path.glob("new/.*"))).write_bytes(b"x" * length)
+    try:
+        get(source(hub), tmp_path)
+    except FetchError:
+        assert names(tmp_path) == []
+        get(source(hub), tmp_path)
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY
+
+
+@SOURCES
+def test_other_content_is_refused_and_deleted(hub, tmp_path, source):
+    hub.tags["o/n/a.zip"] = SHA
+    hub.files["o/n/a.zip"] = hub.second["a.zip"] = BODY[:-1] + b"x"
+    with pytest.raises(FetchError, match=f"checksum differs .*expected {SHA}"):
+        get(source(hub), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_replaced_file_is_refused_before_it_is_transferred(hub, tmp_path):
+    hub.files["o/n/a.zip"] += b"more"
+    with pytest.raises(FetchError, match="checksum differs"):
+        get(pinned(hub), tmp_path)
+    assert hub.sent == [] and names(tmp_path) == []
+
+
+def test_a_web_page_in_place_of_the_file_is_called_so(hub, tmp_path):
+    hub.second["a.zip"] = b"\n<!DOCTYPE html><html>log in</html>"
+    with pytest.raises(FetchError, match="web page"):
+        get(elsewhere(hub), tmp_path)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
+@SOURCES
+def test_a_refusal_names_the_address_and_the_status(hub, tmp_path, source, status):
+    hub.status = hub.second_status = status
+    with pytest.raises(FetchError, match=rf"^{hub.url}\S+/a\.zip: HTTP {status}"):
+        get(source(hub), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_token_goes_to_the_hub_alone(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    get(pinned(hub), tmp_path)
+    (tmp_path / "new" / "a.zip").unlink()
+    get(elsewhere(hub), tmp_path)
+    assert [request.authorization for request in hub.asked] == ["Bearer hf_mine", "Bearer hf_mine", None]
+
+
+@SOURCES
+def test_a_full_disk_keeps_the_part(hub, tmp_path, source, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with pytest.raises(DiskFullError, match=r"a\.zip: the disk is full"):
+            get(source(hub), tmp_path)
+    assert not (tmp_path / "new" / "a.zip").exists()
+    get(source(hub), tmp_path)
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY
