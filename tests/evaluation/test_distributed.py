@@ -1,18 +1,14 @@
 """One process with the whole batch and two with half each take the same step."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 import torch
 from support.training import settings, without_times
-from support.two_processes import BATCHES, FITTED, gradients, sets
+from support.two_processes import BATCHES, FITTED, gradients, run_two, sets
 
 from liqe_core.evaluation.distributed import Ranks, torch_device
-from liqe_core.files import CHECKOUT
 from liqe_core.training.loop import Run, fit
 
 
@@ -24,18 +20,9 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(pictures, tmp_path_factory):
-    """The folder where two processes, started by torchrun, left what they found."""
+    """The folder where two processes left what they found."""
     folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "support.two_processes", pictures[0], folder],
-        cwd=CHECKOUT / "tests",
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two(pictures[0], folder)
     return folder
 
 
@@ -66,7 +53,8 @@ def test_a_run_of_two_processes_is_the_run_of_one(two, pictures, tmp_path):
     assert one[["checkpoint", "dataset", "pictures"]].equals(results[["checkpoint", "dataset", "pictures"]])
     frames = [without_times(pd.read_csv(folder / "steps.csv")) for folder in (two / "run", tmp_path)]
     pd.testing.assert_frame_equal(*frames, rtol=1e-3)
-    assert json.loads((two / "run" / "settings.json").read_text())["machine"]["processes"] == 2
+    described = json.loads((two / "run" / "settings.json").read_text())
+    assert described["machine"]["processes"] == 2 and len(described["starts"]) == 2
 
 
 def test_shares_cover_everything_once():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 
@@ -39,19 +37,8 @@ def without_times(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["seconds", "evaluation_seconds"], errors="ignore")
 
 
-# python -m support.training ROOT FOLDER NAME=VALUE...: a run in a process of its own
-if __name__ == "__main__":
-    import json
-
-    import torch
-
-    from liqe_core.intake.stopping import StopRequested
+def train_small(root, folder, **overrides) -> None:
+    """A run on the small set, as a job of `support.interrupting`."""
     from liqe_core.training.loop import fit
 
-    torch.set_num_threads(2)
-    root, folder, *given = sys.argv[1:]
-    overrides = {key: json.loads(value) for key, value in (word.split("=", 1) for word in given)}
-    try:
-        fit(settings(**overrides), [small_set(root)], folder, progress=False)
-    except StopRequested as stopped:
-        sys.exit(stopped.code)
+    fit(settings(**overrides), [small_set(root)], folder, progress=False)

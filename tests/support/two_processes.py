@@ -1,14 +1,21 @@
-"""What each of two processes does for test_distributed: torchrun -m support.two_processes PICTURES FOLDER."""
+"""What each of two processes does for test_distributed, as jobs of `support.interrupting`."""
 
-import sys
+import os
+import signal
+import socket
 import time
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
+from support.interrupting import Job
 from support.training import settings, small_set
 
 from liqe_core import LIQE
 from liqe_core.evaluation.distributed import together
+from liqe_core.intake.stopping import StopRequested
+from liqe_core.training import loop
 from liqe_core.training.batches import batches_ahead
 from liqe_core.training.loop import Run, fit
 
@@ -30,15 +37,37 @@ BATCHES = {"odd": {"one": 3, "other": 2}, "even": {"one": 2, "other": 4}, "last"
 FITTED = {"batch_sizes": BATCHES["odd"], "epochs": 2, "steps": 2, "save_seconds": 0}
 
 
-def save_slowly(*args, save=LIQE.save, **kwargs) -> None:
+def _save_slowly(*args, save=LIQE.save, **kwargs) -> None:
     """As on a slow disk: the other process comes to the test while the leader still writes checkpoints."""
     time.sleep(0.5)
     save(*args, **kwargs)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    pictures, folder = sets(Path(sys.argv[1])), Path(sys.argv[2])
+def _signalled(rank: int, profile, epoch: int, step: int, rate=loop.learning_rate) -> float:
+    """The learning rate; at the second step one process gets a signal, of which the other is to know."""
+    if rank == 1 and (epoch, step) == (0, 1):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return rate(profile, epoch, step)
+
+
+def run_two(root: Path, folder: Path) -> None:
+    """Run `_take_steps` in two processes; they tell each other by the variables that torchrun sets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    jobs = [
+        Job(_take_steps, (root, folder), folder / "log", {**shared, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    processes = [job.start() for job in jobs]
+    for process in processes:
+        process.join(150)
+    assert [process.exitcode for process in processes] == [0, 0], (folder / "log").read_text()[-3000:]
+
+
+def _take_steps(root: Path, folder: Path) -> None:
+    pictures = sets(root)
     ranks = together("cpu")
     assert ranks.world == 2
     for name, sizes in BATCHES.items():
@@ -49,15 +78,20 @@ if __name__ == "__main__":
             found = gradients(run, batch) | {"share": torch.tensor(len(batch.crops))}
             torch.save(found, folder / f"{name}{'_mixed' if extra else ''}_{ranks.rank}.pt")
     assert ranks.any(ranks.rank == 1) and not ranks.any(False)
-    one = run.batches.batch(0, 0, lambda n: slice(5, 5))
-    assert len(one.crops) == 1  # an empty share still has one picture to compute, which does not count
+    empty_share = run.batches.batch(0, 0, lambda n: slice(5, 5))
+    assert len(empty_share.crops) == 1  # it still has one picture to compute, which does not count
     joint = ranks.gather(torch.full((3,), float(ranks.rank)), 1)
     assert joint.tolist() == [0.0]
-    try:
+    with pytest.raises(RuntimeError, match=r"their rank: \[0, 1\]"):
         ranks.agreed(ranks.rank, "their rank")
-    except RuntimeError as error:
-        assert "disagree about their rank: [0, 1]" in str(error)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(StopRequested, match="after 2 steps") as stopped,
+    ):
+        patch.setattr(loop, "learning_rate", partial(_signalled, ranks.rank))
+        fit(settings(**FITTED), pictures, folder / "run", progress=False)
+    assert stopped.value.signal == signal.SIGTERM
     results = fit(settings(**FITTED), pictures, folder / "run", progress=False)
     results.to_csv(folder / f"results_{ranks.rank}.csv", index=False)
-    LIQE.save = save_slowly
+    LIQE.save = _save_slowly
     fit(settings(**FITTED | {"epochs": 1}), pictures, folder / "slow", progress=False)
