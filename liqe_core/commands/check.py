@@ -54,15 +54,13 @@ def _check(options: argparse.Namespace) -> int:
         f"{decoded(here['dataset'], settings)}\nresults: {folder}"
     )
     model = LIQE.from_checkpoint(options.checkpoint, device=device)
-    said = {"checkpoint": options.checkpoint, "sha256": file_sha256(located(options.checkpoint))}
-    said |= {"session": options.session, "windows": settings.unseen_windows, "seed": settings.seed}
-    done = paper_check.check(
-        model,
-        names,
-        lambda name: labelled(name, settings),
-        folder,
-        said | {"device": str(device)},
-        settings.unseen_windows,
-    )
+    conditions = {"checkpoint": options.checkpoint, "sha256": file_sha256(located(options.checkpoint))}
+    conditions |= {
+        "device": str(device),
+        "session": options.session,
+        "windows": settings.unseen_windows,
+        "seed": settings.seed,
+    }
+    done = paper_check.check(model, names, lambda name: labelled(name, settings), folder, conditions)
     print(f"\n{folder / 'results.csv'}; the notebook 10_paper_tables sets it beside the published numbers")
     return int(any(name in done.reasons for name in here["dataset"]))

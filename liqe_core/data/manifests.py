@@ -184,7 +184,7 @@ def manifest_dir() -> Path:
 
 def available() -> list[str]:
     """Names of the manifests: the paper's training sets first, in its order, then the others by name."""
-    # published.yaml, beside them, holds the numbers to compare with (`studies.published`).
+    # published.yaml, beside them, holds the numbers to compare with (`studies.paper_tables`).
     names = sorted(path.stem for path in manifest_dir().glob("*.yaml") if path.stem != "published")
     return [n for n in TRAINING_SETS if n in names] + [n for n in names if n not in TRAINING_SETS]
 

@@ -20,8 +20,7 @@ from liqe_core.data.labelled import LabelledPictures
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.finished import EXCLUDED, REPEATS, Chosen, FinishedRun, read_runs, settings_of
 from liqe_core.studies.intervals import FEWEST, difference, mean_interval
-from liqe_core.studies.paper_tables import paper_ablation
-from liqe_core.studies.published import load_published
+from liqe_core.studies.paper_tables import load_published, paper_ablation
 from liqe_core.training.prepare import sets_for
 from liqe_core.training.profiles import CHOICES, HOW, Profile
 from liqe_core.training.runs import differences
@@ -91,14 +90,18 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
             excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
         else:
             kept.append(run)
-    kept, other = _largest_group(kept, lambda run: json.dumps(run.data, sort_keys=True))
-    excluded += [(run.folder.name, "other pictures or labels than most runs here") for run in other]
-    still = [run for run in kept if run.settings["freeze"] == "all"]
-    stepped = [run for run in kept if run.settings["freeze"] != "all"]
-    kept, other = _largest_group(stepped, lambda run: run.schedule)
-    reason = "other steps than most runs here (batches left out, or other rates)"
-    excluded += [(run.folder.name, reason) for run in other]
-    kept += still
+    keys: tuple[tuple[Callable[[FinishedRun], str], str], ...] = (
+        (lambda run: json.dumps(run.data, sort_keys=True), "other pictures or labels than most runs here"),
+        (
+            lambda run: "" if run.settings["freeze"] == "all" else run.schedule,
+            "other steps than most runs here (batches left out, or other rates)",
+        ),
+    )
+    for key, reason in keys:
+        counted = Counter(filter(None, map(key, kept)))
+        common = {"", *(value for value, _ in counted.most_common(1))}
+        excluded += [(run.folder.name, reason) for run in kept if key(run) not in common]
+        kept = [run for run in kept if key(run) in common]
     kept.sort(key=lambda run: (study.levels.index(run.settings[study.setting]), run.repeat))
     return Chosen(kept, pd.DataFrame(excluded, columns=EXCLUDED))
 
@@ -154,37 +157,34 @@ def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
         `intervals.difference` says of the level less the reference over the units of `paired`, `units` (how
         many and of what), and `reason`: "" or why a number is missing.
     """
-    differences = paired(table, study)
+    gains = paired(table, study)
     rows = []
     for level in study.levels:
-        of = table.loc[table["level"] == level, "value"]
-        if of.empty:
-            rows.append({"level": level, "runs": 0, "reason": "no finished run"})
-            continue
-        row = {"level": level, "runs": len(of), "mean": of.mean(), "spread": of.std()}
+        values = table.loc[table["level"] == level, "value"]
+        units = gains[gains["level"] == level]
+        row = {"level": level, "runs": len(values), "mean": values.mean(), "spread": values.std()}
         reasons = []
-        if of.isna().any():
-            reasons.append(f"not defined in {of.isna().sum()} of {len(of)} runs")
-        if len(of) == 1:
-            reasons.append("one run: no spread")
-        each = differences[differences["level"] == level]
-        if level != study.reference and each.empty:
+        if values.isna().any():
+            reasons.append(f"not defined in {values.isna().sum()} of {len(values)} runs")
+        if len(values) < 2:
+            reasons.append("one run: no spread" if len(values) else "no finished run")
+        if len(values) and level != study.reference and units.empty:
             reasons.append("no run of the reference with the same session and seed")
-        elif level != study.reference:
-            values = each["difference"].to_numpy(float)
-            row |= difference(values, *mean_interval(values)) | {"units": _units(each)}
-            if len(each) < FEWEST:
+        elif len(units):
+            found = units["difference"].to_numpy(float)
+            row |= difference(found, *mean_interval(found)) | {"units": _count_units(units)}
+            if len(units) < FEWEST:
                 reasons.append(f"{row['units']}: an interval needs {FEWEST}")
         rows.append(row | {"reason": "; ".join(reasons)})
     columns = ["level", "runs", "mean", "spread", "difference", "low", "high", "better", "verdict", "units"]
     return pd.DataFrame(rows).reindex(columns=[*columns, "reason"])
 
 
-def _units(each: pd.DataFrame) -> str:
+def _count_units(units: pd.DataFrame) -> str:
     """How many differences there are, and of what."""
-    if each["session"].nunique() > 1:
-        return f"{len(each)} sessions"
-    return f"{len(each)} seed{'s' * (len(each) > 1)} of session {each['session'].iloc[0]}"
+    if units["session"].nunique() > 1:
+        return f"{len(units)} sessions"
+    return f"{len(units)} seed{'s' * (len(units) > 1)} of session {units['session'].iloc[0]}"
 
 
 def comparable(runs: Sequence[FinishedRun], study: Study) -> bool:
@@ -198,14 +198,6 @@ def brief(settings: Profile, epochs: int, steps: int) -> Profile:
     epochs, steps = min(epochs, settings.epochs), min(steps, settings.steps)
     warmup = min(settings.warmup_steps, epochs * steps // 5)
     return settings.override(epochs=epochs, steps=steps, warmup_steps=warmup, validate_every=1)
-
-
-def _largest_group(runs: list[FinishedRun], key: Callable) -> tuple[list[FinishedRun], list[FinishedRun]]:
-    """The runs that share the most common key, and the others."""
-    if not runs:
-        return [], []
-    ((common, _),) = Counter(map(key, runs)).most_common(1)
-    return [run for run in runs if key(run) == common], [run for run in runs if key(run) != common]
 
 
 class Found(NamedTuple):
@@ -223,8 +215,8 @@ class Found(NamedTuple):
     settings: Profile
     trained: bool
 
-    def told(self) -> str:
-        """Which of the two, for the reader."""
+    def description(self) -> str:
+        """Where the runs come from, for the reader."""
         length = f"{self.settings.epochs} epochs of {self.settings.steps} steps"
         if self.trained:
             return (
@@ -239,9 +231,8 @@ class Found(NamedTuple):
 def find_or_train(
     study: Study,
     settings: Profile,
-    brief: Profile,
+    short: Profile,
     root: str | Path,
-    repeat: tuple[int, int] = (1, 1),
     sets: Sequence[LabelledPictures] | None = None,
     progress: bool = True,
 ) -> Found:
@@ -249,23 +240,22 @@ def find_or_train(
 
     Args:
         settings: of the runs to look for.
-        brief: of those to train where there are none; see `ablations.brief`.
+        short: of those to train where there are none, session and seed included; see `brief`.
         root: run folders are in ``root/train``.
-        repeat: session and seed of a brief run.
         sets: the profile's data sets, where the caller has them.
     """
-    there, unread = read_runs(root)
-    runs, excluded = alike(there, settings, study)
-    if comparable(runs, study):
-        return Found(runs, pd.concat([unread, excluded], ignore_index=True), settings, False)
-    session, seed = repeat
-    sets = sets_for(brief, progress) if sets is None else sets
-    shared = brief.override(session=session, seed=seed)
-    of_levels = [shared.override(**{study.setting: level}) for level in study.levels]
-    fit_all(of_levels, sets, root, progress=progress)
-    there, unread = read_runs(root)
-    runs, excluded = alike(there, brief, study)
-    return Found(runs, pd.concat([unread, excluded], ignore_index=True), brief, True)
+
+    def find(wanted: Profile) -> Chosen:
+        runs, unread = read_runs(root)
+        chosen, excluded = alike(runs, wanted, study)
+        return Chosen(chosen, pd.concat([unread, excluded], ignore_index=True))
+
+    found = find(settings)
+    if comparable(found.runs, study):
+        return Found(*found, settings, False)
+    levels = [short.override(**{study.setting: level}) for level in study.levels]
+    fit_all(levels, sets_for(short, progress) if sets is None else sets, root, progress=progress)
+    return Found(*find(short), short, True)
 
 
 def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[FinishedRun]:

@@ -38,10 +38,10 @@ def commonest(labels: pd.Series) -> float:
     Returns:
         0 to 1; NaN where nothing is labelled.
     """
-    told = [tuple(each) if isinstance(each, tuple | list) else (each,) for each in labels.dropna()]
-    words = [word for word, _ in Counter(itertools.chain.from_iterable(told)).most_common()]
-    found = sum(len(set(each) & set(words[: len(each)])) for each in told)
-    count = sum(map(len, told))
+    tuples = [tuple(label) if isinstance(label, tuple | list) else (label,) for label in labels.dropna()]
+    words = [word for word, _ in Counter(itertools.chain.from_iterable(tuples)).most_common()]
+    found = sum(len(set(label) & set(words[: len(label)])) for label in tuples)
+    count = sum(map(len, tuples))
     return found / count if count else float("nan")
 
 
@@ -49,12 +49,11 @@ def commonest_of(sets: Iterable[LabelledPictures], session: int, part: str = "te
     """`commonest` of a part of every data set: a row a set, `dataset`, `session`, `scene_accuracy`,
     `distortion_accuracy`, as what a model reaches is called."""
     rows = []
-    for of in sets:
-        table = of.table.iloc[of.part(session, part)]
-        scene, distortion = commonest(table["scenes"]), commonest(table["distortion_group"])
-        row = {"dataset": of.name, "session": session}
-        rows.append(row | {"scene_accuracy": scene, "distortion_accuracy": distortion})
-    return pd.DataFrame(rows)
+    for dataset in sets:
+        table = dataset.table.iloc[dataset.part(session, part)]
+        accuracies = commonest(table["scenes"]), commonest(table["distortion_group"])
+        rows.append((dataset.name, session, *accuracies))
+    return pd.DataFrame(rows, columns=["dataset", "session", "scene_accuracy", "distortion_accuracy"])
 
 
 def file_size(files: Sequence[Path]) -> np.ndarray:
@@ -62,7 +61,7 @@ def file_size(files: Sequence[Path]) -> np.ndarray:
     return np.array([float(file.stat().st_size) for file in files])
 
 
-def brisque(files: Sequence[Path], progress: bool = True) -> np.ndarray:
+def brisque(files: Sequence[Path]) -> np.ndarray:
     """(n,) BRISQUE (Mittal, Moorthy, Bovik 2012) by the package of that name, turned round so that higher is
     better; NaN for a picture that it cannot take.
 
@@ -89,8 +88,7 @@ def brisque(files: Sequence[Path], progress: bool = True) -> np.ndarray:
         except (PictureError, ValueError, ArithmeticError):
             return float("nan")
 
-    found = tqdm(read_ahead(score, list(files)), "BRISQUE", len(files), disable=not progress)
-    return np.array(list(found))
+    return np.array(list(tqdm(read_ahead(score, files), "BRISQUE", len(files))))
 
 
 BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
@@ -100,39 +98,40 @@ BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
 }
 
 
-def files_of(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Path]:
+def files_of(dataset: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Path]:
     """The picture files of a packed set, by row.
 
     Raises:
         TypeError: the set is not packed.
     """
-    if not isinstance(of.pictures, PackedStore):
-        raise TypeError(f"{of.name} is not packed: its files are not known")
-    return [of.pictures.source.folder / name for name in of.pictures.index["file"].iloc[rows]]
+    store = dataset.pictures
+    if not isinstance(store, PackedStore):
+        raise TypeError(f"{dataset.name} is not packed: its files are not known")
+    return [store.source.folder / name for name in store.index["file"].iloc[rows]]
 
 
 def ridge(
-    of: LabelledPictures, session: int, test: Sequence[tuple[LabelledPictures, Sequence[int] | np.ndarray]]
+    dataset: LabelledPictures,
+    session: int,
+    test: Sequence[tuple[LabelledPictures, Sequence[int] | np.ndarray]],
 ) -> list[np.ndarray]:
     """Ridge regression from the mean embedding of a picture's windows to its score.
 
     Args:
-        of: a set with kept windows, whose training part is learned from; the penalty is chosen on it, too.
+        dataset: with kept windows; its training part is learned from, the penalty is chosen on it, too.
         test: sets with kept windows, and the row numbers of the pictures to predict.
 
     Returns:
         For each of `test` the predictions, in the order of its rows.
     """
-    rows = of.part(session, "train")
+    rows = dataset.part(session, "train")
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
-    model.fit(_means(of, rows), of.table["mos"].to_numpy(float)[rows])
-    return [model.predict(_means(each, chosen)) for each, chosen in test]
+    model.fit(_means(dataset, rows), dataset.table["mos"].to_numpy(float)[rows])
+    return [model.predict(_means(tested, chosen)) for tested, chosen in test]
 
 
-def _means(of: LabelledPictures, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    kept = of.pictures
+def _means(dataset: LabelledPictures, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    kept = dataset.pictures
     if not isinstance(kept, KeptWindows):
-        raise TypeError(
-            f"{of.name}: pictures, not what a frozen tower said of them (embeddings.kept_windows)"
-        )
+        raise TypeError(f"{dataset.name}: images, not embeddings of them (embeddings.kept_windows)")
     return np.stack([kept[row][0].astype(np.float32).mean(axis=0) for row in rows])

@@ -19,7 +19,7 @@ from liqe_core.evaluation.measuring import predict
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.training.prepare import sets_for
-from liqe_core.training.profiles import HOW, Profile, completed
+from liqe_core.training.profiles import HOW, Profile
 from liqe_core.training.runs import fingerprint, is_finished, read_results
 
 EXCLUDED = ["run", "reason"]
@@ -93,18 +93,17 @@ def read_run(folder: str | Path) -> FinishedRun:
     if not is_finished(folder):
         raise ValueError("not finished")
     try:
-        said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
         schedule = fingerprint(steps)
-        parts = {part: dict(said[part]) for part in ("settings", "data", "versions", "code")}
-        parts["settings"] = completed(parts["settings"])
+        parts = {part: dict(content[part]) for part in ("settings", "data", "versions", "code")}
         results, count = read_results(folder), len(steps)
         run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
         run.repeat  # noqa: B018, settings without session or seed are damaged ones
         return run
     except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"cannot be read ({type(error).__name__}: {error})"
-        raise ValueError(" ".join(why.split())) from error
+        reason = f"cannot be read ({type(error).__name__}: {error})"
+        raise ValueError(" ".join(reason.split())) from error
 
 
 def settings_of(run: FinishedRun) -> Profile:

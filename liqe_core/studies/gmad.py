@@ -103,13 +103,20 @@ def gmad_pairs(
         KeyError: a column is not in the table. ValueError: no row has both scores, two rows have one name,
         or bad levels.
     """
-    attack, defend, index, dropped = _competing(scores, attacker, defender)
-    attack_range = attack.max() - attack.min()
+    if not scores.index.is_unique:
+        twice = scores.index[scores.index.duplicated()][0]
+        raise ValueError(f"two rows are called {twice!r}: the index must name each image once")
+    both = scores[[attacker, defender]].astype(float)
+    finite = np.isfinite(both).all(axis=1)
+    if not finite.any():
+        raise ValueError(f"no image has a score from both {attacker!r} and {defender!r}: nothing can compete")
+    index = scores.index[finite]
+    attack, defend = both[finite].to_numpy().T
     rows = []
     for level in quality_levels(defend, levels, spacing, width).itertuples(index=False):
         group = np.flatnonzero((defend >= level.low) & (defend <= level.high))
         row = {"defender": defender, "attacker": attacker, **level._asdict()}
-        row |= {"count": len(group), "share": len(group) / len(index), "dropped": dropped}
+        row |= {"count": len(group), "share": len(group) / len(index), "dropped": int((~finite).sum())}
         row["reason"] = _no_pair(attack[group], attacker)
         if not row["reason"]:
             # argmax and argmin give the first of equals.
@@ -118,7 +125,7 @@ def gmad_pairs(
             row |= {"better": index[better], "worse": index[worse]}
             row |= {"attacker_better": attack[better], "attacker_worse": attack[worse]}
             row |= {"defender_better": defend[better], "defender_worse": defend[worse]}
-            row |= {"gap": gap, "gap_percent": 100 * gap / attack_range}
+            row |= {"gap": gap, "gap_percent": 100 * gap / np.ptp(attack)}
         rows.append(row)
     pairs = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for side in ("better", "worse"):  # labels stay what they are in a column with gaps: 2, not 2.0
@@ -132,7 +139,11 @@ _COLUMNS += ["gap", "gap_percent", "dropped", "reason"]
 
 
 def compete(
-    scores: pd.DataFrame, scorers: Sequence[str] | None = None, *, levels: int = 2, **options
+    scores: pd.DataFrame,
+    scorers: Sequence[str] | None = None,
+    levels: int = 2,
+    spacing: str = "equal-width",
+    width: float | None = None,
 ) -> pd.DataFrame:
     """Every scorer attacks every other: the rows of `gmad_pairs` for all ordered pairs of `scorers`.
 
@@ -140,15 +151,14 @@ def compete(
         scores: as in `gmad_pairs`. Only images that every scorer could score compete, so that all meet over
             the same images; `dropped` counts the others.
         scorers: at least two columns; None is every numeric column.
-        levels, options: as in `quality_levels`.
+        levels, spacing, width: as in `quality_levels`.
     """
     scorers = list(scores.select_dtypes("number").columns if scorers is None else scorers)
     if len(scorers) < 2:
         raise ValueError(f"a competition needs at least two scorers, got {scorers}: add a column of scores")
-    _check_columns(scores, scorers)
-    finite = np.isfinite(scores[scorers].to_numpy(dtype=float)).all(axis=1)
+    finite = np.isfinite(scores[scorers].astype(float)).all(axis=1)
     common = scores.loc[finite, scorers]
-    rounds = [gmad_pairs(common, a, d, levels, **options) for d, a in permutations(scorers, 2)]
+    rounds = [gmad_pairs(common, a, d, levels, spacing, width) for d, a in permutations(scorers, 2)]
     return pd.concat(rounds, ignore_index=True).assign(dropped=int((~finite).sum()))
 
 
@@ -225,8 +235,8 @@ def preference(pairs: pd.DataFrame, mos: pd.Series) -> dict[int, float]:
         KeyError: an image of a pair has no score.
     """
     fought = pairs[pairs["reason"] == ""]
-    told = mos.loc[fought["better"]].to_numpy(float) - mos.loc[fought["worse"]].to_numpy(float)
-    return dict(zip(fought.index, (100 * told / np.ptp(mos.to_numpy(float))).tolist(), strict=True))
+    gaps = mos.loc[fought["better"]].to_numpy(float) - mos.loc[fought["worse"]].to_numpy(float)
+    return dict(zip(fought.index, (100 * gaps / np.ptp(mos.to_numpy(float))).tolist(), strict=True))
 
 
 def human_scores(path: str | os.PathLike) -> pd.Series:
@@ -259,12 +269,12 @@ def who_was_right(pairs: pd.DataFrame, preference: Mapping[int, float], least: f
         image too, ``defender`` where they see no difference either, ``neither`` where they prefer the other.
     """
     judged = pairs[pairs["reason"] == ""].copy()
-    judged["preference"] = told = judged.index.to_series().map(dict(preference)).astype(float)
-    judged["right"] = np.select([told >= least, told <= -least], ["attacker", "neither"], "defender")
+    judged["preference"] = gaps = judged.index.to_series().map(dict(preference)).astype(float)
+    judged["right"] = np.select([gaps >= least, gaps <= -least], ["attacker", "neither"], "defender")
     return judged
 
 
-def how_often_right(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+def how_often_right(judged: pd.DataFrame) -> pd.DataFrame:
     """How often each scorer was right, attacking and defending.
 
     An image decides once: of a scorer's pairs that share one, the pair that is pulled furthest apart counts,
@@ -286,10 +296,10 @@ def how_often_right(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
                 if not seen & {pair.better, pair.worse}:
                     seen |= {pair.better, pair.worse}
                     verdicts.append(pair.right)
-            counts = {who: verdicts.count(who) for who in RIGHT}
+            counts = {verdict: verdicts.count(verdict) for verdict in RIGHT}
             row: dict[str, object] = {"side": side, "scorer": scorer, "pairs": len(verdicts), **counts}
             if verdicts:
-                found = binomtest(counts[side], len(verdicts)).proportion_ci(confidence)
+                found = binomtest(counts[side], len(verdicts)).proportion_ci()
                 row |= {"share": counts[side] / len(verdicts), "low": found.low, "high": found.high}
             rows.append(row)
     return pd.DataFrame(rows, columns=["side", "scorer", "pairs", *RIGHT, "share", "low", "high"])
@@ -328,26 +338,6 @@ def _thurstone(wins: pd.DataFrame) -> np.ndarray:
 
     strength = minimize(loss, np.zeros(len(counts)), method="L-BFGS-B").x
     return strength - strength.mean()
-
-
-def _competing(scores: pd.DataFrame, attacker: str, defender: str):
-    """Attacker's and defender's finite scores, their index, and how many rows were dropped."""
-    _check_columns(scores, [attacker, defender])
-    if not scores.index.is_unique:
-        twice = scores.index[scores.index.duplicated()][0]
-        raise ValueError(f"two rows are called {twice!r}: the index must name each image once")
-    attack = scores[attacker].to_numpy(dtype=float)
-    defend = scores[defender].to_numpy(dtype=float)
-    finite = np.isfinite(attack) & np.isfinite(defend)
-    if not finite.any():
-        raise ValueError(f"no image has a score from both {attacker!r} and {defender!r}: nothing can compete")
-    return attack[finite], defend[finite], scores.index[finite], int((~finite).sum())
-
-
-def _check_columns(scores: pd.DataFrame, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in scores.columns]
-    if missing:
-        raise KeyError(f"no score column {', '.join(map(repr, missing))}: there are {list(scores.columns)}")
 
 
 def _no_pair(attack: np.ndarray, attacker: str) -> str:

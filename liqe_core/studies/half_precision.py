@@ -100,8 +100,8 @@ def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFra
         A row a kind, with `weights`, how many, and for each step a column of that name; see `stuck`.
     """
     rows = {
-        kind: {"weights": int(of.sum())} | {step: _share(of, step) for step in steps}
-        for kind, of in counted.items()
+        kind: {"weights": int(sizes.sum())} | {step: _share(sizes, step) for step in steps}
+        for kind, sizes in counted.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
 
@@ -116,7 +116,7 @@ def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
         A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
         there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
     """
-    every = torch.stack([of for kind, of in counted.items() if kind != KINDS[-1]]).sum(dim=0)
+    every = torch.stack([sizes for kind, sizes in counted.items() if kind != KINDS[-1]]).sum(dim=0)
     exponents = (torch.frexp(_NUMBERS.float()).exponent - 1).clamp(min=LEAST_EXPONENT)
     exponents = exponents.where(_NUMBERS > 0, LEAST_EXPONENT)
     share = pd.Series(every.numpy() / every.sum().item()).groupby(exponents.numpy()).sum()
@@ -142,7 +142,7 @@ def walk(weights: Tensor, step: float, count: int) -> pd.DataFrame:
         half += step
         round_to_half(half)
     moved = {name: (now - start) / (step * count) for name, now in (("float32", full), ("half", half))}
-    return pd.DataFrame({"weight": start.numpy(), **{name: each.numpy() for name, each in moved.items()}})
+    return pd.DataFrame({"weight": start.numpy(), **{name: shift.numpy() for name, shift in moved.items()}})
 
 
 def _kind(name: str) -> str:

@@ -1,115 +1,129 @@
-"""Weights that somebody else trained, on what they did not see: the first line of the paper's tables, with no
-training. Of the six training sets it is a session's test part, of every other set all pictures. Their rows,
-and those of our own runs, stand below the published ones in `within_set` and `unseen_sets`.
+"""Weights on labelled data sets: a session's test part of those they were trained on, all of those they never
+saw. So weights that somebody else trained make the first line of the paper's tables, with no training.
+
+An image that is smaller than a crop cannot be scored (the public loaders stop there). It is left out, counted
+and listed, and the rest of its set is measured. `within_set` and `unseen_sets` show their rows, and those of
+our own runs, below the published ones.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from liqe_core import agreement
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.labels import read_labels
-from liqe_core.data.manifests import TRAINING_SETS, load_manifest
+from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest
 from liqe_core.data.verification import status
-from liqe_core.evaluation.measuring import measure
+from liqe_core.evaluation.measuring import measure, predict
 from liqe_core.files import write_csv, write_json
 from liqe_core.model import LIQE
+from liqe_core.prediction import expected_quality
 from liqe_core.studies import paper_tables
 from liqe_core.studies.finished import FinishedRun
-from liqe_core.studies.paper_tables import beside
-from liqe_core.studies.published import load_published
-from liqe_core.studies.unseen import NAMES, measure_unseen, what_is_missing
+from liqe_core.studies.paper_tables import beside, load_published
 
 WITHIN, UNSEEN = "within-set", "unseen"
-_COLUMNS = ["protocol", "dataset", "metric", "value", "pictures", "left_out", "told"]
+#: The sets whose public loaders draw test windows at random (`crops.random_crops`); all others' are even.
+RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
+_METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
+_METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
+_COLUMNS = ["dataset", "metric", "value", "pictures", "left_out", "told"]
 
 
-class Check(NamedTuple):
-    """What was measured of one file of weights.
-
-    Attributes:
-        name: of the weights. said: what it was measured with: `checkpoint`, `sha256`, `session`, ...
-        results: a row a set and metric: `protocol` (``within-set`` or ``unseen``), `dataset`, `metric`,
-            `value`, `pictures`, `left_out`, `told`, as `measure_unseen` has them.
-        reasons: why a set has none: a few words, a colon, the whole.
-    """
-
-    name: str
-    said: dict[str, Any]
-    results: pd.DataFrame
-    reasons: dict[str, str]
-
-    def of(self, protocol: str) -> pd.DataFrame:
-        """The results of one protocol."""
-        return self.results[self.results["protocol"] == protocol]
+def what_is_missing(name: str) -> str:
+    """What has to be done before a data set can be used; "" when its images are there. Fetches nothing."""
+    try:
+        found = status(load_manifest(name))
+    except ManifestError:
+        return "no manifest: this project does not read the data set yet"
+    return f"no pictures: {found.next}" if found.state == "absent" else ""
 
 
-def plan(names: Sequence[str], session: int) -> pd.DataFrame:
-    """What there is to measure; opens no picture and fetches nothing.
-
-    Returns:
-        A row a set: `dataset`, `protocol`, `pictures`, and `missing`, what has to be done before it can be
-        measured, or "".
-    """
-    rows = []
-    for name in names:
-        protocol = WITHIN if name in TRAINING_SETS else UNSEEN
-        missing, pictures = what_is_missing(name), 0
-        if not missing and protocol == WITHIN:
-            pictures = int((read_labels(name)[f"session_{session}"] == "test").sum())
-        elif not missing:
-            pictures = status(load_manifest(name)).found
-        rows.append((name, protocol, pictures, missing))
-    return pd.DataFrame(rows, columns=["dataset", "protocol", "pictures", "missing"])
-
-
-def check(
-    model: LIQE,
+def measure_unseen(
+    model: LIQE | None,
     names: Sequence[str],
     get: Callable[[str], LabelledPictures],
-    folder: Path,
-    said: dict[str, Any],
-    windows: str = "public",
-    tell: Callable[[str], None] = print,
-) -> Check:
-    """Measure a model on each set, and write ``results.csv`` and ``check.json`` anew after every one.
-
-    A folder that holds a part of the same check is gone on with: a set that has results there is not measured
-    again, whatever else `names` has.
+    trained_on: Collection[str] = (),
+    windows: str = "even",
+    seed: int = 0,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Test a model on all images of each data set.
 
     Args:
+        model: None where there is none to test.
         names: of the data sets.
-        get: see `measure_unseen`.
-        folder: where to write; its name is that of the weights.
-        said: of the weights; `session` says whose test parts, `seed` that of random windows.
-        windows: of unseen sets, see `measure_unseen`.
-        tell: given a line about each set.
+        get: from a name to the data set; raises ValueError where it is not there.
+        trained_on: sets that the model learned from, which are not unseen.
+        windows: ``even``, or ``public`` for random ones in `RANDOM_WINDOWS`; see `Profile.unseen_windows`.
+        seed: of the random ones. They are a draw as the public loaders', not theirs: theirs depends on how
+            many processes read.
+
+    Returns:
+        A row a set and metric (`dataset`, `metric`, `value`, `pictures` that were measured, `left_out` for
+        being smaller than a crop, `told`, which these are, or ""), and for every other set the reason: a few
+        words, a colon, the whole.
+
+    Raises:
+        ValueError: another `windows`.
     """
-    done = Check(folder.name, said, pd.DataFrame(columns=_COLUMNS), {})
-    if (folder / "check.json").is_file() and (earlier := _read(folder)).said == said:
-        done = earlier._replace(reasons={})
+    if windows not in ("even", "public"):
+        raise ValueError(f"windows is {windows!r}: choose even or public")
+    tables, reasons = [pd.DataFrame(columns=_COLUMNS)], {}
     for name in names:
-        if name in set(done.results["dataset"]):
-            tell(f"{name}: measured already")
-            continue
-        if name in TRAINING_SETS:
-            protocol, (table, reasons) = WITHIN, measure_within(model, name, get, said["session"])
+        if name in trained_on:
+            reasons[name] = "trained on it: the set is not unseen for this model"
+        elif missing := what_is_missing(name):
+            reasons[name] = missing
+        elif model is None:
+            reasons[name] = "no model: none was given, and no run is finished"
         else:
-            protocol = UNSEEN
-            table, reasons = measure_unseen(model, [name], get, windows=windows, seed=said["seed"])
-        frames = [f for f in (done.results, table.assign(protocol=protocol)) if len(f)]
-        results = pd.concat(frames, ignore_index=True)[_COLUMNS] if frames else done.results
-        done = done._replace(results=results, reasons=done.reasons | reasons)
-        write_csv(folder / "results.csv", done.results)
-        write_json(folder / "check.json", said | {"reasons": done.reasons})
-        value = table.loc[table["metric"] == "SRCC", "value"]
-        tell(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reasons[name]}")
-    return done
+            drawn = seed if windows == "public" and name in RANDOM_WINDOWS else None
+            try:
+                table, reason = _measure_whole(model, get(name), drawn)
+            except (ValueError, OSError) as error:  # damaged: the other sets still count
+                table, reason = None, f"no result: {' '.join(str(error).split())}"
+            if table is None:
+                reasons[name] = reason
+            else:
+                tables.append(table)
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True), reasons
+
+
+def _measure_whole(
+    model: LIQE, dataset: LabelledPictures, seed: int | None
+) -> tuple[pd.DataFrame | None, str]:
+    """The rows of a set, or why there are none. seed: of random windows; None: even ones."""
+    window = model.geometry.window
+    small = dataset.too_small(window)
+    scored = ~dataset.table["image"].isin(list(small)).to_numpy()
+    left_out = ""
+    if small:
+        sizes = [f"{dataset.name}/{image} ({size})" for image, size in list(small.items())[:5]]
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        left_out = f"{len(small)} of {len(dataset)} are smaller than a crop of {window}: "
+        left_out += ", ".join(sizes) + more
+    if not scored.any():
+        return None, f"no result: {left_out}"
+    quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()
+    mos = dataset.table["mos"].to_numpy(float)[scored]
+    if reason := agreement.reason(quality, mos):
+        return None, f"not defined: {reason}"
+    row = {"pictures": int(scored.sum()), "left_out": len(small), "told": left_out}
+    return _long(dataset.name, agreement.agreement(quality, mos) | row), ""
+
+
+def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
+    """A row a metric, of one set's measures."""
+    metrics = {metric: measured[key] for key, metric in _METRICS.items() if key in measured}
+    table = pd.DataFrame({"dataset": name, "metric": list(metrics), "value": list(metrics.values())})
+    return table.assign(**{column: measured[column] for column in _COLUMNS[3:]})
 
 
 def measure_within(
@@ -122,26 +136,106 @@ def measure_within(
         (row,) = measure(model, [get(name)], session, "test").to_dict("records")
     except (ValueError, OSError) as error:  # damaged: the other sets still count
         return pd.DataFrame(columns=_COLUMNS), {name: f"no result: {' '.join(str(error).split())}"}
-    metrics = NAMES | {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
-    shared = {"dataset": name, "pictures": row["pictures"], "left_out": 0, "told": ""}
-    return pd.DataFrame([shared | {"metric": m, "value": row[k]} for k, m in metrics.items() if k in row]), {}
+    return _long(name, row | {"left_out": 0, "told": ""}), {}
+
+
+class Check(NamedTuple):
+    """What was measured of one file of weights.
+
+    Attributes:
+        name: of the weights.
+        conditions: what it was measured with: `checkpoint`, `sha256`, `session`, ...
+        results: as `measure_unseen` gives them, with `protocol` (``within-set`` or ``unseen``).
+        reasons: why a set has none: a few words, a colon, the whole.
+    """
+
+    name: str
+    conditions: dict[str, Any]
+    results: pd.DataFrame
+    reasons: dict[str, str]
+
+    def part(self, protocol: str) -> pd.DataFrame:
+        """The results of one protocol."""
+        return self.results[self.results["protocol"] == protocol]
+
+
+def plan(names: Sequence[str], session: int) -> pd.DataFrame:
+    """What there is to measure; opens no image and fetches nothing.
+
+    Returns:
+        A row a set: `dataset`, `protocol`, `pictures`, and `missing`, what has to be done before it can be
+        measured, or "".
+    """
+    table = []
+    for name in names:
+        protocol = WITHIN if name in TRAINING_SETS else UNSEEN
+        missing, count = what_is_missing(name), 0
+        if not missing and protocol == WITHIN:
+            count = int((read_labels(name)[f"session_{session}"] == "test").sum())
+        elif not missing:
+            count = status(load_manifest(name)).found
+        table.append((name, protocol, count, missing))
+    return pd.DataFrame(table, columns=["dataset", "protocol", "pictures", "missing"])
+
+
+def check(
+    model: LIQE,
+    names: Sequence[str],
+    get: Callable[[str], LabelledPictures],
+    folder: Path,
+    conditions: dict[str, Any],
+    show: Callable[[str], None] = print,
+) -> Check:
+    """Measure a model on each set, and write ``results.csv`` and ``check.json`` anew after every one.
+
+    A folder that holds a part of the same check is gone on with: a set that has results there is not measured
+    again, whatever else `names` has.
+
+    Args:
+        names, get: see `measure_unseen`.
+        folder: where to write; its name is that of the weights.
+        conditions: `session` says whose test parts, `windows` and `seed` are those of unseen sets; what else
+            tells one check from another, such as a checksum of the weights.
+        show: is called with a line about each set.
+    """
+    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS]), {})
+    if (folder / "check.json").is_file() and (earlier := _read(folder)).conditions == conditions:
+        done = earlier._replace(reasons={})
+    for name in names:
+        if name in set(done.results["dataset"]):
+            show(f"{name}: measured already")
+            continue
+        if name in TRAINING_SETS:
+            protocol, (table, reasons) = WITHIN, measure_within(model, name, get, conditions["session"])
+        else:
+            windows = {key: conditions[key] for key in ("windows", "seed")}
+            protocol, (table, reasons) = UNSEEN, measure_unseen(model, [name], get, **windows)
+        table.insert(0, "protocol", protocol)
+        pieces = [piece for piece in (done.results, table) if len(piece)] or [table]
+        done = done._replace(results=pd.concat(pieces, ignore_index=True), reasons=done.reasons | reasons)
+        write_csv(folder / "results.csv", done.results)
+        write_json(folder / "check.json", conditions | {"reasons": done.reasons})
+        value = table.loc[table["metric"] == "SRCC", "value"]
+        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reasons[name]}")
+    return done
 
 
 def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dict[str, pd.DataFrame]:
     """Rows of checked weights for `paper_tables.with_ours`, by their names: what was measured, beside what
     is published."""
-    table = {}
-    for one in checks:
+    tables = {}
+    for checked in checks:
 
-        def why_not(name: str, reasons: dict[str, str] = one.reasons) -> str:
+        def why_not(name: str, reasons: dict[str, str] = checked.reasons) -> str:
             return reasons.get(name, "no metric: not measured")
 
-        own = one.of(protocol).rename(columns={"value": "ours"})
+        own = checked.part(protocol).rename(columns={"value": "ours"})
         compared = beside(published, own, why_not, value="ours")
         alone = own[~own["dataset"].isin(compared["dataset"])][["dataset", "metric", "ours"]]
-        part = f", session {one.said['session']}" if protocol == WITHIN else ""
-        table[f"{one.name}{part}"] = pd.concat([compared, alone.assign(reason="")], ignore_index=True)
-    return table
+        part = f", session {checked.conditions['session']}" if protocol == WITHIN else ""
+        both = [compared, alone.assign(reason="")]
+        tables[f"{checked.name}{part}"] = pd.concat(both, ignore_index=True)
+    return tables
 
 
 def check_folder(root: str | Path, checkpoint: str) -> Path:
@@ -155,9 +249,9 @@ def read_checks(root: str | Path) -> list[Check]:
 
 
 def _read(folder: Path) -> Check:
-    said = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+    conditions = json.loads((folder / "check.json").read_text(encoding="utf-8"))
     results = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values={"value": [""]})
-    return Check(folder.name, said, results, said.pop("reasons"))
+    return Check(folder.name, conditions, results, conditions.pop("reasons"))
 
 
 class Beside(NamedTuple):

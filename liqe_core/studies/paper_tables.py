@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from liqe_core.data.manifests import manifest_dir
 from liqe_core.studies.finished import FinishedRun
 
 _CELL = ["dataset", "metric"]
@@ -14,19 +22,98 @@ _CELL = ["dataset", "metric"]
 NO_SOURCE = "no source"
 
 
+PROTOCOLS = ("within-set", "unseen", "aigc", "ablation")
+METRICS = {"SRCC": (-1, 1), "PLCC": (-1, 1), "KRCC": (-1, 1), "RMSE": (0, math.inf), "accuracy": (0, 1)}
+_SAME = ["method", "dataset", "protocol", "metric", "training"]  # entries that claim the same number
+_Text = Annotated[str, Field(min_length=1, strict=True)]
+
+
+class Source(BaseModel, extra="forbid"):
+    """Where numbers come from: `kind` is the authors', another paper's table, or a third hand."""
+
+    kind: Literal["primary", "quoted", "notes"]
+    title: _Text
+    url: str = ""
+
+
+class Entry(BaseModel, extra="forbid", strict=True):
+    """One published number; `training` and `differs` say how it is not the paper's usual one."""
+
+    method: _Text
+    dataset: _Text
+    protocol: Literal["within-set", "unseen", "aigc", "ablation"]
+    metric: Literal["SRCC", "PLCC", "KRCC", "RMSE", "accuracy"]
+    value: float
+    source: _Text
+    training: str = ""
+    differs: str = ""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Entry:
+        low, high = METRICS[self.metric]
+        if not low <= self.value <= high:
+            raise ValueError(f"value {self.value} is no {self.metric}: it lies from {low} to {high}")
+        return self
+
+
+class _Published(BaseModel, extra="forbid"):
+    sources: dict[str, Source]
+    entries: list[Entry]
+
+
+def load_published(folder: str | os.PathLike | None = None) -> pd.DataFrame:
+    """The published numbers of ``published.yaml``, checked: a row each, in the file's order.
+
+    Args:
+        folder: where the file is; default: see `manifest_dir`.
+
+    Returns:
+        The fields of `Entry`, `dataset` being the stem of its manifest where it has one, and `kind`, `title`
+        and `url` of its `Source`.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: an entry or a source is not as it should be; the message
+            names the file, the entry (counted from 1) and the field.
+    """
+    path = Path(folder or manifest_dir()) / "published.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: set LIQE_MANIFESTS to the folder that holds it")
+    try:
+        content = _Published.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = " ".join(str(part + 1 if isinstance(part, int) else part) for part in fault["loc"])
+        raise ValueError(f"{path}, {place}: {fault['msg']} (it is {fault['input']!r})") from None
+    table = pd.DataFrame([entry.model_dump() for entry in content.entries], columns=list(Entry.model_fields))
+    sources = pd.DataFrame([source.model_dump() | {"source": key} for key, source in content.sources.items()])
+    if len(unknown := table[~table["source"].isin(list(content.sources))]):
+        number, name = unknown.index[0] + 1, unknown["source"].iloc[0]
+        raise ValueError(f"{path}, entries {number}: source {name!r} is not among the file's sources")
+    if len(twice := table[table.duplicated([*_SAME, "source", "value"])]):
+        number, name = twice.index[0] + 1, twice["source"].iloc[0]
+        raise ValueError(f"{path}, entries {number}: {name} gives this number already")
+    for same, group in table.groupby(_SAME, sort=False):
+        if group["value"].nunique() > 1 and not group["differs"].any():
+            numbers = ", ".join(str(i + 1) for i in group.index)
+            raise ValueError(
+                f"{path}, entries {numbers}: they disagree on {' '.join(same).strip()}; say in `differs` "
+                "what differs"
+            )
+    return table.merge(sources, on="source", how="left") if len(table) else table
+
+
 def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
     """The paper's ablation: a row a variant with `level`, `paper` (mean SRCC over the six sets, NaN where no
     source at hand gives it), `source` and `reason`."""
-    known = published[published["protocol"] == "ablation"].set_index("method")
-    rows = []
-    for variant in variants:
-        method = f"LIQE ({variant.replace('+', ' + ')})"
-        if method in known.index:
-            entry = known.loc[[method]].iloc[0]
-            rows.append((variant, entry["value"], entry["source"], ""))
-        else:
-            rows.append((variant, float("nan"), "", "no source at hand gives the paper's value"))
-    return pd.DataFrame(rows, columns=["level", "paper", "source", "reason"])
+    known = published[published["protocol"] == "ablation"].drop_duplicates("method").set_index("method")
+    table = known.reindex([f"LIQE ({variant.replace('+', ' + ')})" for variant in variants])
+    table = table.rename(columns={"value": "paper"}).assign(level=list(variants))
+    reasons = np.where(table["paper"].isna(), "no source at hand gives the paper's value", "")
+    table = table.assign(source=table["source"].fillna(""), reason=reasons)
+    return table[["level", "paper", "source", "reason"]].reset_index(drop=True)
 
 
 def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.DataFrame:
@@ -44,9 +131,9 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
     for run in runs:
         kept = set(run.results["checkpoint"])
         chosen = criterion if criterion in kept else "quality"
-        of = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
-        measured = [name for name in names.values() if name in of]
-        long = of.melt(["dataset"], measured, var_name="metric", value_name="value")
+        results = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
+        measured = [name for name in names.values() if name in results]
+        long = results.melt(["dataset"], measured, var_name="metric", value_name="value")
         frames.append(long.assign(session=run.settings["session"]))
     columns = [*_CELL, "median", "mean", "spread", "sessions"]
     if not frames:
@@ -76,16 +163,13 @@ def beside(
         less published; NaN where that is of another training, or of one that is not stated), `reason` (""
         where ours is there).
     """
-    told = ["value", "source", "training", "differs", "note"]
-    rows = published.loc[published["method"] == method, [*_CELL, *told]]
+    columns = [*_CELL, "value", "source", "training", "differs", "note"]
+    rows = published.loc[published["method"] == method, columns]
     rows = rows.rename(columns={"value": "published"})
     own = ours[[*_CELL, value]].rename(columns={value: "ours"})
     table = rows.merge(own.astype({"ours": float}), on=_CELL, how="left")
     table["distance"] = (table["ours"] - table["published"]).where(table["training"] == "")
-    missing = table["ours"].isna()
-    table["reason"] = [
-        why_not(name) if gone else "" for name, gone in zip(table["dataset"], missing, strict=True)
-    ]
+    table["reason"] = table["dataset"].map(why_not).where(table["ours"].isna(), "")
     return table
 
 
@@ -109,12 +193,12 @@ def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame,
     have one at all), and what the others have, as a sentence: "" where there is no other."""
     sourced = table != NO_SOURCE
     enough = sourced.loc[:, sourced.any()].mean(axis=1) >= least
-    told = [
+    known = [
         f"{' '.join(row.split())} on {column.replace(chr(10), ', ')}: {' or '.join(cell.split())}"
         for row, cells in table[~enough].iterrows()
         for column, cell in cells[cells != NO_SOURCE].items()
     ]
-    return table[enough], f"Besides, sources give: {'; '.join(told)}." if told else ""
+    return table[enough], f"Besides, sources give: {'; '.join(known)}." if known else ""
 
 
 def widely_known(published: pd.DataFrame) -> pd.Series:

@@ -9,12 +9,17 @@ each human score there.
 A curve is fitted on one half of a set's images and judged on the other. Where a human score lies beyond the
 curve's reach it is *held* at the end: the curve says nothing of that image, so it counts in no average and
 stands in no pair of `same_score_pairs`, and how many there are is said.
+
+`plant` deals one set of qualities out to made-up data sets, each with a scale of its own that is known: they
+stand in for several data sets where there is only one, and check `realign` where the answer is known.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +30,9 @@ from liqe_core.agreement import fit_logistic, logistic4, srcc
 from liqe_core.data.manifests import load_manifest
 from liqe_core.studies.intervals import difference, gain_interval
 from liqe_core.training.prepare import AS_SHOWN
+
+#: Where the scale of a model begins and ends: 1 (bad) to 5 (perfect).
+SCALE = (1.0, 5.0)
 
 _GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
 _FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
@@ -40,31 +48,27 @@ class Realignment(NamedTuple):
 def realign(
     table: pd.DataFrame,
     *,
-    dataset: str = "dataset",
-    mos: str = "mos",
     prediction: str = "prediction",
     ranges: Mapping[str, tuple[float, float]] | None = None,
-    scale: tuple[float, float] = (1.0, 5.0),
     seed: int = 0,
 ) -> Realignment:
     """Maps every data set's human scores onto the model's scale, by a monotone curve a set.
 
     For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares to one half
     of the images; a human score m moves to f^-1(m), no further than the predictions of that half reach. The
-    scale before, to compare with, is the usual naive one: the set's range stretched linearly over `scale`.
+    scale before, to compare with, is the usual naive one: the set's range stretched linearly over 1..5.
 
     Args:
         table: a row an image. Human scores are *higher is better* (reverse a DMOS first). Rows with a
             missing or infinite score take no part.
-        dataset, mos, prediction: the columns of `table`.
+        prediction: its column; the others are called `dataset` and `mos`.
         ranges: the lowest and highest possible score of a set, e.g. {"kadid10k": (1, 5)}; a set without one
             takes its smallest and largest human score.
-        scale: where the model's scale begins and ends; LIQE's is 1 (bad) to 5 (perfect).
         seed: of the halves. They are drawn image by image, so versions of one photograph may be in both.
 
     Returns:
         `scores`: `dataset`, `mos`, `prediction`, and floats, NaN where there is none: `raw` (MOS as a part of
-        the set's range, 0..1), `naive` (raw over `scale`), `aligned` (on the model's scale); `fitted` (it is
+        the set's range, 0..1), `naive` (raw over 1..5), `aligned` (on the model's scale); `fitted` (it is
         of the half that the curve was fitted on) and `held` (it lies beyond the curve's reach). Index and
         order are the table's.
         `curves`: indexed by `dataset`, in order of appearance: `count` images, `dropped` rows, `held` images,
@@ -78,56 +82,61 @@ def realign(
     Raises:
         KeyError: a column is not in the table. ValueError: an empty range, or no rows.
     """
-    for column in (dataset, mos, prediction):
-        if column not in table.columns:
-            raise KeyError(f"no column {column!r}: there are {list(table.columns)}")
+    columns = ["dataset", "mos", prediction]
+    if missing := [column for column in columns if column not in table]:
+        raise KeyError(f"no column {missing[0]!r}: there are {list(table.columns)}")
     if table.empty:
         raise ValueError("no images to realign: the table is empty")
-    scores = table[[dataset, mos, prediction]].set_axis(["dataset", "mos", "prediction"], axis=1)
+    scores = table[columns].set_axis(["dataset", "mos", "prediction"], axis=1).reset_index(drop=True)
     scores = scores.astype({"mos": float, "prediction": float})
     scores = scores.assign(raw=np.nan, naive=np.nan, aligned=np.nan, fitted=False, held=False)
-    name = scores["dataset"].to_numpy()
-    columns = {key: scores[key].to_numpy(copy=True) for key in scores.columns[1:]}
-    finite = np.isfinite(columns["mos"]) & np.isfinite(columns["prediction"])
-    rng = np.random.default_rng(seed)
-
-    curves = []
-    for one in pd.unique(scores["dataset"]):
-        rows = np.flatnonzero((name == one) & finite)
-        human, predicted = columns["mos"][rows], columns["prediction"][rows]
-        curve = {"dataset": one, "count": len(rows), "dropped": int((name == one).sum() - len(rows))}
-        low, high = _range(one, human, ranges)
-        if high > low:
-            columns["raw"][rows] = raw = (human - low) / (high - low)
-            columns["naive"][rows] = naive = scale[0] + raw * (scale[1] - scale[0])
+    finite = np.isfinite(scores[["mos", "prediction"]]).all(axis=1)
+    rng, curves = np.random.default_rng(seed), []
+    for name, part in scores.groupby("dataset", sort=False):
+        rows = part.index[finite[part.index]]
+        human, predicted = (part.loc[rows, column].to_numpy() for column in ("mos", "prediction"))
         half = rng.permutation(len(rows)) % 2 == 0
-        curve["reason"] = _unfit(human[half], predicted[half])
-        if not curve["reason"]:
-            beta = fit_logistic(predicted[half], human[half])
-            ends = predicted[half].min(), predicted[half].max()
-            reach = logistic4(np.array(ends), *beta)
-            held = (human < reach[0]) | (human > reach[1])
-            rest = ~half & ~held
-            if not reach[1] > reach[0]:
-                curve["reason"] = "the fitted curve does not rise"
-            elif rest.sum() < _FEWEST or np.ptp(naive[rest]) == 0:
-                curve |= {"held": int(held.sum()), "judged": int(rest.sum())}
-                told = f"{held.sum()} of {len(rows)} scores lie beyond the curve"
-                curve["reason"] = f"{told}: too few are left to judge it by"
-        if not curve["reason"]:
-            columns["aligned"][rows] = aligned = _inverse(human, *ends, beta)
-            columns["fitted"][rows], columns["held"][rows] = half, held
-            curve |= {"held": int(held.sum()), "judged": int(rest.sum())}
-            curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
-            aligned, naive, predicted = aligned[rest], naive[rest], predicted[rest]
-            curve["shift"] = (aligned - naive).mean()
-            curve["stretch"] = np.cov(naive, aligned, bias=True)[0, 1] / naive.var()
-            curve["residual_before"] = np.sqrt(((predicted - naive) ** 2).mean())
-            curve["residual_after"] = np.sqrt(((predicted - aligned) ** 2).mean())
-        curves.append(curve)
-    for key in ("raw", "naive", "aligned", "fitted", "held"):
-        scores[key] = columns[key]
+        moved, curve = _realign_set(human, predicted, half, _range(str(name), human, ranges))
+        for column, values in moved.items():
+            scores.loc[rows, column] = values
+        curves.append({"dataset": name, "count": len(rows), "dropped": len(part) - len(rows)} | curve)
+    scores.index = table.index
     return Realignment(scores, pd.DataFrame(curves).set_index("dataset").reindex(columns=_CURVE_COLUMNS))
+
+
+def _realign_set(
+    human: np.ndarray, predicted: np.ndarray, half: np.ndarray, ends: tuple[float, float]
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Columns of `Realignment.scores` and fields of `Realignment.curves` of one set.
+
+    Args:
+        half: which images the curve is fitted on. ends: of the set's own scale.
+    """
+    moved: dict[str, np.ndarray] = {}
+    if ends[1] > ends[0]:
+        moved["raw"] = (human - ends[0]) / (ends[1] - ends[0])
+        moved["naive"] = naive = SCALE[0] + moved["raw"] * (SCALE[1] - SCALE[0])
+    if reason := _unfit(human[half], predicted[half]):
+        return moved, {"reason": reason}
+    beta = fit_logistic(predicted[half], human[half])
+    start, stop = predicted[half].min(), predicted[half].max()
+    low, high = logistic4(np.array([start, stop]), *beta)
+    if not high > low:
+        return moved, {"reason": "the fitted curve does not rise"}
+    held = (human < low) | (human > high)
+    judging = ~half & ~held
+    curve: dict[str, object] = {"held": int(held.sum()), "judged": int(judging.sum())}
+    if judging.sum() < _FEWEST or np.ptp(naive[judging]) == 0:
+        beyond = f"{held.sum()} of {len(human)} scores lie beyond the curve"
+        return moved, curve | {"reason": f"{beyond}: too few are left to judge it by"}
+    moved |= {"aligned": _inverse(human, start, stop, beta), "fitted": half, "held": held}
+    aligned, naive, predicted = moved["aligned"][judging], naive[judging], predicted[judging]
+    curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
+    curve["shift"] = (aligned - naive).mean()
+    curve["stretch"] = np.cov(naive, aligned, bias=True)[0, 1] / naive.var()
+    curve["residual_before"] = np.sqrt(((predicted - naive) ** 2).mean())
+    curve["residual_after"] = np.sqrt(((predicted - aligned) ** 2).mean())
+    return moved, curve | {"reason": ""}
 
 
 _CURVE_COLUMNS = ["count", "dropped", "held", "judged", "beta1", "beta2", "beta3", "beta4"]
@@ -140,7 +149,7 @@ def judged(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["aligned"].notna() & ~scores["fitted"] & ~scores["held"]]
 
 
-def told(curves: pd.DataFrame) -> str:
+def describe(curves: pd.DataFrame) -> str:
     """What the averages leave out, in a sentence for the reader.
 
     Args:
@@ -170,32 +179,31 @@ def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, refe
         `judged` keeps for every model: all ways are judged on the same), `srcc`, and what
         `intervals.difference` says of the way less the reference, over images. NaN where there are too few.
     """
-    kept = [judged(each.scores).index for each in realigned.values()]
+    kept = [judged(realignment.scores).index for realignment in realigned.values()]
     rows = functools.reduce(pd.Index.intersection, kept)
     ways = {"not realigned": realigned[reference].scores["naive"]}
-    ways |= {name: each.scores["aligned"] for name, each in realigned.items()}
-    values = {name: each.loc[rows].to_numpy(float) for name, each in ways.items()}
+    ways |= {name: realignment.scores["aligned"] for name, realignment in realigned.items()}
+    values = {name: scores.loc[rows].to_numpy(float) for name, scores in ways.items()}
     known, against, table = truth.loc[rows].to_numpy(float), values[reference], []
-    for name, each in values.items():
-        less = srcc(each, known) - srcc(against, known)
-        row = {"realignment": name, "pictures": len(rows), "srcc": srcc(each, known)}
-        table.append(row | difference(np.array([less]), *gain_interval([each], [against], known)))
+    for name, scores in values.items():
+        gain = srcc(scores, known) - srcc(against, known)
+        row = {"realignment": name, "pictures": len(rows), "srcc": srcc(scores, known)}
+        table.append(row | difference(np.array([gain]), *gain_interval([scores], [against], known)))
     return pd.DataFrame(table).drop(columns="better")
 
 
-def curve_points(realignment: Realignment, points: int = 100) -> pd.DataFrame:
+def curve_points(realignment: Realignment) -> pd.DataFrame:
     """The fitted curves to draw: `dataset`, `prediction` (as far as those fitted on reach), `mos`, `raw`."""
     drawn = []
-    for one, curve in realignment.curves[realignment.curves["reason"] == ""].iterrows():
-        rows = realignment.scores[realignment.scores["dataset"] == one].dropna(subset="aligned")
-        rows = rows[rows["fitted"]]
-        x = np.linspace(rows["prediction"].min(), rows["prediction"].max(), points)
+    for name, curve in realignment.curves[realignment.curves["reason"] == ""].iterrows():
+        rows = realignment.scores[(realignment.scores["dataset"] == name) & realignment.scores["fitted"]]
+        x = np.linspace(rows["prediction"].min(), rows["prediction"].max(), 100)
         y = logistic4(x, *curve[["beta1", "beta2", "beta3", "beta4"]].to_numpy(dtype=float))
         # raw is linear in MOS, so two of the set's images say how.
         first, last = rows.loc[[rows["mos"].idxmin(), rows["mos"].idxmax()]].to_dict("records")
         slope = (last["raw"] - first["raw"]) / (last["mos"] - first["mos"])
         raw = first["raw"] + slope * (y - first["mos"])
-        drawn.append(pd.DataFrame({"dataset": one, "prediction": x, "mos": y, "raw": raw}))
+        drawn.append(pd.DataFrame({"dataset": name, "prediction": x, "mos": y, "raw": raw}))
     columns = ["dataset", "prediction", "mos", "raw"]
     return pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=columns)
 
@@ -218,12 +226,10 @@ def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFr
     usable = judged(scores)
     sets = [group.sort_values("raw", kind="stable") for _, group in usable.groupby("dataset", sort=False)]
     found = []
-    for i, one in enumerate(sets):
-        for other in sets[i + 1 :]:
-            ends = [_furthest(one, other, tolerance), _furthest(other, one, tolerance)]
-            pair = max((end for end in ends if end), key=lambda end: end["gap"], default=None)
-            if pair:
-                found.append(pair)
+    for first, second in combinations(sets, 2):
+        ends = [_furthest(first, second, tolerance), _furthest(second, first, tolerance)]
+        if ends := [end for end in ends if end]:
+            found.append(max(ends, key=lambda end: end["gap"]))
     sides = [f"{side}{part}" for part in ("", "_dataset", "_raw", "_aligned") for side in ("better", "worse")]
     table = pd.DataFrame(found, columns=[*sides, "gap"])
     return table.sort_values("gap", ascending=False, kind="stable", ignore_index=True)
@@ -286,3 +292,80 @@ def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
     scored = {name: load_manifest(name.removesuffix(AS_SHOWN)).score for name in table["dataset"].unique()}
     return realign(table, ranges={name: (score.low, score.high) for name, score in scored.items() if score})
+
+
+@dataclasses.dataclass(frozen=True)
+class Warp:
+    """A made-up scale of a planted data set.
+
+    Attributes:
+        scale: from quality, 1..5, to the set's score; rising.
+        range: the lowest and highest score that the set's people could give.
+        covers: the part of the quality scale that the set's pictures come from.
+        words: what it does, for a table.
+    """
+
+    scale: Callable[[np.ndarray], np.ndarray]
+    range: tuple[float, float]
+    covers: tuple[float, float]
+    words: str
+
+
+WARPS = {
+    "plain": Warp(lambda q: 100 * ((q - 1) / 4), (0, 100), (1, 5), "0..100, straight"),
+    "lenient": Warp(lambda q: 10 * ((q - 1) / 4) ** 0.5, (0, 10), (1, 5), "0..10, people give high scores"),
+    "strict": Warp(lambda q: 1 + 8 * ((q - 1) / 4) ** 2, (1, 9), (1, 5), "1..9, people give low scores"),
+    "web": Warp(lambda q: np.clip((q - 2) / 2, 0, 1), (0, 1), (2, 4), "0..1, middling pictures only"),
+}
+
+
+def plant(quality: pd.Series, noise: float = 0.15, seed: int = 1) -> pd.DataFrame:
+    """Deal pictures out to the planted sets, evenly, and give each the score of its set's scale.
+
+    Args:
+        quality: of each picture, 1..5.
+        noise: standard deviation of what people disagree on, in points of quality, before the scale.
+        seed: of the dealing and the noise.
+
+    Returns:
+        A row a picture that got into a set, in the order given: `dataset`, `quality`, `mos`, `jitter` (other
+        noise of the same size, for a stand-in prediction). A picture outside of what its set covers goes to
+        the first, which covers all.
+    """
+    rng = np.random.default_rng(seed)
+    values = quality.to_numpy(float)
+    names = np.array(list(WARPS))[rng.permutation(len(values)) % len(WARPS)]
+    seen = np.clip(values + rng.normal(0, noise, len(values)), 1, 5)
+    mos = np.empty(len(values))
+    for name, warp in WARPS.items():
+        outside = (names == name) & ((values < warp.covers[0]) | (values > warp.covers[1]))
+        names[outside] = next(iter(WARPS))
+    for name, warp in WARPS.items():
+        mos[names == name] = warp.scale(seen[names == name])
+    table = pd.DataFrame({"dataset": names, "quality": values, "mos": mos}, index=quality.index)
+    return table.assign(jitter=rng.normal(0, noise, len(values)))
+
+
+def check_planted(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tuple[Realignment, pd.DataFrame]:
+    """Realignment where the answer is known: qualities seen through the planted scales.
+
+    Args:
+        noise, seed: see `plant`. count: of images, of all planted sets together.
+
+    Returns:
+        The realignment, and a row a scale: what was planted, the error before and after, in points of 1..5,
+        and how many images were held.
+    """
+    known = plant(pd.Series(range(count)) / count * 4 + 1, noise=noise, seed=seed)
+    known["prediction"] = known["quality"] + known.pop("jitter")
+    check = realign(known, ranges={name: warp.range for name, warp in WARPS.items()})
+    half = judged(check.scores)
+    error = half[["naive", "aligned"]].sub(known.loc[half.index, "quality"], axis=0) ** 2
+    error = error.groupby(half["dataset"]).mean()
+    columns = {
+        "what we planted": {name: warp.words for name, warp in WARPS.items()},
+        "error before": error["naive"] ** 0.5,
+        "error after": error["aligned"] ** 0.5,
+        "held": check.curves["held"],
+    }
+    return check, pd.DataFrame(columns).reindex(WARPS)

@@ -99,8 +99,8 @@ def _pyiqa(metric: str) -> Scorer:
     try:
         model = pyiqa.create_metric(metric)
     except Exception as error:  # what it raises of an unknown name, or of weights that it cannot fetch
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"pyiqa:{metric}: pyiqa cannot make it here ({why})") from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"pyiqa:{metric}: pyiqa cannot make it here ({reason})") from None
     sign = -1 if model.lower_better else 1
     return lambda path: sign * float(model(str(path)))
 
@@ -141,7 +141,8 @@ def score_folder(
         raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
     if reserved := {"image", "error"} & set(scorers):
         raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
-    keys = {name: f"{name} {getattr(of, 'identity', '')}".rstrip() for name, of in scorers.items()}
+    identities = {name: getattr(score, "identity", "") for name, score in scorers.items()}
+    keys = {name: f"{name} {identity}".rstrip() for name, identity in identities.items()}
     names = pictures_in(folder)
     if only is not None:
         if missing := sorted(set(only) - set(names)):

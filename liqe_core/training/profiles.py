@@ -143,7 +143,7 @@ class Profile:
         ties: of two equal scores, the first is taken to be preferred with probability one ``half``, as in the
             public code, or one: ``preferred``, being at least as good, as the paper is said to have it.
         unseen_windows: what sets that were not trained on are tested on: ``even``ly spaced windows, or, in
-            SPAQ, TID2013 and PIPAL, random ones, as their ``public`` loaders draw (`studies.unseen`).
+            SPAQ, TID2013 and PIPAL, random ones, as their ``public`` loaders draw (`studies.paper_check`).
         unlocked_groups: of a frozen image tower, how many groups of layers, counted from its end, train all
             the same (open_clip's ``lock_image_tower``; the projection of a timm tower always trains).
         keep_windows: with a frozen image tower, compute what it says of the windows of testing, and of their

@@ -1,7 +1,5 @@
 """Runs that differ in one setting alone: which are compared, which are left out, and what the table says."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +10,7 @@ from liqe_core.studies import ablations
 from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, paired, scores
 from liqe_core.studies.finished import read_runs
 from liqe_core.studies.intervals import mean_interval
-from liqe_core.training.profiles import ADDED, Profile, profile
+from liqe_core.training.profiles import Profile, profile
 
 STUDY = STUDIES["variant"]
 
@@ -51,19 +49,6 @@ def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
     chosen, excluded = alike(runs, profile("smoke"), STUDIES["freeze"])
     assert [run.settings["freeze"] for run in chosen] == ["", "text", "image", "all"]
     assert excluded.empty and unread.empty
-
-
-def test_a_run_from_before_a_setting_is_alike_to_those_with_its_default(tmp_path):
-    folder = write_run(tmp_path, seed=1)
-    said = json.loads((folder / "settings.json").read_text())
-    for name in ADDED:
-        del said["settings"][name]
-    (folder / "settings.json").write_text(json.dumps(said))
-    write_run(tmp_path, seed=2)
-    changed = write_run(tmp_path, seed=3, ties="preferred")
-    chosen, excluded = alike(read_runs(tmp_path).runs, profile("smoke"), STUDY)
-    assert sorted(run.repeat for run in chosen) == [(1, 1), (1, 2)]
-    assert excluded["run"].tolist() == [changed.name] and "ties" in excluded["reason"].item()
 
 
 def test_the_table_pairs_seeds(tmp_path):

@@ -65,5 +65,5 @@ def test_ridge_finds_a_linear_rule_in_the_mean_of_the_windows(tmp_path):
     of = LabelledPictures("made", table, KeptWindows([tmp_path / "0.npy"], counts))
     (found,) = baselines.ridge(of, 1, [(of, range(120))])
     assert np.abs(found[80:] - table["mos"].to_numpy()[80:]).max() < 0.5
-    with pytest.raises(TypeError, match="made: pictures, not what a frozen tower said"):
+    with pytest.raises(TypeError, match="made"):
         baselines.ridge(LabelledPictures("made", table, list(kept)), 1, [(of, range(120))])

@@ -1,22 +1,25 @@
-"""Weights as they are: what is measured, what is said where it cannot be, and what stands in the table."""
+"""Weights on test parts and unseen sets: what is measured, or why not, and what stands in the table."""
+
+import dataclasses
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from support.runs import write_run
 
+from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.manifests import TRAINING_SETS
-from liqe_core.evaluation.measuring import measure
-from liqe_core.studies import paper_check, unseen
+from liqe_core.evaluation.measuring import measure, predict
+from liqe_core.studies import paper_check
 from liqe_core.studies.finished import read_run
 
 
 @pytest.fixture
 def get(photograph, monkeypatch):
     """Twelve crops of a photograph as any set; `kadid10k` is damaged."""
-    for module in (paper_check, unseen):
-        monkeypatch.setattr(module, "what_is_missing", lambda name: "no pictures: get it" * (name == "spaq"))
+    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "no pictures: get it" * (name == "spaq"))
 
     def found(name):
         if name == "kadid10k":
@@ -31,26 +34,32 @@ def get(photograph, monkeypatch):
 
 
 def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
-    told = []
+    lines = []
     names = ["live", "kadid10k", "tid2013", "spaq"]
     folder = paper_check.check_folder(tmp_path, "some/weights.pt")
-    said = {"checkpoint": "some/weights.pt", "session": 2, "seed": 0}
-    done = paper_check.check(small_liqe, names, get, folder, said, tell=told.append)
-    within = done.of("within-set").set_index("metric")
+    conditions = {"checkpoint": "some/weights.pt", "session": 2, "seed": 0, "windows": "public"}
+    done = paper_check.check(small_liqe, names, get, folder, conditions, show=lines.append)
+    within = done.part("within-set").set_index("metric")
     (by_hand,) = measure(small_liqe, [get("live")], 2, "test").to_dict("records")
     assert set(within["dataset"]) == {"live"} and (within["pictures"] == 6).all()
     assert within.loc["SRCC", "value"] == pytest.approx(by_hand["srcc"])
     assert within.loc["distortion accuracy", "value"] == pytest.approx(by_hand["distortion_accuracy"])
-    assert set(done.of("unseen")["dataset"]) == {"tid2013"} and (done.of("unseen")["pictures"] == 12).all()
+    assert (
+        set(done.part("unseen")["dataset"]) == {"tid2013"} and (done.part("unseen")["pictures"] == 12).all()
+    )
     assert done.reasons == {"kadid10k": "no result: the store is damaged", "spaq": "no pictures: get it"}
-    assert len(told) == 4 and told[1] == "kadid10k: no result: the store is damaged"
+    assert len(lines) == 4 and lines[1] == "kadid10k: no result: the store is damaged"
     (read,) = paper_check.read_checks(tmp_path)
-    assert (read.name, read.said, read.reasons) == ("weights", said, done.reasons)
+    assert (read.name, read.conditions, read.reasons) == ("weights", conditions, done.reasons)
     pd.testing.assert_frame_equal(read.results, done.results, check_dtype=False)
 
 
 def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
-    folder, said, measured = tmp_path / "check" / "weights", {"session": 2, "seed": 0, "sha256": "a"}, []
+    folder, conditions, measured = (
+        tmp_path / "check" / "weights",
+        {"session": 2, "seed": 0, "windows": "public", "sha256": "a"},
+        [],
+    )
 
     def stopped(name):
         measured.append(name)
@@ -60,20 +69,20 @@ def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
 
     names = ["live", "kadid10k", "csiq", "tid2013"]
     with pytest.raises(KeyboardInterrupt):
-        paper_check.check(small_liqe, names, stopped, folder, said, tell=str)
+        paper_check.check(small_liqe, names, stopped, folder, conditions, show=str)
     measured.clear()
 
     def counted(name):
         measured.append(name)
         return get(name)
 
-    done = paper_check.check(small_liqe, names, counted, folder, said, tell=str)
+    done = paper_check.check(small_liqe, names, counted, folder, conditions, show=str)
     assert measured == ["kadid10k", "csiq", "tid2013"], "a set without results is tried again"
-    whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", said, tell=str)
+    whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", conditions, show=str)
     pd.testing.assert_frame_equal(done.results, whole.results, check_dtype=False)
     assert done.reasons == whole.reasons == {"kadid10k": "no result: the store is damaged"}
     measured.clear()
-    paper_check.check(small_liqe, names, counted, folder, said | {"sha256": "b"}, tell=str)
+    paper_check.check(small_liqe, names, counted, folder, conditions | {"sha256": "b"}, show=str)
     assert measured == names, "other weights are measured anew"
 
 
@@ -91,6 +100,124 @@ def test_rows_of_a_table_have_what_is_published_and_what_is_not():
     assert table.loc["tid2013", "ours"] == 0.7 and np.isnan(table.loc["tid2013", "published"])
     assert table.loc["pipal", "reason"] == "no pictures: get it"
     assert list(paper_check.rows([check], published, "within-set")) == ["official, session 1"]
+
+
+# ---- sets that a model never saw ----
+
+
+@pytest.fixture
+def get_small(photograph):
+    """Three data sets of six crops of a photograph; one has constant scores, one is damaged."""
+
+    def found(name):
+        if name == "damaged":
+            raise ValueError("the store is\ndamaged")
+        mos = [1.0] * 6 if name == "constant" else [float(i) for i in range(6)]
+        table = pd.DataFrame({"image": [f"{i}.png" for i in range(6)], "mos": mos})
+        pictures = [np.ascontiguousarray(photograph[40 * i : 40 * i + 48, :64]) for i in range(6)]
+        return LabelledPictures(name, table, pictures)
+
+    return found
+
+
+def test_each_set_gets_its_measures_or_its_reason(small_liqe, get_small, monkeypatch):
+    monkeypatch.setattr(
+        paper_check, "what_is_missing", lambda name: "no pictures: get it" if name == "far" else ""
+    )
+    names = ["good", "known", "far", "damaged", "constant"]
+    table, reasons = paper_check.measure_unseen(small_liqe, names, get_small, trained_on=["known"])
+    assert set(table["dataset"]) == {"good"} and set(table["metric"]) == {"SRCC", "PLCC", "KRCC", "RMSE"}
+    assert (table["pictures"] == 6).all() and table["value"].notna().all()
+    assert reasons["known"].startswith("trained on it") and reasons["far"] == "no pictures: get it"
+    assert reasons["damaged"] == "no result: the store is damaged"
+    assert reasons["constant"] == "not defined: constant scores"
+
+
+def test_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path))
+    assert paper_check.what_is_missing("tid2013") == "no pictures: liqe data fetch tid2013"
+    assert paper_check.what_is_missing("agiqa1k").startswith("no pictures: get it from")
+    assert paper_check.what_is_missing("uhdiqa").startswith("no manifest")
+    table, reasons = paper_check.measure_unseen(None, ["spaq"], None)
+    assert table.empty and reasons["spaq"].startswith("no pictures")
+
+
+def a_set(name, sizes, photograph) -> LabelledPictures:
+    table = pd.DataFrame(
+        {"image": [f"{i}.png" for i in range(len(sizes))], "mos": np.arange(len(sizes)) % 5.0}
+    )
+    pictures = [np.ascontiguousarray(photograph[9 * i : 9 * i + h, :w]) for i, (w, h) in enumerate(sizes)]
+    return LabelledPictures(name, table, pictures)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
+
+
+def test_a_picture_below_a_crop_is_left_out_counted_and_told(small_liqe, photograph, here):
+    sizes = [(64, 48), (31, 64), (64, 64), (50, 40), (64, 10), (33, 32), (64, 64)]
+    of = a_set("flive", sizes, photograph)
+    large = [i for i, size in enumerate(sizes) if min(size) >= 32]
+    rest = LabelledPictures(
+        "flive", of.table.iloc[large].reset_index(drop=True), [of.pictures[i] for i in large]
+    )
+    table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: of)
+    expected, _ = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: rest)
+    assert not reasons and (table["pictures"] == 5).all() and (table["left_out"] == 2).all()
+    assert table["value"].tolist() == expected["value"].tolist() and (expected["left_out"] == 0).all()
+    (left_out,) = set(table["told"])
+    assert "2 of 7" in left_out and "flive/1.png (31 x 64" in left_out and "flive/4.png (64 x 10" in left_out
+    assert set(expected["told"]) == {""}
+    small = a_set("flive", [(20, 20)] * 7, photograph)
+    table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: small)
+    assert table.empty
+    assert reasons["flive"].startswith("no result: 7 of 7") and reasons["flive"].endswith("2 more")
+
+
+def test_public_windows_are_random_and_seeded_in_three_sets_alone(small_liqe, photograph, here):
+    def measured(name, **how):
+        of = a_set(name, [(200, 160)] * 8, photograph)
+        return paper_check.measure_unseen(small_liqe, [name], lambda _: of, **how)[0]["value"].tolist()
+
+    for name in paper_check.RANDOM_WINDOWS:
+        even, public = measured(name), measured(name, windows="public", seed=1)
+        assert public != even and public == measured(name, windows="public", seed=1)
+        assert public != measured(name, windows="public", seed=2)
+    assert measured("flive") == measured("flive", windows="public", seed=1)
+    with pytest.raises(ValueError, match="windows is 'random': choose even or public"):
+        measured("spaq", windows="random")
+
+
+def test_their_prediction_is_that_of_the_windows_drawn(small_liqe, photograph):
+    """By hand: the row's own generator, a grid with stride 32 on large pictures, too, not mirrored."""
+    of = a_set("spaq", [(200, 160), (64, 64)], photograph)
+    geometry = dataclasses.replace(small_liqe.geometry, wide_from=128)
+    crops = of.testing_crops(1, geometry, seed=3)
+    places = [(y, x) for y in (0, 32) for x in (0, 32)]
+    drawn = np.random.default_rng((3, 1)).integers(4, size=15)
+    for crop, number in zip(crops, drawn, strict=True):
+        y, x = places[number]
+        assert np.array_equal(crop.permute(1, 2, 0), of.pictures[1][y : y + 32, x : x + 32])
+    corners = [(y, x) for y in range(0, 160 - 31, 32) for x in range(0, 200 - 31, 32)]
+    drawn = np.random.default_rng((3, 0)).integers(len(corners), size=15)
+    for crop, number in zip(of.testing_crops(0, geometry, seed=3), drawn, strict=True):
+        y, x = corners[number]
+        assert np.array_equal(crop.permute(1, 2, 0), of.pictures[0][y : y + 32, x : x + 32])
+    assert len(set(drawn)) < 15 or len(corners) > 30, "with replacement"
+    joint = predict(small_liqe, of, [1], seed=3)
+    with torch.no_grad():
+        assert torch.allclose(joint[0], small_liqe(crops[None])[0], atol=1e-6)
+
+
+def test_nine_windows_are_enough_for_fifteen_draws(photograph):
+    of = a_set("pipal", [(288, 288)], photograph)
+    crops = of.testing_crops(0, CropGeometry(), seed=0)
+    assert crops.shape == (15, 3, 224, 224) and len({c.numpy().tobytes() for c in crops}) <= 9
+    assert len(of.testing_crops(0, CropGeometry())) == 9
+
+
+# ---- tables of the paper with ours below ----
 
 
 def test_the_papers_tables_stand_without_runs():

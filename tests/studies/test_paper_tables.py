@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from liqe_core.data.manifests import TRAINING_SETS
+from liqe_core.files import CHECKOUT
 from liqe_core.studies import paper_tables
 from liqe_core.studies.finished import FinishedRun, confusion_counts
-from liqe_core.studies.published import load_published
+from liqe_core.studies.paper_tables import load_published
 
 
 def entry(dataset, value, source="a", method="LIQE", metric="SRCC", **more):
@@ -147,3 +148,133 @@ def test_the_real_file_makes_both_tables():
     assert list(known.index) == ["UNIQUE", "LIQE"] and not (known == paper_tables.NO_SOURCE).any(axis=None)
     assert told == "Besides, sources give: LIQE (training not stated) on koniq10k, SRCC: 0.928."
     assert paper_tables.mostly_known(known)[1] == ""
+
+
+# ---- published numbers ----
+
+SOURCES = "sources:\n  paper: {kind: primary, title: A paper}\nentries:\n"
+GOOD = "{method: M, dataset: d, protocol: unseen, metric: SRCC, value: 0.5, source: paper}"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def save(*entries, head=SOURCES):
+        (tmp_path / "published.yaml").write_text(head + "".join(f"  - {entry}\n" for entry in entries))
+        return tmp_path
+
+    return save
+
+
+def test_the_projects_file_holds_the_values_to_begin_with():
+    table = load_published()
+    assert set(table["protocol"]) <= {"within-set", "unseen", "aigc", "ablation"} and set(
+        table["metric"]
+    ) <= set(paper_tables.METRICS)
+    assert (table["title"] != "").all()
+
+    def values(**fields):
+        rows = table.query(" and ".join(f"{key} == @fields['{key}']" for key in fields))
+        return set(rows["value"])
+
+    for dataset, value in {"csiq": 0.936, "kadid10k": 0.930, "koniq10k": 0.928}.items():
+        assert value in values(method="LIQE", dataset=dataset, protocol="within-set", metric="SRCC")
+    for dataset, value in {"spaq": 0.83, "koniq10k": 0.813, "kadid10k": 0.809, "pipal": 0.446}.items():
+        assert value in values(method="LIQE", dataset=dataset, protocol="unseen", metric="SRCC")
+    assert values(method="LIQE", dataset="flive", protocol="unseen", metric="SRCC") == {0.277}
+    agiqa = values(method="LIQE", dataset="agiqa3k", protocol="aigc", metric="SRCC")
+    assert agiqa == {0.7212, 0.708, 0.653}
+    assert values(dataset="sjtu_h3d", method="CLIP-IQA", metric="SRCC") == {-0.0793}
+    assert len(table.query("source == 'liqe-readme'")) == 10 * 4
+
+
+def test_no_training_is_guessed():
+    """A leaderboard that does not say how a model was trained is not made to say it."""
+    table = load_published()
+    board = table[table["source"].isin(["wizwand", "one-align-card"])]
+    quoted = table[(table["source"] == "reliqs") & (table["method"] == "LIQE")]
+    number = ["method", "dataset", "protocol", "metric", "value"]
+    known = set(quoted[number].itertuples(index=False, name=None))
+    same = (
+        board[number].apply(tuple, axis=1).isin(known)
+    )  # the paper's own table, as it is quoted, has it too
+    assert same.sum() == 2 and (board.loc[same, "training"] == "").all()
+    assert (board.loc[~same, "training"] == "not stated").all() and (board.loc[~same, "note"] != "").all()
+
+
+def test_the_public_weights_of_paq2piq_never_saw_the_six_sets():
+    table = load_published()
+    rows = table[(table["method"] == "PaQ2PiQ") & table["dataset"].isin(["koniq10k", "clive"])]
+    assert set(rows["value"]) == {0.722, 0.719, 0.716} and (rows["protocol"] == "unseen").all()
+    assert (rows["note"] != "").all()
+
+
+def test_the_six_sets_average_to_the_published_ablation():
+    table = load_published()
+    within = table.query("method == 'LIQE' and source == 'reliqs' and metric == 'SRCC'")
+    assert len(within) == 6
+    full = table.query("method == 'LIQE (quality + scene + distortion)'")["value"].item()
+    assert np.round(within["value"].mean(), 3) == full
+
+
+def test_datasets_are_named_as_their_manifests():
+    stems = {path.stem for path in (CHECKOUT / "data_manifests").glob("*.yaml")}
+    if stems <= {"published"}:
+        pytest.skip("the manifests are not in this checkout")
+    without = {"six-set-mean"}
+    assert set(load_published()["dataset"]) - without <= stems
+
+
+def test_the_folder_follows_the_environment(write, monkeypatch):
+    monkeypatch.setenv("LIQE_MANIFESTS", str(write(GOOD)))
+    table = load_published()
+    assert table[["method", "value", "kind", "url", "differs"]].values.tolist() == [
+        ["M", 0.5, "primary", "", ""]
+    ]
+    monkeypatch.setenv("LIQE_MANIFESTS", "/nowhere")
+    with pytest.raises(FileNotFoundError, match="LIQE_MANIFESTS"):
+        load_published()
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        (GOOD.replace("method: M, ", ""), "method"),
+        (GOOD.replace("value: 0.5", "value: 93.6"), "value 93.6"),
+        (GOOD.replace("value: 0.5", "value: true"), "value"),
+        (GOOD.replace("value: 0.5", "value: .nan"), "value nan"),
+        (GOOD.replace("unseen", "cross"), "protocol"),
+        (GOOD.replace("SRCC", "SROCC"), "metric"),
+        (GOOD.replace("source: paper", "source: rumour"), "rumour"),
+        (GOOD.replace("}", ", why: x}"), "why"),
+        (GOOD.replace("method: M", "method: 3"), "method"),
+        ("just text", "just text"),
+        (GOOD, "already"),
+    ],
+)
+def test_a_bad_entry_is_named(write, entry, field):
+    with pytest.raises(ValueError, match=rf"published\.yaml, entries 2.*{field}"):
+        load_published(write(GOOD, entry))
+
+
+def test_disagreement_needs_a_word(write):
+    head = SOURCES.replace("\nentries", "\n  blog: {kind: notes, title: A blog}\nentries")
+    other = GOOD.replace("0.5, source: paper", "0.6, source: blog")
+    with pytest.raises(ValueError, match="entries 1, 2: they disagree"):
+        load_published(write(GOOD, other, head=head))
+    explained = load_published(write(GOOD, other.replace("}", ", differs: another split}"), head=head))
+    assert explained["differs"].tolist() == ["", "another split"]
+    trained_elsewhere = other.replace("}", ", training: elsewhere}")
+    assert len(load_published(write(GOOD, trained_elsewhere, head=head))) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        (SOURCES.replace("primary", "gossip"), "sources paper kind"),
+        ("sources: {}\nentries:\n", "rumour|paper"),
+        ("entries: [", "YAML"),
+    ],
+)
+def test_a_bad_file_or_source_is_named(write, head, named):
+    with pytest.raises(ValueError, match=rf"published\.yaml.*{named}"):
+        load_published(write(GOOD, head=head))

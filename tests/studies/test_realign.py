@@ -5,17 +5,20 @@ from support.open_tables import write_open_tables
 
 from liqe_core.agreement import fit_logistic, logistic4, srcc
 from liqe_core.studies.realign import (
+    WARPS,
+    check_planted,
     curve_points,
+    describe,
     judged,
+    plant,
     realign,
     realign_kept,
     same_score_pairs,
     thrown_together,
-    told,
 )
 
 # Human scores as monotone warps of the true quality q in 1..5, each with its own units.
-WARPS = {
+SCALES = {
     "logistic": lambda q: 100 / (1 + np.exp(-(q - 3) / 0.8)),
     "late": lambda q: 4 / (1 + np.exp(-(q - 3.8) / 0.8)) + 1,
     "root": lambda q: np.sqrt(q - 1),
@@ -26,7 +29,7 @@ WARPS = {
 def planted(noise, count=800):
     rng = np.random.default_rng(3)
     sets = []
-    for name, warp in WARPS.items():
+    for name, warp in SCALES.items():
         quality = rng.uniform(1, 5, count)
         human = warp(quality)
         human = human + noise * np.ptp(human) * rng.normal(size=count)
@@ -100,7 +103,7 @@ def test_scores_beyond_the_curve_are_held_and_left_out_of_everything():
     assert curves.at["logistic", "shift"] == pytest.approx((kept["aligned"] - kept["naive"]).mean())
     rms = ((kept["prediction"] - kept["aligned"]) ** 2).mean() ** 0.5
     assert curves.at["logistic", "residual_after"] == pytest.approx(rms)
-    assert told(curves).startswith(f"{scores['held'].sum()} of 800 pictures")
+    assert describe(curves).startswith(f"{scores['held'].sum()} of 800 pictures")
 
 
 def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
@@ -136,7 +139,7 @@ def test_a_curve_that_reaches_next_to_nothing_is_none():
     table = pd.DataFrame({"dataset": "flat", "prediction": x, "mos": x + rng.choice([-9, 9], 100)})
     scores, curves = realign(table.assign(mos=table["mos"] + 5 * (x - 3)))
     assert "beyond the curve: too few are left to judge it by" in curves.at["flat", "reason"]
-    assert scores["aligned"].isna().all() and judged(scores).empty and "no curve: flat" in told(curves)
+    assert scores["aligned"].isna().all() and judged(scores).empty and "no curve: flat" in describe(curves)
 
 
 def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
@@ -168,7 +171,7 @@ def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
 def test_bad_input_names_itself():
     table = planted(noise=0.0)
     with pytest.raises(KeyError, match="'score'"):
-        realign(table, mos="score")
+        realign(table.rename(columns={"mos": "score"}))
     with pytest.raises(ValueError, match="of 'root' is 5"):
         realign(table, ranges={"root": (5, 1)})
     with pytest.raises(ValueError, match="empty"):
@@ -177,8 +180,8 @@ def test_bad_input_names_itself():
 
 def test_curve_points_pass_through_the_logistic():
     realigned = realign(planted(noise=0.02))
-    points = curve_points(realigned, points=50)
-    assert len(points) == 50 * len(WARPS)
+    points = curve_points(realigned)
+    assert len(points) == 100 * len(SCALES)
     late = points[points["dataset"] == "late"]
     assert late["mos"].is_monotonic_increasing
     fitted = realigned.scores.query("dataset == 'late' and fitted")["prediction"]
@@ -231,6 +234,47 @@ def test_fit_logistic_recovers_its_parameters():
         y = logistic4(x, *beta)
         fitted = fit_logistic(x, y)
         assert logistic4(x, *fitted) == pytest.approx(y, rel=1e-5, abs=1e-5 * np.ptp(y))
+
+
+QUALITY = pd.Series(np.linspace(1, 5, 800), index=range(100, 900))
+
+
+def test_scales_rise_over_what_they_cover_and_stay_in_range():
+    for warp in WARPS.values():
+        scores = warp.scale(np.linspace(*warp.covers, 50))
+        assert (np.diff(scores) > 0).all()
+        assert (scores >= warp.range[0] - 1e-12).all() and (scores <= warp.range[1] + 1e-12).all()
+
+
+def test_dealt_evenly_without_noise_by_the_sets_scale():
+    table = plant(QUALITY, noise=0)
+    assert table.index.equals(QUALITY.index) and table["quality"].equals(QUALITY.rename("quality"))
+    counts = table["dataset"].value_counts()
+    # A quarter each, but half of the web's pictures lie outside of 2..4 and go to the first.
+    assert counts["lenient"] == counts["strict"] == 200
+    assert counts["plain"] + counts["web"] == 400 and 70 < counts["web"] < 130
+    strict = table[table["dataset"] == "strict"].iloc[0]
+    assert strict["mos"] == pytest.approx(1 + 8 * ((strict["quality"] - 1) / 4) ** 2)
+    assert plant(QUALITY, seed=1).equals(plant(QUALITY, seed=1))
+    assert not plant(QUALITY, seed=1).equals(plant(QUALITY, seed=2))
+
+
+def test_realignment_recovers_what_was_planted():
+    table = plant(QUALITY, noise=0).assign(prediction=QUALITY)
+    scores = realign(table, ranges={name: warp.range for name, warp in WARPS.items()}).scores
+    error = (scores["aligned"] - table["quality"]).abs().groupby(table["dataset"]).mean()
+    before = (scores["naive"] - table["quality"]).abs().groupby(table["dataset"]).mean()
+    assert (error < 0.12).all(), error
+    assert (before[["lenient", "strict", "web"]] > 0.4).all()
+
+
+def test_what_was_planted_is_recovered():
+    check, recovered = check_planted()
+    assert (recovered["error after"] < 0.3).all()
+    assert check.curves["count"].sum() == 2000
+    bent = recovered.loc[["lenient", "strict"]]
+    assert (bent["error after"] < bent["error before"] / 2).all()
+    assert set(check.curves.index) == set(recovered.index)
 
 
 def test_kept_answers_are_realigned_by_each_sets_own_range(tmp_path):
