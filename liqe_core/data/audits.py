@@ -7,18 +7,18 @@ checked with what is there.
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import numpy as np
 import pandas as pd
 
-from liqe_core.data.duplicates import SAME_PHOTOGRAPH, near_duplicates
-from liqe_core.data.labels import read_labels
+from liqe_core.data.duplicates import near_duplicates
+from liqe_core.data.labels import correct_fastfading, read_labels
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import find_pictures
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
+NO_SPLIT = "no split comes with this set"
 
 
 def audit(
@@ -52,22 +52,19 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Images, distortions and sizes of parts against the manifest."""
     rows = []
     if manifest.images:
-        good = len(table) == manifest.images
-        words = "as published" if good else f"the manifest says {manifest.images}"
-        rows.append(
-            ("images", len(table), abs(len(table) - manifest.images), good, f"{len(table)} images, {words}")
-        )
+        missing = abs(len(table) - manifest.images)
+        words = f"the manifest says {manifest.images}" if missing else "as published"
+        rows.append(("images", len(table), missing, not missing, f"{len(table)} images, {words}"))
     if manifest.distortions:
-        have = Counter(table["distortion"].dropna())
-        wrong = [
-            f"{name}: {have.get(name, 0)}, not {manifest.distortions.get(name, 0)}"
-            for name in sorted({*have, *manifest.distortions})
-            if have.get(name, 0) != manifest.distortions.get(name, 0)
-        ]
-        words = (
-            f"{len(have)} distortions, each as often as the manifest says" if not wrong else "; ".join(wrong)
+        counted = table["distortion"].value_counts()
+        both = pd.DataFrame({"counted": counted, "expected": pd.Series(manifest.distortions)}).fillna(0)
+        both = both.astype(int)
+        differing = both[both["counted"] != both["expected"]].itertuples()
+        wrong = [f"{row.Index}: {row.counted}, not {row.expected}" for row in differing]
+        words = f"{len(counted)} distortions, each as often as the manifest says"
+        rows.append(
+            ("distortions", len(manifest.distortions), len(wrong), not wrong, "; ".join(wrong) or words)
         )
-        rows.append(("distortions", len(manifest.distortions), len(wrong), not wrong, words))
     if manifest.sessions:
         wrong = []
         for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
@@ -76,17 +73,17 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
                 wrong.append(f"{session}: {sizes}, not {expected}")
         words = "; ".join(wrong) or "sizes of train, val and test as the manifest says"
         rows.append(("session sizes", len(manifest.sessions), len(wrong), not wrong, words))
-    return _table(manifest, rows)
+    return _table(manifest.name, rows)
 
 
 def sessions(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """No image in two parts of a session, none in no part, no two sessions alike."""
     used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
     if not used:
-        return _table(manifest, [("image in two parts", 0, 0, None, "no split comes with this set")])
-    both = sum(int((table.groupby("image")[session].nunique() > 1).sum()) for session in used)
+        return _table(manifest.name, [("image in two parts", 0, 0, None, NO_SPLIT)])
+    both = int((table.groupby("image")[used].nunique() > 1).to_numpy().sum())
     neither = int(table[used].isna().to_numpy().sum())
-    alike = len(used) - len({tuple(table[session]) for session in used})
+    repeated = int(table[used].T.duplicated().sum())
     words = [
         f"{both} images in two parts of a session"
         if both
@@ -94,11 +91,10 @@ def sessions(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     ]
     if neither:
         words.append(f"{neither} times an image is in no part")
-    if alike:
-        words.append(f"{alike} sessions repeat another")
-    return _table(
-        manifest, [("image in two parts", len(table) * len(used), both, both == 0, "; ".join(words))]
-    )
+    if repeated:
+        words.append(f"{repeated} sessions repeat another")
+    row = ("image in two parts", len(table) * len(used), both, not both, "; ".join(words))
+    return _table(manifest.name, [row])
 
 
 def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -109,28 +105,24 @@ def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     references.
     """
     name = "reference in two parts"
-    if manifest.kind != "synthetic":
-        return _table(manifest, [(name, 0, 0, None, "no reference pictures: nothing to check")])
     used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
-    if not used:
-        return _table(manifest, [(name, 0, 0, None, "no split comes with this set")])
+    if manifest.kind != "synthetic" or not used:
+        words = NO_SPLIT if manifest.kind == "synthetic" else "no reference pictures: nothing to check"
+        return _table(manifest.name, [(name, 0, 0, None, words)])
     if table["reference"].isna().all():
         groups = _moving_together(table).nunique()
         words = (
             f"names do not tell the reference, and {manifest.fields.get('reference_map', 'a list')} is not "
-            "there; "
-            f"but the ten splits move the {len(table)} pictures in {groups} groups"
+            f"there; but the ten splits move the {len(table)} pictures in {groups} groups"
             + (", as many as there are references" if groups == manifest.references else "")
         )
-        return _table(manifest, [(name, groups, 0, None, words)])
-    both = {session: int((table.groupby("reference")[session].nunique() > 1).sum()) for session in used}
-    total, number = sum(both.values()), table["reference"].nunique()
+        return _table(manifest.name, [(name, groups, 0, None, words)])
+    both = (table.groupby("reference")[used].nunique() > 1).sum()
+    total, number = int(both.sum()), table["reference"].nunique()
+    wrong = [f"{session}: {count} references in two parts" for session, count in both[both > 0].items()]
     words = f"none of the {number} references is on both sides in any of {len(used)} sessions"
-    if total:
-        words = "; ".join(
-            f"{session}: {count} references in two parts" for session, count in both.items() if count
-        )
-    return _table(manifest, [(name, number * len(used), total, total == 0, words)])
+    row = (name, number * len(used), total, not total, "; ".join(wrong) or words)
+    return _table(manifest.name, [row])
 
 
 def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -144,23 +136,23 @@ def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         words = f"{out} scores outside {low:g} to {high:g} ({words})"
     elif share < 0.5:
         words += "; less than half of the scale is used, look whether the range is the right one"
-    return _table(manifest, [("score out of range", len(mos), out, out == 0, words)])
+    return _table(manifest.name, [("score out of range", len(mos), out, out == 0, words)])
 
 
 def folders(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Does the distortion in the label agree with the one that folder or file name tells?"""
     pattern = manifest.fields.get("distortion_pattern")
     if not pattern:
-        return _table(manifest, [])
+        return _table(manifest.name, [])
     code = table["image"].str.extract(pattern)[0]
     pairs = table.groupby([code, "distortion"]).size()
     by_code, by_label = pairs.groupby(level=0).size(), pairs.groupby(level=1).size()
-    wrong = [f"{one} is called {n} different things" for one, n in by_code.items() if n > 1]
+    wrong = [f"{name} is called {count} different things" for name, count in by_code.items() if count > 1]
     for label in by_label.index[by_label > 1]:
-        several = pairs.xs(label, level=1)
-        wrong.append(" and ".join(f"{one} ({n})" for one, n in several.items()) + f" are both called {label}")
+        several = [f"{name} ({count})" for name, count in pairs.xs(label, level=1).items()]
+        wrong.append(f"{' and '.join(several)} are both called {label}")
     words = "; ".join(wrong) or f"{code.nunique()} distortions by name, each with one label of its own"
-    return _table(manifest, [("label against name", len(table), len(wrong), not wrong, words)])
+    return _table(manifest.name, [("label against name", len(table), len(wrong), not wrong, words)])
 
 
 def fast_fading(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,35 +163,28 @@ def fast_fading(table: pd.DataFrame) -> pd.DataFrame:
     splits, where they move together.
     """
     table = table[table["dataset"] == "live"]
-    if not table["image"].str.startswith("fastfading/").any():
+    is_fading = table["image"].str.startswith("fastfading/")
+    if not is_fading.any():
         return _table("live", [])
-    place = table["image"].str.extract(r"^([^/]+)/img(\d+)\.")
-    scenes = pd.Series(table["scenes"].to_numpy(), index=pd.MultiIndex.from_frame(place))
-    fading = scenes.loc["fastfading"]
-    equal = {}
-    for other in ("wn", "gblur", "jp2k", "jpeg"):
-        both = fading.index.intersection(scenes.loc[other].index)
-        same = sum(fading[number] == scenes.loc[other][number] for number in both)
-        equal[other] = (same, len(both))
-    wrong = int((table.loc[(place[0] == "fastfading"), "distortion"] != "fastfading").sum())
-    group = _moving_together(table)
-    is_fading = place[0] == "fastfading"
-    of_group = (
-        table[~is_fading]
-        .groupby(group[~is_fading])["scenes"]
-        .agg(lambda names: Counter(names).most_common(1)[0][0])
-    )
-    right = int((table.loc[is_fading, "scenes"] == group[is_fading].map(of_group)).sum())
-    called = ", ".join(f"{n} {name}" for name, n in table.loc[is_fading, "distortion"].value_counts().items())
+    place = table["image"].str.extract(r"^(?P<folder>[^/]+)/img(?P<number>\d+)\.")
+    scenes = place.assign(scenes=table["scenes"]).pivot(index="number", columns="folder", values="scenes")
+    copied, counted = {}, {}
+    for folder in ("wn", "gblur"):
+        both = scenes[["fastfading", folder]].dropna()
+        copied[folder], counted[folder] = int((both["fastfading"] == both[folder]).sum()), len(both)
+    fading = table[is_fading]
+    wrong = int((fading["distortion"] != "fastfading").sum())
+    right = int((fading["scenes"] == correct_fastfading(table)["scenes"][is_fading]).sum())
+    names = ", ".join(f"{count} {name}" for name, count in fading["distortion"].value_counts().items())
     rows = [
-        ("fast fading: distortion", len(fading), wrong, wrong == 0, f"labelled {called}"),
+        ("fast fading: distortion", len(fading), wrong, wrong == 0, f"labelled {names}"),
         (
             "fast fading: labels copied",
-            equal["wn"][1],
-            equal["wn"][0],
-            equal["wn"][0] < len(fading) / 2,
-            f"{equal['wn'][0]} of {equal['wn'][1]} have the scenes of the white-noise picture of the same "
-            f"number (of the blurred one: {equal['gblur'][0]})",
+            counted["wn"],
+            copied["wn"],
+            copied["wn"] < len(fading) / 2,
+            f"{copied['wn']} of {counted['wn']} have the scenes of the white-noise picture of the same "
+            f"number (of the blurred one: {copied['gblur']})",
         ),
         (
             "fast fading: scenes",
@@ -216,28 +201,27 @@ def duplicates(
     table: pd.DataFrame,
     manifest: Manifest,
     root: str | os.PathLike | None = None,
-    threshold: float = SAME_PHOTOGRAPH,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Near-duplicates across the first session's parts; `near_duplicates` lists the pairs."""
     name, folder = "near-duplicates across the split", manifest.folder(root)
     if table["session_1"].isna().all():
-        return _table(manifest, [(name, 0, 0, None, "no split comes with this set")])
+        return _table(manifest.name, [(name, 0, 0, None, NO_SPLIT)])
     found = find_pictures(table["image"], folder, manifest.pictures)
-    there = (found["match"] != "missing").to_numpy()
-    if not there.any():
-        return _table(manifest, [(name, 0, 0, None, "the pictures are not there")])
-    table = table.assign(file=found["file"].to_numpy())[there]
-    pairs = near_duplicates(table, folder, threshold, progress=progress)
+    present = (found["match"] != "missing").to_numpy()
+    if not present.any():
+        return _table(manifest.name, [(name, 0, 0, None, "the pictures are not there")])
+    table = table.assign(file=found["file"].to_numpy())[present]
+    pairs = near_duplicates(table, folder, progress=progress)
     tests = int((table["session_1"] == "test").sum())
     images = pairs.loc[pairs["part"] == "test", "image"].nunique()
     words = f"{images} of {tests} test pictures are also in another part ({len(pairs)} pairs)"
     if len(pairs):
         apart = np.abs(pairs["mos"] - pairs["other_mos"]).mean()
         words += f", with scores {apart:.3f} apart on average; splits.without_near_duplicates leaves them out"
-    if not there.all():
-        words += f"; {there.sum()} of {len(there)} pictures are there"
-    return _table(manifest, [(name, tests, images, images == 0, words)])
+    if not present.all():
+        words += f"; {present.sum()} of {len(present)} pictures are there"
+    return _table(manifest.name, [(name, tests, images, images == 0, words)])
 
 
 def _moving_together(table: pd.DataFrame) -> pd.Series:
@@ -245,6 +229,5 @@ def _moving_together(table: pd.DataFrame) -> pd.Series:
     return table[list(SESSION_COLUMNS)].fillna("").agg("|".join, axis=1)
 
 
-def _table(manifest: Manifest | str, rows: list[tuple]) -> pd.DataFrame:
-    name = manifest if isinstance(manifest, str) else manifest.name
+def _table(name: str, rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame([(name, *row) for row in rows], columns=COLUMNS).astype({"ok": object})

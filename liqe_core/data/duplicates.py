@@ -33,8 +33,8 @@ def thumbnails(files: Sequence[str | os.PathLike], size: int = 32, progress: boo
         grey = read_picture(file).convert("L")
         return np.asarray(grey.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
 
-    found = tqdm(read_ahead(shrink, files), total=len(files), desc="thumbnails", disable=not progress)
-    return np.stack(list(found)) if len(files) else np.empty((0, size, size), np.float32)
+    shrunk = tqdm(read_ahead(shrink, files), total=len(files), desc="thumbnails", disable=not progress)
+    return np.stack(list(shrunk))
 
 
 def correlations(thumbs: np.ndarray) -> np.ndarray:
@@ -59,7 +59,6 @@ def near_duplicates(
     folder: str | os.PathLike,
     threshold: float = SAME_PHOTOGRAPH,
     session: int = 1,
-    thumbs: np.ndarray | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Pairs of pictures that are one photograph and lie in different parts of a split.
@@ -68,36 +67,29 @@ def near_duplicates(
         table: a label table; column ``file`` (see `find_pictures`) in place of ``image`` where it is there.
         folder: the data set's folder.
         threshold: pairs that correlate at least this much count.
-        thumbs: from `thumbnails`, a row a row of the table, to try several thresholds on.
 
     Returns:
         ``image, part, other, other_part, correlation, mos, other_mos``, best first; ``image`` lies in the
         test part, or in val where ``other`` is in train.
     """
-    table = table.reset_index(drop=True)
-    if thumbs is None:
-        names = table["file"] if "file" in table else table["image"]
-        thumbs = thumbnails([Path(folder) / name for name in names], progress=progress)
-    vectors = correlations(thumbs)
+    names = table["file"] if "file" in table else table["image"]
+    vectors = correlations(thumbnails([Path(folder) / name for name in names], progress=progress))
     part = table[f"session_{session}"].to_numpy(dtype=object)
     pairs = []
-    for here, there in (("test", "train"), ("test", "val"), ("val", "train")):
-        rows, columns = np.flatnonzero(part == here), np.flatnonzero(part == there)
+    for first, second in (("test", "train"), ("test", "val"), ("val", "train")):
+        rows, columns = np.flatnonzero(part == first), np.flatnonzero(part == second)
         for start in range(0, len(rows), 1024):  # a block at a time, so that memory stays small
             block = rows[start : start + 1024]
             product = vectors[block] @ vectors[columns].T
             for i, j in np.argwhere(product >= threshold):
                 pairs.append((block[i], columns[j], float(min(product[i, j], 1.0))))
-    first, second = ([pair[k] for pair in pairs] for k in (0, 1))
-    found = pd.DataFrame(
-        {
-            "image": table["image"].to_numpy(dtype=object)[first],
-            "part": part[first],
-            "other": table["image"].to_numpy(dtype=object)[second],
-            "other_part": part[second],
-            "correlation": [pair[2] for pair in pairs],
-            "mos": table["mos"].to_numpy()[first],
-            "other_mos": table["mos"].to_numpy()[second],
-        }
+    found = pd.DataFrame(pairs, columns=["image", "other", "correlation"]).astype(
+        {"image": int, "other": int}
     )
+    images = table["image"].to_numpy(dtype=object)
+    for side in ("", "other_"):
+        rows = found["other" if side else "image"].to_numpy()
+        found[f"{side}part"], found[f"{side}mos"] = part[rows], table["mos"].to_numpy()[rows]
+        found["other" if side else "image"] = images[rows]
+    found = found[["image", "part", "other", "other_part", "correlation", "mos", "other_mos"]]
     return found.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)

@@ -7,15 +7,14 @@ score as published.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from liqe_core.data.distorted import best_scored, label_table, other_set, sets_to_fetch
-from liqe_core.data.manifests import SESSIONS, Manifest
+from liqe_core.data.manifests import Manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
+from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, read_text, unique
 from liqe_core.images import list_pictures
 from liqe_core.prompts import DISTORTIONS, SCENES
@@ -54,71 +53,48 @@ def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
     path = label_file(manifest, folder)
     rows = read_table(path, columns=["mos", "name"], sep=r"\s+")
     mos, names = numbers(rows["mos"], path), unique(rows["name"], path)
-    distortions = []
-    for line, name in names.items():
-        found = re.fullmatch(r"[iI]\d\d_(\d\d)_\d\.\w+", name)
-        if not found or not 1 <= int(found[1]) <= len(TID2013_DISTORTIONS):
-            raise LabelError(f"{path}, line {line}: {name!r} is not a TID2013 name such as I01_01_1.bmp")
-        distortions.append(TID2013_DISTORTIONS[int(found[1]) - 1])
-    return _table(manifest, names, mos, distortion=distortions)
+    number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
+    if len(wrong := names[~number.between(1, len(TID2013_DISTORTIONS))]):
+        raise LabelError(
+            f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
+        )
+    return _table(manifest, names, mos, distortion=[TID2013_DISTORTIONS[int(k) - 1] for k in number])
 
 
 def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """A text file a reference (``Train_Label/A0001.txt``) with lines ``A0001_00_00.bmp,1456.39``."""
     labels = label_file(manifest, folder)
-    paths = sorted(labels.glob("*.txt"))
-    if not paths:
-        raise LabelError(f"{labels}: no .txt files; PIPAL has one a reference there")
     tables = []
-    for path in paths:
+    for path in sorted(labels.glob("*.txt")):
         rows = read_table(path, columns=["name", "mos"], sep=",")
         tables.append(_table(manifest, unique(rows["name"], path), numbers(rows["mos"], path)))
-    table = pd.concat(tables, ignore_index=True)
-    twice = table["image"][table["image"].duplicated()]
-    if len(twice):
-        raise LabelError(f"{labels}: {Path(twice.iloc[0]).name!r} is in more than one of the files")
-    return table
+    if not tables:
+        raise LabelError(f"{labels}: no .txt files; PIPAL has one a reference there")
+    return _joined(tables, labels)
 
 
 def read_columns(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """SPAQ's spreadsheet, FLIVE's and AGIQA-3K's CSV: an image column and a score column."""
     path = label_file(manifest, folder)
-    rows = read_table(path)
-    names = unique(column(rows, manifest.labels["image"], path), path)
-    return _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
+    return _from_columns(manifest, read_table(path), path)
 
 
 def read_json(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """A JSON file (AIGCIQA2023's): a list of objects, one a picture, or one object of columns."""
+    """A JSON file (AIGCIQA2023's): a list of objects, one an image, or one object of columns."""
     path = label_file(manifest, folder)
+    text = read_text(path)
     try:
-        rows = pd.DataFrame(json.loads(read_text(path)))
+        rows = pd.DataFrame(json.loads(text)).astype(str)
     except ValueError as error:
-        if isinstance(error, LabelError):
-            raise
         raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
-    rows = rows.astype(str)
-    rows.index = pd.RangeIndex(1, len(rows) + 1)
-    names = unique(column(rows, manifest.labels["image"], path), path)
-    return _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
+    return _from_columns(manifest, rows.set_axis(range(1, len(rows) + 1)), path)
 
 
 def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """Two CSVs, one a part of the public split, which becomes session 1."""
-    tables = []
-    for part in ("train", "test"):
-        path = folder / manifest.labels[part]
-        rows = read_table(path)
-        names = unique(column(rows, manifest.labels["image"], path), path)
-        mos = numbers(column(rows, manifest.score.column, path), path)
-        tables.append(_table(manifest, names, mos, session_1=part))
-    table = pd.concat(tables, ignore_index=True)
-    both = table["image"][table["image"].duplicated()]
-    if len(both):
-        raise LabelError(
-            f"{folder}: {both.iloc[0]!r} is in the train file and in the test file ({len(both)} such)"
-        )
-    return table
+    paths = {part: folder / manifest.labels[part] for part in ("train", "test")}
+    tables = [_from_columns(manifest, read_table(path), path, session_1=part) for part, path in paths.items()]
+    return _joined(tables, folder)
 
 
 def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -126,77 +102,69 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     between), ``reference``, ``split`` or ``session_1`` .. ``session_10`` are taken where they are."""
     path = label_file(manifest, folder)
     rows = read_table(path)
-    names = unique(column(rows, manifest.labels["image"], path), path) + manifest.labels.get("suffix", "")
-    table = _table(manifest, names, numbers(column(rows, manifest.score.column, path), path))
-    have = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
-    for name in ("distortion", "reference"):
-        if name in have:
-            table[name] = have[name].to_numpy()
-    if "distortion" in have:
-        known = manifest.words.get("distortion", (*DISTORTIONS, *DISTORTION_GROUPS))
-        for line, word in have["distortion"].dropna().items():
-            _refuse_unknown("distortion", (word,), known, f"{path}, line {line}")
-    if "scenes" in have:
-        split = [
-            tuple(s.strip() for s in re.split(r"[;|]", text)) if text else ()
-            for text in have["scenes"].fillna("")
-        ]
-        for line, scenes in zip(rows.index, split, strict=True):
-            _refuse_unknown("scene", scenes, manifest.words.get("scene", SCENES), f"{path}, line {line}")
-        table["scenes"] = pd.Series(split, dtype=object)
-    if "split" in have and "session_1" not in have:
-        have["session_1"] = have["split"]
-    for session in (f"session_{k}" for k in range(1, SESSIONS + 1)):
-        if session in have:
-            parts = have[session].str.lower().replace({"validation": "val", "valid": "val"})
-            wrong = parts.index[parts.notna() & ~parts.isin(["train", "val", "test"])]
-            if len(wrong):
-                raise LabelError(
-                    f"{path}, line {wrong[0]}: split {parts[wrong[0]]!r}; known: train, val, test"
-                )
-            table[session] = parts.to_numpy()
+    table = _from_columns(manifest, rows, path)
+    columns = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
+    for name in {"distortion", "reference"} & set(columns):
+        table[name] = columns[name].to_numpy()
+    if "distortion" in columns:
+        _check_words(manifest, "distortion", columns["distortion"], path)
+    if "scenes" in columns:
+        scenes = columns["scenes"].fillna("").str.split(r"\s*[;|]\s*", regex=True)
+        scenes = scenes.map(lambda names: tuple(filter(None, names)))
+        _check_words(manifest, "scene", scenes, path)
+        table["scenes"] = scenes.to_numpy()
+    columns = {"session_1": columns["split"]} | columns if "split" in columns else columns
+    for session in [session for session in SESSION_COLUMNS if session in columns]:
+        parts = columns[session].str.lower().replace({"validation": "val", "valid": "val"})
+        if len(wrong := parts[parts.notna() & ~parts.isin(PARTS)]):
+            raise LabelError(
+                f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r}; known: {', '.join(PARTS)}"
+            )
+        table[session] = parts.to_numpy()
     return table
 
 
-def _refuse_unknown(axis: str, words: tuple[str, ...], known: Sequence[str], where: str) -> None:
-    if unknown := sorted(set(words) - set(known)):
+def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) -> None:
+    """Refuse words (or tuples of words, by line) that are neither the manifest's own nor the paper's."""
+    papers = {"scene": SCENES, "distortion": (*DISTORTIONS, *DISTORTION_GROUPS)}
+    known = manifest.words.get(axis, tuple(dict.fromkeys(papers[axis])))
+    words = words.explode().dropna()
+    if len(unknown := words[~words.isin(known)]):
         raise LabelError(
-            f"{where}: unknown {axis} {', '.join(unknown)}; known: {', '.join(dict.fromkeys(known))}; or "
-            f"name your own in the manifest (words: {{{axis}: [...]}})"
+            f"{path}, line {unknown.index[0]}: unknown {axis} {unknown.iloc[0]}; known: {', '.join(known)}; "
+            f"or name your own in the manifest (words: {{{axis}: [...]}})"
         )
 
 
 def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Pictures in a folder a class, and a table of the classes: its columns are ``class``, the folder's path
-    (or a single picture's), and ``scenes``, the paper's words with ``;`` between, nothing where none fits.
+    """Images in a folder a class, and a table of the classes: its columns are ``class``, the folder's path
+    (or a single image's), and ``scenes``, the paper's words with ``;`` between, nothing where none fits.
 
-    A picture of a class without a word is not in the table: a word is not forced on it.
+    An image of a class without a word is not in the table: a word is not forced on it.
 
     Raises:
-        LabelError: a class that is not there, a picture whose class is not in the table, an unknown word.
+        LabelError: a class that is not there, an image whose class is not in the table, an unknown word.
     """
     path = label_file(manifest, folder)
     rows = read_table(path)
     names = unique(column(rows, "class", path), path)
-    texts = column(rows, "scenes", path)
-    words = {name: tuple(filter(None, text.split(";"))) for name, text in zip(names, texts, strict=True)}
-    for line, name in names.items():
-        _refuse_unknown("scene", words[name], manifest.words.get("scene", SCENES), f"{path}, line {line}")
-    pictures = list_pictures(folder)
-    classes = [name if name in words else name.rpartition("/")[0] for name in pictures]
-    if strange := [p for p, name in zip(pictures, classes, strict=True) if name not in words]:
+    words = column(rows, "scenes", path).str.split(";").map(lambda found: tuple(filter(None, found)))
+    _check_words(manifest, "scene", words, path)
+    scenes_of = dict(zip(names, words, strict=True))
+    images = list_pictures(folder)
+    if not images:
+        raise LabelError(f"{folder}: no pictures; get the data set from {manifest.where}")
+    classes = [image if image in scenes_of else image.rpartition("/")[0] for image in images]
+    if strange := [image for image, name in zip(images, classes, strict=True) if name not in scenes_of]:
         raise LabelError(f"{path}: no class of {strange[0]!r} ({len(strange)} such pictures in {folder})")
-    if pictures and (absent := names[~names.isin(classes)]).size:
+    if len(absent := names[~names.isin(classes)]):
         raise LabelError(
             f"{path}, line {absent.index[0]}: no picture of class {absent.iloc[0]!r} in {folder} "
             f"({len(absent)} such classes); get the set again"
         )
-    if not pictures:
-        raise LabelError(f"{folder}: no pictures; get the data set from {manifest.where}")
-    labelled = [(p, words[name]) for p, name in zip(pictures, classes, strict=True) if words[name]]
-    table = pd.DataFrame({"image": [p for p, _ in labelled]}).assign(mos=float("nan"), reference=None)
-    table["scenes"] = pd.Series([scenes for _, scenes in labelled], dtype=object)
-    return table
+    table = pd.DataFrame({"image": images, "mos": float("nan"), "reference": None})
+    table["scenes"] = [scenes_of[name] for name in classes]
+    return table[table["scenes"].map(bool)]
 
 
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -206,9 +174,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
         LabelError: the photographs, or the set whose best are taken too, are not there.
     """
     if absent := " ".join(sets_to_fetch(manifest, folder)):
-        raise LabelError(
-            f"{manifest.name} is made of photographs that are not there: liqe data fetch {absent}"
-        )
+        raise LabelError(f"the photographs of {manifest.name} are missing: liqe data fetch {absent}")
     best_of, best = other_set(manifest, folder)
     assert best is not None, "nothing is lacking"
     table = FORMS[best_of.labels["form"]](best_of, best)
@@ -244,6 +210,20 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
         + (f" (nor {', '.join(names[1:])})" if len(names) > 1 else "")
         + (f"; get the data set from {manifest.where}" if manifest.where else "; check the manifest")
     )
+
+
+def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) -> pd.DataFrame:
+    """The columns that the manifest names."""
+    names = unique(column(rows, manifest.labels["image"], path), path)
+    mos = numbers(column(rows, manifest.score.column, path), path)
+    return _table(manifest, names + manifest.labels.get("suffix", ""), mos, **more)
+
+
+def _joined(tables: list[pd.DataFrame], place: Path) -> pd.DataFrame:
+    table = pd.concat(tables, ignore_index=True)
+    if len(twice := table["image"][table["image"].duplicated()]):
+        raise LabelError(f"{place}: {twice.iloc[0]!r} is in more than one label file ({len(twice)} such)")
+    return table
 
 
 def _table(manifest: Manifest, names: pd.Series, mos: pd.Series, **more) -> pd.DataFrame:

@@ -43,9 +43,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def read_table(
-    path: str | os.PathLike,
-    columns: Sequence[str] | None = None,
-    sep: str | None = None,
+    path: str | os.PathLike, columns: Sequence[str] | None = None, sep: str | None = None
 ) -> pd.DataFrame:
     r"""A table of strings whose index is the line number in the file.
 
@@ -112,41 +110,35 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
         LabelError: no such column; the message lists those there are.
     """
     if isinstance(name, int):
-        if 1 <= name <= table.shape[1]:
-            return table.iloc[:, name - 1]
+        places = [name - 1] if 1 <= name <= table.shape[1] else []
     else:
-        for have in table.columns:
-            if have.lower() == name.strip().lower():
-                return table[have]
-    line = table.index[0] - 1 if len(table) else 1
-    raise LabelError(
-        f"{path}, line {max(line, 1)}: no column {name!r}; there are {', '.join(map(repr, table.columns))}. "
-        "Name the right one in the manifest"
-    )
+        places = [i for i, title in enumerate(table.columns) if title.lower() == name.strip().lower()]
+    if not places:
+        raise LabelError(
+            f"{path}, line 1: no column {name!r}; there are {', '.join(map(repr, table.columns))}. "
+            "Name the right one in the manifest"
+        )
+    return table.iloc[:, places[0]]
 
 
-def numbers(values: pd.Series, path: str | os.PathLike, what: str = "score") -> pd.Series:
+def numbers(values: pd.Series, path: str | os.PathLike) -> pd.Series:
     """Text as finite float64; a decimal comma is understood.
 
     Raises:
         LabelError: a value that is no finite number, with its line.
     """
-    text = (
-        values.str.replace(",", ".", regex=False) if values.str.contains(",", regex=False).any() else values
-    )
+    text = values.str.replace(",", ".", regex=False)
     result = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    bad = ~np.isfinite(result.to_numpy())
-    if bad.any():
-        line = values.index[bad][0]
-        more = f" (and {bad.sum() - 1} more such lines)" if bad.sum() > 1 else ""
+    if len(wrong := values[~np.isfinite(result)]):
+        more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
         raise LabelError(
-            f"{path}, line {line}: {what} {values[line]!r} is not a number{more}; "
+            f"{path}, line {wrong.index[0]}: score {wrong.iloc[0]!r} is not a number{more}; "
             "correct it or remove the line"
         )
     return result
 
 
-def unique(values: pd.Series, path: str | os.PathLike, what: str = "image") -> pd.Series:
+def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:
     """The values as they are, none empty, none twice.
 
     Raises:
@@ -154,13 +146,12 @@ def unique(values: pd.Series, path: str | os.PathLike, what: str = "image") -> p
     """
     empty = values.index[values == ""]
     if len(empty):
-        raise LabelError(f"{path}, line {empty[0]}: no {what} name; correct it or remove the line")
-    twice = values.index[values.duplicated()]
-    if len(twice):
-        first = values.index[values == values[twice[0]]][0]
+        raise LabelError(f"{path}, line {empty[0]}: no image name; correct it or remove the line")
+    if len(twice := values[values.duplicated()]):
+        first = values.index[values == twice.iloc[0]][0]
         more = f" ({len(twice)} lines repeat an earlier one)" if len(twice) > 1 else ""
         raise LabelError(
-            f"{path}, line {twice[0]}: {what} {values[twice[0]]!r} was already on line {first}{more}; "
+            f"{path}, line {twice.index[0]}: image {twice.iloc[0]!r} was already on line {first}{more}; "
             "remove one of them"
         )
     return values
