@@ -115,8 +115,13 @@ def build(
     assert size, "checked"
     files = {name: photograph_bytes(name, manifest) for name in selection.photographs}
     libraries = [importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")]
-    checksums = [hashlib.sha256(file).hexdigest() for file in files.values()]
-    decides = [VERSION, SEED, manifest, dataclasses.asdict(selection), checksums, libraries]
+    known = [manifest["photographs"][name] for name in files]
+    sources = [
+        [hashlib.sha256(file).hexdigest(), photograph["scenes"], photograph.get("only_train", False)]
+        for file, photograph in zip(files.values(), known, strict=True)
+    ]
+    opinions = manifest["opinions"]["mean"]
+    decides = [VERSION, SEED, dataclasses.asdict(selection), sources, opinions, libraries]
     folder = (Path(root) if root else cache_dir("mini")) / json_sha256(decides)[:16]
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
@@ -172,12 +177,6 @@ def _plan(selection: Selection, manifest: Mapping, grey: Collection[str]) -> pd.
     return pd.DataFrame(rows)
 
 
-def read_labels(folder: str | os.PathLike) -> pd.DataFrame:
-    """The table that ``build`` left in a folder, as ``build`` returns it."""
-    labels = pd.read_csv(Path(folder) / "labels.csv")
-    return labels.assign(scenes=[tuple(names.split(";")) for names in labels["scenes"]])
-
-
 def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
     """Ten ways to part photographs 70/10/20: a row a name, a column a session; at least one a side.
 
@@ -192,19 +191,6 @@ def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
         s: np.random.default_rng((SEED, i)).permutation(sides) for i, s in enumerate(SESSION_COLUMNS, 1)
     }
     return pd.DataFrame(columns, index=drawn).reindex(names, fill_value="train")
-
-
-def mean_opinions(label_file: str | os.PathLike) -> pd.DataFrame:
-    """KADID-10k's mean score of each distortion (rows 1..25) at each level (columns 1..5).
-
-    label_file: ``kadid10k_all.txt`` of the public LIQE code, or any file whose first two tab-separated
-    columns are a path ``.../I<reference>_<number>_<level>.png`` and a score.
-    """
-    table = pd.read_csv(label_file, sep="\t", header=None, usecols=[0, 1], names=["image", "mos"])
-    key = table.image.str.extract(r"I\d+_(?P<kind>\d+)_(?P<level>\d+)\.png$")
-    if key.isna().any(axis=None):
-        raise ValueError(f"{label_file}: not a KADID-10k image: {table.image[key.kind.isna()].iloc[0]}")
-    return table.mos.groupby([key.kind.astype(int), key.level.astype(int)]).mean().unstack()
 
 
 def read_manifest() -> Mapping:
@@ -279,8 +265,8 @@ def _part(
 ) -> np.ndarray:
     """The part `scale` times `size`, resized to it; place: how much of the rest is left of it, and above."""
     width, height = size[0] * scale, size[1] * scale
-    left, top = (photograph.width - width) * place[0], (photograph.height - height) * place[1]
-    box = (left, top, left + width, top + height)
+    x, y = (photograph.width - width) * place[0], (photograph.height - height) * place[1]
+    box = (x, y, x + width, y + height)
     return np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box=box))
 
 

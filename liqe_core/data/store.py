@@ -200,30 +200,6 @@ class PackedStore:
             self._views[i] = self._map(number)[offset:end].reshape(height, width, 3)
         return self._views[i]
 
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
-
-    def crop(self, i: int, y: int, x: int, window: int) -> np.ndarray:
-        """A copy of the square with its top-left corner at (y, x): (window, window, 3) uint8.
-
-        Raises:
-            IndexError: it does not lie within the image.
-        """
-        image = self[i]
-        height, width, _ = image.shape
-        if not (0 <= y <= height - window and 0 <= x <= width - window):
-            raise IndexError(
-                f"{self}, image {i}: window {window} at ({y}, {x}) is not within {height} x {width}"
-            )
-        return image[y : y + window, x : x + window].copy()
-
-    def is_fresh(self) -> bool:
-        """Whether every source file is still there with the size and time it was packed with."""
-        try:
-            return list(self.source.packs(self.index["file"].tolist())) == self._packs
-        except OSError:
-            return False
-
     def verify(self, progress: bool = True) -> list[str]:
         """Compare every image's bytes with its checksum; the next `build` makes damaged packs again.
 
@@ -261,10 +237,10 @@ def _make_packs(
 ) -> None:
     """Write the packs that are not there yet; those that can be read are all finished before it raises."""
     to_do = {name: files for name, files in packs.items() if not (folder / f"{name}.json").is_file()}
-    total, left = (sum(map(len, which.values())) for which in (packs, to_do))
+    total, to_read = (sum(map(len, group.values())) for group in (packs, to_do))
     unreadable: list[str] = []
     hidden = not (progress and to_do)
-    with tqdm(total=total, initial=total - left, desc=f"packing {folder.name}", disable=hidden) as bar:
+    with tqdm(total=total, initial=total - to_read, desc=f"packing {folder.name}", disable=hidden) as bar:
 
         def make(name: str) -> list[str]:
             return source.write_pack(to_do[name], folder / name, bar)

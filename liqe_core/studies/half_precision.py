@@ -56,23 +56,18 @@ def counts(weights: Tensor) -> Tensor:
     return torch.bincount((bits & 0x7FFF).int(), minlength=2**15)
 
 
-def stuck(weights: Tensor, step: float) -> float:
+def stuck(counted: Tensor, step: float) -> float:
     """The share, 0 to 1, of weights that no step of this length can move under half precision.
 
     Args:
+        counted: from `counts`.
         step: length, above 0, of what is added to each weight; of AdamW about the learning rate.
 
     Raises:
         ValueError: no weights, or a step that is not positive.
     """
-    if weights.numel() == 0:
-        raise ValueError("there are no weights to count")
-    return _share(counts(weights), step)
-
-
-def _share(counted: Tensor, step: float) -> float:
-    if not step > 0:
-        raise ValueError(f"step is {step!r}; give a positive length, such as the learning rate")
+    if not (step > 0 and counted.any()):
+        raise ValueError(f"step is {step!r}, of {counted.sum()} weights: give a positive length, and weights")
     return int(counted[half_spacing(_NUMBERS) > step].sum()) / int(counted.sum())
 
 
@@ -100,7 +95,7 @@ def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFra
         A row a kind, with `weights`, how many, and for each step a column of that name; see `stuck`.
     """
     rows = {
-        kind: {"weights": int(sizes.sum())} | {step: _share(sizes, step) for step in steps}
+        kind: {"weights": int(sizes.sum())} | {step: stuck(sizes, step) for step in steps}
         for kind, sizes in counted.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")

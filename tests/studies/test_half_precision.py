@@ -36,7 +36,7 @@ def moved_by(step: float) -> np.ndarray:
 def test_a_weight_is_stuck_exactly_when_no_direction_moves_it(step):
     expected = ~moved_by(step)
     assert np.array_equal(half_spacing(torch.tensor(ALL)).numpy() > step, expected)
-    assert stuck(torch.tensor(ALL), step) == pytest.approx(expected.mean(), abs=0)
+    assert stuck(counts(torch.tensor(ALL)), step) == pytest.approx(expected.mean(), abs=0)
 
 
 def test_half_the_spacing_above_a_sixty_fourth_is_more_than_the_papers_rate():
@@ -52,10 +52,10 @@ def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread, who
     """The spreads of open_clip's random start; the shares by the normal distribution's tails: of weights
     above 2^-6 at the full rate, above 2^-8 at a third of it."""
     weights = torch.randn(400_000, generator=torch.Generator().manual_seed(1)) * spread
-    assert stuck(weights, 5e-6) == pytest.approx(math.erfc(2**-6 / spread / 2**0.5), abs=0.003)
-    assert stuck(weights, 5e-6 / 3) == pytest.approx(math.erfc(2**-8 / spread / 2**0.5), abs=0.003)
-    assert stuck(weights, 5e-6) == pytest.approx(whole, abs=0.01)
-    assert stuck(weights, 5e-6 / 3) == pytest.approx(third, abs=0.01)
+    assert stuck(counts(weights), 5e-6) == pytest.approx(math.erfc(2**-6 / spread / 2**0.5), abs=0.003)
+    assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(math.erfc(2**-8 / spread / 2**0.5), abs=0.003)
+    assert stuck(counts(weights), 5e-6) == pytest.approx(whole, abs=0.01)
+    assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(third, abs=0.01)
 
 
 def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():
@@ -67,11 +67,14 @@ def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():
     blocks = [*clip.transformer.resblocks, *clip.visual.transformer.resblocks]
     of_mlp = torch.cat([block.mlp.c_fc.weight.flatten() for block in blocks])
     assert kinds.loc["MLP, in", "weights"] == of_mlp.numel()
-    assert kinds.loc["MLP, in", 5e-6] == pytest.approx(stuck(of_mlp, 5e-6)) and stuck(of_mlp, 5e-6) > 0.4
+    assert (
+        kinds.loc["MLP, in", 5e-6] == pytest.approx(stuck(counts(of_mlp), 5e-6))
+        and stuck(counts(of_mlp), 5e-6) > 0.4
+    )
     assert kinds.loc["patches", "weights"] == clip.visual.conv1.weight.numel()
     everywhere = torch.cat([value.flatten() for value in rounded.values()])
     assert (kinds[5e-6] * kinds["weights"]).sum() / kinds["weights"].sum() == pytest.approx(
-        stuck(everywhere, 5e-6)
+        stuck(counts(everywhere), 5e-6)
     )
     assert (kinds[5e-6 / 3] >= kinds[5e-6]).all()
 
@@ -93,6 +96,6 @@ def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
 
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="step is 0"):
-        stuck(torch.ones(3), 0)
-    with pytest.raises(ValueError, match="no weights to count"):
-        stuck(torch.ones(0), 1e-6)
+        stuck(counts(torch.ones(3)), 0)
+    with pytest.raises(ValueError, match="0 weights"):
+        stuck(counts(torch.ones(0)), 1e-6)
