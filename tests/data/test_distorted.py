@@ -54,9 +54,9 @@ def test_each_photograph_has_every_distortion_once_and_every_level_five_times(sc
         assert sorted(levels) == sorted([1, 2, 3, 4, 5] * 5)
         orders.add(levels)
     assert len(orders) == 25, "the levels are drawn anew for each photograph"
-    again = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
+    alone = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
     first = table[table["reference"] == PHOTOGRAPHS[7]]
-    assert list(again["image"]) == list(first["image"]), "and do not depend on the others"
+    assert list(alone["image"]) == list(first["image"]), "and do not depend on the others"
 
 
 def test_a_row_says_what_its_name_says(scored):
@@ -174,8 +174,8 @@ def test_a_picture_is_there_whole_or_not_at_all(made, monkeypatch):
         patched.setattr(Image.Image, "save", torn)
         with pytest.raises(OSError, match="pulled the plug"):
             make_missing(manifest, table[:25], progress=False)
-    there = {n: b for n, b in content(folder).items() if n.startswith("pictures/")}
-    assert len(there) == 3 and there.items() <= before.items()
+    present = {n: b for n, b in content(folder).items() if n.startswith("pictures/")}
+    assert len(present) == 3 and present.items() <= before.items()
     make_missing(manifest, table, progress=False)
     assert content(folder) == before
 
@@ -204,6 +204,6 @@ def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
     manifest = distorted_set(tmp_path, photographs=1, best=1)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "BIQ2021").rename(tmp_path / "elsewhere" / "BIQ2021")
-    of = packed_set(manifest, root=tmp_path, progress=False)
-    assert len(of) == 50 and of.table["image"].tolist() == read_labels(manifest)["image"].tolist()
-    assert of.pictures[0].shape == (64, 72, 3) and of.pictures[49].shape == (72, 64, 3)
+    dataset = packed_set(manifest, root=tmp_path, progress=False)
+    assert len(dataset) == 50 and dataset.table["image"].tolist() == read_labels(manifest)["image"].tolist()
+    assert dataset.pictures[0].shape == (64, 72, 3) and dataset.pictures[49].shape == (72, 64, 3)

@@ -55,11 +55,11 @@ def test_ones_own_set_gets_ten_splits(tmp_path):
     (manifest.folder() / "p004.png").unlink()
     with pytest.raises(MissingImagesError, match=r"1 of 10 .*p004"):
         packed_set(manifest, progress=False)
-    rest = packed_set(manifest, missing="skip", progress=False)
-    assert len(rest) == 9 and "p004.png" not in set(rest.table["image"])
+    smaller = packed_set(manifest, missing="skip", progress=False)
+    assert len(smaller) == 9 and "p004.png" not in set(smaller.table["image"])
     # The others stay in the parts they were in.
     whole = mine.table.set_index("image")["session_5"]
-    assert (rest.table.set_index("image")["session_5"] == whole.drop("p004.png")).all()
+    assert (smaller.table.set_index("image")["session_5"] == whole.drop("p004.png")).all()
 
 
 def test_a_part_is_thinned_by_chance_and_always_alike():

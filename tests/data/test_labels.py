@@ -88,8 +88,8 @@ def test_fast_fading_can_be_put_right(released):
     assert (table.loc[fading, "distortion"] == "fastfading").all()
     assert (table.loc[fading, "distortion_group"] == "jpeg2000 compression").all()
     # LIVE's reference map says that fastfading/img111 .. img115 show "sailing2", as jp2k/img55 does.
-    of = table.set_index("image")["scenes"]
-    assert all(of[f"fastfading/img{i}.bmp"] == of["jp2k/img55.bmp"] for i in range(111, 116))
+    scenes = table.set_index("image")["scenes"]
+    assert all(scenes[f"fastfading/img{i}.bmp"] == scenes["jp2k/img55.bmp"] for i in range(111, 116))
     live = released[released["dataset"] == "live"].reset_index(drop=True)
     pd.testing.assert_frame_equal(table[~fading], live[~fading])
     with pytest.raises(ValueError, match="choose released or corrected"):

@@ -64,8 +64,8 @@ def test_pictures_are_the_distorted_photographs(small):
 def test_built_once(small):
     root, folder, labels = small
     stamps = {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")}
-    again, table = build(root)
-    assert again == folder and {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")} == stamps
+    second_folder, table = build(root)
+    assert second_folder == folder and {p: p.stat().st_mtime_ns for p in folder.rglob("*.*")} == stamps
     pd.testing.assert_frame_equal(table, labels)
 
 
@@ -109,8 +109,8 @@ def test_killed_build_goes_on(tmp_path):
     (folder,) = tmp_path.iterdir()
     made = {p: p.stat().st_mtime_ns for p in folder.glob("images/[a-z]*.png")}
     assert not (folder / "labels.csv").exists() and 5 <= len(made) < 71
-    again, labels = build(tmp_path, **changes)
-    assert again == folder and len(labels) == 25 * 3 - 4
+    second_folder, labels = build(tmp_path, **changes)
+    assert second_folder == folder and len(labels) == 25 * 3 - 4
     for path in made:  # kept, and whole
         assert path.stat().st_mtime_ns == made[path]
     for name in labels.image:
@@ -171,8 +171,8 @@ def test_varied_views_are_for_training_alone(tmp_path):
         # On the training side exactly where its photograph is.
         side = labels[~varied].groupby("reference")[session].first()
         assert ((labels[session] == "train") == (labels.reference.map(side) == "train")).all()
-    one, two = (np.asarray(Image.open(folder / f"images/china-varied-{i}_10_02.png")) for i in (1, 2))
-    assert one.shape == two.shape == (72, 96, 3) and not np.array_equal(one, two)
+    first, second = (np.asarray(Image.open(folder / f"images/china-varied-{i}_10_02.png")) for i in (1, 2))
+    assert first.shape == second.shape == (72, 96, 3) and not np.array_equal(first, second)
 
 
 def test_a_varied_view_is_a_part_turned_and_bent():
@@ -192,8 +192,8 @@ def test_a_varied_view_is_a_part_turned_and_bent():
         seen.add((int(red), int(np.flatnonzero(black)[0]), bool(rises[0]), bool(rises[1][0])))
     assert {s[:2] for s in seen} == {(i, j) for i in range(3) for j in range(3) if i != j}
     assert {s[2:] for s in seen} == {(a, b) for a in (False, True) for b in (False, True)}
-    again = mini.vary(photograph, (60, 40), np.random.default_rng(0))
-    assert np.array_equal(again, mini.vary(photograph, (60, 40), np.random.default_rng(0)))
+    repeated = mini.vary(photograph, (60, 40), np.random.default_rng(0))
+    assert np.array_equal(repeated, mini.vary(photograph, (60, 40), np.random.default_rng(0)))
     small = mini.vary(photograph.resize((45, 30)), (60, 40), np.random.default_rng(0))
     assert small.shape == (40, 60, 3)
 

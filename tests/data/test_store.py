@@ -211,8 +211,8 @@ def test_a_full_disk_is_said_plainly(holiday, monkeypatch):
 def test_a_store_goes_to_another_process(holiday):
     store = build(*holiday)
     store[0].sum()
-    other = pickle.loads(pickle.dumps(store))
-    np.testing.assert_array_equal(other[4], store[4])
+    copy = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copy[4], store[4])
 
 
 SCRIPT = """
@@ -372,8 +372,8 @@ def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, valu
     assert plain == {48, 52} and mirrored == {60, 64}
     assert all(max(windows) < 60 or min(windows) >= 60 for windows in drawn)
     assert {len(set(windows)) for windows in drawn} == {1, 2}
-    again = kept.for_training(2, 3, np.random.default_rng(0))
-    assert tuple(again[:, 0].int().tolist()) == drawn[0], "what is drawn is the generator's alone"
+    repeated = kept.for_training(2, 3, np.random.default_rng(0))
+    assert tuple(repeated[:, 0].int().tolist()) == drawn[0], "what is drawn is the generator's alone"
 
 
 def test_what_is_drawn_does_not_write_to_the_file(kept, values, tmp_path):

@@ -19,7 +19,7 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     for seed in (1, 2):
         for variant in STUDY.levels:
             write_run(tmp_path, variant=variant, seed=seed)
-    other = write_run(tmp_path, epochs=7)
+    longer = write_run(tmp_path, epochs=7)
     elsewhere = write_run(tmp_path, data="xyz", seed=9)
     nan = write_run(tmp_path, skipped=1, seed=8)
     (tmp_path / "train" / "under_way").mkdir()
@@ -35,8 +35,8 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
         (variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)
     ]
     reasons = excluded.set_index("run")["reason"]
-    assert set(reasons.index) == {other.name, elsewhere.name, nan.name}
-    assert "epochs: 3 -> 7" in reasons[other.name]
+    assert set(reasons.index) == {longer.name, elsewhere.name, nan.name}
+    assert "epochs: 3 -> 7" in reasons[longer.name]
     assert "pictures" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
 
 
@@ -80,13 +80,13 @@ def test_sessions_are_the_units_where_there_are_several():
     rng = np.random.default_rng(3)
     rows = [(v, k, s, rng.uniform()) for v in STUDY.levels[:2] for k in range(1, 8) for s in (1, 2, 3)]
     table = pd.DataFrame(rows, columns=["level", "session", "seed", "value"])
-    each = paired(table, STUDY).set_index("session")["difference"]
-    of = table[table["session"] == 4].groupby("level")["value"].mean()
-    assert len(each) == 7 and each[4] == pytest.approx(of[STUDY.levels[1]] - of[STUDY.levels[0]])
+    gains = paired(table, STUDY).set_index("session")["difference"]
+    means = table[table["session"] == 4].groupby("level")["value"].mean()
+    assert len(gains) == 7 and gains[4] == pytest.approx(means[STUDY.levels[1]] - means[STUDY.levels[0]])
     row = compare(table, STUDY).iloc[1]
-    assert (row["low"], row["high"]) == mean_interval(each.to_numpy()) and row["units"] == "7 sessions"
-    assert row["difference"] == pytest.approx(each.mean()) and row["reason"] == ""
-    assert row["better"] == (each > 0).sum()
+    assert (row["low"], row["high"]) == mean_interval(gains.to_numpy()) and row["units"] == "7 sessions"
+    assert row["difference"] == pytest.approx(gains.mean()) and row["reason"] == ""
+    assert row["better"] == (gains > 0).sum()
 
 
 def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():

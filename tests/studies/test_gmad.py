@@ -188,11 +188,11 @@ def test_people_who_see_the_true_quality_rank_the_scorers(three_scorers):
 def test_scores_of_single_images_say_what_people_prefer():
     scores = pd.DataFrame({"x": [1.0, 1.05, 2.0], "y": [3.0, 1.0, 2.0]}, index=["a", "b", "c"])
     pairs = compete(scores, levels=2, width=0.5)
-    told = preference(pairs, pd.Series({"c": 5.0, "b": 3.0, "a": 2.0, "unseen": 7.0}))
-    of = pairs.assign(told=pd.Series(told)).set_index(["attacker", "name"])
-    assert of.loc[("y", "low"), ["better", "worse"]].tolist() == ["a", "b"]
-    assert of.loc[("y", "low"), "told"] == pytest.approx(-20), "people contradict: 2 against 3, of 2 to 7"
-    assert set(told) == set(pairs.index[pairs["reason"] == ""])
+    preferred = preference(pairs, pd.Series({"c": 5.0, "b": 3.0, "a": 2.0, "unseen": 7.0}))
+    judged = pairs.assign(told=pd.Series(preferred)).set_index(["attacker", "name"])
+    assert judged.loc[("y", "low"), ["better", "worse"]].tolist() == ["a", "b"]
+    assert judged.loc[("y", "low"), "told"] == pytest.approx(-20), "people contradict: 2 against 3, of 2 to 7"
+    assert set(preferred) == set(pairs.index[pairs["reason"] == ""])
     with pytest.raises(KeyError):
         preference(pairs, pd.Series({"a": 1.0, "c": 2.0}))
 
@@ -214,10 +214,10 @@ def test_who_was_right_and_how_often_by_hand():
     # The fourth pair shares `a` with the first, which i pulls further apart: of four, three count.
     assert table.loc[("attacker", "i"), ["pairs", "attacker", "defender", "neither"]].tolist() == [3, 1, 1, 1]
     assert table.loc[("defender", "j"), ["pairs", "share"]].tolist() == [3, pytest.approx(1 / 3)]
-    one = table.loc[("defender", "i")]
-    assert (one["pairs"], one["share"]) == (1, 1)
+    row = table.loc[("defender", "i")]
+    assert (row["pairs"], row["share"]) == (1, 1)
     # Clopper and Pearson, one success of one: from 0.025 to 1.
-    assert (one["low"], one["high"]) == (pytest.approx(0.025), 1)
+    assert (row["low"], row["high"]) == (pytest.approx(0.025), 1)
 
 
 def test_scores_of_people_from_a_file(tmp_path):

@@ -38,11 +38,11 @@ def test_a_photograph_of_another_part_is_not_trained_on_in_disguise(monkeypatch)
     monkeypatch.setattr(study, "sets_for", lambda *_: sets)
     assert study.split_sets(None, "public") is sets
     biq, distorted = study.split_sets(None, "neighbours")
-    of, seen = biq.table.set_index("image"), set()
+    labels, seen = biq.table.set_index("image"), set()
     for session in SESSION_COLUMNS:
         assert distorted.table[session][0] == "train"
         for row in (1, 2):
-            part = of.loc[made["reference"][row], session]
+            part = labels.loc[made["reference"][row], session]
             assert (distorted.table[session][row] == "train") == (part == "train")
             assert distorted.table[session][row] not in ("val", "test")
             seen.add(part)
@@ -54,13 +54,17 @@ def test_every_arm_is_a_profile_that_can_be():
     assert len(set(names)) == len(names) and study.REFERENCE in names
     assert {name for pair in study.PAIRS for name in pair} <= set(names)
     made = [profile("open-frozen", seed=3, **arm.changes) for arm in study.ARMS]
-    assert all(one.seed == 3 and one.name == "open-frozen" for one in made)
-    assert {one.control for one in made} >= {"shuffled labels", "quality alone", "separate heads"}
-    same = [one for one in made if "biq2021" in one.batch_sizes and len(one.batch_sizes) == 3]
-    tuned = [one for one in same if not one.keep_windows]
-    assert [one.variant for one in tuned] == [VARIANTS[0], VARIANTS[-1]]
-    for arms in (tuned, [one for one in same if one.keep_windows]):
-        assert len({tuple(one.batch_sizes.items()) for one in arms}) == 1, "the same batches for every arm"
+    assert all(arm.seed == 3 and arm.name == "open-frozen" for arm in made)
+    assert {arm.control for arm in made} >= {
+        "shuffled labels",
+        "quality alone",
+        "separate heads",
+    }
+    same = [arm for arm in made if "biq2021" in arm.batch_sizes and len(arm.batch_sizes) == 3]
+    tuned = [arm for arm in same if not arm.keep_windows]
+    assert [arm.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1]]
+    for arms in (tuned, [arm for arm in same if arm.keep_windows]):
+        assert len({tuple(arm.batch_sizes.items()) for arm in arms}) == 1, "the same batches for every arm"
 
 
 def test_pictures_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
@@ -69,10 +73,12 @@ def test_pictures_that_were_shown_at_another_size_are_tested_at_both(tmp_path, m
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(study, "UNSEEN", ("holiday",))
     monkeypatch.setattr(study, "load_manifest", lambda _: load_manifest(manifest.path))
-    monkeypatch.setattr(study, "labelled", lambda name, *of, **how: labelled(str(manifest.path), *of, **how))
+    monkeypatch.setattr(
+        study, "labelled", lambda name, *dataset, **options: labelled(str(manifest.path), *dataset, **options)
+    )
     tests = study.test_sets(settings(resize_to=80), [], progress=False)
-    assert [of.name for of in tests] == ["holiday", "holiday as shown"]
-    assert all(len(study.test_rows(of)) == 10 for of in tests), "all of both"
+    assert [dataset.name for dataset in tests] == ["holiday", "holiday as shown"]
+    assert all(len(study.test_rows(dataset)) == 10 for dataset in tests), "all of both"
     assert list(study.labels(tests)["dataset"].unique()) == ["holiday", "holiday as shown"]
 
 

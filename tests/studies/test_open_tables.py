@@ -28,37 +28,37 @@ def tables():
     mos = rng.uniform(0, 1, 200)
     true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
     true = true.assign(true_distortion=None, scenes="", reference=None, near_duplicate=np.arange(200) < 20)
-    other = pd.DataFrame({"dataset": "made", "image": [f"{i}.png" for i in range(60)], "mos": np.nan})
-    other = other.assign(
+    made = pd.DataFrame({"dataset": "made", "image": [f"{i}.png" for i in range(60)], "mos": np.nan})
+    made = made.assign(
         true_distortion=["blur", "noise", "blur"] * 20,
         scenes=["plant;landscape", "", "animal"] * 20,
         reference=None,
         near_duplicate=False,
     )
-    true = pd.concat([true, other], ignore_index=True)
+    true = pd.concat([true, made], ignore_index=True)
     runs = []
     for arm, noise in (("good", 0.05), ("bad", 1.0)):
         for seed in (1, 2):
             quality = np.r_[mos + noise * rng.normal(size=200), np.zeros(60)]
-            said = {"arm": arm, "seed": seed, "scene": "landscape", "distortion": "blur"}
-            runs.append(true[["dataset", "image"]].assign(quality=quality, **said))
+            answers = {"arm": arm, "seed": seed, "scene": "landscape", "distortion": "blur"}
+            runs.append(true[["dataset", "image"]].assign(quality=quality, **answers))
     return true, pd.concat(runs, ignore_index=True)
 
 
 def test_measures_of_each_set_and_without_near_duplicates(tables):
     true, predicted = tables
     found = run_table(predicted, true)
-    one = found[(found["arm"] == "good") & (found["seed"] == 1)].set_index("dataset")
-    assert list(one.index) == ["biq2021", "biq2021 without near-duplicates", "made"]
-    assert one["pictures"].tolist() == [200, 180, 60]
-    of = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)].iloc[20:200]
-    assert one["srcc"].iloc[1] == srcc(of["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
-    assert np.isnan(one["srcc"].iloc[2]) and np.isnan(one["distortion_accuracy"].iloc[0])
-    assert one["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
-    assert one["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "blur, which that arm always says"
-    assert one["scene_commonest"].iloc[2] == pytest.approx(2 / 3), "plant and landscape, and plant for animal"
-    assert np.isnan(one[["scene_commonest", "distortion_commonest"]].iloc[0].astype(float)).all()
-    assert one["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
+    run = found[(found["arm"] == "good") & (found["seed"] == 1)].set_index("dataset")
+    assert list(run.index) == ["biq2021", "biq2021 without near-duplicates", "made"]
+    assert run["pictures"].tolist() == [200, 180, 60]
+    kept = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)].iloc[20:200]
+    assert run["srcc"].iloc[1] == srcc(kept["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
+    assert np.isnan(run["srcc"].iloc[2]) and np.isnan(run["distortion_accuracy"].iloc[0])
+    assert run["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
+    assert run["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "blur, which that arm always says"
+    assert run["scene_commonest"].iloc[2] == pytest.approx(2 / 3), "plant and landscape, and plant for animal"
+    assert np.isnan(run[["scene_commonest", "distortion_commonest"]].iloc[0].astype(float)).all()
+    assert run["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
 
 
 def test_scenes_are_counted_as_the_training_script_counts():

@@ -151,19 +151,19 @@ def a_set(name, sizes, photograph) -> LabelledPictures:
 
 
 @pytest.fixture
-def here(monkeypatch):
+def all_present(monkeypatch):
     monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
 
 
-def test_a_picture_below_a_crop_is_left_out_counted_and_told(small_liqe, photograph, here):
+def test_a_picture_below_a_crop_is_left_out_counted_and_told(small_liqe, photograph, all_present):
     sizes = [(64, 48), (31, 64), (64, 64), (50, 40), (64, 10), (33, 32), (64, 64)]
-    of = a_set("flive", sizes, photograph)
+    dataset = a_set("flive", sizes, photograph)
     large = [i for i, size in enumerate(sizes) if min(size) >= 32]
-    rest = LabelledPictures(
-        "flive", of.table.iloc[large].reset_index(drop=True), [of.pictures[i] for i in large]
+    large_alone = LabelledPictures(
+        "flive", dataset.table.iloc[large].reset_index(drop=True), [dataset.pictures[i] for i in large]
     )
-    table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: of)
-    expected, _ = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: rest)
+    table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: dataset)
+    expected, _ = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: large_alone)
     assert not reasons and (table["pictures"] == 5).all() and (table["left_out"] == 2).all()
     assert table["value"].tolist() == expected["value"].tolist() and (expected["left_out"] == 0).all()
     (left_out,) = set(table["told"])
@@ -175,10 +175,12 @@ def test_a_picture_below_a_crop_is_left_out_counted_and_told(small_liqe, photogr
     assert reasons["flive"].startswith("no result: 7 of 7") and reasons["flive"].endswith("2 more")
 
 
-def test_public_windows_are_random_and_seeded_in_three_sets_alone(small_liqe, photograph, here):
-    def measured(name, **how):
-        of = a_set(name, [(200, 160)] * 8, photograph)
-        return paper_check.measure_unseen(small_liqe, [name], lambda _: of, **how)[0]["value"].tolist()
+def test_public_windows_are_random_and_seeded_in_three_sets_alone(small_liqe, photograph, all_present):
+    def measured(name, **options):
+        dataset = a_set(name, [(200, 160)] * 8, photograph)
+        return paper_check.measure_unseen(small_liqe, [name], lambda _: dataset, **options)[0][
+            "value"
+        ].tolist()
 
     for name in paper_check.RANDOM_WINDOWS:
         even, public = measured(name), measured(name, windows="public", seed=1)
@@ -191,30 +193,30 @@ def test_public_windows_are_random_and_seeded_in_three_sets_alone(small_liqe, ph
 
 def test_their_prediction_is_that_of_the_windows_drawn(small_liqe, photograph):
     """By hand: the row's own generator, a grid with stride 32 on large pictures, too, not mirrored."""
-    of = a_set("spaq", [(200, 160), (64, 64)], photograph)
+    dataset = a_set("spaq", [(200, 160), (64, 64)], photograph)
     geometry = dataclasses.replace(small_liqe.geometry, wide_from=128)
-    crops = of.testing_crops(1, geometry, seed=3)
+    crops = dataset.testing_crops(1, geometry, seed=3)
     places = [(y, x) for y in (0, 32) for x in (0, 32)]
     drawn = np.random.default_rng((3, 1)).integers(4, size=15)
     for crop, number in zip(crops, drawn, strict=True):
         y, x = places[number]
-        assert np.array_equal(crop.permute(1, 2, 0), of.pictures[1][y : y + 32, x : x + 32])
+        assert np.array_equal(crop.permute(1, 2, 0), dataset.pictures[1][y : y + 32, x : x + 32])
     corners = [(y, x) for y in range(0, 160 - 31, 32) for x in range(0, 200 - 31, 32)]
     drawn = np.random.default_rng((3, 0)).integers(len(corners), size=15)
-    for crop, number in zip(of.testing_crops(0, geometry, seed=3), drawn, strict=True):
+    for crop, number in zip(dataset.testing_crops(0, geometry, seed=3), drawn, strict=True):
         y, x = corners[number]
-        assert np.array_equal(crop.permute(1, 2, 0), of.pictures[0][y : y + 32, x : x + 32])
+        assert np.array_equal(crop.permute(1, 2, 0), dataset.pictures[0][y : y + 32, x : x + 32])
     assert len(set(drawn)) < 15 or len(corners) > 30, "with replacement"
-    joint = predict(small_liqe, of, [1], seed=3)
+    joint = predict(small_liqe, dataset, [1], seed=3)
     with torch.no_grad():
         assert torch.allclose(joint[0], small_liqe(crops[None])[0], atol=1e-6)
 
 
 def test_nine_windows_are_enough_for_fifteen_draws(photograph):
-    of = a_set("pipal", [(288, 288)], photograph)
-    crops = of.testing_crops(0, CropGeometry(), seed=0)
+    dataset = a_set("pipal", [(288, 288)], photograph)
+    crops = dataset.testing_crops(0, CropGeometry(), seed=0)
     assert crops.shape == (15, 3, 224, 224) and len({c.numpy().tobytes() for c in crops}) <= 9
-    assert len(of.testing_crops(0, CropGeometry())) == 9
+    assert len(dataset.testing_crops(0, CropGeometry())) == 9
 
 
 # ---- tables of the paper with ours below ----

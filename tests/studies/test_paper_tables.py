@@ -61,8 +61,8 @@ def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
         table.loc["LIQE", "csiq\nSRCC"] == "0.936\n0.943" and table.loc["UNIQUE", "live\nSRCC"] == "no source"
     )
     average = paper_tables.ours_within([a_run(1, 0.940)], "average")
-    other = paper_tables.beside(PUBLISHED, average, lambda name: f"no run: of {name}")
-    text, distance = paper_tables.with_ours(table, {"ours": compared, "by average": other})
+    by_average = paper_tables.beside(PUBLISHED, average, lambda name: f"no run: of {name}")
+    text, distance = paper_tables.with_ours(table, {"ours": compared, "by average": by_average})
     assert list(text.index) == ["UNIQUE", "LIQE", "ours", "by average"]
     assert text.loc["by average", "csiq\nSRCC"] == "0.840\n(-0.096)"
     assert distance.loc["by average", "csiq\nSRCC"] == pytest.approx(-0.096)
@@ -142,11 +142,11 @@ def test_the_real_file_makes_both_tables():
     text, distance = paper_tables.with_ours(table, {"ours": compared})
     assert text.equals(table) and distance.isna().all(axis=None), "no row of ours without a number in it"
     several = within[paper_tables.widely_known(within)]
-    known, told = paper_tables.mostly_known(
+    known, besides = paper_tables.mostly_known(
         paper_tables.method_table(several, TRAINING_SETS, ["SRCC", "PLCC"])
     )
     assert list(known.index) == ["UNIQUE", "LIQE"] and not (known == paper_tables.NO_SOURCE).any(axis=None)
-    assert told == "Besides, sources give: LIQE (training not stated) on koniq10k, SRCC: 0.928."
+    assert besides == "Besides, sources give: LIQE (training not stated) on koniq10k, SRCC: 0.928."
     assert paper_tables.mostly_known(known)[1] == ""
 
 
@@ -258,12 +258,12 @@ def test_a_bad_entry_is_named(write, entry, field):
 
 def test_disagreement_needs_a_word(write):
     head = SOURCES.replace("\nentries", "\n  blog: {kind: notes, title: A blog}\nentries")
-    other = GOOD.replace("0.5, source: paper", "0.6, source: blog")
+    second = GOOD.replace("0.5, source: paper", "0.6, source: blog")
     with pytest.raises(ValueError, match="entries 1, 2: they disagree"):
-        load_published(write(GOOD, other, head=head))
-    explained = load_published(write(GOOD, other.replace("}", ", differs: another split}"), head=head))
+        load_published(write(GOOD, second, head=head))
+    explained = load_published(write(GOOD, second.replace("}", ", differs: another split}"), head=head))
     assert explained["differs"].tolist() == ["", "another split"]
-    trained_elsewhere = other.replace("}", ", training: elsewhere}")
+    trained_elsewhere = second.replace("}", ", training: elsewhere}")
     assert len(load_published(write(GOOD, trained_elsewhere, head=head))) == 2
 
 

@@ -74,9 +74,11 @@ def test_shift_and_stretch_of_a_set_of_poor_images():
     assert curves.at["poor", "stretch"] == pytest.approx(0.25, abs=0.002)
     # Exactly 1.5 and 1.732 of all 201 pictures; these are of half of them.
     naive = 1 + 4 * (quality - 1)
-    of = judged(realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality})).scores).index
-    assert curves.at["poor", "shift"] == pytest.approx((quality - naive)[of].mean(), abs=0.005)
-    expected = ((quality - naive)[of] ** 2).mean() ** 0.5
+    rows = judged(
+        realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality})).scores
+    ).index
+    assert curves.at["poor", "shift"] == pytest.approx((quality - naive)[rows].mean(), abs=0.005)
+    expected = ((quality - naive)[rows] ** 2).mean() ** 0.5
     assert curves.at["poor", "residual_before"] == pytest.approx(expected, abs=0.01)
 
 
@@ -112,10 +114,10 @@ def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
     assert scores["fitted"].sum() == 400
     # The judged half's scores may be anything: the curve stays as it was, and the numbers do not.
     spoilt = table.assign(mos=table["mos"].where(scores["fitted"], table["mos"].mean() + 0.1 * table["mos"]))
-    _, other = realign(spoilt, ranges={"root": (0.0, 2.0)})
+    _, second = realign(spoilt, ranges={"root": (0.0, 2.0)})
     betas = ["beta1", "beta2", "beta3", "beta4"]
-    assert other.loc["root", betas].tolist() == curves.loc["root", betas].tolist()
-    assert other.at["root", "residual_after"] > 2 * curves.at["root", "residual_after"]
+    assert second.loc["root", betas].tolist() == curves.loc["root", betas].tolist()
+    assert second.at["root", "residual_after"] > 2 * curves.at["root", "residual_after"]
     assert realign(table, seed=1).scores["fitted"].ne(scores["fitted"]).any()
 
 
@@ -127,8 +129,8 @@ def test_the_model_that_knows_more_realigns_better_and_is_told_so():
     assert list(found.index) == ["not realigned", "good", "bad"]
     both = judged(realigned["good"].scores).index.intersection(judged(realigned["bad"].scores).index)
     assert (found["pictures"] == len(both)).all() and len(both) > 200
-    of = realigned["good"].scores["aligned"][both]
-    assert found.at["good", "srcc"] == pytest.approx(srcc(of, table["quality"][both]))
+    aligned = realigned["good"].scores["aligned"][both]
+    assert found.at["good", "srcc"] == pytest.approx(srcc(aligned, table["quality"][both]))
     assert found.at["good", "verdict"] == "better" and found.at["good", "low"] > 0
     assert found.loc["bad", ["difference", "low", "high"]].tolist() == [0, 0, 0]
 
@@ -207,15 +209,15 @@ def test_pairs_that_share_a_score_equal_brute_force():
     assert list(pairs["gap"]) == sorted(pairs["gap"], reverse=True) and len(pairs) == 3
     free = scores[~scores["fitted"] & ~scores["held"]]
     for sets in ("x", "y"), ("x", "z"), ("y", "z"):
-        one, other = (free[free["dataset"] == name].dropna() for name in sets)
-        near = np.abs(np.subtract.outer(one["raw"].to_numpy(), other["raw"].to_numpy())) <= 0.0051
-        gaps = np.abs(np.subtract.outer(one["aligned"].to_numpy(), other["aligned"].to_numpy())) * near
+        first, second = (free[free["dataset"] == name].dropna() for name in sets)
+        near = np.abs(np.subtract.outer(first["raw"].to_numpy(), second["raw"].to_numpy())) <= 0.0051
+        gaps = np.abs(np.subtract.outer(first["aligned"].to_numpy(), second["aligned"].to_numpy())) * near
         row = pairs[
             [set(pair) == set(sets) for pair in pairs[["better_dataset", "worse_dataset"]].to_numpy()]
         ]
         assert row["gap"].item() == gaps.max()
         i, j = np.unravel_index(gaps.argmax(), gaps.shape)
-        assert {row["better"].item(), row["worse"].item()} == {one.index[i], other.index[j]}
+        assert {row["better"].item(), row["worse"].item()} == {first.index[i], second.index[j]}
     assert (pairs["better_aligned"] - pairs["worse_aligned"]).to_numpy() == pytest.approx(
         pairs["gap"].to_numpy()
     )

@@ -125,9 +125,9 @@ def test_an_interrupted_run_goes_on_where_it_was(folder, tmp_path):
     table = score_folder(folder, {"score": counted}, cache)
     assert seen == ["c.png"], "only what was missing"
     assert table["score"].tolist() == [40, 200, 120.1]
-    again = score_folder(folder, {"score": counted}, cache)
+    repeated = score_folder(folder, {"score": counted}, cache)
     assert seen == ["c.png"]
-    pd.testing.assert_frame_equal(table, again)
+    pd.testing.assert_frame_equal(table, repeated)
 
     # A changed picture, and a second scorer: only those are worked out; the first scorer's are kept.
     Image.new("L", (9, 9), 7).save(folder / "b.png")
@@ -157,14 +157,14 @@ def test_bad_input_names_itself(folder, tmp_path):
     empty.mkdir()
     with pytest.raises(ValueError, match="no picture in"):
         score_folder(empty, {"s": brightness})
-    other = tmp_path / "other.csv"
-    other.write_text("x,y\n1,2\n")
+    foreign = tmp_path / "other.csv"
+    foreign.write_text("x,y\n1,2\n")
     with pytest.raises(ValueError, match=r"other\.csv is no journal"):
-        score_folder(folder, {"s": brightness}, other)
-    other.write_bytes(b"\xff\x00 no text at all")
+        score_folder(folder, {"s": brightness}, foreign)
+    foreign.write_bytes(b"\xff\x00 no text at all")
     with pytest.raises(ValueError, match=r"other\.csv is no journal"):
-        score_folder(folder, {"s": brightness}, other)
-    assert other.read_bytes() == b"\xff\x00 no text at all", "nothing was added to somebody's file"
+        score_folder(folder, {"s": brightness}, foreign)
+    assert foreign.read_bytes() == b"\xff\x00 no text at all", "nothing was added to somebody's file"
 
 
 def test_only_the_named_pictures(folder):
@@ -182,8 +182,8 @@ def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(photograph, 
     small_liqe.save(path)
     cache, asked = tmp_path / "scores.jsonl", []
     first = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
-    again = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
-    assert len(asked) == len(first) and again.equals(first)
+    repeated = score_folder(folder, {"L": liqe(path)}, cache, asked.append)
+    assert len(asked) == len(first) and repeated.equals(first)
     with torch.no_grad():
         small_liqe.clip.visual.proj.mul_(torch.linspace(0.5, 2, small_liqe.clip.visual.proj.shape[1]))
     small_liqe.save(path)
