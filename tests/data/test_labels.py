@@ -1,5 +1,4 @@
 import shutil
-import time
 
 import pandas as pd
 import pytest
@@ -27,16 +26,8 @@ def released():
 
 
 @needs_mirror
-def test_all_label_rows_are_read():
-    start = time.perf_counter()
-    table = load_labels(mirror=MIRROR)
-    print(f"{len(table)} rows in {time.perf_counter() - start:.1f} s")  # told, since a clock proves nothing
-    assert len(table) == 23_591
-    assert tuple(table.columns) == COLUMNS
-
-
-@needs_mirror
 def test_counts_of_images_distortions_and_sessions_are_the_manifests(released):
+    assert tuple(released.columns) == COLUMNS
     assert dict(released["dataset"].value_counts()) == {
         "live": 779,
         "csiq": 866,
@@ -372,9 +363,6 @@ def test_classes_without_pictures_or_columns_are_told(classes, tmp_path):
     classes()
     (tmp_path / "classes.csv").write_text("class,words\nsun/lake,landscape\n")
     with pytest.raises(LabelError, match=r"classes.csv, line 1: no column 'scenes'"):
-        read_labels(tmp_path / "mine.yaml")
-    (tmp_path / "classes.csv").write_text("class,scenes\nsun/lake,landscape\nsun/lake,plant\n")
-    with pytest.raises(LabelError, match=r"line 3: .*'sun/lake' was already on line 2"):
         read_labels(tmp_path / "mine.yaml")
     shutil.rmtree(tmp_path / "mine")
     with pytest.raises(LabelError, match=r"mine: no pictures; get the data set from https://example\.org"):

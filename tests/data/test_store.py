@@ -114,15 +114,6 @@ def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
     assert build(manifest, table, geometry=other_window).folder == built[1].folder, "it decides no pixel"
 
 
-def test_another_geometry_in_the_same_folder_makes_every_pack_anew(holiday, tmp_path):
-    manifest, table = holiday
-    small = build(manifest, table, folder=tmp_path / "store")
-    before = {p.name for p in small.folder.glob("pack-*")}
-    large = build(manifest, table, folder=tmp_path / "store", geometry=ENLARGED)
-    assert large[0].shape == (96, 128, 3)
-    assert not before & {p.name for p in large.folder.glob("pack-*")}
-
-
 def test_only_what_changed_is_made_again(holiday):
     manifest, table = holiday
     first = build(manifest, table)

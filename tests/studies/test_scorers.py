@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from liqe_core.studies.scorers import SHORT, at_hand, liqe, score_folder, scorer
+from liqe_core.studies.scorers import at_hand, liqe, score_folder, scorer
 
 
 @pytest.fixture
@@ -69,10 +69,6 @@ def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
 def test_an_unknown_one_says_what_there_is():
     with pytest.raises(ValueError, match=r"no scorer 'blur': give one of Q, sharpness, weights by file"):
         scorer("blur", {"Q": "x"})
-
-
-def test_short_names():
-    assert list(SHORT.values()) == ["Q", "Q+S", "Q+D", "Q+S+D"]
 
 
 @pytest.fixture
