@@ -188,17 +188,16 @@ def count_operations(case: StepCase) -> int:
 
 
 def _settings(case: StepCase) -> Profile:
-    settings = profile(
+    return profile(
         "paper",
         architecture=case.architecture,
+        pretrained="",  # random weights cost the same, and need no network
         gradient_checkpointing=case.gradient_checkpointing,
         precision=case.precision,
         compile=case.compile,
         batch_sizes={"any": case.pictures},
         crops=case.crops,
     )
-    object.__setattr__(settings, "pretrained", None)  # random weights cost the same, and need no network
-    return settings
 
 
 def _model(case: StepCase, device: torch.device | str) -> LIQE:

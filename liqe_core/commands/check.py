@@ -31,7 +31,7 @@ def _check(options: argparse.Namespace) -> int:
     from liqe_core.training.profiles import profile
 
     settings = profile(options.profile, **values(options.set))
-    names = sets_called(options.names or [*settings.batch_sizes, "unseen"])
+    names = sets_called(options.names or [*settings.data.batch_sizes, "unseen"])
     for name in options.names and names:
         load_manifest(name)  # a name that is none is told here, with those that there are
     root = Path(options.out) if options.out else runs_dir(settings.name)
@@ -49,7 +49,7 @@ def _check(options: argparse.Namespace) -> int:
     if here.empty:
         raise ValueError("none of these data sets is here; get them as said above, and run this again")
     print(
-        f"to compute: {here['pictures'].sum()} pictures x {settings.windows} crops, with "
+        f"to compute: {here['pictures'].sum()} pictures x {settings.testing.windows} crops, with "
         f"{options.checkpoint} on {device}; nothing is trained\n"
         f"{decoded(here['dataset'], settings)}\nresults: {folder}"
     )
@@ -58,7 +58,7 @@ def _check(options: argparse.Namespace) -> int:
     conditions |= {
         "device": str(device),
         "session": options.session,
-        "windows": settings.unseen_windows,
+        "windows": settings.testing.unseen_windows,
         "seed": settings.seed,
     }
     done = paper_check.check(model, names, lambda name: labelled(name, settings), folder, conditions)

@@ -179,7 +179,7 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     if name.startswith("ablation_"):
         study = ablations.STUDIES[name.removeprefix("ablation_")]
         chosen = ablations.largest_comparable(runs, study)
-        said = ablations.summarise(chosen, study, chosen[0].settings["name"].startswith("paper"))
+        said = ablations.summarise(chosen, study, chosen[0].settings.name.startswith("paper"))
         return Drawing("ablation", said._asdict(), {"reference": study.reference})
     repeats = finished.repeated_runs(runs)
     if name == "training_curves":
@@ -193,7 +193,7 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
         return Drawing(name, {"epochs": ablations.loss_weights(repeats, study)}, {"levels": study.levels})
     answers, session = finished.predict_test_parts(repeats[0]), repeats[0].repeat[0]
     if name == "agreement":
-        dataset = next(iter(repeats[0].settings["batch_sizes"]))
+        dataset = next(iter(repeats[0].settings.data.batch_sizes))
         table = answers.table().query("dataset == @dataset")[["image", "mos", "quality", "distortion_group"]]
         kind = "human score" if scored_by_people(dataset) else "stand-in score (mean opinion of its fault)"
         title = f"{dataset}, session {session}, {len(table)} pictures"

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from liqe_core.data.mini import read_manifest
 from liqe_core.studies.ablations import STUDIES
@@ -21,14 +21,20 @@ from liqe_core.studies.scorers import SHORT
 from liqe_core.training import profiles
 
 
+def _is(*kinds: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
 def _list_of(kind: type) -> Callable[[object], bool]:
-    fits = profiles.KINDS[kind][1]
+    fits = _is(kind)
     return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
 #: Of each annotation in a parameters cell: what a value is to be, in words, and whether it is.
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **{kind.__name__: profiles.KINDS[kind] for kind in (bool, int, float)},
+    "bool": ("true or false", _is(bool)),
+    "int": ("a whole number", _is(int)),
+    "float": ("a number", _is(int, float)),
     "str": ("text", lambda value: isinstance(value, str)),
     "list[int]": ("a list of whole numbers, such as [1, 2]", _list_of(int)),
     "list[str]": ('a list of words, such as ["Q", "Q+S"]', _list_of(str)),
@@ -180,7 +186,7 @@ def _refuse_absent_weights(checkpoint: str) -> None:
 def _read(name: str, value: Any, kind: str) -> Any:
     """A value as what its parameter is to be: text that says so is taken for it, and a number for text."""
     words, fits = KINDS.get(kind, ("", lambda value: True))
-    if kind == "str" and profiles.KINDS[float][1](value):
+    if kind == "str" and KINDS["float"][1](value):
         return str(value)
     if not fits(value := _said(value, fits)):
         raise ParameterError(f"{name} is {value!r}; give {words}")
@@ -201,10 +207,10 @@ def _said(value: Any, fits: Callable[[Any], bool]) -> Any:
 def _as_settings(taken: Mapping[str, Any]) -> None:
     """Ask the profile about its own settings, and read `changes` as it wants them; what is empty, and no
     epochs, leaves a setting as it is."""
-    hints = get_type_hints(profiles.Profile)
-    given = {n: v for n, v in taken.items() if n in hints and v != "" and (n, v) != ("epochs", 0)}
+    known = profiles.profile("mini").flat()
+    given = {n: v for n, v in taken.items() if n in known and v != "" and (n, v) != ("epochs", 0)}
     changes = taken.get("changes", {})
-    changes |= {n: _said(v, profiles.KINDS[hints[n]][1]) for n, v in changes.items() if n in hints}
+    changes |= {n: _said(v, _is(type(known[n]))) for n, v in changes.items() if n in known}
     if "profile" in taken:
         try:
             profiles.profile(taken["profile"], **given | changes)

@@ -67,7 +67,8 @@ def sweep(
     table, futures, name = {}, {}, uuid.uuid4().hex
     for cell in grid:
         run = cell.run_folder(root)
-        row = {"cell": run.name} | {k: getattr(cell.settings, k) for k in ("session", "seed", "variant")}
+        values = cell.settings.flat()
+        row = {"cell": run.name} | {name: values[name] for name in ("session", "seed", "variant")}
         table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": "", "traceback": ""}
         if not is_finished(run):
             folder = root / "sweep" / run.name
@@ -115,20 +116,23 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
 
     settings = grid[0].settings
     todo = [cell for cell in grid if not is_finished(cell.run_folder(root))]
-    steps = sum(cell.settings.epochs * cell.settings.steps for cell in todo)
+    steps = sum(cell.settings.steps.epochs * cell.settings.steps.steps for cell in todo)
     with torch.device("meta"):  # shapes alone: nothing is allocated
-        most = disk_space(towers.build(towers.architecture(settings.architecture)))
+        most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
     room = shutil.disk_usage(disk_of(root)).free
     said = [
         f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
-        f"to go: {steps} steps of {sum(settings.batch_sizes.values())} pictures x {settings.crops} crops",
+        f"to go: {steps} steps of {sum(settings.data.batch_sizes.values())} pictures "
+        f"x {settings.steps.crops} crops",
         f"runs: {root / 'train'}, at most {readable_size(most)} each, {readable_size(most * len(todo))} for "
         f"those to go, and {readable_size(room)} are free there",
-        decoded(settings.batch_sizes, settings),
+        decoded(settings.data.batch_sizes, settings),
     ]
-    if todo and (lacks := lacking(settings.batch_sizes, parts=True)):
+    if todo and (lacks := lacking(settings.data.batch_sizes, parts=True)):
         told = "; ".join(f"{name}: {then}" for name, then in lacks.items())
-        raise ValueError(f"{len(lacks)} of the {len(settings.batch_sizes)} data sets are not ready. {told}")
+        raise ValueError(
+            f"{len(lacks)} of the {len(settings.data.batch_sizes)} data sets are not ready. {told}"
+        )
     return "\n".join(said)
 
 

@@ -18,11 +18,11 @@ import pandas as pd
 
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.prompts import VARIANTS
-from liqe_core.studies.finished import EXCLUDED, REPEATS, Chosen, FinishedRun, read_runs, settings_of
+from liqe_core.studies.finished import EXCLUDED, REPEATS, Chosen, FinishedRun, read_runs
 from liqe_core.studies.intervals import FEWEST, difference, mean_interval
 from liqe_core.studies.paper_tables import load_published, paper_ablation
 from liqe_core.training.prepare import sets_for
-from liqe_core.training.profiles import CHOICES, HOW, Profile
+from liqe_core.training.profiles import Profile
 from liqe_core.training.runs import differences
 from liqe_core.training.side_by_side import fit_all
 
@@ -43,6 +43,10 @@ class Study:
     reference: object
     meaning: str
 
+    def level(self, settings: Profile) -> object:
+        """The value that some settings have."""
+        return settings.flat()[self.setting]
+
 
 STUDIES = {
     study.setting: study
@@ -50,7 +54,7 @@ STUDIES = {
         Study("variant", VARIANTS, VARIANTS[0], "which tasks are learned together"),
         Study(
             "control",
-            CHOICES["control"],
+            ("", "shuffled labels", "quality alone", "separate heads"),
             "",
             "what is at work (empty: all three tasks, as LIQE): with shuffled labels nothing that scenes and "
             "distortions teach, with quality alone only the many prompts, with separate heads no words",
@@ -80,20 +84,19 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
     Returns:
         The runs in the order of the study's levels, then session and seed; the excluded with what differs.
     """
-    free = (study.setting, *REPEATS, *HOW)
-    expected = json.loads(json.dumps(settings.to_dict()))
+    free = (study.setting, *REPEATS)
     kept, excluded = [], []
     for run in runs:
-        if changed := differences(expected, run.settings, free):
+        if changed := differences(settings.deciding(), run.settings.deciding(), free):
             excluded.append((run.folder.name, "other settings: " + "; ".join(changed)))
-        elif run.settings[study.setting] not in study.levels:
+        elif study.level(run.settings) not in study.levels:
             excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
         else:
             kept.append(run)
     keys: tuple[tuple[Callable[[FinishedRun], str], str], ...] = (
         (lambda run: json.dumps(run.data, sort_keys=True), "other pictures or labels than most runs here"),
         (
-            lambda run: "" if run.settings["freeze"] == "all" else run.schedule,
+            lambda run: "" if run.settings.model.freeze == "all" else run.schedule,
             "other steps than most runs here (batches left out, or other rates)",
         ),
     )
@@ -102,7 +105,7 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
         common = {"", *(value for value, _ in counted.most_common(1))}
         excluded += [(run.folder.name, reason) for run in kept if key(run) not in common]
         kept = [run for run in kept if key(run) in common]
-    kept.sort(key=lambda run: (study.levels.index(run.settings[study.setting]), run.repeat))
+    kept.sort(key=lambda run: (study.levels.index(study.level(run.settings)), run.repeat))
     return Chosen(kept, pd.DataFrame(excluded, columns=EXCLUDED))
 
 
@@ -119,7 +122,7 @@ def scores(
     for run in runs:
         results = run.results[run.results["checkpoint"] == criterion]
         value = results[measure].mean(skipna=False) if measure in results else float("nan")
-        rows.append((run.settings[study.setting], *run.repeat, value, run.folder.name))
+        rows.append((study.level(run.settings), *run.repeat, value, run.folder.name))
     return pd.DataFrame(rows, columns=["level", "session", "seed", "value", "run"])
 
 
@@ -189,14 +192,14 @@ def _count_units(units: pd.DataFrame) -> str:
 
 def comparable(runs: Sequence[FinishedRun], study: Study) -> bool:
     """Whether at least two levels have a run of one session and seed."""
-    levels_of = Counter(repeat for repeat, _ in {(r.repeat, r.settings[study.setting]) for r in runs})
+    levels_of = Counter(repeat for repeat, _ in {(r.repeat, study.level(r.settings)) for r in runs})
     return max(levels_of.values(), default=0) >= 2
 
 
 def brief(settings: Profile, epochs: int, steps: int) -> Profile:
     """The same settings with at most so many epochs and steps an epoch, and a shorter warm-up to match."""
-    epochs, steps = min(epochs, settings.epochs), min(steps, settings.steps)
-    warmup = min(settings.warmup_steps, epochs * steps // 5)
+    epochs, steps = min(epochs, settings.steps.epochs), min(steps, settings.steps.steps)
+    warmup = min(settings.steps.warmup_steps, epochs * steps // 5)
     return settings.override(epochs=epochs, steps=steps, warmup_steps=warmup, validate_every=1)
 
 
@@ -217,7 +220,7 @@ class Found(NamedTuple):
 
     def description(self) -> str:
         """Where the runs come from, for the reader."""
-        length = f"{self.settings.epochs} epochs of {self.settings.steps} steps"
+        length = f"{self.settings.steps.epochs} epochs of {self.settings.steps.steps} steps"
         if self.trained:
             return (
                 f"No sweep has finished here, so each level was trained once, briefly ({length}): this shows "
@@ -265,13 +268,13 @@ def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[Finish
     Raises:
         ValueError: there are none.
     """
-    groups = [alike(runs, settings_of(run), study).runs for run in runs]
+    groups = [alike(runs, run.settings, study).runs for run in runs]
     groups = [group for group in groups if comparable(group, study)]
     if not groups:
         raise ValueError(f"no two runs of one session and seed that differ in {study.setting} alone")
 
     def size(group: list[FinishedRun]) -> tuple:
-        return len({run.settings[study.setting] for run in group}), len(group), group[0].steps
+        return len({study.level(run.settings) for run in group}), len(group), group[0].steps
 
     return max(groups, key=size)
 
@@ -305,6 +308,6 @@ def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> Ablated
 
 def loss_weights(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
     """The weight of each loss over the epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``."""
-    tables = [run.epochs().assign(level=run.settings[study.setting], run=run.folder.name) for run in runs]
+    tables = [run.epochs().assign(level=study.level(run.settings), run=run.folder.name) for run in runs]
     epochs = pd.concat(tables, ignore_index=True)
     return epochs[["level", "run", "epoch", *(column for column in epochs if column.endswith("_weight"))]]

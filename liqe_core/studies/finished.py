@@ -19,8 +19,8 @@ from liqe_core.evaluation.measuring import predict
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.training.prepare import sets_for
-from liqe_core.training.profiles import HOW, Profile
-from liqe_core.training.runs import fingerprint, is_finished, read_results
+from liqe_core.training.profiles import Profile
+from liqe_core.training.runs import fingerprint, is_finished, read_description, read_results
 
 EXCLUDED = ["run", "reason"]
 #: What repeats a run rather than changes it.
@@ -32,14 +32,14 @@ class FinishedRun:
     """What a run folder says about its run.
 
     Attributes:
-        folder: where it is. settings, data, versions, code: as in ``settings.json``.
+        folder: where it is. settings: of its training. data, versions, code: as in ``settings.json``.
         results: as in ``results.csv``.
         steps: how many were taken. schedule: equal for runs with the same learning rate at every step and
             the same batches left out.
     """
 
     folder: Path
-    settings: dict
+    settings: Profile
     data: dict
     versions: dict
     code: dict
@@ -50,7 +50,7 @@ class FinishedRun:
     @property
     def repeat(self) -> tuple[int, int]:
         """(session, seed)."""
-        return self.settings["session"], self.settings["seed"]
+        return self.settings.session, self.settings.seed
 
     def epochs(self) -> pd.DataFrame:
         """``epochs.csv``: losses, weights and validation, a row an epoch."""
@@ -93,29 +93,15 @@ def read_run(folder: str | Path) -> FinishedRun:
     if not is_finished(folder):
         raise ValueError("not finished")
     try:
-        content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        settings, content = read_description(folder)
         steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
         schedule = fingerprint(steps)
-        parts = {part: dict(content[part]) for part in ("settings", "data", "versions", "code")}
+        parts = {part: dict(content[part]) for part in ("data", "versions", "code")}
         results, count = read_results(folder), len(steps)
-        run = FinishedRun(folder, **parts, results=results, steps=count, schedule=schedule)
-        run.repeat  # noqa: B018, settings without session or seed are damaged ones
-        return run
+        return FinishedRun(folder, settings, **parts, results=results, steps=count, schedule=schedule)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
         raise ValueError(" ".join(reason.split())) from error
-
-
-def settings_of(run: FinishedRun) -> Profile:
-    """The settings that a run was made with.
-
-    Raises:
-        ValueError: another version of the package made it, with settings that this one does not have.
-    """
-    try:
-        return Profile(**run.settings)
-    except TypeError as error:
-        raise ValueError(f"{run.folder}: its settings are of another version ({error})") from None
 
 
 def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
@@ -123,11 +109,11 @@ def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
     more tasks, then with more steps. In order of session and seed."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        recipe = {k: v for k, v in run.settings.items() if k not in (*REPEATS, *HOW)}
+        recipe = {name: value for name, value in run.settings.deciding().items() if name not in REPEATS}
         groups.setdefault(json.dumps(recipe, sort_keys=True), []).append(run)
 
     def size(group: list[FinishedRun]) -> tuple[int, int, int]:
-        return len(group), group[0].settings["variant"].count("+"), group[0].steps
+        return len(group), group[0].settings.model.variant.count("+"), group[0].steps
 
     largest = sorted(groups.values(), key=size)[-1:]
     return sorted(itertools.chain(*largest), key=lambda run: run.repeat)
@@ -195,7 +181,7 @@ def predict_test_parts(run: FinishedRun) -> Answers:
     Raises:
         ValueError: its weights are gone, or its settings are of another version.
     """
-    model, sets = load_best(run), sets_for(settings_of(run), progress=False)
+    model, sets = load_best(run), sets_for(run.settings, progress=False)
     parts = [(dataset, dataset.part(run.repeat[0], "test")) for dataset in sets]
     return Answers(model, [(dataset, rows, predict(model, dataset, rows)) for dataset, rows in parts])
 

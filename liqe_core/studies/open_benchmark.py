@@ -60,7 +60,7 @@ class Arm:
 #: Of an arm whose image tower trains too: what profile ``open`` has for that, and as many steps as two cores
 #: take in some minutes.
 _AS_OPEN = ("keep_windows", "precision", "unlocked_groups", "batch_sizes", "learning_rate", "validate_every")
-TUNED: Mapping[str, Any] = {name: getattr(profile("open"), name) for name in _AS_OPEN} | {
+TUNED: Mapping[str, Any] = {name: profile("open").flat()[name] for name in _AS_OPEN} | {
     "steps": 30,
     "measured": 200,
 }
@@ -130,13 +130,13 @@ def train_and_predict(
             continue
         settings = profile(name, seed=seed, **arm.changes)
         if not is_finished(folder):
-            chosen = [sets[dataset] for dataset in settings.batch_sizes]
-            if not settings.stand_in or settings.measured:
+            chosen = [sets[dataset] for dataset in settings.data.batch_sizes]
+            if not settings.data.stand_in or settings.testing.measured:
                 chosen = split_sets(settings, split, progress)
             fit(settings, chosen, folder, progress)
         model, tested = LIQE.from_checkpoint(folder / "best_quality.safetensors"), tests
-        if settings.keep_windows:
-            tested = [kept_windows(part, model, None, progress, settings.precision) for part in tests]
+        if settings.model.keep_windows:
+            tested = [kept_windows(part, model, None, progress, settings.machine.precision) for part in tests]
         table = predictions(model, tested, settings.session)
         write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
 
@@ -302,7 +302,7 @@ def baseline_predictions(
     frozen = profile("open-frozen")
     tower = build_model(frozen)
     kept = {
-        name: kept_windows(dataset, tower, None, progress, frozen.precision)
+        name: kept_windows(dataset, tower, None, progress, frozen.machine.precision)
         for name, dataset in scored.items()
     }
     quality = baselines.ridge(kept["biq2021"], settings.session, [(kept[name], rows[name]) for name in kept])

@@ -134,7 +134,7 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
         results = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
         measured = [name for name in names.values() if name in results]
         long = results.melt(["dataset"], measured, var_name="metric", value_name="value")
-        frames.append(long.assign(session=run.settings["session"]))
+        frames.append(long.assign(session=run.settings.session))
     columns = [*_CELL, "median", "mean", "spread", "sessions"]
     if not frames:
         return pd.DataFrame(columns=columns)

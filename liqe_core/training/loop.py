@@ -55,7 +55,7 @@ def fit(
 
     Args:
         settings: see `Profile`.
-        sets: the data sets that `settings.batch_sizes` names.
+        sets: the data sets that `settings.data.batch_sizes` names.
         folder: the run folder. One that holds a part of this same run is gone on with.
         progress: show a bar with the loss, the rate and the time left.
         restart: remove what an earlier run left in the folder.
@@ -70,7 +70,7 @@ def fit(
         TrainingError: training diverges, or too many batches had NaN.
         StopRequested: SIGTERM or SIGINT came; the state was saved.
     """
-    ranks = together(settings.device)
+    ranks = together(settings.machine.device)
     sets = preflight.chosen(settings, sets, ranks)
     with runs.claimed(folder, runs.describe(settings, sets, ranks), ranks, restart) as folder:
         if not runs.is_finished(folder):
@@ -108,12 +108,16 @@ class Run:
         self.ranks = ranks or Ranks()
         self.model = build_model(settings, self.ranks.device)
         preflight.check(settings, self.model, self.folder, self.ranks)
-        if settings.keep_windows:
-            sets = [kept_windows(of, self.model, None, progress, settings.precision) for of in sets]
+        if settings.model.keep_windows:
+            sets = [kept_windows(of, self.model, None, progress, settings.machine.precision) for of in sets]
         self.sets = sets
-        self.length = (1, 0) if settings.freeze == "all" else (settings.epochs, settings.steps)
+        self.length = (
+            (1, 0) if settings.model.freeze == "all" else (settings.steps.epochs, settings.steps.steps)
+        )
         self.optimizer = build_optimizer(settings, self.model)
-        self.precision = Precision(settings.precision, self.ranks.device, settings.tf32, self.model.clip)
+        self.precision = Precision(
+            settings.machine.precision, self.ranks.device, settings.machine.tf32, self.model.clip
+        )
         self.take_step = partial(
             train_step,
             self.model,
@@ -123,18 +127,20 @@ class Run:
             ranks=self.ranks,
             ranking=ranking_of(settings),
         )
-        tasks = self.model.grid.axes[:1] if settings.control == "quality alone" else self.model.grid.axes
-        self.weighting = WEIGHTINGS[settings.weighting](tasks, settings.temperature)
+        tasks = (
+            self.model.grid.axes[:1] if settings.losses.control == "quality alone" else self.model.grid.axes
+        )
+        self.weighting = WEIGHTINGS[settings.losses.weighting](tasks, settings.losses.temperature)
         self.watch = Watch(settings, self.model)
         self.batches = TrainingBatches(
             sets,
-            settings.batch_sizes,
+            settings.data.batch_sizes,
             settings.session,
             self.model.grid,
             self.model.geometry,
-            settings.crops,
+            settings.steps.crops,
             settings.seed,
-            shuffled=settings.control == "shuffled labels",
+            shuffled=settings.losses.control == "shuffled labels",
         )
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.best: dict[str, float] = {}
@@ -145,7 +151,7 @@ class Run:
     def train(self) -> None:
         """From the last saved state, or the beginning, to the last epoch."""
         self.restore()
-        clock = resume.Clock(self.settings.save_seconds)
+        clock = resume.Clock(self.settings.machine.save_seconds)
         with (
             stoppable(between_steps=True) as stop,
             self.precision.of_products(),
@@ -163,13 +169,13 @@ class Run:
     def weights(self) -> dict[str, float]:
         """What each task's loss counts in the epoch under way."""
         weights = self.weighting.weights()
-        return weights | {"quality": weights["quality"] * self.settings.quality_weight}
+        return weights | {"quality": weights["quality"] * self.settings.losses.quality_weight}
 
     def train_epoch(self, bar: tqdm, clock: resume.Clock, stop: Stop) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weights()
-        drops = self.settings.lone_pictures == "drop step"
-        self.model.train(self.settings.batch_norm == "learned")
+        drops = self.settings.losses.lone_pictures == "drop step"
+        self.model.train(self.settings.model.batch_norm == "learned")
         started = time.perf_counter() - self.seconds
         for batch in batches_ahead(self.batches, self.epoch, self.step, self.length[1], self.ranks):
             rate = learning_rate(self.settings, self.epoch, self.step)
@@ -233,12 +239,12 @@ class Run:
             "skipped": sum(step["skipped"] for step in self.steps if step["epoch"] == self.epoch),
             "seconds": self.seconds,
         }
-        if number % self.settings.validate_every == 0 or last:
+        if number % self.settings.testing.validate_every == 0 or last:
             row |= self.measured("val")
-        if self.settings.test_every and number % self.settings.test_every == 0:
+        if self.settings.testing.test_every and number % self.settings.testing.test_every == 0:
             row |= {f"test_{name}": value for name, value in self.measured("test").items()}
         row["evaluation_seconds"] = time.perf_counter() - started
-        for criterion in improved(self.best, row, self.settings.keep):
+        for criterion in improved(self.best, row, self.settings.testing.keep):
             if self.ranks.leads:
                 self.model.save(self.folder / f"best_{criterion}.safetensors", recipe=self.recipe(row))
         self.epochs.append(row)

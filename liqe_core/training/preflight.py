@@ -34,15 +34,15 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
             small for the processes, or for a pair to rank.
     """
     by_name = {s.name: s for s in sets}
-    if missing := [name for name in settings.batch_sizes if name not in by_name]:
+    if missing := [name for name in settings.data.batch_sizes if name not in by_name]:
         raise ValueError(
-            f"profile {settings.name} trains on {', '.join(settings.batch_sizes)}, but {', '.join(missing)} "
-            "was not given; prepare it, or leave it out of batch_sizes"
+            f"profile {settings.name} trains on {', '.join(settings.data.batch_sizes)}, but "
+            f"{', '.join(missing)} was not given; prepare it, or leave it out of batch_sizes"
         )
-    found = [by_name[name] for name in settings.batch_sizes]
+    found = [by_name[name] for name in settings.data.batch_sizes]
     window = geometry_of(settings).window
     for of in found:
-        small = {} if settings.enlarge else of.too_small(window)
+        small = {} if settings.data.enlarge else of.too_small(window)
         table = of.table
         labelled = table["scenes"].map(bool) | table["distortion"].notna()
         without_scores = (
@@ -63,15 +63,14 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
                     f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"
                 )
     world = ranks.world if ranks else 1
-    if world > 1 and settings.batch_norm == "learned":
+    if world > 1 and settings.model.batch_norm == "learned":
         raise ValueError(
             f"batch_norm is 'learned', and {world} processes would each learn the statistics of their share; "
             "start one process, or give batch_norm='frozen'"
         )
-    if sum(settings.batch_sizes.values()) < world:
+    if (pictures := sum(settings.data.batch_sizes.values())) < world:
         raise ValueError(
-            f"{world} processes share a batch of {sum(settings.batch_sizes.values())} pictures; start fewer, "
-            "or give larger batch_sizes"
+            f"{world} processes share a batch of {pictures} pictures; start fewer, or give larger batch_sizes"
         )
     _tell_lone_steps(settings, found)
     return found
@@ -80,9 +79,9 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
 def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> list[int]:
     """The steps of an epoch whose batch has no two scored pictures of one set, and so nothing to rank; empty
     where no set has scores."""
-    steps, scored = set(range(settings.steps)), False
+    steps, scored = set(range(settings.steps.steps)), False
     for of in sets:
-        rows, size = of.part(settings.session, "train"), settings.batch_sizes[of.name]
+        rows, size = of.part(settings.session, "train"), settings.data.batch_sizes[of.name]
         if of.table["mos"].iloc[rows].isna().all():
             continue
         scored, batches = True, -(-len(rows) // size)  # the last one of a lap may be short
@@ -92,12 +91,12 @@ def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> 
 
 
 def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledPictures]) -> None:
-    if settings.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
+    if settings.model.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
         return
-    what = f"in {len(lone)} of the {settings.steps} steps of an epoch no set has two pictures to rank"
-    if len(lone) == settings.steps:
+    what = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two pictures to rank"
+    if len(lone) == settings.steps.steps:
         raise ValueError(f"{what}, so quality would not be learned; give batch_sizes from 2")
-    if settings.lone_pictures == "leave out":
+    if settings.losses.lone_pictures == "leave out":
         warnings.warn(
             f"{what} (the first: step {lone[0]}), so they teach no quality; other batch_sizes avoid it",
             stacklevel=4,
@@ -131,20 +130,24 @@ def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
     An estimate, for transformers; of other image towers only gradients and moments are counted.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    pictures = -(-sum(settings.batch_sizes.values()) // world)
+    pictures = -(-sum(settings.data.batch_sizes.values()) // world)
     towers = []
     vision = model.architecture["vision_cfg"]
-    if settings.freeze not in ("image", "all") and isinstance(vision.get("patch_size"), int):
+    if settings.model.freeze not in ("image", "all") and isinstance(vision.get("patch_size"), int):
         tokens = 1 + (vision["image_size"] // vision["patch_size"]) ** 2
-        towers.append((pictures * settings.crops * tokens, vision["width"], vision["layers"]))
+        towers.append((pictures * settings.steps.crops * tokens, vision["width"], vision["layers"]))
     text = model.architecture["text_cfg"]
-    if settings.freeze not in ("text", "all") and "layers" in text:
+    if settings.model.freeze not in ("text", "all") and "layers" in text:
         tokens = model.text.tree.tokens if model.text.tree else model.text.tokens
         towers.append((tokens.numel(), text["width"], text["layers"]))
-    half = type_of_products(settings.precision, model.device.type)
+    half = type_of_products(settings.machine.precision, model.device.type)
     blocks, size = 0, 3 if half else 4  # bytes a value, on average
     for tokens, width, layers in towers:
-        values = layers + VALUES_PER_TOKEN if settings.gradient_checkpointing else layers * VALUES_PER_TOKEN
+        values = (
+            layers + VALUES_PER_TOKEN
+            if settings.machine.gradient_checkpointing
+            else layers * VALUES_PER_TOKEN
+        )
         blocks += tokens * width * values * size
     return 12 * trained + blocks
 

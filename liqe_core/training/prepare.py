@@ -48,7 +48,7 @@ def on_data(settings: Profile, names: Sequence[str], given: Collection[str] = ()
         ManifestError: no such manifest. ValueError: two manifests have different words.
     """
     manifests = {name: load_manifest(name) for name in names}
-    pictures = sum(settings.batch_sizes.values())
+    pictures = sum(settings.data.batch_sizes.values())
     changes: dict[str, Any] = {"batch_sizes": dict.fromkeys(names, max(2, pictures // len(manifests)))}
     for axis in ("scene", "distortion"):
         own = {";".join(of.words[axis]) for of in manifests.values() if axis in of.words}
@@ -66,9 +66,10 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     """
     # By the name that the settings know it by, which may be a manifest's path.
     sets = [
-        dataclasses.replace(labelled(name, settings, progress), name=name) for name in settings.batch_sizes
+        dataclasses.replace(labelled(name, settings, progress), name=name)
+        for name in settings.data.batch_sizes
     ]
-    return [of.thinned(settings.measured) for of in sets] if settings.measured else sets
+    return [of.thinned(settings.testing.measured) for of in sets] if settings.testing.measured else sets
 
 
 def labelled(
@@ -99,10 +100,12 @@ def labelled(
             )
         side = max(geometry.window, min(manifest.shown, geometry.resize_to or manifest.shown))
         geometry = dataclasses.replace(geometry, enlarge_to=side)
-    if settings.unfit == "leave out" and not made:
-        bad = unfit(verify(manifest, progress=progress, window=1 if settings.enlarge else geometry.window))
+    if settings.data.unfit == "leave out" and not made:
+        bad = unfit(
+            verify(manifest, progress=progress, window=1 if settings.data.enlarge else geometry.window)
+        )
     of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
-    if made and not settings.stand_in:
+    if made and not settings.data.stand_in:
         of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
     if as_shown:
         called = of.name + AS_SHOWN

@@ -25,10 +25,13 @@ import liqe_core
 from liqe_core.data.labelled import LabelledPictures, Pictures
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
-from liqe_core.training.profiles import HOW, Profile, completed
+from liqe_core.training.profiles import Profile
 
 #: What a run writes, by pattern; `restart` removes these and nothing else.
 PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.safetensors", "state_*.json", ".*.part*")
+
+#: Of ``settings.json``. A folder of another format is neither resumed nor read.
+FORMAT = 1
 
 
 class RunFolderError(ValueError):
@@ -38,7 +41,7 @@ class RunFolderError(ValueError):
 def run_folder(settings: Profile, root: str | Path) -> Path:
     """Where a run of these settings belongs below `root`; other settings get another folder."""
     digest = json_sha256(settings.deciding())[:8]
-    name = f"{settings.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
+    name = f"{settings.model.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
     return Path(root) / "train" / name
 
 
@@ -84,6 +87,18 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "results.csv")  # exact from pandas 3.1 on
 
 
+def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
+    """The settings of a run, and all of its ``settings.json``.
+
+    Raises:
+        ValueError: it cannot be read, or is of another version.
+    """
+    description = json.loads((Path(folder) / "settings.json").read_text(encoding="utf-8"))
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError(f"settings.json is not of format {FORMAT}")
+    return Profile.model_validate(description["settings"]), description
+
+
 def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> dict:
     """What a run folder says about its run: settings, data, versions, code, machine."""
     device = (ranks or Ranks()).device
@@ -98,7 +113,8 @@ def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks |
     if device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
     return {
-        "settings": settings.to_dict(),
+        "format": FORMAT,
+        "settings": settings.model_dump(),
         "data": {
             s.name: {
                 "pictures": len(s),
@@ -151,8 +167,9 @@ def _take(folder: Path, description: Mapping) -> None:
         write_json(path, {**description, "starts": [start]})
         return
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-        changed = differences(completed(old["settings"]), description["settings"], HOW)
+        settings, old = read_description(folder)
+        wanted = Profile.model_validate(description["settings"])
+        changed = differences(settings.deciding(), wanted.deciding())
         data = differences(old["data"], description["data"])
         if not is_finished(folder) and _only_unused_went(old.get("used"), description["used"]):
             start |= {"data": data} if data else {}
@@ -160,8 +177,8 @@ def _take(folder: Path, description: Mapping) -> None:
             changed += data
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RunFolderError(
-            f"{path}: damaged, so nothing says which run this is; give another folder, or restart=True to "
-            "train from the beginning"
+            f"{path}: damaged or of another version, so nothing says which run this is; give another folder, "
+            "or restart=True to train from the beginning"
         ) from None
     if changed:
         raise RunFolderError(

@@ -57,7 +57,7 @@ def fit_all(
 def how_many(run: Profile) -> int:
     """Runs that go side by side well: one a core for a model without pretrained weights, which is small, on
     a machine without a GPU; else one, which takes all the cores, memory and GPU that there are."""
-    small = run.pretrained is None and torch_device(run.device).type == "cpu"
+    small = not run.model.pretrained and torch_device(run.machine.device).type == "cpu"
     return torch.get_num_threads() if small else 1
 
 
@@ -71,7 +71,7 @@ def _train(
     shares = [waiting[start::at_once] for start in range(at_once)]
     # torch's spawn also ends the others where one fails, and all of them where this process dies.
     training = torch.multiprocessing.spawn(_train_share, (shares, sets, threads), at_once, join=False)
-    total = sum(run.epochs for run, _ in waiting)
+    total = sum(run.steps.epochs for run, _ in waiting)
     with tqdm(total=total, unit="epoch", desc=f"{at_once} side by side", disable=not progress) as bar:
         ended = False
         try:

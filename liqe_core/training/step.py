@@ -39,12 +39,12 @@ class BadBatchError(ValueError):
 
 def geometry_of(settings: Profile) -> CropGeometry:
     """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
-    window = towers.architecture(settings.architecture)["vision_cfg"]["image_size"]
+    window = towers.architecture(settings.model.architecture)["vision_cfg"]["image_size"]
     return CropGeometry(
         window=window,
-        resize_to=settings.resize_to or None,
-        count=settings.windows,
-        enlarge_to=window if settings.enlarge else 0,
+        resize_to=settings.data.resize_to or None,
+        count=settings.testing.windows,
+        enlarge_to=window if settings.data.enlarge else 0,
     )
 
 
@@ -52,25 +52,25 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
     """The model that a profile starts from; random weights come from its seed."""
     torch.manual_seed(settings.seed)
     model = LIQE.from_clip(
-        settings.architecture,
-        settings.pretrained,
+        settings.model.architecture,
+        settings.model.pretrained or None,
         grid=settings.grid(),
         geometry=geometry_of(settings),
-        separate_heads=settings.control == "separate heads",
+        separate_heads=settings.losses.control == "separate heads",
         device=device,
     )
     heads = set(getattr(model.clip, "heads", ()))
-    if settings.freeze == "text" or heads:
+    if settings.model.freeze == "text" or heads:
         for parameter in text_parameters(model.clip):
             parameter.requires_grad_(parameter in heads)
-    if settings.freeze == "image":
+    if settings.model.freeze == "image":
         with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # open_clip's, of timm
-            model.clip.lock_image_tower(settings.unlocked_groups)
-    if settings.freeze == "all":
+            model.clip.lock_image_tower(settings.model.unlocked_groups)
+    if settings.model.freeze == "all":
         model.requires_grad_(False)
-    if settings.gradient_checkpointing:
+    if settings.machine.gradient_checkpointing:
         model.clip.set_grad_checkpointing(True)
-    if settings.compile:
+    if settings.machine.compile:
         model.clip.visual.compile()
         text_tower(model.clip).transformer.compile()
     return model
@@ -80,8 +80,8 @@ def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
     """AdamW over what trains; as one kernel where torch has one, which is several times faster."""
     return torch.optim.AdamW(
         [{"params": [p for p in model.parameters() if p.requires_grad]}],  # a group may be empty, a list not
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        lr=settings.steps.learning_rate,
+        weight_decay=settings.steps.weight_decay,
         fused=model.device.type in ("cpu", "cuda"),
     )
 
@@ -92,18 +92,18 @@ def learning_rate(settings: Profile, epoch: int, step: int) -> float:
     ``public``: CosineAnnealingLR(T_max=5) is stepped once an epoch, and once more where an epoch would start
     at rate 0; so position 5, 15, 25, ... of its wave is never trained at.
     """
-    if settings.schedule == "public":
+    if settings.steps.schedule == "public":
         position = 0
         for _ in range(epoch):
             position += 1
             if position % 10 == 5:
                 position += 1
-        return settings.learning_rate * (1 + math.cos(math.pi * position / 5)) / 2
-    done, total = epoch * settings.steps + step, settings.epochs * settings.steps
-    if done < settings.warmup_steps:
-        return settings.learning_rate * (done + 1) / settings.warmup_steps
-    part = (done - settings.warmup_steps) / max(1, total - settings.warmup_steps)
-    return settings.learning_rate * (1 + math.cos(math.pi * part)) / 2
+        return settings.steps.learning_rate * (1 + math.cos(math.pi * position / 5)) / 2
+    done, total = epoch * settings.steps.steps + step, settings.steps.epochs * settings.steps.steps
+    if done < settings.steps.warmup_steps:
+        return settings.steps.learning_rate * (done + 1) / settings.steps.warmup_steps
+    part = (done - settings.steps.warmup_steps) / max(1, total - settings.steps.warmup_steps)
+    return settings.steps.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
 
 def train_step(
@@ -164,12 +164,14 @@ def train_step(
 
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
-    if settings.quality_loss == "squared error":
-        return partial(regression_loss, ends=torch.tensor([_ends(name) for name in settings.batch_sizes]))
-    pairs = partial(quality_loss, pair_mean=settings.pair_mean, ties=settings.ties)
-    if not settings.plcc_weight:
+    if settings.losses.quality_loss == "squared error":
+        return partial(
+            regression_loss, ends=torch.tensor([_ends(name) for name in settings.data.batch_sizes])
+        )
+    pairs = partial(quality_loss, pair_mean=settings.losses.pair_mean, ties=settings.losses.ties)
+    if not settings.losses.plcc_weight:
         return pairs
-    return lambda *of: pairs(*of) + settings.plcc_weight * plcc_loss(*of)
+    return lambda *of: pairs(*of) + settings.losses.plcc_weight * plcc_loss(*of)
 
 
 def _ends(name: str) -> tuple[float, float]:

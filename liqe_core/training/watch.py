@@ -61,12 +61,13 @@ class Watch:
         self.skipped.append(row)
         where = f"epoch {epoch}, step {step}"
         self._check_weights(where)
-        if len(self.skipped) > self.settings.max_skipped:
+        if len(self.skipped) > self.settings.steps.max_skipped:
             names = list(dict.fromkeys(name for row in self.skipped for name in row["images"].split(";")))
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise TrainingError(
                 f"{where}: {len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason}), "
-                f"more than max_skipped = {self.settings.max_skipped}; look at {', '.join(names[:8])}{more}"
+                f"more than max_skipped = {self.settings.steps.max_skipped}; "
+                f"look at {', '.join(names[:8])}{more}"
             )
 
     def check(self, steps: int) -> None:
@@ -86,7 +87,7 @@ class Watch:
         if not growth <= WEIGHT_GROWTH:  # NaN is not, either
             raise TrainingError(
                 f"{where}: training diverges, the weights have grown to {growth:.3g} times what they were at "
-                f"the start; the learning rate, {self.settings.learning_rate:g}, is too high: "
+                f"the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: "
                 "give a lower one"
             )
 

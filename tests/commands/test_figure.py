@@ -131,7 +131,7 @@ def test_an_unfinished_run_says_so(tmp_path, failed):
 def test_a_damaged_run_says_so(tmp_path, failed):
     run = write_run(tmp_path)
     content = json.loads((run / "settings.json").read_text())
-    del content["settings"]["seed"]
+    del content["settings"]["name"]
     write_json(run / "settings.json", content)
     assert "cannot be read" in failed("training_curves", "--run", run)
 

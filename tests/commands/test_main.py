@@ -93,16 +93,16 @@ def test_an_error_is_one_line_that_names_the_thing(arguments, says, capsys):
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        ("train --profile smoke -s epochs 2.5", "epochs is 2.5; give a whole number"),
-        ("train --profile smoke -s learning_rate fast", "learning_rate is 'fast'; give a number"),
-        ("train --profile smoke -s batch_sizes 6", "batch_sizes is 6; give a whole number for each data set"),
-        ("train --profile smoke -s speed 3", "unknown setting speed; there are: "),
+        ("train --profile smoke -s epochs 2.5", "epochs is 2.5"),
+        ("train --profile smoke -s learning_rate fast", "learning_rate is 'fast'"),
+        ("train --profile smoke -s batch_sizes 6", "batch_sizes is 6"),
+        ("train --profile smoke -s speed 3", "unknown setting speed; choose from "),
         ("train --profile smoke -s device gpu", "device is 'gpu'; give auto, cpu"),
         ("train --profile smoke -s architecture ViT-B-33", "no architecture 'ViT-B-33'"),
         ("train --profile fast", "unknown profile 'fast'; choose one of smoke"),
         ("train --profile smoke --data none.yaml", "none.yaml: no such file"),
-        ("sweep --profile smoke -s epochs many", "epochs is 'many'; give a whole number"),
-        ("sweep --profile smoke --sessions 11", "session is 11; choose from 1 to 10"),
+        ("sweep --profile smoke -s epochs many", "epochs is 'many'"),
+        ("sweep --profile smoke --sessions 11", "session is 11"),
     ],
 )
 def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, says, capsys):

@@ -125,7 +125,7 @@ def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_pat
 
 def test_the_grid_is_what_the_notebook_will_train(tmp_path):
     one, two = cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
-    assert (one.settings.session, one.settings.seed, one.settings.epochs) == (1, 5, 1)
+    assert (one.settings.session, one.settings.seed, one.settings.steps.epochs) == (1, 5, 1)
     assert (two.settings.session, two.settings.seed) == (2, 6), "as 04_multitask_training counts"
     assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
     assert one.run_folder(tmp_path) != two.run_folder(tmp_path)

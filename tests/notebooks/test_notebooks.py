@@ -264,7 +264,7 @@ def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
     assert control["runs"].eq(1).all() and control["mean"].iloc[0] == table["mean"].iloc[-1]
     excluded = pd.read_csv(out / "excluded.csv")
     full = (folder / "train").glob("quality+scene+distortion*/settings.json")
-    longer = {p.parent.name for p in full if json.loads(p.read_text())["settings"]["epochs"] == 3}
+    longer = {p.parent.name for p in full if json.loads(p.read_text())["settings"]["steps"]["epochs"] == 3}
     assert len(longer) == 2, "of the two sessions that 02 trained"
     assert set(excluded["run"]) >= longer and excluded["reason"].str.contains("epochs: 1 -> 3").any()
     weights = pd.read_csv(out / "loss_weights.csv")

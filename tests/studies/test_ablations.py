@@ -10,7 +10,7 @@ from liqe_core.studies import ablations
 from liqe_core.studies.ablations import STUDIES, alike, brief, comparable, compare, paired, scores
 from liqe_core.studies.finished import read_runs
 from liqe_core.studies.intervals import mean_interval
-from liqe_core.training.profiles import Profile, profile
+from liqe_core.training.profiles import profile
 
 STUDY = STUDIES["variant"]
 
@@ -31,7 +31,7 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     assert "JSONDecodeError" in unread.set_index("run")["reason"][damaged.name]
 
     chosen, excluded = alike(runs, profile("smoke"), STUDY)
-    assert [(r.settings["variant"], r.repeat) for r in chosen] == [
+    assert [(r.settings.model.variant, r.repeat) for r in chosen] == [
         (variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)
     ]
     reasons = excluded.set_index("run")["reason"]
@@ -47,8 +47,17 @@ def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
             (folder / "steps.csv").write_text("epoch,step,learning_rate,gradient_norm,skipped\n")
     runs, unread = read_runs(tmp_path)
     chosen, excluded = alike(runs, profile("smoke"), STUDIES["freeze"])
-    assert [run.settings["freeze"] for run in chosen] == ["", "text", "image", "all"]
+    assert [run.settings.model.freeze for run in chosen] == ["", "text", "image", "all"]
     assert excluded.empty and unread.empty
+
+
+def test_settings_that_decide_nothing_may_differ(tmp_path):
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, seed=2, device="cpu", unseen_windows="public")
+    changed = write_run(tmp_path, seed=3, ties="preferred")
+    chosen, excluded = alike(read_runs(tmp_path).runs, profile("smoke"), STUDY)
+    assert sorted(run.repeat for run in chosen) == [(1, 1), (1, 2)]
+    assert excluded["run"].tolist() == [changed.name] and "ties" in excluded["reason"].item()
 
 
 def test_the_table_pairs_seeds(tmp_path):
@@ -125,16 +134,15 @@ def test_comparable_needs_two_levels_of_one_repeat(tmp_path):
 
 def test_brief_is_never_longer_than_the_profile():
     short = brief(profile("mini"), epochs=2, steps=5)
-    assert (short.epochs, short.steps, short.warmup_steps) == (2, 5, 2)
+    assert (short.steps.epochs, short.steps.steps, short.steps.warmup_steps) == (2, 5, 2)
     assert brief(profile("smoke"), 100, 100) == profile("smoke")
 
 
 def test_every_study_is_of_a_setting_and_its_levels_are_allowed():
-    names = set(Profile.__dataclass_fields__)
     for name, study in ablations.STUDIES.items():
-        assert study.setting == name in names and study.reference in study.levels
+        assert study.setting == name and study.reference in study.levels
         for level in study.levels:
-            assert getattr(profile("smoke", **{name: level}), name) == level
+            assert study.level(profile("smoke", **{name: level})) == level
 
 
 def test_an_ablation_is_of_the_recipe_with_most_levels(tmp_path):
@@ -143,7 +151,7 @@ def test_an_ablation_is_of_the_recipe_with_most_levels(tmp_path):
             write_run(tmp_path, variant=variant, epochs=epochs)
     runs, study = read_runs(tmp_path).runs, STUDIES["variant"]
     chosen = ablations.largest_comparable(runs, study)
-    assert {run.settings["epochs"] for run in chosen} == {2}
+    assert {run.settings.steps.epochs for run in chosen} == {2}
     table = ablations.summarise(chosen, study, paper=False).table
     assert table["level"].tolist() == list(VARIANTS)
     assert "paper" not in table, "its numbers belong beside its own protocol only"

@@ -14,7 +14,6 @@ from liqe_core.studies.finished import (
     read_run,
     read_runs,
     repeated_runs,
-    settings_of,
 )
 
 
@@ -24,13 +23,6 @@ def test_repeats_are_the_largest_group_then_the_one_with_more_tasks(tmp_path):
     another = write_run(tmp_path, variant=VARIANTS[0], session=1)
     assert [run.folder for run in repeated_runs(read_runs(tmp_path).runs)] == [another, quality]
     assert repeated_runs([]) == []
-
-
-def test_settings_of_another_version_are_told(tmp_path):
-    run = read_run(write_run(tmp_path))
-    run.settings["unheard_of"] = 1
-    with pytest.raises(ValueError, match=r"another version.*unheard_of"):
-        settings_of(run)
 
 
 def test_weights_that_are_gone_are_told(tmp_path):

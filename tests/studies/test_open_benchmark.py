@@ -55,16 +55,18 @@ def test_every_arm_is_a_profile_that_can_be():
     assert {name for pair in study.PAIRS for name in pair} <= set(names)
     made = [profile("open-frozen", seed=3, **arm.changes) for arm in study.ARMS]
     assert all(arm.seed == 3 and arm.name == "open-frozen" for arm in made)
-    assert {arm.control for arm in made} >= {
+    assert {arm.losses.control for arm in made} >= {
         "shuffled labels",
         "quality alone",
         "separate heads",
     }
-    same = [arm for arm in made if "biq2021" in arm.batch_sizes and len(arm.batch_sizes) == 3]
-    tuned = [arm for arm in same if not arm.keep_windows]
-    assert [arm.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1]]
-    for arms in (tuned, [arm for arm in same if arm.keep_windows]):
-        assert len({tuple(arm.batch_sizes.items()) for arm in arms}) == 1, "the same batches for every arm"
+    same = [arm for arm in made if "biq2021" in arm.data.batch_sizes and len(arm.data.batch_sizes) == 3]
+    tuned = [arm for arm in same if not arm.model.keep_windows]
+    assert [arm.model.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1]]
+    for arms in (tuned, [arm for arm in same if arm.model.keep_windows]):
+        assert len({tuple(arm.data.batch_sizes.items()) for arm in arms}) == 1, (
+            "the same batches for every arm"
+        )
 
 
 def test_pictures_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):

@@ -96,11 +96,11 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True, **how) 
     """
     model = build_model(start.settings)
     clip, tokens = model.clip, model.text.tokens
-    half = start.settings.precision == "public"
+    half = start.settings.machine.precision == "public"
     if half:
         to_half_and_back(clip)  # clip.load on CUDA gives weights in half precision
     trained = [p for p in clip.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=start.settings.learning_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(trained, lr=start.settings.steps.learning_rate, weight_decay=1e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5)
     means, seen = [], []
     for epoch in range(epochs):
