@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from liqe_core import checkpoints, towers
 from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics, normalize
 from liqe_core.prompts import PromptGrid
-from liqe_core.scoring import score_pictures
+from liqe_core.scoring import JointModel
 from liqe_core.text import PromptEncoder, tokenize
 from liqe_core.towers import Architecture, Clip, Tokenizer
 
@@ -31,10 +31,11 @@ from liqe_core.towers import Architecture, Clip, Tokenizer
 PIXELS_AT_ONCE = 24 * 224**2
 
 
-class LIQE(nn.Module):
+class LIQE(JointModel):
     """The joint model over an open_clip model and a grid of prompts.
 
-    Start from weights that were trained as LIQE with `from_checkpoint`, or from CLIP with `from_clip`.
+    Start from weights that were trained as LIQE with `from_checkpoint`, or from CLIP with `from_clip`; score
+    images with `scoring.JointModel.score`.
 
     Args:
         clip: an open_clip model; its `logit_scale` is frozen, as in the public code.
@@ -47,8 +48,6 @@ class LIQE(nn.Module):
     Raises:
         GridError: a prompt is longer than the text tower's context.
     """
-
-    clip: Clip  # else it would be taken for a tensor or a module that nothing is known of
 
     def __init__(
         self,
@@ -68,11 +67,6 @@ class LIQE(nn.Module):
             raise ValueError(f"geometry.window is {self.geometry.window}, but the image tower takes {window}")
         self.architecture, self.statistics = dict(architecture), statistics
         self.text = PromptEncoder(clip, grid, tokenizer)
-
-    @property
-    def grid(self) -> PromptGrid:
-        """The prompts and their axes."""
-        return self.text.grid
 
     @classmethod
     def from_checkpoint(
@@ -207,11 +201,6 @@ class LIQE(nn.Module):
         self.text.forget()  # `to`, `half` and their like put other numbers in place of the weights
         return super()._apply(*change, **options)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.clip.logit_scale.device
-
     def forward(self, crops: Tensor) -> Tensor:
         """The joint probability.
 
@@ -290,11 +279,9 @@ class LIQE(nn.Module):
         Returns:
             (n, Q, S, D) float32 on the model's device.
         """
-        if len({(each.device, each.dtype) for each in crops}) > 1:
-            whole = [each.to(self.device) for each in crops]
-            crops = [normalize(e, self.statistics) if e.dtype == torch.uint8 else e.float() for e in whole]
+        if len({(part.device, part.dtype) for part in crops}) > 1:
+            moved = [part.to(self.device) for part in crops]
+            crops = [normalize(p, self.statistics) if p.dtype == torch.uint8 else p.float() for p in moved]
         logits = self.logits(torch.cat(list(crops)).to(self.device), text, tower)
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))
-
-    score = score_pictures

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liqe_core import towers
-from liqe_core.crops import scoring_crops, standardize, tensor_crops
+from liqe_core.crops import CropGeometry, Statistics, scoring_crops, standardize, tensor_crops
 from liqe_core.images import (
     PictureError,
     Source,
@@ -28,9 +28,9 @@ from liqe_core.images import (
 )
 from liqe_core.intake.progress import tqdm
 from liqe_core.prediction import Prediction
-
-if TYPE_CHECKING:
-    from liqe_core.model import LIQE
+from liqe_core.prompts import PromptGrid
+from liqe_core.text import PromptEncoder
+from liqe_core.towers import Clip
 
 #: One picture, or a folder of them, or (N, 3, H, W) floats in [0, 1].
 Pictures = Source | Tensor
@@ -38,86 +38,126 @@ Pictures = Source | Tensor
 #: Why a picture that could be read has no score.
 NO_NUMBER = "the model's answer is no number: its weights overflow; get the checkpoint again, or another"
 
+#: Threads that read pictures while the model is busy.
+READERS = 2
+
 #: What the factors of products may be rounded to; None: they are not.
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-def score_pictures(
-    model: LIQE,
-    images: Pictures | Iterable[Pictures],
-    *,
-    on_error: str = "raise",
-    batch_size: int = 8,
-    progress: bool = False,
-    precision: str = "float32",
-    read: Callable[[Source], Image.Image] = read_picture,
-) -> Prediction:
-    """Score pictures as the public code does: files as they are, with the crops of `geometry`.
+class JointModel(nn.Module):
+    """What scoring asks of a model: the joint probability of crops. `LIQE` is one.
 
-    Args:
-        images: one of the following, or any number of them: a path; a folder, for every picture in it and
-            below it; a URL; what a file holds as bytes; a Pillow image; an array (H, W, 3) of uint8; a
-            tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N pictures.
-        on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
-            scored, its place in the answer holds NaN, and `Prediction.errors` says why.
-        batch_size: pictures that go through the image tower together.
-        progress: show a bar.
-        precision: see `products_in`; the prompts are embedded in float32 all the same.
-        read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_picture,
-            orientation="apply")``, say.
-
-    Returns:
-        A `Prediction` with a row for each picture, in order.
-
-    Raises:
-        PictureError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
-            (``on_error="raise"``).
-        TypeError: something that is no picture, or an array or a tensor of another shape or type.
+    Attributes:
+        clip: its towers.
+        text: gives the embeddings of all prompts when it is called.
+        geometry: where crops lie.
+        statistics: what crops are scaled by before the image tower.
     """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
-    products_in(precision, model.device)  # refused before a picture is read
-    one = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
-    given = _Given()
-    if hasattr(images, "read") or isinstance(images, memoryview):  # else its lines, or bytes, were pictures
-        raise TypeError(f"the pictures are {type(images).__name__}: give a path, or bytes, such as f.read()")
-    for each in [images] if one or not isinstance(images, Iterable) else images:
-        given.take(each)  # type: ignore[arg-type]
-    names = given.names
 
-    def crops_of(i: int) -> Tensor | PictureError:
-        picture = given.pictures[i]
-        try:
-            if isinstance(picture, PictureError):
-                raise picture
-            if isinstance(picture, Tensor):
-                refuse_outside(picture[None], names[i : i + 1])
-                levels = tensor_crops(picture[None].float(), model.geometry, names[i])[0]
-                return standardize(levels, model.statistics)
-            return scoring_crops(read(picture), model.geometry, names[i])
-        except PictureError as error:
-            if isinstance(picture, (bytes, bytearray, Image.Image)) and not str(error).startswith(names[i]):
-                error = PictureError(f"{names[i]}: {error}")
-            if on_error == "raise":
-                raise error
-            return error
+    clip: Clip  # else it would be taken for a tensor or a module that nothing is known of
+    text: PromptEncoder
+    geometry: CropGeometry
+    statistics: Statistics
 
-    with tqdm(total=len(names), disable=not progress, unit="picture") as bar:
-        joint, errors = predict_joint(
-            model, crops_of, range(len(names)), batch_size, 2, bar.update, precision
-        )
-    errors = with_names(errors, names)
-    if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
-        raise PictureError(next(iter(errors.values())))
-    left_out = {why: tuple(files) for why, files in given.left_out.items()}
-    return Prediction(joint.cpu(), model.grid, tuple(names), errors, left_out)
+    @property
+    def grid(self) -> PromptGrid:
+        """The prompts and their axes."""
+        return self.text.grid
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.logit_scale.device
+
+    def joint_of(
+        self, crops: Sequence[Tensor], text: Tensor | None = None, tower: nn.Module | None = None
+    ) -> Tensor:
+        """(n, Q, S, D): the joint probability of pictures that may differ in their number of crops."""
+        raise NotImplementedError
+
+    def score(
+        self,
+        images: Pictures | Iterable[Pictures],
+        *,
+        on_error: str = "raise",
+        batch_size: int = 8,
+        progress: bool = False,
+        precision: str = "float32",
+        read: Callable[[Source], Image.Image] = read_picture,
+    ) -> Prediction:
+        """Score pictures as the public code does: files as they are, with the crops of `geometry`.
+
+        Args:
+            images: one of the following, or any number of them: a path; a folder, for every picture in it and
+                below it; a URL; what a file holds as bytes; a Pillow image; an array (H, W, 3) of uint8; a
+                tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N pictures.
+            on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
+                scored, its place in the answer holds NaN, and `Prediction.errors` says why.
+            batch_size: pictures that go through the image tower together.
+            progress: show a bar.
+            precision: see `products_in`; the prompts are embedded in float32 all the same.
+            read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_picture,
+                orientation="apply")``, say.
+
+        Returns:
+            A `Prediction` with a row for each picture, in order.
+
+        Raises:
+            PictureError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
+                (``on_error="raise"``).
+            TypeError: something that is no picture, or an array or a tensor of another shape or type.
+        """
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
+        products_in(precision, self.device)  # refused before a picture is read
+        if hasattr(images, "read") or isinstance(
+            images, memoryview
+        ):  # else its lines, or bytes, were pictures
+            raise TypeError(
+                f"the pictures are {type(images).__name__}: give a path, or bytes, such as f.read()"
+            )
+        alone = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
+        inputs = _Inputs()
+        for image in [images] if alone or not isinstance(images, Iterable) else images:
+            inputs.add(image)  # type: ignore[arg-type]
+        names = inputs.names
+
+        def crops_of(i: int) -> Tensor | PictureError:
+            picture = inputs.pictures[i]
+            try:
+                if isinstance(picture, PictureError):
+                    raise picture
+                if isinstance(picture, Tensor):
+                    refuse_outside(picture[None], names[i : i + 1])
+                    levels = tensor_crops(picture[None].float(), self.geometry, names[i])[0]
+                    return standardize(levels, self.statistics)
+                return scoring_crops(read(picture), self.geometry, names[i])
+            except PictureError as error:
+                if isinstance(picture, (bytes, bytearray, Image.Image)) and not str(error).startswith(
+                    names[i]
+                ):
+                    error = PictureError(f"{names[i]}: {error}")
+                if on_error == "raise":
+                    raise error
+                return error
+
+        with tqdm(total=len(names), disable=not progress, unit="picture") as bar:
+            joint, errors = predict_joint(
+                self, crops_of, range(len(names)), batch_size, bar.update, precision
+            )
+        errors = with_names(errors, names)
+        if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
+            raise PictureError(next(iter(errors.values())))
+        left_out = {reason: tuple(files) for reason, files in inputs.left_out.items()}
+        return Prediction(joint.cpu(), self.grid, tuple(names), errors, left_out)
 
 
 def with_names(errors: Mapping[int, str], names: Sequence[str]) -> dict[int, str]:
     """The reasons of `joint_by_batch`, each with its picture's name, which those of a reader have already."""
-    return {i: f"{names[i]}: {why}" if why == NO_NUMBER else why for i, why in errors.items()}
+    return {i: f"{names[i]}: {error}" if error == NO_NUMBER else error for i, error in errors.items()}
 
 
 def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
@@ -136,33 +176,33 @@ def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass
-class _Given:
+class _Inputs:
     """Pictures one by one, whatever they were given as; a folder without any is the reason in its place."""
 
     pictures: list[Source | Tensor | PictureError] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def take(self, given: Pictures) -> None:
+    def add(self, image: Pictures) -> None:
         count = len(self.names)
-        if isinstance(given, Tensor):
-            refuse_other_tensors(given, f"picture {count}")
-            self.pictures += given.detach().unbind()
-            self.names += [f"picture {count + i}" for i in range(len(given))]
-        elif isinstance(given, (str, PathLike)):
-            self._take_path(os.fsdecode(given))
+        if isinstance(image, Tensor):
+            refuse_other_tensors(image, f"picture {count}")
+            self.pictures += image.detach().unbind()
+            self.names += [f"picture {count + i}" for i in range(len(image))]
+        elif isinstance(image, (str, PathLike)):
+            self._add_path(os.fsdecode(image))
         else:
-            if isinstance(given, np.ndarray):
-                refuse_other_arrays(given, f"picture {count}")
-            elif not isinstance(given, (bytes, bytearray, Image.Image)):
+            if isinstance(image, np.ndarray):
+                refuse_other_arrays(image, f"picture {count}")
+            elif not isinstance(image, (bytes, bytearray, Image.Image)):
                 raise TypeError(
-                    f"picture {count} is {type(given).__name__}: give a path or a Pillow image, or what else "
+                    f"picture {count} is {type(image).__name__}: give a path or a Pillow image, or what else "
                     "LIQE.score takes"
                 )
-            self.pictures.append(given)
-            self.names.append(str(getattr(given, "filename", "") or f"picture {count}"))
+            self.pictures.append(image)
+            self.names.append(str(getattr(image, "filename", "") or f"picture {count}"))
 
-    def _take_path(self, path: str) -> None:
+    def _add_path(self, path: str) -> None:
         if not os.path.isdir(path):
             self.pictures.append(path)
             self.names.append(path)
@@ -170,8 +210,8 @@ class _Given:
         try:
             found = survey(path)
         except OSError as error:
-            why = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
-            self.pictures.append(PictureError(why))
+            reason = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
+            self.pictures.append(PictureError(reason))
             self.names.append(path)
             return
         for reason, files in found.left_out.items():
@@ -201,11 +241,10 @@ def refuse_other_tensors(pictures: Tensor, name: str = "the tensor") -> None:
 
 
 def predict_joint(
-    model: LIQE,
+    model: JointModel,
     crops_of: Callable[[Any], Tensor | PictureError],
     items: Sequence[Any] | np.ndarray,
     batch_size: int,
-    readers: int = 1,
     done: Callable[[int], object] = lambda count: None,
     precision: str = "float32",
 ) -> tuple[Tensor, dict[int, str]]:
@@ -223,7 +262,7 @@ def predict_joint(
     errors: dict[int, str] = {}
     starts = range(0, len(items), batch_size)
     batches = [items[start : start + batch_size] for start in starts]
-    with contextlib.closing(joint_by_batch(model, crops_of, batches, readers, precision)) as parts:
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, precision)) as parts:
         for start, (part, bad) in zip(starts, parts, strict=True):
             joint[start : start + len(part)] = part
             errors |= {start + i: reason for i, reason in bad.items()}
@@ -232,10 +271,9 @@ def predict_joint(
 
 
 def joint_by_batch(
-    model: LIQE,
+    model: JointModel,
     crops_of: Callable[[Any], Tensor | PictureError],
     batches: Sequence[Sequence[Any] | np.ndarray],
-    readers: int = 1,
     precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
     """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
@@ -247,7 +285,6 @@ def joint_by_batch(
     Args:
         crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
         batches: items that go through the image tower together.
-        readers: threads that call `crops_of`.
         precision: see `products_in`.
 
     Yields:
@@ -257,11 +294,11 @@ def joint_by_batch(
     text: Tensor | None = None
     tower: nn.Module | None = None
     items = (item for batch in batches for item in batch)
-    ahead = read_ahead(crops_of, items, readers, max(map(len, batches), default=0) + readers)
+    ahead = read_ahead(crops_of, items, READERS, max(map(len, batches), default=0) + READERS)
     with evaluating(model), contextlib.closing(ahead):
         for batch in batches:
-            here = dict(enumerate(islice(ahead, len(batch))))
-            good = {i: crops for i, crops in here.items() if not isinstance(crops, PictureError)}
+            results = dict(enumerate(islice(ahead, len(batch))))
+            good = {i: crops for i, crops in results.items() if not isinstance(crops, PictureError)}
             with torch.no_grad():  # not while the caller has the turn
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
@@ -269,7 +306,7 @@ def joint_by_batch(
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
-            errors = {i: str(crops) for i, crops in here.items() if isinstance(crops, PictureError)}
+            errors = {i: str(crops) for i, crops in results.items() if isinstance(crops, PictureError)}
             no_number = joint.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
             errors |= {i: NO_NUMBER for i in no_number if i not in errors}
             yield joint, errors

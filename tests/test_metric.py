@@ -32,8 +32,8 @@ def as_tensor(*pictures):
 
 def test_equal_to_the_same_pixels_from_a_file(metric, picture, tmp_path):
     pictures = [picture.resize((300, 140)), picture.resize((300, 140)).rotate(180)]
-    for i, each in enumerate(pictures):
-        each.save(tmp_path / f"{i}.png")
+    for i, image in enumerate(pictures):
+        image.save(tmp_path / f"{i}.png")
     expected = metric.model.score(sorted(tmp_path.iterdir())).quality
     quality = metric(as_tensor(*pictures))
     assert quality.shape == (2,) and quality.dtype == torch.float32
@@ -171,11 +171,11 @@ def test_on_a_gpu(metric):
     pictures = torch.rand(2, 3, 60, 50)
     expected = metric(pictures)
     metric.to("cuda")
-    for where in ("cpu", "cuda"):
-        given = pictures.to(where).requires_grad_()
-        quality = metric(given)
+    for device in ("cpu", "cuda"):
+        leaf = pictures.to(device).requires_grad_()
+        quality = metric(leaf)
         quality.sum().backward()
-        assert quality.device.type == "cuda" and given.grad.device == given.device
+        assert quality.device.type == "cuda" and leaf.grad.device == leaf.device
         torch.testing.assert_close(quality.cpu(), expected, atol=1e-3, rtol=0)
 
 

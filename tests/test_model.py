@@ -194,24 +194,24 @@ def test_bytes_are_scaled_as_the_image_tower_takes_them(monkeypatch, tmp_path, n
     crops = torch.randint(256, (2, 2, 3, window, window), dtype=torch.uint8)
     floats = transforms.Normalize(mean, std)(crops / 255)
     model.save(tmp_path / "model.safetensors")
-    again = LIQE.from_checkpoint(tmp_path / "model.safetensors")
+    reread = LIQE.from_checkpoint(tmp_path / "model.safetensors")
     with torch.no_grad():
         expected = model.logits(floats.flatten(0, 1))
-        for each in (model, again):
-            assert each.statistics == (mean, std)
-            torch.testing.assert_close(each.logits(crops.flatten(0, 1)), expected, atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(each.embed(crops[0]), model.embed(floats[0]), atol=1e-4, rtol=1e-4)
+        for variant in (model, reread):
+            assert variant.statistics == (mean, std)
+            torch.testing.assert_close(variant.logits(crops.flatten(0, 1)), expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(variant.embed(crops[0]), model.embed(floats[0]), atol=1e-4, rtol=1e-4)
 
 
 def test_a_file_of_ours_says_what_crops_are_scaled_by_and_another_does_not(tmp_path):
     """A file of plain weights takes what the architecture takes, by name or by configuration."""
     model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=PromptGrid.variant("quality"))
     torch.save(model.clip.state_dict(), tmp_path / "plain.pt")
-    told = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    model.statistics = told
+    statistics = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    model.statistics = statistics
     model.save(tmp_path / "ours")
     halves = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    for name, expected in {"ours": told, "plain.pt": halves}.items():
+    for name, expected in {"ours": statistics, "plain.pt": halves}.items():
         assert LIQE.from_clip("LIQE-mini", tmp_path / name).statistics == expected
         for architecture in ("LIQE-mini", towers.architecture("LIQE-mini")):
             read = LIQE.from_checkpoint(tmp_path / name, architecture=architecture)

@@ -66,12 +66,12 @@ def test_many_in_many_forms_at_once(small_liqe, folder):
     names = ["3.png", "0.png", "1.png", "4.png"]
     pixels = [np.array(Image.open(folder / name)) for name in names]
     two = torch.stack([torch.from_numpy(pixels[2])] * 2).permute(0, 3, 1, 2) / 255
-    given = [folder / "0.png", two, pixels[3], (folder / "3.png").read_bytes()]
-    prediction = small_liqe.score(given, batch_size=3)
+    inputs = [folder / "0.png", two, pixels[3], (folder / "3.png").read_bytes()]
+    prediction = small_liqe.score(inputs, batch_size=3)
     expected = [one_by_one(small_liqe, folder / n) for n in ("0.png", "1.png", "1.png", "4.png", "3.png")]
     torch.testing.assert_close(prediction.joint, torch.stack(expected), atol=1e-5, rtol=0)
-    others = ("picture 1", "picture 2", "picture 3", "picture 4")
-    assert prediction.images == (str(folder / "0.png"), *others)
+    names = ("picture 1", "picture 2", "picture 3", "picture 4")
+    assert prediction.images == (str(folder / "0.png"), *names)
 
 
 def test_a_folder_is_the_pictures_in_it(small_liqe, folder, tmp_path_factory):
@@ -94,8 +94,8 @@ def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
     outside[1, 0, 0, 0] = 1.5
     nan = torch.full((1, 3, 40, 40), torch.nan)
     small = np.zeros((20, 40, 3), np.uint8)
-    given = [folder / "1.png", b"no picture", outside, nan, small, b"", b"<!DOCTYPE html>"]
-    errors = small_liqe.score(given, on_error="skip").errors
+    inputs = [folder / "1.png", b"no picture", outside, nan, small, b"", b"<!DOCTYPE html>"]
+    errors = small_liqe.score(inputs, on_error="skip").errors
     assert sorted(errors) == [1, 3, 4, 5, 6, 7]
     assert errors[1] == (
         "picture 1: the picture given as bytes: not a picture that Pillow can read; check what the file holds"
@@ -229,17 +229,17 @@ def test_misspelled_options(small_liqe):
 
 
 def test_a_file_object_is_not_taken_for_its_lines(small_liqe, folder):
-    for given in (io.BytesIO(b"a\nb"), memoryview(b"ab")):
-        with pytest.raises(TypeError, match=f"are {type(given).__name__}: give a path, or bytes, such as"):
-            small_liqe.score(given)
+    for inputs in (io.BytesIO(b"a\nb"), memoryview(b"ab")):
+        with pytest.raises(TypeError, match=f"are {type(inputs).__name__}: give a path, or bytes, such as"):
+            small_liqe.score(inputs)
 
 
 def test_nothing_and_elsewhere(small_liqe):
-    given = [Image.new("RGB", (0, 0)), "", "ftp://host/a.jpg", "x" * 5000]
-    said = small_liqe.score(given, on_error="skip")
-    assert np.isnan(said.quality).all()
+    inputs = [Image.new("RGB", (0, 0)), "", "ftp://host/a.jpg", "x" * 5000]
+    prediction = small_liqe.score(inputs, on_error="skip")
+    assert np.isnan(prediction.quality).all()
     for i, says in enumerate(("0 x 0 pixels", "an empty path", "only http and https", "cannot be read")):
-        assert says in said.errors[i]
+        assert says in prediction.errors[i]
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except (ValueError, OSError, MemoryError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
-        told = str(error)
-        if isinstance(error, MemoryError) and not told:  # Python's own, and Pillow's, say nothing
-            told = "memory is used up; take fewer or smaller pictures at a time, or more memory"
-        print(f"error: {told}", file=sys.stderr)
+        message = str(error)
+        if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
+            message = "memory is used up; take fewer or smaller pictures at a time, or more memory"
+        print(f"error: {message}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if not type(error).__module__.startswith("liqe_core."):

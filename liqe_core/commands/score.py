@@ -99,7 +99,7 @@ class _Run:
 
     def __init__(self, options: argparse.Namespace):
         from liqe_core.commands.score_engine import Settings
-        from liqe_core.commands.score_output import FORMS
+        from liqe_core.commands.score_files import FORMS
 
         self.options = options
         self.settings = Settings.from_options(options)
@@ -127,7 +127,7 @@ class _Run:
         if self.folder is None:
             return self._run(stop, None)
         from liqe_core.commands.score_engine import check_folder
-        from liqe_core.commands.score_output import clear_parts
+        from liqe_core.commands.score_files import clear_parts
         from liqe_core.files import only_one
 
         with only_one(self.folder.resolve(), doing="scoring into"):
@@ -140,7 +140,7 @@ class _Run:
                 return self._run(stop, client)
 
     def _choose_images(self) -> None:
-        from liqe_core.commands.pictures import choose, read_list
+        from liqe_core.commands.score_files import choose, read_list
         from liqe_core.files import escaped
 
         options = self.options
@@ -149,13 +149,13 @@ class _Run:
             raise ValueError("no images given: name files or folders, or a list of them with --from-file")
         self.read = self.settings.reader()
         chosen = choose(paths, options.include, options.exclude)
-        self.images = chosen.pictures
+        self.images = chosen.images
         for line in chosen.summary():
             print(escaped(line), file=sys.stderr)
 
     def _check_places(self) -> None:
         """Refuse a table that cannot be written, before hours are spent on it."""
-        from liqe_core.commands.score_output import check_place
+        from liqe_core.commands.score_files import check_place
 
         options = self.options
         read_files = [options.checkpoint, options.from_file or "", *self.images]
@@ -169,7 +169,7 @@ class _Run:
             raise ValueError("--scheduler needs a file for the table: give --csv FILE, or another form")
 
     def _run(self, stop: Stop, client: Client | None) -> int:
-        from liqe_core.commands.score_output import write
+        from liqe_core.commands.score_files import write
         from liqe_core.files import is_disk_full
 
         self._plan(client)

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 SHARD_HERE, SHARD_ON_WORKER = 16, 256
 #: Shards that each worker has at a time: the one that it scores, and the next.
 AHEAD = 2
-#: Threads that read images while the model is busy.
-READERS = 2
 #: In the folder of the shards: what the run was begun with.
 ABOUT = "about.json"
 #: The files that a folder of shards may hold, and what a kill leaves of them.
@@ -328,7 +326,7 @@ def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard,
         return [shard.images[start : start + settings.batch_size] for start in starts]
 
     batches = [batch for shard in shards for batch in batches_of(shard)]
-    with contextlib.closing(joint_by_batch(model, crops_of, batches, READERS, settings.precision)) as results:
+    with contextlib.closing(joint_by_batch(model, crops_of, batches, settings.precision)) as results:
         for shard in shards:
             rows: list[Row] = []
             for batch, (joint, errors) in zip(batches_of(shard), results, strict=False):

@@ -104,9 +104,11 @@ def unpack(tensors: Mapping[str, Tensor], clip: nn.Module, optimizer: torch.opti
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in parts["optimizer"].items():
         number, name = key.split("/")
-        of = parameters[int(number)]
-        if value.shape == of.shape:  # fused AdamW walks memory: a moment must lie in it as its parameter does
-            value = torch.empty_like(of, dtype=value.dtype).copy_(value)
+        parameter = parameters[int(number)]
+        if (
+            value.shape == parameter.shape
+        ):  # fused AdamW walks memory: a moment must lie in it as its parameter does
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         moments.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})

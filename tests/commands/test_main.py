@@ -55,8 +55,8 @@ def test_score_writes_a_csv_and_says_what_it_skipped(checkpoint, folder, tmp_pat
     table = pd.read_csv(out)
     assert len(table) == 3 and table["quality"].notna().sum() == 2
     assert "not a picture" in table.set_index("image").loc[str(bad), "error"]
-    said = capsys.readouterr()
-    assert "2 of 3 images scored" in said.out and "broken.jpg" in said.err
+    output = capsys.readouterr()
+    assert "2 of 3 images scored" in output.out and "broken.jpg" in output.err
 
 
 def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
@@ -72,8 +72,8 @@ def test_score_without_a_checkpoint_takes_the_packaged_one_and_says_so(
     assert named.out == packaged.out
     notice = packaged.err.removeprefix(named.err)
     assert "liqe-tiny" in notice and "scenes are not reliable" in notice and notice.count("\n") == 1
-    other = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=PromptGrid.variant("quality"))
-    other.save("liqe-tiny")  # a file that is called so wins
+    another = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=PromptGrid.variant("quality"))
+    another.save("liqe-tiny")  # a file that is called so wins
     assert main(["score", str(folder)]) == 0
     mine = capsys.readouterr()
     assert mine.out != packaged.out and mine.err == named.err
@@ -157,38 +157,38 @@ def test_data_commands_are_there(capsys):
 def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
     pages = sorted((CHECKOUT / page).glob("*.ipynb")) if page == "notebooks" else [CHECKOUT / page]
     text = "\n".join(path.read_text() for path in pages)
-    told = re.findall(r"(?:^|`)(liqe (?!<)[^`#\n\"\\]+)", text, flags=re.MULTILINE)
-    assert told
-    for command in told:
+    commands = re.findall(r"(?:^|`)(liqe (?!<)[^`#\n\"\\]+)", text, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
         words = shlex.split(command)[1:]
         if words != ["--help"]:
             assert _parser().parse_args(words).run, command
 
 
-def told(*pages):
+def text_of(*pages):
     """The text of README, CONTRIBUTING and notebooks."""
     paths = [p for page in pages for p in (sorted((CHECKOUT / page).glob("*.ipynb")) or [CHECKOUT / page])]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def test_what_we_tell_people_to_make_is_in_the_makefile():
-    there = re.findall(r"^([a-z][\w-]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
+    targets = re.findall(r"^([a-z][\w-]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
     named = re.findall(
-        r"(?:^|`)make ([a-z][\w-]*)", told("README.md", "CONTRIBUTING.md", "notebooks"), flags=re.MULTILINE
+        r"(?:^|`)make ([a-z][\w-]*)", text_of("README.md", "CONTRIBUTING.md", "notebooks"), flags=re.MULTILINE
     )
-    assert {"demo", "test", "sweep", "paper"} <= set(named) <= set(there)
+    assert {"demo", "test", "sweep", "paper"} <= set(named) <= set(targets)
 
 
 def test_the_papermill_line_is_one_that_the_notebook_takes():
-    (line,) = re.findall(r"`(papermill [^`]* -p [^`]*)`", told("README.md"))
+    (line,) = re.findall(r"`(papermill [^`]* -p [^`]*)`", text_of("README.md"))
     _, book, _, *pairs = shlex.split(line)
     assert set(pairs[::3]) == {"-p"}
-    given = {name: _resolve_type(value) for name, value in zip(pairs[1::3], pairs[2::3], strict=True)}
-    assert of_notebooks([CHECKOUT / book], given) == {"profile": "mini", "sessions": [1]}
+    parameters = {name: _resolve_type(value) for name, value in zip(pairs[1::3], pairs[2::3], strict=True)}
+    assert of_notebooks([CHECKOUT / book], parameters) == {"profile": "mini", "sessions": [1]}
 
 
 def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
-    lines = re.findall(r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", told("README.md"), flags=re.MULTILINE)
+    lines = re.findall(r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", text_of("README.md"), flags=re.MULTILINE)
     lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
     assert lines
     for line in lines:
@@ -198,13 +198,13 @@ def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_tak
 
 
 def test_training_on_several_gpus_is_a_command_that_can_be_parsed():
-    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", told("README.md"))
+    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", text_of("README.md"))
     assert _parser().parse_args(shlex.split(line)).command == "train"
 
 
 @pytest.mark.parametrize("command", ["liqe data status", "liqe --help"])
 def test_commands_that_are_quick_are_run(command, tmp_path, monkeypatch, capsys):
-    assert f"`{command}`" in told("README.md", "notebooks") or f"\n{command} " in told("README.md")
+    assert f"`{command}`" in text_of("README.md", "notebooks") or f"\n{command} " in text_of("README.md")
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
     try:
         code = main(shlex.split(command)[1:])
@@ -228,8 +228,8 @@ def test_version(capsys):
 
 def test_the_commands_of_the_makefile_can_be_parsed():
     text = re.sub(r" \$\(if .*", "", (CHECKOUT / "Makefile").read_text()).replace("$(PROFILE)", "mini")
-    told = re.findall(r"^\t\S+ (liqe .+)", text, flags=re.MULTILINE)
-    parsed = [_parser().parse_args(shlex.split(command)[1:]) for command in told]
+    commands = re.findall(r"^\t\S+ (liqe .+)", text, flags=re.MULTILINE)
+    parsed = [_parser().parse_args(shlex.split(command)[1:]) for command in commands]
     assert {"check", "sweep", "notebooks"} <= {options.command for options in parsed}
     (paper,) = [o for o in parsed if o.command == "sweep" and o.profile == "paper"]
     assert paper.sessions == list(range(1, 11)) and paper.seeds == [1] and paper.variants is None

@@ -22,7 +22,7 @@ from support.models import of_twelve_prompts
 
 from liqe_core import LIQE, scoring
 from liqe_core.commands.main import main
-from liqe_core.commands.score_output import clear_parts
+from liqe_core.commands.score_files import clear_parts
 from liqe_core.files import only_one, unescaped
 from liqe_core.images import PictureError
 
@@ -137,10 +137,10 @@ def test_another_run_is_not_continued(model, folder, capsys):
         assert score(model, "pictures", "--csv", "t.csv", *options) == 1
         message = capsys.readouterr().err
         assert "t.csv.shards" in message and word in message and "--restart" in message
-    other = LIQE.from_checkpoint(model)
+    changed = LIQE.from_checkpoint(model)
     with torch.no_grad():
-        other.clip.logit_scale.add_(0.1)
-    other.save(folder / "other")
+        changed.clip.logit_scale.add_(0.1)
+    changed.save(folder / "other")
     assert score(str(folder / "other"), "pictures", "--csv", "t.csv") == 1
     assert "another checkpoint;" in capsys.readouterr().err
     assert score(str(folder / "other"), "pictures/01.png", "--csv", "t.csv", "--restart") == 0
@@ -207,8 +207,8 @@ def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = "score_engine.Shard.keep" if when == "scoring" else "score_output.write"
-    monkeypatch.setattr(f"liqe_core.commands.{where}", full)
+    function = "score_engine.Shard.keep" if when == "scoring" else "score_files.write"
+    monkeypatch.setattr(f"liqe_core.commands.{function}", full)
     assert score(model, "pictures", "--csv", "t.csv") == 1
     message = capsys.readouterr().err
     kept = 0 if when == "scoring" else 20
@@ -264,9 +264,11 @@ def test_pictures_can_be_enlarged_to_the_size_at_which_people_see_them(model, fo
     assert score(model, "pictures/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
     enlarged = LIQE.from_checkpoint(model)
     enlarged.geometry = dataclasses.replace(enlarged.geometry, enlarge_to=200)
-    of = enlarged.score("pictures/03.png").quality.item()
-    assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(of, abs=1e-6)
-    assert of != pytest.approx(LIQE.from_checkpoint(model).score("pictures/03.png").quality.item(), abs=1e-5)
+    quality = enlarged.score("pictures/03.png").quality.item()
+    assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(quality, abs=1e-6)
+    assert quality != pytest.approx(
+        LIQE.from_checkpoint(model).score("pictures/03.png").quality.item(), abs=1e-5
+    )
 
 
 def test_where_a_link_leads_the_table_goes(model, folder):
@@ -287,9 +289,9 @@ def test_weights_that_overflow_are_an_error_and_no_empty_cell(folder, capsys):
     liqe.clip.logit_scale.data.fill_(1e9)
     liqe.save(folder / "overflow.safetensors")
     assert score("overflow.safetensors", "pictures/03.png", "--csv", "t.csv") == 1
-    said = capsys.readouterr()
-    assert "0 of 1 images scored" in said.out
-    assert "pictures/03.png: the model's answer is no number: its weights overflow" in said.err
+    output = capsys.readouterr()
+    assert "0 of 1 images scored" in output.out
+    assert "pictures/03.png: the model's answer is no number: its weights overflow" in output.err
     with pytest.raises(PictureError, match=r"03\.png: the model's answer is no number"):
         liqe.score("pictures/03.png")
     assert liqe.score("pictures/03.png", on_error="skip").errors
@@ -359,14 +361,18 @@ def test_lists_and_patterns(model, folder, monkeypatch, capsys):
     for path in ("pictures/01.png", "long", "half", "not-there", "pictures"):
         capsys.readouterr()
         assert score(model, "--from-file", path, "--csv", "t.csv") == 1
-        said = capsys.readouterr().err
-        assert said.startswith(f"error: --from-file {path}: ") and said.count("\n") == 1 and len(said) < 200
+        output = capsys.readouterr().err
+        assert (
+            output.startswith(f"error: --from-file {path}: ")
+            and output.count("\n") == 1
+            and len(output) < 200
+        )
     capsys.readouterr()
     assert score(model, "pictures", "--include", "0*", "--exclude", "*7*", "--csv", "t.csv") == 0
     assert len(pd.read_csv("t.csv")) == 9
-    said = capsys.readouterr().err
-    assert "left out, not included: 10 (pictures/10.png, pictures/11.png, pictures/12.png, ...)" in said
-    assert "left out, excluded: 2" in said
+    output = capsys.readouterr().err
+    assert "left out, not included: 10 (pictures/10.png, pictures/11.png, pictures/12.png, ...)" in output
+    assert "left out, excluded: 2" in output
 
 
 def test_what_is_left_out_of_a_folder_is_told(model, folder, capsys):
@@ -377,10 +383,10 @@ def test_what_is_left_out_of_a_folder_is_told(model, folder, capsys):
     (folder / "pictures/07b.png").rename(folder / "other/nosuffix")
     (folder / "pictures/00.png").rename(folder / "other/00.png")
     assert score(model, "pictures", "--csv", "t.csv") == 0
-    said = capsys.readouterr().err
-    assert "left out, hidden: 1 (pictures/._00.png)" in said
-    assert "left out, files of another kind (.txt): 1 (pictures/list.txt)" in said
-    assert "left out, files without a suffix: 1 (pictures/more/nosuffix)" in said
+    output = capsys.readouterr().err
+    assert "left out, hidden: 1 (pictures/._00.png)" in output
+    assert "left out, files of another kind (.txt): 1 (pictures/list.txt)" in output
+    assert "left out, files without a suffix: 1 (pictures/more/nosuffix)" in output
     assert "pictures/more/00.png" in set(pd.read_csv("t.csv")["image"])
 
 
@@ -392,8 +398,8 @@ def test_how_pictures_are_read_can_be_chosen(model, folder, capsys):
         image.convert("RGB").save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-400])
     assert score(model, "cut.jpg", "turned.jpg", "--csv", "a.csv", "--max-pixels", "100") == 1
-    said = capsys.readouterr().err
-    assert "over 100" in said and "--max-pixels none" in said
+    output = capsys.readouterr().err
+    assert "over 100" in output and "--max-pixels none" in output
     assert score(model, "cut.jpg", "turned.jpg", "--csv", "a.csv") == 1
     assert "--truncated allow" in capsys.readouterr().err
     options = ["--truncated", "allow", "--orientation", "apply", "--icc", "srgb", "--max-pixels", "none"]

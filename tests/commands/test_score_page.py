@@ -16,7 +16,7 @@ from PIL import Image
 
 from liqe_core import LIQE, PromptGrid
 from liqe_core.commands.main import main
-from liqe_core.commands.score_output import SIDE, write_page
+from liqe_core.commands.score_files import SIDE, write_page
 from liqe_core.images import read_picture
 
 NAMES = ['<img src=x onerror="alert(1)">.png', "b & c.png", "line\nbreak.png", "wide.png"]

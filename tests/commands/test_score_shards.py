@@ -65,10 +65,10 @@ def test_it_is_the_table_of_one_process(client, model, folder, capsys):
     assert score(model, *pictures, *(word.format("one") for word in tables)) == 1
     alone = capsys.readouterr()
     assert score_on(client, model, *pictures, *(word.format("many") for word in tables)) == 1
-    said = capsys.readouterr()
-    assert said.out == alone.out.replace("one.", "many.")
+    output = capsys.readouterr()
+    assert output.out == alone.out.replace("one.", "many.")
     reasons = [line for line in alone.err.splitlines() if ".png: " in line]
-    assert len(reasons) == 3 and said.err.splitlines()[-3:] == reasons
+    assert len(reasons) == 3 and output.err.splitlines()[-3:] == reasons
     for form in forms:
         assert (folder / f"many.{form}").read_bytes() == (folder / f"one.{form}").read_bytes(), form
     assert not (folder / "many.csv.shards").exists()
@@ -154,25 +154,25 @@ def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
         see = vars(os).setdefault("_see", (os.stat, os.access))
         os.stat, os.access = see
 
-        def stat(path, *how, **more):
+        def stat(path, *mode, **more):
             if name and str(path).endswith(name):
                 raise FileNotFoundError(2, "No such file or directory", path)
-            return see[0](path, *how, **more)
+            return see[0](path, *mode, **more)
 
         os.stat = stat
-        os.access = lambda path, how: not (name and str(path).endswith(name)) and see[1](path, how)
+        os.access = lambda path, mode: not (name and str(path).endswith(name)) and see[1](path, mode)
 
     client.run(hide, "pictures/03.png")
     try:
         assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
     finally:
         client.run(hide, None)
-    said = capsys.readouterr().err
-    why = "pictures/03.png: no such file; check the path; it is here, and the worker on "
-    assert why in said and "cannot open it" in said
-    assert "1 images are here, and workers could not open them" in said
+    output = capsys.readouterr().err
+    reason = "pictures/03.png: no such file; check the path; it is here, and the worker on "
+    assert reason in output and "cannot open it" in output
+    assert "1 images are here, and workers could not open them" in output
     table = pd.read_csv("t.csv")
-    assert table["error"].str.startswith(why).sum() == 1 and table["quality"].notna().sum() == 29
+    assert table["error"].str.startswith(reason).sum() == 1 and table["quality"].notna().sum() == 29
 
     assert score(model, "pictures", "--csv", "one.csv") == 1
     assert len(shards(folder / "t.csv.shards")) == 8
@@ -187,10 +187,10 @@ def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, mo
 
     def with_other_weights(client, pending):
         sent.extend(pending)
-        other = of_twelve_prompts()
+        changed = of_twelve_prompts()
         with torch.no_grad():
-            other.clip.logit_scale.add_(0.1)
-        other.save("model")  # after this process has read it, and before workers do
+            changed.clip.logit_scale.add_(0.1)
+        changed.save("model")  # after this process has read it, and before workers do
         yield from whole(client, pending)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -211,8 +211,8 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     for address in ("tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
         assert score(model, "pictures", "--csv", "t.csv", "--scheduler", address) == 1
-        said = capsys.readouterr().err
-        assert said.startswith(f"error: no Dask scheduler at {address} (") and said.count("\n") == 1
+        output = capsys.readouterr().err
+        assert output.startswith(f"error: no Dask scheduler at {address} (") and output.count("\n") == 1
     assert score(model, "pictures", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "--scheduler needs a file for the table: give --csv FILE" in capsys.readouterr().err
     spec = importlib.util.find_spec
@@ -246,8 +246,8 @@ def test_a_result_that_was_lost_since_is_no_fault_and_a_cancelled_one_is(cancell
     # Its worker died after it had told of the result.
     status = "cancelled" if cancelled else "pending"
     future = SimpleNamespace(status=status, exception=lambda: None, cancelled=lambda: cancelled)
-    told = score_engine._error(future)
-    assert (str(told) == "the Dask scheduler has gone") if cancelled else (told is None)
+    error = score_engine._error(future)
+    assert (str(error) == "the Dask scheduler has gone") if cancelled else (error is None)
 
 
 def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
@@ -272,10 +272,10 @@ def test_the_scheduler_needs_neither_torch_nor_the_names(tmp_path):
     """It imports what a task is made of, and tasks carry a shard's names."""
     code = "import sys, liqe_core.commands.score_engine; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    told = rehearse(3_000, tmp_path)
-    assert told["rows"] == told["right"] == 3_000
-    assert told["most tasks"] <= score_engine.AHEAD, "of twelve"
-    assert told["scheduler"] - told["scheduler before"] < 100, "MB; with torch it is several hundred"
+    measured = rehearse(3_000, tmp_path)
+    assert measured["rows"] == measured["right"] == 3_000
+    assert measured["most tasks"] <= score_engine.AHEAD, "of twelve"
+    assert measured["scheduler"] - measured["scheduler before"] < 100, "MB; with torch it is several hundred"
 
 
 def logged(folder):
@@ -290,10 +290,9 @@ def slow_worker(log, seconds):
 
     class Slow(WorkerPlugin):  # made here, so that it is sent whole: workers have no tests to import
         def setup(self, worker):
-            from liqe_core import crops
-            from liqe_core.commands import score_engine
+            from liqe_core import crops, scoring
 
-            self.whole, self.readers = crops.scoring_crops, score_engine.READERS
+            self.whole, self.readers = crops.scoring_crops, scoring.READERS
 
             def slow(image, geometry, name):
                 with open(log, "a") as file:
@@ -301,13 +300,12 @@ def slow_worker(log, seconds):
                 time.sleep(seconds)
                 return self.whole(image, geometry, name)
 
-            crops.scoring_crops, score_engine.READERS = slow, 1
+            crops.scoring_crops, scoring.READERS = slow, 1
 
         def teardown(self, worker):
-            from liqe_core import crops
-            from liqe_core.commands import score_engine
+            from liqe_core import crops, scoring
 
-            crops.scoring_crops, score_engine.READERS = self.whole, self.readers
+            crops.scoring_crops, scoring.READERS = self.whole, self.readers
 
     return Slow()
 
@@ -330,7 +328,7 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder):
             os.kill(process, signal.SIGSTOP)  # what it was at, it is at
             try:
                 time.sleep(0.05)
-                last = [name for other, name in logged(folder) if int(other) == process][-1]
+                last = [name for pid, name in logged(folder) if int(pid) == process][-1]
                 if last not in whole_shards():
                     os.kill(process, signal.SIGKILL)
                     killed.append((str(process), last))
@@ -349,6 +347,6 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder):
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
     ((process, picture),) = killed
     seen = logged(folder)
-    assert any(name == picture and other != process for other, name in seen), "by another"
-    again = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
-    assert 0 < len(again) <= 4, "of that shard alone"
+    assert any(name == picture and pid != process for pid, name in seen), "by another"
+    repeated = [name for name, times in Counter(name for _, name in seen).items() if times > 1]
+    assert 0 < len(repeated) <= 4, "of that shard alone"

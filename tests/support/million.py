@@ -47,34 +47,34 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
     with _dask(folder, workers) as (scheduler, address), Client(address) as client:
         client.wait_for_workers(workers, timeout=120)
         client.run(_draw_scores)
-        told = {"scheduler before": _memory(scheduler, "VmRSS"), "most tasks": 0, "shards": 0}
+        measured = {"scheduler before": _memory(scheduler, "VmRSS"), "most tasks": 0, "shards": 0}
         began = time.monotonic()
         driver = _start(
             *command, "--checkpoint", str(folder / "model"), "--scheduler", address, log=folder / "driver.log"
         )
         while driver.poll() is None:
             with contextlib.suppress(OSError, IndexError):  # it has just ended
-                told["driver"] = _memory(driver, "VmHWM")
+                measured["driver"] = _memory(driver, "VmHWM")
                 if not (shards / "about.json").exists():
-                    told["driver before"] = told["driver"]
+                    measured["driver before"] = measured["driver"]
                 elif not table.exists() and (done := len(list(shards.glob("*.jsonl")))):
                     if done < -(-names // 256):
-                        told["driver scoring"] = told["driver"]
-                    told["shards"] = max(told["shards"], done)
-            told["most tasks"] = max(told["most tasks"], client.run_on_scheduler(_tasks))
+                        measured["driver scoring"] = measured["driver"]
+                    measured["shards"] = max(measured["shards"], done)
+            measured["most tasks"] = max(measured["most tasks"], client.run_on_scheduler(_tasks))
             time.sleep(0.02 if names < 100_000 else 0.5)
-        told["seconds"] = time.monotonic() - began
-        told["scheduler"] = _memory(scheduler, "VmHWM")
+        measured["seconds"] = time.monotonic() - began
+        measured["scheduler"] = _memory(scheduler, "VmHWM")
     if driver.returncode:
         raise RuntimeError((folder / "driver.log").read_text())
     with table.open(newline="") as file:
         rows = [(row["image"], float(row["quality"])) for row in csv.DictReader(file)]
-    told["rows"] = len(rows)
-    told["right"] = sum(
+    measured["rows"] = len(rows)
+    measured["right"] = sum(
         name == NAME.format(i % 16, i) and abs(quality - _due(name)) < 1e-6
         for i, (name, quality) in enumerate(rows)
     )
-    return told
+    return measured
 
 
 def _due(name: str) -> float:
@@ -116,10 +116,10 @@ def _tasks(dask_scheduler) -> int:
 def _dask(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen, str]]:
     """A scheduler and workers as processes; gives the scheduler's, and its address."""
     file = folder / "scheduler.json"
-    where = ["--scheduler-file", str(file)]
+    address_file = ["--scheduler-file", str(file)]
     scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
     log = folder / "dask.log"
-    processes = [_start("-m", "distributed.cli.dask_scheduler", *where, *scheduler, log=log)]
+    processes = [_start("-m", "distributed.cli.dask_scheduler", *address_file, *scheduler, log=log)]
     try:
         address = ""
         while not address:
@@ -128,7 +128,7 @@ def _dask(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen, str]]:
             time.sleep(0.1)
             with contextlib.suppress(OSError, ValueError):  # not yet, or not all of it
                 address = json.loads(file.read_text())["address"]
-        worker = [*where, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
+        worker = [*address_file, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
         processes += [_start("-m", "distributed.cli.dask_worker", *worker, log=log) for _ in range(workers)]
         yield processes[0], address
     finally:
@@ -149,15 +149,15 @@ def _start(*arguments: str, log: Path) -> subprocess.Popen:
         )
 
 
-def _memory(process: subprocess.Popen, which: str) -> float:
+def _memory(process: subprocess.Popen, line: str) -> float:
     """Resident memory of a process in MB: now (``VmRSS``), or at its peak (``VmHWM``)."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    return round(int(status.split(f"{which}:")[1].split()[0]) * 1024 / 1e6, 1)
+    return round(int(status.split(f"{line}:")[1].split()[0]) * 1024 / 1e6, 1)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest finds `support`
     with tempfile.TemporaryDirectory() as made:
-        given = [int(number) for number in sys.argv[1:]] or [1_000_000]
-        for what, number in rehearse(given[0], Path(made), *given[1:]).items():
-            print(f"{what}: {number}")
+        numbers = [int(number) for number in sys.argv[1:]] or [1_000_000]
+        for name, number in rehearse(numbers[0], Path(made), *numbers[1:]).items():
+            print(f"{name}: {number}")

@@ -1,27 +1,44 @@
-"""Where a table of scores goes: CSV, lines of JSON, Parquet, or a page of thumbnails; whole or not at all."""
+"""Which images ``liqe score`` takes, and where its table goes.
+
+In: files, folders and lists of them, and patterns. Out: CSV, lines of JSON, Parquet, or a page of thumbnails
+that needs no other file; each whole or not at all.
+"""
 
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
+import dataclasses
+import fnmatch
 import glob
 import html
 import importlib.util
 import io
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
+from liqe_core.data.presence import some
 from liqe_core.files import atomic_path, unescaped
-from liqe_core.images import PictureError, read_ahead
+from liqe_core.images import PictureError, no_picture_in, read_ahead, survey
 from liqe_core.intake.progress import tqdm
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
+
+#: Names that a reason is shown with.
+EXAMPLES = 3
+
+#: Bytes of a path, at most, on Linux; other systems take less.
+LONGEST = 4096
 
 #: The longer side of a thumbnail in pixels, and the quality of its JPEG: 2 to 3 kB each.
 SIDE, QUALITY = 96, 60
@@ -76,6 +93,102 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 </body>
 </html>
 """
+
+
+@dataclasses.dataclass
+class Chosen:
+    """Which images are to be scored.
+
+    Attributes:
+        images: paths as they were given, or below a folder as it was given; one may be there twice.
+        left_out: what was not taken, by the reason.
+    """
+
+    images: list[str] = dataclasses.field(default_factory=list)
+    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def summary(self) -> list[str]:
+        """A line for each reason: how many, and the first of them."""
+        return [
+            f"left out, {reason}: {len(names)} ({some(names, EXAMPLES)})"
+            for reason, names in self.left_out.items()
+        ]
+
+
+def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Chosen:
+    """Files as they are, so that an error can name them, and of folders the pictures in them and below.
+
+    Args:
+        include: glob patterns; take only what matches one, by its name or by its path (below the folder,
+            where it is from one).
+        exclude: glob patterns likewise; what matches one is left out.
+
+    Raises:
+        PictureError: a folder without pictures, or nothing is left.
+    """
+    chosen = Chosen()
+    for path in paths:
+        folder = Path(path)
+        if os.path.isdir(path):  # False of a name that is too long or none: what reads it says so
+            found = survey(folder)
+            for reason, names in found.left_out.items():
+                chosen.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
+            if not found.pictures:
+                raise PictureError("\n".join([str(no_picture_in(folder)), *chosen.summary()]))
+            candidates = [(str(folder / name), name) for name in found.pictures]
+        else:
+            candidates = [(path, path)]
+        for image, name in candidates:
+            if include and not _matches(name, include):
+                chosen.left_out.setdefault("not included", []).append(image)
+            elif _matches(name, exclude):
+                chosen.left_out.setdefault("excluded", []).append(image)
+            else:
+                chosen.images.append(image)
+    if not chosen.images:
+        raise PictureError("no picture is left: give some, or other patterns to --include and --exclude")
+    return chosen
+
+
+def read_list(path: str) -> list[str]:
+    """The paths in a file, ``-`` for standard input: a line each, or each ended by a zero byte, as
+    ``find -print0`` writes them. Empty lines are passed over.
+
+    Raises:
+        ValueError: the file cannot be read, or is no list.
+    """
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"--from-file {path}: {error.strerror}; give a file of paths, or -") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"--from-file {path}: no text in UTF-16 ({error}); save it as UTF-8") from None
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:
+        names = content.split(b"\0")
+    else:
+        names = [line.removesuffix(b"\r") for line in content.split(b"\n")]
+    if max(map(len, names)) > LONGEST or _is_picture(content):
+        raise ValueError(
+            f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
+        )
+    return [os.fsdecode(name) for name in names if name.strip()]
+
+
+def _is_picture(content: bytes) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)):
+            return True
+    except Exception:  # whatever the reader of a format makes of text
+        return False
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
 def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
