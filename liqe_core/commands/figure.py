@@ -179,8 +179,8 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     if name.startswith("ablation_"):
         study = ablations.STUDIES[name.removeprefix("ablation_")]
         chosen = ablations.largest_comparable(runs, study)
-        said = ablations.summarise(chosen, study, chosen[0].settings.name.startswith("paper"))
-        return Drawing("ablation", said._asdict(), {"reference": study.reference})
+        ablated = ablations.summarise(chosen, study, chosen[0].settings.name.startswith("paper"))
+        return Drawing("ablation", ablated._asdict(), {"reference": study.reference})
     repeats = finished.repeated_runs(runs)
     if name == "training_curves":
         return Drawing(name, {"epochs": finished.epoch_table(repeats)})

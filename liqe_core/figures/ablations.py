@@ -49,38 +49,50 @@ def ablation(
     """
     levels = list(table["level"])
     paint, ratios = palette(), [1.5, 1]
-    figure, (left, right) = panels(["", ""], 5.25, 1.5 + 0.55 * len(levels), ratios=ratios, sharey=True)
+    figure, (values_ax, differences_ax) = panels(
+        ["", ""], 5.25, 1.5 + 0.55 * len(levels), ratios=ratios, sharey=True
+    )
     place = {level: row for row, level in enumerate(levels)}
     for _, repeat in runs.groupby(["session", "seed"]):
         repeat = repeat[repeat["level"].isin(levels)].sort_values("level", key=lambda c: c.map(place))
         rows = repeat["level"].map(place)
-        left.plot(repeat["value"], rows, color=paint.faint, linewidth=0.9, zorder=1)
-        left.scatter(repeat["value"], rows, s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2)
+        values_ax.plot(repeat["value"], rows, color=paint.faint, linewidth=0.9, zorder=1)
+        values_ax.scatter(
+            repeat["value"], rows, s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
+        )
     for row in table.itertuples():
         at = place[row.level]
         if np.isnan(row.mean):
-            middle: dict[str, Any] = {"transform": left.get_yaxis_transform(), "ha": "center", "va": "center"}
-            left.text(0.5, at, row.reason, color=paint.grey, **middle)
+            middle: dict[str, Any] = {
+                "transform": values_ax.get_yaxis_transform(),
+                "ha": "center",
+                "va": "center",
+            }
+            values_ax.text(0.5, at, row.reason, color=paint.grey, **middle)
             continue
         spread = 0 if np.isnan(row.spread) else row.spread
-        left.errorbar(row.mean, at, xerr=spread, color=paint.tasks["quality"], fmt="o", capsize=4, zorder=3)
+        values_ax.errorbar(
+            row.mean, at, xerr=spread, color=paint.tasks["quality"], fmt="o", capsize=4, zorder=3
+        )
         if not np.isnan(row.difference):
             dots = pairs.loc[pairs["level"] == row.level, "difference"]
-            right.scatter(
+            differences_ax.scatter(
                 dots, np.full(len(dots), at), s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
             )
-            right.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
-            right.hlines(at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3)
+            differences_ax.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
+            differences_ax.hlines(
+                at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3
+            )
     if "paper" in table and table["paper"].notna().any():
         look: dict[str, Any] = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
-        left.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
+        values_ax.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
         legend(figure)
-    left.set_yticks(range(len(levels)), [_named(level) for level in levels])
-    left.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
-    right.axvline(0, color=paint.ink, linewidth=0.9)
+    values_ax.set_yticks(range(len(levels)), [_named(level) for level in levels])
+    values_ax.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
+    differences_ax.axvline(0, color=paint.ink, linewidth=0.9)
     few = "" if table["low"].notna().any() else ": too few for an interval"
-    right.set_xlabel(f"less {_named(reference)}, same seeds{few}")
-    for axes in (left, right):
+    differences_ax.set_xlabel(f"less {_named(reference)}, same seeds{few}")
+    for axes in (values_ax, differences_ax):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
     means = table.set_index("level")["mean"].dropna()

@@ -80,29 +80,31 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
         images: one, from `saving.image_table`, as the windows were laid over it.
     """
     paint, qualities = palette(), windows["quality"].to_numpy()
-    figure, (left, right) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
-    left.imshow(read_picture(images["file"].iloc[0]))
-    left.set_axis_off()
+    figure, (image_ax, quality_ax) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
+    image_ax.imshow(read_picture(images["file"].iloc[0]))
+    image_ax.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())
     colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))
     for number, (window, color) in enumerate(zip(windows.itertuples(), colors, strict=True), 1):
         corner, side = (window.x, window.y), window.side
-        left.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=3))
-        left.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=color, linewidth=1.8))
+        image_ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=3))
+        image_ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=color, linewidth=1.8))
         look: dict[str, Any] = {
             "color": "white",
             "fontsize": "small",
             "va": "top",
             "backgroundcolor": "#00000080",
         }
-        left.text(window.x + 4, window.y + 4, str(number), **look)
+        image_ax.text(window.x + 4, window.y + 4, str(number), **look)
     numbers = np.arange(1, len(qualities) + 1)
-    right.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
-    right.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, linestyle="--", label="mean of the crops")
-    right.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
-    right.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
-    plain(right, "y")
+    quality_ax.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
+    quality_ax.axhline(
+        qualities.mean(), color=paint.ink, linewidth=1.2, linestyle="--", label="mean of the crops"
+    )
+    quality_ax.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
+    quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
+    quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+    plain(quality_ax, "y")
     return figure.described(
         f"The picture with its {len(qualities)} windows drawn on it, numbered, and the quality of each by "
         f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."

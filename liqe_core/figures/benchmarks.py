@@ -101,28 +101,30 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
         "whole": (paint.colors[4], f"moves at {whole:.1e}, stuck at {part:.1e}"),
         "always": (paint.faint, f"moves at {part:.1e}"),
     }
-    figure, (left, right) = panels(["", ""], 5.5, 4, ratios=[1.25, 1])
+    figure, (sizes_ax, kinds_ax) = panels(["", ""], 5.5, 4, ratios=[1.25, 1])
     for row in sizes.itertuples():
         moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
-        left.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
+        sizes_ax.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
     step = 1 + int(len(sizes) * 0.5 // min(5.5, room()))  # a label takes so many inches
     labelled = sizes.iloc[::step]
     names = [f"2$^{{{row.exponent}}}$\n{row.half_spacing:.0e}" for row in labelled.itertuples()]
-    left.set_xticks(labelled["exponent"], names)
-    left.tick_params(axis="x", labelsize="x-small")
-    left.set(xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights")
+    sizes_ax.set_xticks(labelled["exponent"], names)
+    sizes_ax.tick_params(axis="x", labelsize="x-small")
+    sizes_ax.set(
+        xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights"
+    )
     names, never, at_part = list(kinds.index), kinds["stuck"], kinds["stuck_at_part"]
-    right.barh(names, never, color=looks["never"][0], label=looks["never"][1])
-    right.barh(names, at_part - never, left=never, color=looks["whole"][0], label=looks["whole"][1])
-    right.barh(names, 1 - at_part, left=at_part, color=looks["always"][0], label=looks["always"][1])
+    kinds_ax.barh(names, never, color=looks["never"][0], label=looks["never"][1])
+    kinds_ax.barh(names, at_part - never, left=never, color=looks["whole"][0], label=looks["whole"][1])
+    kinds_ax.barh(names, 1 - at_part, left=at_part, color=looks["always"][0], label=looks["always"][1])
     for name, share in never.items():
-        right.text(1.02, name, f"{share:.0%}", transform=right.get_yaxis_transform(), va="center")
-    right.text(1.02, 1.02, "stuck", transform=right.transAxes, va="bottom")
-    right.invert_yaxis()
-    right.set(xlim=(0, 1), xlabel="share of the weights")
+        kinds_ax.text(1.02, name, f"{share:.0%}", transform=kinds_ax.get_yaxis_transform(), va="center")
+    kinds_ax.text(1.02, 1.02, "stuck", transform=kinds_ax.transAxes, va="bottom")
+    kinds_ax.invert_yaxis()
+    kinds_ax.set(xlim=(0, 1), xlabel="share of the weights")
     legend(figure)
-    plain(left, "y")
-    plain(right, "x")
+    plain(sizes_ax, "y")
+    plain(kinds_ax, "x")
     return figure.described(
         "Bars: weights by their size, and by their kind, coloured by whether a step can move them in half "
         f"precision. Stuck at {whole:.1e}: {listed(never, '.0%')}."

@@ -152,18 +152,18 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
             `value`, `gradient` (of the loss by the difference).
     """
     figure = new_figure(9, 3.6)
-    left, right = figure.subplots(1, 2)
+    value_ax, gradient_ax = figure.subplots(1, 2)
     losses = table.groupby("loss", sort=False)
     for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
-        left.plot(rows["difference"], rows["value"], color=color, linestyle=style, label=name)
-        right.plot(rows["difference"], rows["gradient"].abs(), color=color, linestyle=style, label=name)
-    left.set(ylabel="loss of the pair", title="how wrong it is")
-    right.set(ylabel="size of the gradient", title="how hard it pushes")
-    for ax in (left, right):
+        value_ax.plot(rows["difference"], rows["value"], color=color, linestyle=style, label=name)
+        gradient_ax.plot(rows["difference"], rows["gradient"].abs(), color=color, linestyle=style, label=name)
+    value_ax.set(ylabel="loss of the pair", title="how wrong it is")
+    gradient_ax.set(ylabel="size of the gradient", title="how hard it pushes")
+    for ax in (value_ax, gradient_ax):
         ax.axvline(0, color=palette().faint, zorder=0)
         ax.set_xlabel("predicted quality: the better picture's less the other's")
         plain(ax, "y")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*value_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     names = " and ".join(table["loss"].unique())
     return figure.described(
         f"Two panels of curves of {names} against the predicted difference of a pair: the loss, and the "

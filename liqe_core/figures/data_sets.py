@@ -78,10 +78,10 @@ def label_counts(table: pd.DataFrame) -> Drawn:
         counts = of_axis.pivot_table("images", "word", "dataset", "sum", fill_value=0)
         totals[axis] = counts.sum(axis=1).sort_values(ascending=False)
         counts = counts.loc[totals[axis].index]
-        left = np.zeros(len(counts))
+        start = np.zeros(len(counts))
         for look, name in zip(looks, counts.columns, strict=False):
-            ax.barh(range(len(counts)), counts[name], left=left, label=name, **look)
-            left += counts[name].to_numpy()
+            ax.barh(range(len(counts)), counts[name], left=start, label=name, **look)
+            start += counts[name].to_numpy()
         ax.set_yticks(range(len(counts)), counts.index)
         ax.invert_yaxis()
         ax.set(xlabel="images")

@@ -77,96 +77,43 @@ def explorer(
 
     if not pictures:
         raise ValueError("no picture to explore: give one at least")
-    widgets = _Widgets(pictures, sliders, levels)
-    _Explorer(pictures, open_picture, ask, widgets).start()
-    turned = ipywidgets.HBox([*widgets.sliders, widgets.word], layout=ipywidgets.Layout(flex_flow="row wrap"))
-    chosen = ipywidgets.HBox([widgets.choose, widgets.upload])
-    return ipywidgets.VBox([chosen, turned, widgets.answer, widgets.drawing])
+    known, wide = dict(pictures), ipywidgets.Layout(width="max-content")
+    choose = ipywidgets.Dropdown(options=list(known), description="picture")
+    upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
+    faults = [
+        ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
+    ]
+    word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
+    answer, drawn = ipywidgets.HTML(), ipywidgets.HTML()
+    # The last of each is kept: a widget that moves asks for no more than it changes.
+    opened = functools.lru_cache(1)(lambda name: open_picture(known[name]))
+    asked = functools.lru_cache(1)(lambda name, positions: ask(opened(name), dict(positions)))
 
-
-class _Widgets:
-    """What is on the page."""
-
-    def __init__(self, pictures: Iterable[str], sliders: Iterable[str], levels: int) -> None:
-        import ipywidgets
-
-        wide = ipywidgets.Layout(width="max-content")
-        self.choose = ipywidgets.Dropdown(options=list(pictures), description="picture")
-        self.upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
-        self.sliders = [
-            ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
-        ]
-        self.word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
-        self.answer, self.drawing = ipywidgets.HTML(), ipywidgets.HTML()
-
-
-class _Explorer:
-    """What happens when a widget moves. Each step needs the one before: a picture, an answer, a drawing."""
-
-    def __init__(
-        self,
-        pictures: Mapping[str, Source],
-        open_picture: Callable[[Source], np.ndarray],
-        ask: Callable[[np.ndarray, Mapping[str, int]], Seen],
-        widgets: _Widgets,
-    ) -> None:
-        self.pictures, self.open_picture, self.ask, self.widgets = dict(pictures), open_picture, ask, widgets
-        self.image: np.ndarray | None = None
-        self.seen: Seen | None = None
-
-    def start(self) -> None:
-        """Show the first picture, and listen."""
-        widgets = self.widgets
-        self.open()
-        if self.seen:
-            widgets.word.options = [LIKELIEST, *marginals(self.seen[1])["quality"].index]
-        for widget, react in (
-            (widgets.choose, self.open),
-            (widgets.upload, self.take_upload),
-            (widgets.word, self.draw),
-            *((slider, self.answer) for slider in widgets.sliders),
-        ):
-            widget.observe(react, "value")
-
-    def open(self, *_: object) -> None:
-        self.image = None
+    def show(*_: object) -> None:
+        positions = tuple((slider.description, slider.value) for slider in faults)
         try:
-            self.image = self.open_picture(self.pictures[self.widgets.choose.value])
+            seen = asked(choose.value, positions)
         except ValueError as error:
-            self.refuse(error)
-        else:
-            self.answer()
+            answer.value, drawn.value = html.escape(str(error)), ""
+            return
+        if word.options == (LIKELIEST,):
+            word.options = [LIKELIEST, *marginals(seen[1])["quality"].index]
+        answer.value, drawn.value = in_words(seen), as_html(seen, word.value)
 
-    def answer(self, *_: object) -> None:
-        if self.image is None:
-            return  # the reason stands there already
-        try:
-            positions = {slider.description: slider.value for slider in self.widgets.sliders}
-            self.seen = self.ask(self.image, positions)
-        except ValueError as error:
-            self.refuse(error)
-        else:
-            self.draw()
+    def take_upload(*_: object) -> None:
+        for file in upload.value:
+            known[file["name"]] = bytes(file["content"])
+            opened.cache_clear()
+            asked.cache_clear()
+            choose.options = sorted(known, key=lambda name: name != file["name"])  # the first is chosen
+        show()
 
-    def draw(self, *_: object) -> None:
-        if self.seen:
-            self.widgets.answer.value = in_words(self.seen)
-            self.widgets.drawing.value = as_html(self.seen, self.widgets.word.value)
-
-    def refuse(self, error: ValueError) -> None:
-        self.seen = None
-        self.widgets.answer.value, self.widgets.drawing.value = html.escape(str(error)), ""
-
-    def take_upload(self, *_: object) -> None:
-        choose = self.widgets.choose
-        for file in self.widgets.upload.value:
-            chosen_already = choose.value == file["name"]
-            self.pictures[file["name"]] = bytes(file["content"])
-            choose.options = sorted(
-                self.pictures, key=lambda name: name != file["name"]
-            )  # the first is chosen
-            if chosen_already:
-                self.open()
+    show()
+    upload.observe(take_upload, "value")
+    for widget in (choose, word, *faults):
+        widget.observe(show, "value")
+    turned = ipywidgets.HBox([*faults, word], layout=ipywidgets.Layout(flex_flow="row wrap"))
+    return ipywidgets.VBox([ipywidgets.HBox([choose, upload]), turned, answer, drawn])
 
 
 def marginals(joint: pd.Series) -> dict[str, pd.Series]:
@@ -218,25 +165,19 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     """
     if joint.empty:
         raise ValueError("no position to draw: give one at least")
-    axes_of_words = ["quality", "scene", "distortion"]
-    seen = {
-        name: (np.asarray(read_picture(file)), rows.set_index(axes_of_words)["probability"], windows_there)
-        for (name, rows), (_, windows_there), file in zip(
-            joint.groupby("position", sort=False),
-            windows.groupby("position", sort=False),
-            images["file"],
-            strict=True,
-        )
+    probabilities = {
+        name: rows.set_index(["quality", "scene", "distortion"])["probability"]
+        for name, rows in joint.groupby("position", sort=False)
     }
-    words = marginals(next(iter(seen.values()))[1])
+    words = marginals(next(iter(probabilities.values())))
     ratios = [7, *map(len, words.values())]
-    figure = new_figure(2.3 * len(seen) + 2, 0.25 * sum(ratios))
-    rows = figure.subplots(len(ratios), len(seen), squeeze=False, height_ratios=ratios)
-    for column, (name, (image, probability, frames)) in zip(rows.T, seen.items(), strict=True):
+    figure = new_figure(2.3 * len(probabilities) + 2, 0.25 * sum(ratios))
+    rows = figure.subplots(len(ratios), len(probabilities), squeeze=False, height_ratios=ratios)
+    for column, file, (name, probability) in zip(rows.T, images["file"], probabilities.items(), strict=True):
         quality = expected(probability)
-        column[0].imshow(image)
+        column[0].imshow(read_picture(file))
         column[0].set(title=f"{name}\nquality {quality:.2f}", xticks=[], yticks=[])
-        for window in frames.itertuples():
+        for window in windows[windows["position"] == name].itertuples():
             frame = functools.partial(Rectangle, (window.x, window.y), window.side, window.side, fill=False)
             color = _color(window.quality, len(words["quality"]))
             column[0].add_patch(frame(edgecolor="white", linewidth=2.4))
@@ -254,7 +195,7 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     figure.align_ylabels(rows[1:, 0])
     scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
-    quality_at = {name: expected(probability) for name, (_, probability, _) in seen.items()}
+    quality_at = {name: expected(probability) for name, probability in probabilities.items()}
     return figure.described(
         "A column for each position of the sliders: the picture with its windows, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."

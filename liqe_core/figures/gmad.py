@@ -87,11 +87,11 @@ def verdicts_figure(table: pd.DataFrame) -> Drawn:
     figure, both = panels(["", ""], 5.5, 1.6 + 0.36 * len(scorers), sharey=True)
     for axes, side in zip(both, sides, strict=True):
         of_side = table[table["side"] == side].set_index("scorer").loc[scorers]
-        left = np.zeros(len(of_side))
+        start = np.zeros(len(of_side))
         for verdict in (side, *(verdict for verdict in colors if verdict != side)):
             look: dict[str, Any] = {"color": colors[verdict], "label": f"people say: {verdict}"}
-            axes.barh(scorers, of_side[verdict], left=left, **look)
-            left += of_side[verdict].to_numpy()
+            axes.barh(scorers, of_side[verdict], left=start, **look)
+            start += of_side[verdict].to_numpy()
         for scorer, row in of_side.iterrows():
             share, low, high = (f"{row[key]:.0%}" for key in ("share", "low", "high"))
             right_in = f"{share} ({low} to {high})" if row["pairs"] else "no pair"

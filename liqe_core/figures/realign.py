@@ -80,7 +80,7 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
     """
     sets = list(pd.unique(points["dataset"]))
     titles = ["Before: what each set's score means", "After: where the tenths of its range land"]
-    figure, (left, right) = panels(titles, 5.1, max(3.6, 2.1 + 0.42 * len(sets)), ratios=[1, 1.35])
+    figure, (curves_ax, tenths_ax) = panels(titles, 5.1, max(3.6, 2.1 + 0.42 * len(sets)), ratios=[1, 1.35])
     paint = palette()
     tenths = np.arange(1, 10) / 10
     naive = pd.DataFrame({"raw": [0.0, 1.0], "prediction": scale})
@@ -97,28 +97,30 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
                 "va": "center",
                 "fontsize": "small",
             }
-            right.annotate(beside, (1.01, row), **place)
-        left.plot(curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name)
+            tenths_ax.annotate(beside, (1.01, row), **place)
+        curves_ax.plot(
+            curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name
+        )
         reached = tenths[(tenths >= curve["raw"].min()) & (tenths <= curve["raw"].max())]
         lands = np.interp(reached, curve["raw"], curve["prediction"])
-        right.plot(curve["prediction"].iloc[[0, -1]], [row, row], color=colour, linewidth=1.2, alpha=0.6)
-        right.scatter(
+        tenths_ax.plot(curve["prediction"].iloc[[0, -1]], [row, row], color=colour, linewidth=1.2, alpha=0.6)
+        tenths_ax.scatter(
             lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=dot(34), zorder=3
         )
         if row == 0:
             for x, tenth in zip(lands, reached, strict=True):
-                right.annotate(
+                tenths_ax.annotate(
                     f"{tenth:.1f}", (x, -0.3), ha="center", va="bottom", fontsize="x-small", color=paint.grey
                 )
-    left.set(xlim=scale, ylim=(0, 1), xlabel="prediction (common scale)", ylabel="human score / range")
+    curves_ax.set(xlim=scale, ylim=(0, 1), xlabel="prediction (common scale)", ylabel="human score / range")
     legend(figure)
-    right.set(xlim=scale, ylim=(len(sets) + 0.5, -0.8), xlabel="common scale")
-    right.set_xticks(np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
-    right.set_yticks(range(len(sets) + 1), ["naive", *sets])
-    right.tick_params(axis="y", length=0)
-    plain(left)
-    plain(right, "x")
-    right.spines["left"].set_visible(False)
+    tenths_ax.set(xlim=scale, ylim=(len(sets) + 0.5, -0.8), xlabel="common scale")
+    tenths_ax.set_xticks(np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
+    tenths_ax.set_yticks(range(len(sets) + 1), ["naive", *sets])
+    tenths_ax.tick_params(axis="y", length=0)
+    plain(curves_ax)
+    plain(tenths_ax, "x")
+    tenths_ax.spines["left"].set_visible(False)
     return figure.described(
         "Left, each set's curve from prediction to its score; right, where the tenths of its range land on "
         f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "

@@ -61,17 +61,17 @@ def beside_the_others(table: pd.DataFrame, word: str, quality: float) -> Drawn:
         table: a row an image: ``quality``, ``distortion``.
         word: the right name. quality: of the image that is shown beside, marked.
     """
-    figure, (left, right) = panels(["called", "quality"], 3.5, 3, least=3)
+    figure, (names_ax, quality_ax) = panels(["called", "quality"], 3.5, 3, least=3)
     paint = palette()
     counts = table["distortion"].value_counts()
     colors = [paint.tasks["distortion"] if name == word else paint.faint for name in counts.index]
-    left.barh(counts.index, counts, color=colors)
-    left.invert_yaxis()
-    left.set_xlabel(f"of {len(table)} photographs")
-    right.hist(table["quality"], bins=list(np.arange(1, 5.01, 0.25)), color=paint.tasks["quality"])
-    right.axvline(quality, color=paint.ink, linestyle="--", linewidth=1.2)
-    right.set(xlabel="predicted quality", ylabel="photographs")
-    for ax in (left, right):
+    names_ax.barh(counts.index, counts, color=colors)
+    names_ax.invert_yaxis()
+    names_ax.set_xlabel(f"of {len(table)} photographs")
+    quality_ax.hist(table["quality"], bins=list(np.arange(1, 5.01, 0.25)), color=paint.tasks["quality"])
+    quality_ax.axvline(quality, color=paint.ink, linestyle="--", linewidth=1.2)
+    quality_ax.set(xlabel="predicted quality", ylabel="photographs")
+    for ax in (names_ax, quality_ax):
         plain(ax, "x")
     return figure.described(
         f"Left, bars of what {len(table)} images with {word} were called: {listed(counts, 'd')}. Right, a "

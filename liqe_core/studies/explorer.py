@@ -113,8 +113,10 @@ def look(
     with evaluating(model), torch.no_grad():
         logits = model.logits(testing_crops(shown, geometry).to(model.device))
         joint = model.joint(logits.mean(dim=0, keepdim=True))[0].cpu()
-        each = expected_quality(model.joint(logits)).cpu()
+        qualities = expected_quality(model.joint(logits)).cpu()
     words = pd.MultiIndex.from_product([model.grid.names(axis) for axis in AXES], names=AXES)
     corners = geometry.test_windows(shown.shape[1], shown.shape[0])
-    windows = pd.DataFrame(corners, columns=["y", "x"]).assign(side=geometry.window, quality=each.numpy())
+    windows = pd.DataFrame(corners, columns=["y", "x"]).assign(
+        side=geometry.window, quality=qualities.numpy()
+    )
     return Look(shown, pd.Series(joint.flatten().numpy(), words, name="probability"), windows)

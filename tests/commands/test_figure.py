@@ -146,8 +146,8 @@ def test_a_figure_that_a_run_cannot_give_names_those_it_can(root, failed):
 
 def test_an_output_folder_that_cannot_be_written(root, tmp_path, failed):
     (tmp_path / "file").write_text("")
-    said = failed("training_curves", "--run", root, "--out", tmp_path / "file")
-    assert str(tmp_path / "file") in said and "--out" in said
+    message = failed("training_curves", "--run", root, "--out", tmp_path / "file")
+    assert str(tmp_path / "file") in message and "--out" in message
 
 
 def test_a_width_is_for_a_paper(root, failed):

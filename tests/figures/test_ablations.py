@@ -28,11 +28,13 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     table = compare(scores, STUDY)
     table["paper"] = [0.915, *[np.nan] * (len(table) - 1)]
     figure = ablations.ablation(table, scores, differences, STUDY.reference)
-    left, right = figure.axes
-    assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(left)
-    assert dots(right) == {(0.2, 1)} and right.get_xlabel().endswith("too few for an interval")
-    assert drawn(left) == ["no finished run"] * 2
-    assert right.get_xlabel().startswith("less quality, same seeds")
+    values_ax, differences_ax = figure.axes
+    assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(values_ax)
+    assert dots(differences_ax) == {(0.2, 1)} and differences_ax.get_xlabel().endswith(
+        "too few for an interval"
+    )
+    assert drawn(values_ax) == ["no finished run"] * 2
+    assert differences_ax.get_xlabel().startswith("less quality, same seeds")
     redrawn(figure)
 
 
@@ -42,10 +44,12 @@ def test_an_interval_is_drawn_where_there_is_one():
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
     table = compare(scores, STUDY)
     figure = ablations.ablation(table, scores, paired(scores, STUDY), STUDY.reference)
-    right = figure.axes[1]
-    (bar,) = [c for c in right.collections if isinstance(c, LineCollection) and len(c.get_segments())]
+    differences_ax = figure.axes[1]
+    (bar,) = [
+        c for c in differences_ax.collections if isinstance(c, LineCollection) and len(c.get_segments())
+    ]
     np.testing.assert_allclose(bar.get_segments()[0][:, 0], table.loc[1, ["low", "high"]].astype(float))
-    assert "too few" not in right.get_xlabel() and len(dots(right)) == 8
+    assert "too few" not in differences_ax.get_xlabel() and len(dots(differences_ax)) == 8
     redrawn(figure)
 
 

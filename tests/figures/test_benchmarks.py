@@ -43,9 +43,9 @@ def test_every_weight_is_stuck_or_moves():
     )
     kinds = pd.DataFrame({"stuck": [0.5, 0.1], "stuck_at_part": [0.8, 0.4]}, index=["MLP", "patches"])
     figure = benchmarks.what_can_move(sizes, kinds, 5e-6, 3e-6)
-    left, right = figure.axes
-    assert len({bar.get_facecolor() for bar in left.patches}) == 3, "one size of each"
-    assert [bar.get_width() for bar in right.patches] == pytest.approx([0.5, 0.1, 0.3, 0.3, 0.2, 0.6])
-    said = texts(figure)
-    assert "50%" in said and "stuck at 5.0e-06" in said and "moves at 3.0e-06" in said
+    sizes_ax, kinds_ax = figure.axes
+    assert len({bar.get_facecolor() for bar in sizes_ax.patches}) == 3, "one size of each"
+    assert [bar.get_width() for bar in kinds_ax.patches] == pytest.approx([0.5, 0.1, 0.3, 0.3, 0.2, 0.6])
+    words = texts(figure)
+    assert "50%" in words and "stuck at 5.0e-06" in words and "moves at 3.0e-06" in words
     assert drawn(figure).std() > 5

@@ -11,16 +11,17 @@ def test_both_towers_and_the_three_tasks_are_drawn(images):
     figure = two_towers(
         images[:1], (5, 9, 11), "a photo of a cat with blur artifacts, which is of bad quality"
     )
-    said = texts(figure)
+    words = texts(figure)
     for part in ("image tower\n$f$", "text tower\n$g$", "495 sentences"):
-        assert part in said
+        assert part in words
     assert all(
-        f"{task}\n{count} words" in said for task, count in (("quality", 5), ("scene", 9), ("distortion", 11))
+        f"{task}\n{count} words" in words
+        for task, count in (("quality", 5), ("scene", 9), ("distortion", 11))
     )
     (ax,) = figure.axes
-    left, right = ax.get_xlim()
+    start, end = ax.get_xlim()
     boxes = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
-    assert len(boxes) == 8 and all(left <= box.x0 < box.x1 <= right for box in boxes)
+    assert len(boxes) == 8 and all(start <= box.x0 < box.x1 <= end for box in boxes)
     assert drawn(figure).std() > 5
 
 
@@ -36,12 +37,12 @@ def test_a_joint_distribution_has_its_marginals_beside_it():
 
 
 def test_a_loss_has_its_value_and_the_size_of_its_gradient():
-    one = pd.DataFrame(
+    fidelity = pd.DataFrame(
         {"difference": [-1.0, 1.0], "loss": "fidelity", "value": [0.6, 0.1], "gradient": [-0.3, -0.1]}
     )
-    other = one.assign(loss="cross-entropy", value=[2.0, 0.2])
-    figure = losses_of_a_pair(pd.concat([one, other]))
-    left, right = figure.axes
-    assert [line.get_label() for line in left.lines[:2]] == ["fidelity", "cross-entropy"]
-    assert right.lines[0].get_ydata().tolist() == [0.3, 0.1]
+    cross_entropy = fidelity.assign(loss="cross-entropy", value=[2.0, 0.2])
+    figure = losses_of_a_pair(pd.concat([fidelity, cross_entropy]))
+    value_ax, gradient_ax = figure.axes
+    assert [line.get_label() for line in value_ax.lines[:2]] == ["fidelity", "cross-entropy"]
+    assert gradient_ax.lines[0].get_ydata().tolist() == [0.3, 0.1]
     assert drawn(figure).std() > 5

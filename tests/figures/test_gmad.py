@@ -24,8 +24,8 @@ def test_without_a_judge_the_figure_is_called_disagreement(scores):
     apart = disagreement(compete(scores, levels=3))
     figure = gmad.disagreement_figure(apart)
     assert [t.get_text() for t in figure.axes[0].texts] == written(apart)
-    said = texts(figure).lower()
-    assert "disagreement: nobody has judged" in said and "attack" not in said and "resist" not in said
+    words = texts(figure).lower()
+    assert "disagreement: nobody has judged" in words and "attack" not in words and "resist" not in words
     drawn(figure)
 
 
@@ -90,9 +90,9 @@ def test_pair_grid_without_a_pair_or_a_readable_picture_says_so(scores, images, 
     (tmp_path / "cut.png").write_bytes(b"not a picture")
     cut = images["file"].mask(images["image"] == pairs.at[0, "better"], str(tmp_path / "cut.png"))
     figure = gmad.pair_grid(pairs, images.assign(file=cut, sha256=""))
-    said = texts(figure).replace("\n", " ")
-    assert "no pair: no image at this level" in said
-    assert f"{pairs.at[0, 'better']} cannot be drawn" in said
+    words = texts(figure).replace("\n", " ")
+    assert "no pair: no image at this level" in words
+    assert f"{pairs.at[0, 'better']} cannot be drawn" in words
     drawn(figure)
     with pytest.raises(KeyError, match=pairs.at[0, "better"]):
         gmad.pair_grid(pairs, images[:0])

@@ -17,8 +17,8 @@ def test_realignment_figures_show_every_set(realigned):
     bent = realigned.scores.query("dataset == 'bent'")
     assert f"120 images\n{bent['held'].sum()} beyond the curve" in texts(panels)
     shown = {(round(x, 9), round(y, 9)) for c in panels.axes[4].collections for x, y in c.get_offsets()}
-    other = bent.loc[~bent["fitted"], ["prediction", "aligned"]].round(9)
-    assert shown <= set(other.itertuples(index=False, name=None)), "below stands the half that judges"
+    judged = bent.loc[~bent["fitted"], ["prediction", "aligned"]].round(9)
+    assert shown <= set(judged.itertuples(index=False, name=None)), "below stands the half that judges"
     drawn(panels)
     overview = realignment_overview(realigned.curves, points)
     assert [t.get_text() for t in overview.axes[1].get_yticklabels()] == ["naive", "straight", "bent"]

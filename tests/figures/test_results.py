@@ -22,16 +22,16 @@ def named():
 
 def test_right_and_wrong_says_what_was_named_instead(named):
     figure = figures.right_and_wrong(named)
-    said = texts(figure)
-    assert "blur (4)" in said and "rather: noise (1)" in said and "83% of all; always 'blur': 67%" in said
+    words = texts(figure)
+    assert "blur (4)" in words and "rather: noise (1)" in words and "83% of all; always 'blur': 67%" in words
     assert drawn(figure).std() > 5
 
 
 def test_beside_the_others_counts_the_names(named):
     figure = figures.beside_the_others(named[named["true_distortion"] == "blur"], "blur", 2.0)
-    left, right = figure.axes
-    assert [bar.get_width() for bar in left.patches] == [3, 1] and "of 4 photographs" in texts(figure)
-    assert sum(bar.get_height() for bar in right.patches) == 4
+    names_ax, quality_ax = figure.axes
+    assert [bar.get_width() for bar in names_ax.patches] == [3, 1] and "of 4 photographs" in texts(figure)
+    assert sum(bar.get_height() for bar in quality_ax.patches) == 4
     assert drawn(figure).std() > 5
 
 

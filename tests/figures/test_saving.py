@@ -56,8 +56,8 @@ def test_an_index_comes_back(tmp_path, index):
 
 def test_an_object_column_is_kept_as_what_it_holds(tmp_path):
     table = pd.DataFrame({"flag": pd.Series([True, None], dtype=object), "none": [None, None]})
-    again = saved(table, tmp_path).table
-    assert again["flag"].tolist() == [True, pd.NA] and again["none"].isna().all()
+    reread = saved(table, tmp_path).table
+    assert reread["flag"].tolist() == [True, pd.NA] and reread["none"].isna().all()
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):
@@ -72,10 +72,10 @@ def test_a_figure_stands_beside_what_it_was_drawn_from(tmp_path):
     figure = agreement(table, title="three images")
     names = [path.name for path in save(figure, tmp_path, "agreement")]
     assert names == ["agreement.png", "agreement.svg", "agreement.csv", "agreement.json"]
-    again = read(find("agreement", tmp_path.parent))
-    assert again.function == "agreement" and again.keywords == {"title": "three images"}
+    reread = read(find("agreement", tmp_path.parent))
+    assert reread.function == "agreement" and reread.keywords == {"title": "three images"}
     first, second = tmp_path / "agreement.svg", tmp_path / "again.svg"
-    save(again.draw(), tmp_path, "again")
+    save(reread.draw(), tmp_path, "again")
     assert first.read_bytes() == second.read_bytes(), "the same figure is the same bytes"
     (tmp_path / "agreement.json").write_text('{"function": ')
     with pytest.raises(ValueError, match=r"agreement\.json"):
@@ -90,8 +90,8 @@ def test_images_are_read_again_from_where_they_lie(tmp_path):
     save(figure, tmp_path / "run", "sheet")
     assert not json.loads((tmp_path / "run" / "sheet.json").read_text())["keywords"].get("images")
     (tmp_path / "run").rename(tmp_path / "moved")
-    again = read(tmp_path / "moved" / "sheet.json").draw()
-    assert again.axes[0].get_images()[0].get_array()[0, 0].tolist() == [255, 0, 0]
+    reread = read(tmp_path / "moved" / "sheet.json").draw()
+    assert reread.axes[0].get_images()[0].get_array()[0, 0].tolist() == [255, 0, 0]
     file = tmp_path / "moved" / "images" / "red.png"
     file.rename(tmp_path / "red.png")
     with pytest.raises(MissingPictureError, match=r"red\.png.*--pictures"):

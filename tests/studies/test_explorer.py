@@ -69,8 +69,8 @@ def test_liqe_tiny_names_what_is_turned_up():
     image = modest(open_photograph("coffee"))  # it never saw it
     names = {"JPEG": "jpeg compression", "blur": "blur", "noise": "noise"}
     seen = {fault: look(model, image, {fault: 4}, count=2).joint for fault in names}
-    said = {fault: joint.groupby("distortion").sum().idxmax() for fault, joint in seen.items()}
-    assert said == names
+    named = {fault: joint.groupby("distortion").sum().idxmax() for fault, joint in seen.items()}
+    assert named == names
     best = look(model, image, count=2).joint
     perfect = {fault: joint.xs("perfect").sum() for fault, joint in seen.items()}
     assert pd.Series(perfect).max() < best.xs("perfect").sum()

@@ -27,8 +27,8 @@ def drawn(figure):
     shown = pixels(figure)
     with tempfile.TemporaryDirectory() as folder:
         figure.drawing.write(folder, "figure")
-        again = pixels(read(Path(folder, "figure.json")).draw())
-    assert shown.shape == again.shape and (shown == again).all()
+        redrawn = pixels(read(Path(folder, "figure.json")).draw())
+    assert shown.shape == redrawn.shape and (shown == redrawn).all()
     figure.savefig(io.BytesIO(), format="svg")
     assert plt.get_fignums() == []
     return shown
