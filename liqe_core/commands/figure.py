@@ -33,6 +33,7 @@ TABLES = {
     "wording_in_testing": ("ablations", "A trained model in other words."),
     "splits": ("open_benchmark", "Whether the public split flatters."),
     "tiny_measures": ("open_benchmark", "What liqe-tiny reaches on each test set."),
+    "tiny_scenes": ("open_benchmark", "How often liqe-tiny names a scene rightly, by source."),
     "check": ("realignment", "What realignment recovers of planted scales."),
     "two_scales_curves": ("realignment", "Shift and stretch of BIQ2021 and HEVC."),
     "curves": ("realignment", "Shift and stretch of every set, by both models."),

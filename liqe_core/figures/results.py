@@ -17,24 +17,23 @@ from liqe_core.figures.style import Drawn, dot, listed, new_figure, palette, pan
 
 @drawing("right_and_wrong", "quickstart", "How often liqe-tiny names each distortion of photographs rightly.")
 @drawing("tiny_distortions", "open_benchmark", "How often liqe-tiny names each distortion rightly.")
-def right_and_wrong(table: pd.DataFrame, axis: str = "distortion", label: str = "true_distortion") -> Drawn:
-    """How often each word's images are called by it, and by which other words, a bar a word; a line where
-    always naming the commonest word would be, of all images.
+def right_and_wrong(table: pd.DataFrame) -> Drawn:
+    """How often each distortion's images are called by it, and by which other words, a bar a distortion; a
+    line where always naming the commonest would be, of all images.
 
     Args:
-        table: a row an image; those without a label are left out.
-        axis: the column of predicted words, ``distortion`` or ``scene``.
-        label: the column of labels; of several words, parted by semicolons, the first counts.
+        table: a row an image: ``true_distortion`` and the predicted ``distortion``. Images without a label are
+            left out.
     """
-    true = table[label].replace("", None).dropna().str.split(";").str[0]
-    predicted = table.loc[true.index, axis]
+    true = table["true_distortion"].dropna()
+    predicted = table.loc[true.index, "distortion"]
     words = (predicted == true).groupby(true).mean().sort_values().index
     figure, paint = new_figure(7, 0.8 + 0.36 * len(words)), palette()
     ax = figure.subplots()
     for row, word in enumerate(words):
         of_word = predicted[true == word]
         share = (of_word == word).mean()
-        ax.barh(row, share, color=paint.tasks[axis])
+        ax.barh(row, share, color=paint.tasks["distortion"])
         ax.barh(row, 1 - share, left=share, color=paint.faint)
         wrong = of_word[of_word != word].value_counts()
         note = f"rather: {wrong.index[0]} ({wrong.iloc[0]})" if len(wrong) else ""
@@ -49,7 +48,7 @@ def right_and_wrong(table: pd.DataFrame, axis: str = "distortion", label: str = 
     plain(ax, "x")
     shares = (predicted == true).groupby(true).mean().loc[words[::-1]]
     return figure.described(
-        f"Bars: how often each {axis} is called by its name, {overall}: {listed(shares, '.0%')}."
+        f"Bars: how often each distortion is called by its name, {overall}: {listed(shares, '.0%')}."
     )
 
 

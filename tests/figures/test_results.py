@@ -50,13 +50,6 @@ def test_arms_differences_and_levels_have_a_row_each():
         assert drawn(made).std() > 5
 
 
-def test_of_several_labels_the_first_counts_and_none_is_left_out():
-    table = pd.DataFrame({"scenes": ["plant;animal", "animal", "", None], "scene": ["plant"] * 4})
-    figure = figures.right_and_wrong(table, "scene", label="scenes")
-    assert "plant (1)" in texts(figure) and "50% of all" in texts(figure)
-    drawn(figure)
-
-
 def test_cells_are_shaded_by_distance():
     text = pd.DataFrame([["0.9", "0.8\n0.7", "no run"]], ["ours"], list("abc"))
     distance = pd.DataFrame([[0.05, -0.05, np.nan]], index=["ours"], columns=list("abc"))
