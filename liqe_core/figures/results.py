@@ -22,8 +22,8 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     line where always naming the commonest would be, of all images.
 
     Args:
-        table: a row an image: ``true_distortion`` and the predicted ``distortion``. Images without a label are
-            left out.
+        table: a row an image: ``true_distortion``, without which it is left out, and the predicted
+            ``distortion``.
     """
     true = table["true_distortion"].dropna()
     predicted = table.loc[true.index, "distortion"]
