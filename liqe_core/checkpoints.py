@@ -137,8 +137,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if not start:
         raise CheckpointError(f"{path}: the file is empty; copy or download it again")
-    if what := mistaken(start):
-        raise CheckpointError(f"{path}: no weights but {what}")
+    if mistake := mistaken(start):
+        raise CheckpointError(f"{path}: no weights but {mistake}")
     if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
         content: object
         content, header = _read_safetensors(path)
@@ -183,23 +183,23 @@ def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor])
     Raises:
         ArchitectureError: it does; says which part.
     """
-    there = sum(value.numel() for value in state_dict.values())
+    weights = sum(value.numel() for value in state_dict.values())
     for part, sizes in architecture.items():
         if not isinstance(sizes, Mapping):
             continue
 
         def size(name: str, sizes: Mapping[str, Any] = sizes) -> float:
             value = sizes.get(name, 0)
-            each = value if isinstance(value, (list, tuple)) else [value]
-            return sum(number for number in each if isinstance(number, (int, float)))
+            numbers = value if isinstance(value, (list, tuple)) else [value]
+            return sum(number for number in numbers if isinstance(number, (int, float)))
 
         # What no transformer does without: the products of attention and of the layers between, embeddings.
         products = (4 + 2 * size("mlp_ratio")) * size("layers") * size("width") ** 2
         patches = (size("image_size") // (size("patch_size") or 32)) ** 2
         places = (size("vocab_size") + size("context_length") + patches) * max(1, size("width"))
-        if not max(products, places, size("layers"), size("width")) <= 2 * there:
+        if not max(products, places, size("layers"), size("width")) <= 2 * weights:
             raise towers.ArchitectureError(
-                f"its header names a {part} of more weights than the {there} that are there; get it again"
+                f"its header names a {part} of more weights than the {weights} in the file; get it again"
             )
 
 
@@ -220,9 +220,9 @@ def located(path: str | PathLike[str]) -> Path:
         named = PUBLISHED.get(str(path))
         path = cache_dir("weights") / named.file if named else PACKAGED.get(str(path), path)
     if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
+        fault = "a folder, not a file" if path.is_dir() else "no such file"
         names = ", ".join([*(name for name, file in PACKAGED.items() if file.is_file()), *PUBLISHED])
-        raise CheckpointError(f"{path}: {what}; check the path, or give a name that has weights: {names}")
+        raise CheckpointError(f"{path}: {fault}; check the path, or give a name that has weights: {names}")
     return path
 
 
@@ -302,14 +302,14 @@ def _fetch_published(name: str, path: Path, known: Mapping[str, str]) -> str:
     )
 
 
-def _statistics(path: Path, given: object) -> Statistics:
+def _statistics(path: Path, entry: object) -> Statistics:
     try:
-        mean, std = (tuple(map(float, each)) for each in given)  # type: ignore[attr-defined]
+        mean, std = (tuple(map(float, values)) for values in entry)  # type: ignore[attr-defined]
         if len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0:
             return Statistics(mean, std)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise CheckpointError(f"{path}: statistics are {given!r}, expected three means and three deviations")
+    raise CheckpointError(f"{path}: statistics are {entry!r}, expected three means and three deviations")
 
 
 def read_recipe(path: str | PathLike[str]) -> dict[str, Any]:
@@ -437,46 +437,36 @@ def _refuse_unfit(
         "with NaN or infinity": [key for key, value in state_dict.items() if not value.isfinite().all()],
     }
     if any(faults.values()):
-        listed = "; ".join(f"{what}: {_some(keys)}" for what, keys in faults.items() if keys)
+        listed = "; ".join(f"{fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
         raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
 
 
 def _some(keys: list[str], most: int = 5) -> str:
-    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + rest
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
 
 
 def write_checkpoint(
-    path: str | PathLike[str],
-    clip: Clip,
-    architecture: Architecture,
-    grid: Mapping[str, Any],
-    geometry: Mapping[str, Any],
-    statistics: Statistics = CLIP_STATISTICS,
-    recipe: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
+    path: str | PathLike[str], checkpoint: Checkpoint, dtype: torch.dtype | None = None
 ) -> None:
     """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
 
     Args:
         path: the file; replaced atomically.
-        architecture: open_clip's configuration.
-        grid, geometry: as `PromptGrid(**grid)` and `CropGeometry(**geometry)` take them.
-        statistics: what the crops are scaled by.
-        recipe: anything JSON can hold about how the weights came to be.
+        checkpoint: its recipe may hold anything that JSON can.
         dtype: what floating-point weights are rounded to; None: kept.
     """
     header = {
         "version": VERSION,
-        "architecture": dict(architecture),
-        "grid": dict(grid),
-        "geometry": dict(geometry),
-        "statistics": [list(each) for each in statistics],
-        "recipe": dict(recipe or {}),
+        "architecture": checkpoint.architecture,
+        "grid": checkpoint.grid,
+        "geometry": checkpoint.geometry,
+        "statistics": list(map(list, checkpoint.statistics)),
+        "recipe": checkpoint.recipe,
     }
     tensors = {
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
-        for key, value in clip.state_dict().items()
+        for key, value in checkpoint.state_dict.items()
     }
     with atomic_path(path) as part:
         save_file(tensors, part, metadata={HEADER: json.dumps(header)})

@@ -76,8 +76,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def is_disk_full(error: BaseException) -> bool:
     """Whether a writer failed for want of room; some, safetensors' for one, tell it in words alone."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    told = any(f"os error {number}" in str(error) for number in full)
-    return told or getattr(error, "errno", None) in full
+    in_words = any(f"os error {number}" in str(error) for number in full)
+    return in_words or getattr(error, "errno", None) in full
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -178,9 +178,9 @@ def only_one(
     try:
         held.acquire(timeout=wait)
     except filelock.Timeout:
-        who = holder.read_text("utf-8") if holder.is_file() else "which has just begun"
+        owner = holder.read_text("utf-8") if holder.is_file() else "which has just begun"
         raise BusyError(
-            f"{target}: another process is {doing} it ({who}); wait for that one to end, or stop it"
+            f"{target}: another process is {doing} it ({owner}); wait for that one to end, or stop it"
         ) from None
     try:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

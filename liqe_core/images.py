@@ -52,6 +52,14 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+#: What the options of `read_picture` may be.
+OPTIONS = {
+    "truncated": ("refuse", "accept"),
+    "sixteen_bit": ("scale", "clip"),
+    "orientation": ("ignore", "apply"),
+    "icc": ("ignore", "srgb"),
+}
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -62,6 +70,22 @@ class PictureError(ValueError):
 
 class MissingPictureError(PictureError, FileNotFoundError):
     """No file at that path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """How to read; see `read_picture`."""
+
+    max_pixels: int | None
+    truncated: str
+    sixteen_bit: str
+    orientation: str
+    icc: str
+
+    def __post_init__(self) -> None:
+        for option, choices in OPTIONS.items():
+            if (value := getattr(self, option)) not in choices:
+                raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
 
 
 def read_picture(
@@ -100,22 +124,11 @@ def read_picture(
             a URL that nothing comes from.
         TypeError: an array of another shape or type.
     """
-    for option, value, choices in (
-        ("truncated", truncated, ("refuse", "accept")),
-        ("sixteen_bit", sixteen_bit, ("scale", "clip")),
-        ("orientation", orientation, ("ignore", "apply")),
-        ("icc", icc, ("ignore", "srgb")),
-    ):
-        if value not in choices:
-            raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
-
-    def decoded(image: Image.Image, name: str) -> Image.Image:
-        return _decoded(image, name, max_pixels, truncated, sixteen_bit, orientation, icc)
-
+    options = _Options(max_pixels, truncated, sixteen_bit, orientation, icc)
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "the picture given as a Pillow image"
         with _one_by_one:  # an image that two threads load at once comes out as a mix, or not at all
-            return decoded(source, str(name))
+            return _decoded(source, str(name), options)
     if isinstance(source, np.ndarray):
         refuse_other_arrays(source)
         return Image.fromarray(source)
@@ -127,7 +140,7 @@ def read_picture(
     except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
         raise PictureError(f"{name}: cannot be read ({error}); copy or download it again") from error
     with image:
-        return decoded(image, name)
+        return _decoded(image, name, options)
 
 
 def refuse_other_arrays(pixels: np.ndarray, name: str = "the picture") -> None:
@@ -193,8 +206,8 @@ def _no_picture(file: Path | io.BytesIO) -> str:
             start = opened.read(512)
     else:
         suffix, start = "", file.getvalue()[:512]
-    if what := files.mistaken(start):
-        return f"no picture but {what}"
+    if mistake := files.mistaken(start):
+        return f"no picture but {mistake}"
     if suffix in HEIF_SUFFIXES and suffix not in suffixes():
         return f"not a picture that Pillow can read by itself; {HEIF_ADVICE}"
     return "not a picture that Pillow can read; check what the file holds"
@@ -242,17 +255,17 @@ def survey(folder: str | PathLike[str]) -> Survey:
     seen: set[tuple[int, int]] = set()
     links: list[Path] = []
 
-    def leave(path: Path, why: str) -> None:
-        found.left_out.setdefault(why, []).append(path.relative_to(root).as_posix())
+    def leave(path: Path, reason: str) -> None:
+        found.left_out.setdefault(reason, []).append(path.relative_to(root).as_posix())
 
     def look(top: Path) -> None:
         folders = [top]
         while folders:
             place = folders.pop()
             try:
-                if (which := _identity(place)) in seen:
+                if (identity := _identity(place)) in seen:
                     continue
-                seen.add(which)
+                seen.add(identity)
                 with os.scandir(place) as within:
                     entries = list(within)
             except OSError as error:
@@ -267,8 +280,8 @@ def survey(folder: str | PathLike[str]) -> Survey:
                     leave(path, "hidden")
                 elif path.is_dir():
                     (links if path.is_symlink() else folders).append(path)
-                elif why := _why_not(path):
-                    leave(path, why)
+                elif reason := _why_not(path):
+                    leave(path, reason)
                 else:
                     found.pictures.append(path.relative_to(root).as_posix())
 
@@ -276,8 +289,8 @@ def survey(folder: str | PathLike[str]) -> Survey:
     while links:  # what links lead to may hold further links
         path = min(links)
         links.remove(path)
-        target, here = path.resolve(), path.parent.resolve()
-        if target == here or target in here.parents:
+        target, parent = path.resolve(), path.parent.resolve()
+        if target == parent or target in parent.parents:
             leave(path, "links that lead round in circles")
         elif _identity(target) in seen:
             leave(path, "links to folders that are looked at already")
@@ -345,45 +358,41 @@ def read_ahead(
     """
     readers = readers or os.cpu_count() or 1
     with ThreadPoolExecutor(readers) as pool:
-        rest = iter(items)
-        waiting = deque(pool.submit(read, item) for item in islice(rest, ahead or 2 * readers))
+        remaining = iter(items)
+        waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
         try:
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(read, item) for item in islice(rest, 1))
+                waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _decoded(
-    image: Image.Image,
-    name: str,
-    max_pixels: int | None,
-    truncated: str,
-    sixteen_bit: str,
-    orientation: str,
-    icc: str,
-) -> Image.Image:
+def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
     width, height = image.size
     if not (width and height):
         raise PictureError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
-    if undecoded and max_pixels is not None and width * height > max_pixels:
-        raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {max_pixels}')}")
+    limit = options.max_pixels
+    if undecoded and limit is not None and width * height > limit:
+        raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {limit}')}")
     try:
-        how = levels.stored(image)
-        _load(image, accept_truncated=truncated == "accept")
-        rgb = (levels.as_srgb if icc == "srgb" else levels.as_rgb)(image, how, sixteen_bit)
+        stored = levels.stored(image)
+        _load(image, accept_truncated=options.truncated == "accept")
+        convert = levels.as_srgb if options.icc == "srgb" else levels.as_rgb
+        rgb = convert(image, stored, options.sixteen_bit)
         # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
-        turn = TURNS.get(image.getexif().get(0x0112, 1)) if orientation == "apply" else None
+        turn = TURNS.get(image.getexif().get(0x0112, 1)) if options.orientation == "apply" else None
         return rgb if turn is None else rgb.transpose(turn)
     except levels.LevelError as error:
         raise PictureError(f"{name}: {error}") from None
     except Exception as error:
         if "unknown raw mode" in str(error):
-            why = f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
-            raise PictureError(f"{name}: {why}") from error
+            message = (
+                f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
+            )
+            raise PictureError(f"{name}: {message}") from error
         raise PictureError(
             f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
             "read_picture(..., truncated='accept'), liqe score --truncated allow"
@@ -420,8 +429,8 @@ def _load(image: Image.Image, accept_truncated: bool) -> None:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _bomb_advice(what: str) -> str:
+def _bomb_advice(fault: str) -> str:
     return (
-        f"{what.rstrip('.')}: possibly a decompression bomb; if you trust the file, shrink it first or read "
+        f"{fault.rstrip('.')}: possibly a decompression bomb; if you trust the file, shrink it first or read "
         "it with read_picture(..., max_pixels=None), liqe score --max-pixels none"
     )

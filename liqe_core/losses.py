@@ -69,8 +69,8 @@ def quality_loss(
         return loss.mean()
 
     # The mean over sets of the mean over pairs: each pair weighs one over its set's number of pairs.
-    _, which, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)
-    return (loss / pairs[which]).sum() / len(pairs)
+    _, set_of_pair, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)
+    return (loss / pairs[set_of_pair]).sum() / len(pairs)
 
 
 def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
@@ -90,11 +90,11 @@ def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
     loss, counted = quality.sum() * 0.0, 0
     for number in dataset.unique():
         scored = (dataset == number) & ~mos.isnan()
-        said, true = (each[scored].to(quality.dtype) for each in (quality, mos))
-        said, true = said - said.mean(), true - true.mean()
-        length, count = said.norm() * true.norm(), int(scored.sum())
+        predicted, true = (values[scored].to(quality.dtype) for values in (quality, mos))
+        predicted, true = predicted - predicted.mean(), true - true.mean()
+        length, count = predicted.norm() * true.norm(), int(scored.sum())
         if count >= 3 and length > EPSILON:
-            loss, counted = loss + count * (1 - (said * true).sum() / length), counted + count
+            loss, counted = loss + count * (1 - (predicted * true).sum() / length), counted + count
     return loss / max(1, counted)
 
 
@@ -164,8 +164,8 @@ def _same_length(**tensors: Tensor) -> None:
         raise ValueError(f"expected vectors of one length, got {shapes}")
 
 
-def _same_shape(name: str, a: Tensor, other: str, b: Tensor) -> None:
+def _same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(
-            f"expected two matrices of one shape, got {name} {tuple(a.shape)} and {other} {tuple(b.shape)}"
+            f"expected two matrices of one shape, got {name_a} {tuple(a.shape)} and {name_b} {tuple(b.shape)}"
         )

@@ -181,16 +181,16 @@ class LIQE(JointModel):
             recipe: how the weights were trained; anything JSON can hold.
             dtype: what the weights are rounded to in the file (``torch.float16`` halves it); None: kept.
         """
-        checkpoints.write_checkpoint(
-            path,
-            self.clip,
+        checkpoint = checkpoints.Checkpoint(
+            self.clip.state_dict(),
             self.architecture,
-            self.grid.to_dict(),
-            dataclasses.asdict(self.geometry),
-            self.statistics,
-            recipe,
-            dtype,
+            kind="liqe_core",
+            grid=self.grid.to_dict(),
+            geometry=dataclasses.asdict(self.geometry),
+            statistics=self.statistics,
+            recipe=dict(recipe or {}),
         )
+        checkpoints.write_checkpoint(path, checkpoint, dtype)
 
     def train(self, mode: bool = True) -> LIQE:
         """Training or evaluation mode; the prompts' embeddings are computed anew (see `PromptEncoder`)."""

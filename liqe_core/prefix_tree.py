@@ -101,9 +101,9 @@ class PrefixTree:
         packed_first = packed_first.copy()
         place = np.full(nodes, -1)
         for s, sequence in enumerate(sequences):
-            here = slice(0, len(sequence))
-            packed_tokens[s, here], packed_depth[s, here] = token[sequence], depth[sequence]
-            packed_first[s, here], packed_last[s, here] = sequence, last[sequence]
+            filled = slice(0, len(sequence))
+            packed_tokens[s, filled], packed_depth[s, filled] = token[sequence], depth[sequence]
+            packed_first[s, filled], packed_last[s, filled] = sequence, last[sequence]
             place[sequence] = s * length + np.arange(len(sequence))
         arrays = {"tokens": packed_tokens, "depth": packed_depth, "first": packed_first, "last": packed_last}
         arrays["ends"] = place[end_of]

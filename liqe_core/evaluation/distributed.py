@@ -67,7 +67,7 @@ class Ranks:
         if self.world > 1:
             dist.barrier()
 
-    def agreed(self, value: object, what: str) -> None:
+    def agreed(self, value: object, subject: str) -> None:
         """Make sure that a value is the same in every process.
 
         Raises:
@@ -77,9 +77,9 @@ class Ranks:
             return
         values: list[object] = [None] * self.world
         dist.all_gather_object(values, value)
-        if any(other != values[0] for other in values):
+        if any(answer != values[0] for answer in values):
             raise RuntimeError(
-                f"the processes disagree about {what}: {values}; they must share one run folder"
+                f"the processes disagree about {subject}: {values}; they must share one run folder"
             )
 
     def _sizes(self, count: int) -> list[int]:

@@ -20,12 +20,14 @@ from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.scoring import predict_joint
 
+#: Images that go through the image tower together.
+BATCH_SIZE = 16
+
 
 def predict(
     model: LIQE,
     pictures: LabelledPictures,
     rows: Sequence[int] | np.ndarray,
-    batch_size: int = 16,
     ranks: Ranks | None = None,
     autocast: Callable = nullcontext,
     seed: int | None = None,
@@ -35,7 +37,6 @@ def predict(
     Several processes take a share each.
 
     Args:
-        batch_size: see `predict_joint`.
         autocast: makes the context to compute in.
         seed: of random windows, see `LabelledPictures.testing_crops`; None: evenly spaced ones.
 
@@ -45,7 +46,7 @@ def predict(
     ranks = ranks or Ranks(device=model.device)
     crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
-        joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], batch_size)
+        joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], BATCH_SIZE)
     return ranks.gather(joint, len(rows)).cpu()
 
 
@@ -67,11 +68,11 @@ def measure(
         ``scene_accuracy, distortion_accuracy``.
     """
     rows = []
-    for of in sets:
-        chosen = of.part(session, part)
-        joint = predict(model, of, chosen, ranks=ranks, autocast=autocast)
-        labels = targets(of.table.iloc[chosen], model.grid)
-        row = {"dataset": of.name, "pictures": len(chosen)}
+    for dataset in sets:
+        chosen = dataset.part(session, part)
+        joint = predict(model, dataset, chosen, ranks=ranks, autocast=autocast)
+        labels = targets(dataset.table.iloc[chosen], model.grid)
+        row = {"dataset": dataset.name, "pictures": len(chosen)}
         scored = ~labels["mos"].isnan()
         row |= agreement.agreement(expected_quality(joint)[scored].numpy(), labels["mos"][scored].numpy())
         accuracies = {"scene": agreement.scene_accuracy, "distortion": agreement.distortion_accuracy}

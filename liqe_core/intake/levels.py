@@ -93,24 +93,24 @@ def _mend_order(image: Image.Image, layout: list) -> None:  # type: ignore[type-
     ]
 
 
-def as_rgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Image.Image:
+def as_rgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> Image.Image:
     """A decoded picture as 8-bit RGB; alpha is dropped, everything else is converted by Pillow.
 
     Args:
-        how: what `stored` said before it was decoded.
+        storage: what `stored` said before it was decoded.
         sixteen_bit: ``scale`` levels of more than 8 bits, or ``clip`` them at 255 as Pillow does.
 
     Raises:
         LevelError: it cannot be told which level is white, or there are negative ones, NaN or infinity.
     """
-    if how.signed and how.bits == 8 and sixteen_bit == "scale":
+    if storage.signed and storage.bits == 8 and sixteen_bit == "scale":
         raise LevelError("its 8-bit levels are signed, which does not say what is white; save it unsigned")
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
-        levels = levels.clip(0, 255) if sixteen_bit == "clip" else _whole(levels, how)
+        levels = levels.clip(0, 255) if sixteen_bit == "clip" else _whole(levels, storage)
         image = Image.fromarray(levels.astype(np.uint8))
     elif image.mode == "F" and sixteen_bit == "scale":
-        image = Image.fromarray(_fractions(np.asarray(image), how))
+        image = Image.fromarray(_fractions(np.asarray(image), storage))
     elif image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # the same colours, and Pillow does not warn on the way
     elif image.mode in ("RGBa", "La"):
@@ -118,22 +118,22 @@ def as_rgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Image
     return image.convert("RGB")
 
 
-def _whole(levels: np.ndarray, how: Stored) -> np.ndarray:
+def _whole(levels: np.ndarray, storage: Stored) -> np.ndarray:
     """int64 levels to [0, 255]."""
-    if how.bits == 32 and not how.signed:
+    if storage.bits == 32 and not storage.signed:
         levels = levels & 0xFFFFFFFF  # Pillow keeps them in 32 bits with a sign
-    if how.inverted and how.bits:
-        levels = 2**how.bits - 1 - levels
+    if storage.inverted and storage.bits:
+        levels = 2**storage.bits - 1 - levels
     low, high = int(levels.min(initial=0)), int(levels.max(initial=0))
     if low < 0:
         raise LevelError(f"its levels go down to {low}; save it with levels from 0, in 8 or 16 bits")
-    if how.bits is not None and how.bits < 32 and not how.signed:
-        white = 2**how.bits - 1
+    if storage.bits is not None and storage.bits < 32 and not storage.signed:
+        white = 2**storage.bits - 1
     elif high <= 255:
         white = 255
-    elif high <= 65535 and not (how.signed and how.bits == 16):
+    elif high <= 65535 and not (storage.signed and storage.bits == 16):
         white = 65535
-    elif high >= 2**24 and how.bits == 32 and not how.signed:
+    elif high >= 2**24 and storage.bits == 32 and not storage.signed:
         white = 2**32 - 1  # fainter ones would all be black
     else:
         raise LevelError(
@@ -142,7 +142,7 @@ def _whole(levels: np.ndarray, how: Stored) -> np.ndarray:
     return (levels * 255 + white // 2) // white
 
 
-def _fractions(levels: np.ndarray, how: Stored) -> np.ndarray:
+def _fractions(levels: np.ndarray, storage: Stored) -> np.ndarray:
     """Floating-point levels to uint8."""
     if not np.isfinite(levels).all():
         raise LevelError("its levels are in part NaN or infinite; save it in 8 or 16 bits")
@@ -159,10 +159,10 @@ def _fractions(levels: np.ndarray, how: Stored) -> np.ndarray:
             "16 bits"
         )
     levels = levels.astype(np.float64)
-    return np.floor((white - levels if how.inverted else levels) * (255 / white) + 0.5).astype(np.uint8)
+    return np.floor((white - levels if storage.inverted else levels) * (255 / white) + 0.5).astype(np.uint8)
 
 
-def as_srgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Image.Image:
+def as_srgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> Image.Image:
     """As `as_rgb`, with the colours that the picture's ICC profile says; without a profile, the same.
 
     Raises:
@@ -170,7 +170,7 @@ def as_srgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Imag
     """
     embedded = image.info.get("icc_profile")
     if not embedded:
-        return as_rgb(image, how, sixteen_bit)
+        return as_rgb(image, storage, sixteen_bit)
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
         space = profile.profile.xcolor_space.strip()
@@ -178,9 +178,9 @@ def as_srgb(image: Image.Image, how: Stored, sixteen_bit: str = "scale") -> Imag
         if space == "CMYK" and image.mode == "CMYK":
             source = image
         elif space == "GRAY" and grey:
-            source = as_rgb(image, how, sixteen_bit).convert("L")
+            source = as_rgb(image, storage, sixteen_bit).convert("L")
         elif space == "RGB" and image.mode != "CMYK":
-            source = as_rgb(image, how, sixteen_bit)
+            source = as_rgb(image, storage, sixteen_bit)
         else:
             raise LevelError(
                 f"its ICC profile is for {space}, its pixels are {image.mode}; ignore the profile"

@@ -100,10 +100,10 @@ class TrainingBatches:
         self._rows = [s.part(session, "train") for s in sets]
         self._targets = [targets(s.table, grid) for s in sets]
         if shuffled:
-            for number, (rows, of) in enumerate(zip(self._rows, self._targets, strict=True)):
-                others = np.random.default_rng((seed, 2, number)).permutation(rows)
+            for number, (rows, labels) in enumerate(zip(self._rows, self._targets, strict=True)):
+                shuffled_rows = np.random.default_rng((seed, 2, number)).permutation(rows)
                 for axis in ("scene", "distortion"):
-                    of[axis][rows] = of[axis][others]
+                    labels[axis][rows] = labels[axis][shuffled_rows]
 
     def rows(self, epoch: int, step: int) -> list[np.ndarray]:
         """The row numbers drawn from each set at a step."""
@@ -128,7 +128,7 @@ class TrainingBatches:
         mine = range(len(places))[share(len(places))] if share else range(len(places))
         crops = [self._crops(epoch, step, place, *places[place]) for place in mine or (0,)]
         parts = {
-            name: torch.cat([of[name][rows] for of, rows in zip(self._targets, drawn, strict=True)])
+            name: torch.cat([labels[name][rows] for labels, rows in zip(self._targets, drawn, strict=True)])
             for name in ("mos", "scene", "distortion")
         }
         return Batch(

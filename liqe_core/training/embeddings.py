@@ -34,7 +34,7 @@ AT_ONCE = 8
 
 
 def kept_windows(
-    of: LabelledPictures,
+    dataset: LabelledPictures,
     model: LIQE,
     folder: str | Path | None = None,
     progress: bool = True,
@@ -43,7 +43,7 @@ def kept_windows(
     """The same data set with embeddings in place of its pictures; computed where they are not there yet.
 
     Args:
-        of: with pictures.
+        dataset: with pictures.
         model: its frozen part looks at the windows of its geometry.
         folder: where all of them are kept; default: ``embeddings`` in the cache folder.
         precision: of the products, see `scoring.products_in`.
@@ -55,25 +55,25 @@ def kept_windows(
     # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
     tower = [model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
     geometry = dataclasses.asdict(model.geometry)
-    decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(of)]
+    decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(dataset)]
     decides += [precision] * (precision != "float32")
-    place = Path(folder or cache_dir("embeddings")) / f"{of.name}-{json_sha256(decides)[:16]}"
-    starts = range(0, len(of), PER_FILE)
+    place = Path(folder or cache_dir("embeddings")) / f"{dataset.name}-{json_sha256(decides)[:16]}"
+    starts = range(0, len(dataset), PER_FILE)
     files = [place / f"{start:07}.npy" for start in starts]
     place.mkdir(parents=True, exist_ok=True)
     with only_one(place, wait=-1, doing="computing"):
-        chunks = [range(start, min(start + PER_FILE, len(of))) for start in starts]
+        chunks = [range(start, min(start + PER_FILE, len(dataset))) for start in starts]
         to_do = [(rows, file) for rows, file in zip(chunks, files, strict=True) if not file.is_file()]
-        done = len(of) - sum(len(rows) for rows, _ in to_do)
-        with tqdm(total=len(of), initial=done, disable=not (progress and to_do)) as bar:
-            bar.set_description(f"{of.name} windows")
+        done = len(dataset) - sum(len(rows) for rows, _ in to_do)
+        with tqdm(total=len(dataset), initial=done, disable=not (progress and to_do)) as bar:
+            bar.set_description(f"{dataset.name} windows")
             for rows, file in to_do:
-                values = _windows(of, model, rows, precision)
+                values = _windows(dataset, model, rows, precision)
                 with atomic_path(file) as part, part.open("wb") as opened:
                     np.save(opened, values)
                 bar.update(len(rows))
-    counts = np.array([_count(of, model, i) for i in range(len(of))])
-    return dataclasses.replace(of, pictures=KeptWindows(files, counts))
+    counts = np.array([_count(dataset, model, i) for i in range(len(dataset))])
+    return dataclasses.replace(dataset, pictures=KeptWindows(files, counts))
 
 
 def weights_sha256(model: LIQE) -> str:
@@ -86,24 +86,24 @@ def weights_sha256(model: LIQE) -> str:
     return sha.hexdigest()
 
 
-def _digests(of: LabelledPictures) -> list[str]:
-    if isinstance(of.pictures, KeptWindows):
-        raise TypeError(f"{of.name}: embeddings already, not pictures")
-    if isinstance(of.pictures, PackedStore):
-        return of.pictures.index["digest"].tolist()
-    return [digest(np.ascontiguousarray(pixels)) for pixels in of.pictures]
+def _digests(dataset: LabelledPictures) -> list[str]:
+    if isinstance(dataset.pictures, KeptWindows):
+        raise TypeError(f"{dataset.name}: embeddings already, not pictures")
+    if isinstance(dataset.pictures, PackedStore):
+        return dataset.pictures.index["digest"].tolist()
+    return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.pictures]
 
 
-def _count(of: LabelledPictures, model: LIQE, i: int) -> int:
-    height, width = of.pictures[i].shape[:2]
+def _count(dataset: LabelledPictures, model: LIQE, i: int) -> int:
+    height, width = dataset.pictures[i].shape[:2]
     return len(model.geometry.test_windows(width, height))
 
 
 @torch.no_grad()
-def _windows(of: LabelledPictures, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
+def _windows(dataset: LabelledPictures, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
     found: list[torch.Tensor] = []
-    ahead = read_ahead(lambda row: of.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
+    ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.to_evaluate(model.clip.visual)
     with evaluating(model), products_in(precision, model.device):
         while crops := list(islice(ahead, AT_ONCE)):

@@ -16,7 +16,6 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +33,11 @@ from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
 from liqe_core.training.step import (
     BadBatchError,
+    TrainStep,
     build_model,
     build_optimizer,
     learning_rate,
     ranking_of,
-    train_step,
 )
 from liqe_core.training.watch import TrainingError, Watch, improved
 from liqe_core.weighting import WEIGHTINGS
@@ -109,7 +108,9 @@ class Run:
         self.model = build_model(settings, self.ranks.device)
         preflight.check(settings, self.model, self.folder, self.ranks)
         if settings.model.keep_windows:
-            sets = [kept_windows(of, self.model, None, progress, settings.machine.precision) for of in sets]
+            sets = [
+                kept_windows(data, self.model, None, progress, settings.machine.precision) for data in sets
+            ]
         self.sets = sets
         self.length = (
             (1, 0) if settings.model.freeze == "all" else (settings.steps.epochs, settings.steps.steps)
@@ -118,14 +119,13 @@ class Run:
         self.precision = Precision(
             settings.machine.precision, self.ranks.device, settings.machine.tf32, self.model.clip
         )
-        self.take_step = partial(
-            train_step,
+        self.take_step = TrainStep(
             self.model,
             self.optimizer,
-            parallel=wrapped(self.model, self.ranks),
-            precision=self.precision,
-            ranks=self.ranks,
-            ranking=ranking_of(settings),
+            self.precision,
+            self.ranks,
+            wrapped(self.model, self.ranks),
+            ranking_of(settings),
         )
         tasks = (
             self.model.grid.axes[:1] if settings.losses.control == "quality alone" else self.model.grid.axes

@@ -159,9 +159,9 @@ def _take(folder: Path, description: Mapping) -> None:
     description = json.loads(json.dumps(description))  # as it will be read back
     start: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     if not path.exists():
-        if left := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
+        if products := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
             raise RunFolderError(
-                f"{folder}: holds {', '.join(left[:4])} and no settings.json to say of which run; give "
+                f"{folder}: holds {', '.join(products[:4])} and no settings.json to say of which run; give "
                 "another folder, or restart=True to replace them"
             )
         write_json(path, {**description, "starts": [start]})
@@ -193,16 +193,16 @@ def _take(folder: Path, description: Mapping) -> None:
     write_json(path, {**old, "starts": [*old.get("starts", []), start]})
 
 
-def _used(of: LabelledPictures, session: int) -> dict[str, str]:
+def _used(dataset: LabelledPictures, session: int) -> dict[str, str]:
     """What of a set decides how a run trains and which weights it keeps, as checksums, and a short one of
     each other picture's label."""
-    used = np.sort(np.concatenate([of.part(session, part) for part in ("train", "val")]))
-    labels = of.table[["image", "mos", "distortion_group", "scenes"]]
-    others = map(repr, labels.drop(index=labels.index[used]).itertuples(index=False, name=None))
+    used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
+    labels = dataset.table[["image", "mos", "distortion_group", "scenes"]]
+    unused = map(repr, labels.drop(index=labels.index[used]).itertuples(index=False, name=None))
     return {
-        "labels_sha256": fingerprint(labels.iloc[used].assign(part=of.table[f"session_{session}"])),
-        "some_pictures_sha256": _fingerprint_of_some(of.pictures, used),
-        "others": " ".join(hashlib.sha256(label.encode()).hexdigest()[:8] for label in others),
+        "labels_sha256": fingerprint(labels.iloc[used].assign(part=dataset.table[f"session_{session}"])),
+        "some_pictures_sha256": _fingerprint_of_some(dataset.pictures, used),
+        "others": " ".join(hashlib.sha256(label.encode()).hexdigest()[:8] for label in unused),
     }
 
 

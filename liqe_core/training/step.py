@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -106,60 +107,65 @@ def learning_rate(settings: Profile, epoch: int, step: int) -> float:
     return settings.steps.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
 
-def train_step(
-    model: LIQE,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    weights: Mapping[str, float],
-    learning_rate: float,
-    parallel: nn.Module | None = None,
-    precision: Precision | None = None,
-    ranks: Ranks | None = None,
-    ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss,
-) -> tuple[dict[str, float], float]:
+@dataclasses.dataclass
+class TrainStep:
     """One step: the weighted sum of the task losses, its gradient, the update.
 
-    Args:
-        weights: of the tasks' losses.
+    Attributes:
         parallel: the model as `distributed.wrapped` gave it, where several processes train together.
-        precision: by default float32.
-        ranks: by default one process.
         ranking: see `task_losses`.
-
-    Returns:
-        The losses by task, unweighted, and the norm of the gradient (infinite where float16 overflowed, in
-        which case the step was not taken and the next scale is lower).
-
-    Raises:
-        BadBatchError: the loss or the gradient was NaN or infinite; no step was taken.
     """
-    ranks, precision = ranks or Ranks(device=model.device), precision or Precision(device=model.device)
-    optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
-    with precision.autocast():
-        part = (parallel or model)(batch.crops.to(model.device))
-    joint = ranks.gather(part, len(batch.images))
-    losses = task_losses(joint, batch, tuple(weights), ranking)
-    loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
 
-    precision.scaler.scale(loss).backward()
-    precision.scaler.unscale_(optimizer)
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    model: LIQE
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    parallel: nn.Module | None = None
+    ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss
 
-    *each, total, length = torch.stack([*losses.values(), loss, norm]).tolist()  # waits for the device, once
-    values = dict(zip(losses, each, strict=True))
-    overflow = precision.scaler.is_enabled() and not math.isfinite(length)
-    sound = math.isfinite(total) and (math.isfinite(length) or overflow)
-    if sound:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        precision.scaler.step(optimizer)
-        precision.round_weights()
-    precision.scaler.update()
-    if not sound:
-        reason = "gradient" if math.isfinite(total) else "loss"
-        raise BadBatchError(values, reason, _suspects(joint, batch))
-    return values, length
+    def __call__(
+        self, batch: Batch, weights: Mapping[str, float], learning_rate: float
+    ) -> tuple[dict[str, float], float]:
+        """Take the step. weights: of the tasks' losses.
+
+        Returns:
+            The losses by task, unweighted, and the norm of the gradient (infinite where float16 overflowed:
+            the step was not taken, and the next scale is lower).
+
+        Raises:
+            BadBatchError: the loss or the gradient was NaN or infinite; no step was taken.
+        """
+        model, optimizer, precision = self.model, self.optimizer, self.precision
+        optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
+        with precision.autocast():
+            part = (self.parallel or model)(batch.crops.to(model.device))
+        joint = self.ranks.gather(part, len(batch.images))
+        losses = task_losses(joint, batch, tuple(weights), self.ranking)
+        loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
+
+        precision.scaler.scale(loss).backward()
+        precision.scaler.unscale_(optimizer)
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients)
+
+        *each_loss, total, length = torch.stack(
+            [*losses.values(), loss, norm]
+        ).tolist()  # waits for the device, once
+        values = dict(zip(losses, each_loss, strict=True))
+        overflow = precision.scaler.is_enabled() and not math.isfinite(length)
+        sound = math.isfinite(total) and (math.isfinite(length) or overflow)
+        if sound:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            precision.scaler.step(optimizer)
+            precision.round_weights()
+        precision.scaler.update()
+        if not sound:
+            reason = "gradient" if math.isfinite(total) else "loss"
+            raise BadBatchError(values, reason, _suspects(joint, batch))
+        return values, length
 
 
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -171,7 +177,7 @@ def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     pairs = partial(quality_loss, pair_mean=settings.losses.pair_mean, ties=settings.losses.ties)
     if not settings.losses.plcc_weight:
         return pairs
-    return lambda *of: pairs(*of) + settings.losses.plcc_weight * plcc_loss(*of)
+    return lambda *labelled: pairs(*labelled) + settings.losses.plcc_weight * plcc_loss(*labelled)
 
 
 def _ends(name: str) -> tuple[float, float]:

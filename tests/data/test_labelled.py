@@ -8,7 +8,8 @@ from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, packed_set, targets
 from liqe_core.data.presence import MissingImagesError
 from liqe_core.training.batches import TrainingBatches
-from liqe_core.training.step import train_step
+from liqe_core.training.precision import Precision
+from liqe_core.training.step import TrainStep
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def test_the_real_samples_take_a_training_step(small_liqe, monkeypatch):
     optimizer = torch.optim.AdamW(small_liqe.parameters(), lr=1e-4)
     before = [weight.detach().clone() for weight in small_liqe.parameters()]
     weights = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
-    losses, norm = train_step(small_liqe, optimizer, batch, weights, learning_rate=1e-4)
+    losses, norm = TrainStep(small_liqe, optimizer, Precision())(batch, weights, 1e-4)
     assert all(np.isfinite(value) for value in losses.values()) and 0 < norm < np.inf
     assert any(not torch.equal(p, q) for p, q in zip(small_liqe.parameters(), before, strict=True))
     assert targets(biq.table, small_liqe.grid)["mos"].shape == (300,)

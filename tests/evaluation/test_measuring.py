@@ -17,7 +17,7 @@ def pictures(tmp_path_factory):
 
 def test_predictions_are_those_of_each_picture_by_itself(small_liqe, pictures):
     rows = pictures.part(1, "val")
-    together = predict(small_liqe, pictures, rows, batch_size=4)
+    together = predict(small_liqe, pictures, rows)
     alone = small_liqe.score([Image.fromarray(pictures.pictures[row]) for row in rows]).joint
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
 

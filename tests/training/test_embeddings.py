@@ -21,6 +21,7 @@ from liqe_core.prompts import PromptGrid
 from liqe_core.training import embeddings, loop
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.loop import fit
+from liqe_core.training.precision import Precision
 from liqe_core.training.step import build_model
 
 KEPT = {"architecture": "LIQE-mini", "batch_norm": "frozen", "freeze": "image", "keep_windows": True}
@@ -296,9 +297,8 @@ def test_a_run_on_kept_windows_learns_what_one_on_pixels_would(pictures, tmp_pat
         windows = torch.stack([of.testing_crops(row, model.geometry)[:1] for row in range(6)])
         other = copy.deepcopy(model).train(False)
         here = dataclasses.replace(batch, crops=windows)
-        losses, _ = loop.train_step(
-            other, loop.build_optimizer(chosen, other), here, dict.fromkeys(other.grid.axes, 1.0), 0.0
-        )
+        take_step = loop.TrainStep(other, loop.build_optimizer(chosen, other), Precision())
+        losses, _ = take_step(here, dict.fromkeys(other.grid.axes, 1.0), 0.0)
         named = other.clip.visual.named_parameters()
         gradients.append((losses, {name: p.grad for name, p in named if p.grad is not None}))
     (losses, found), (of_pixels, expected) = gradients
