@@ -244,12 +244,12 @@ def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(pictures, cache, t
     whole = fit(chosen, [pictures], tmp_path / "whole", progress=False)
     assert len(folders(cache / "embeddings")) == 1
 
-    real, done = loop.train_step, []
+    real, done = loop.TrainStep.__call__, []
 
     def crashing(*arguments, **more):
         if len(done) == 5:
             raise Crash
-        done.append(arguments[2].crops.shape)
+        done.append(arguments[1].crops.shape)
         return real(*arguments, **more)
 
     def computes(*_):
@@ -257,7 +257,7 @@ def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(pictures, cache, t
 
     monkeypatch.setattr(embeddings, "_windows", computes)
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(loop, "train_step", crashing)
+        patch.setattr(loop.TrainStep, "__call__", crashing)
         fit(chosen, [pictures], tmp_path / "stopped", progress=False)
     width = build_model(chosen).clip.visual.trunk.num_features
     assert set(done) == {(6, 3, width)}, "it trains on embeddings, not on pixels"

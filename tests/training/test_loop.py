@@ -126,8 +126,8 @@ def test_an_interrupt_saves_the_state_and_changes_nothing(
             os.kill(os.getpid(), signal.SIGINT)
         return real_measure(*arguments, **more)
 
-    real_step, real_measure = loop.train_step, loop.measure
-    monkeypatch.setattr(loop, "train_step", interrupted_step)
+    real_step, real_measure = loop.TrainStep.__call__, loop.measure
+    monkeypatch.setattr(loop.TrainStep, "__call__", interrupted_step)
     monkeypatch.setattr(loop, "measure", interrupted_measure)
     with pytest.raises(KeyboardInterrupt, match=f"stopped after {taken} steps; the same command goes on"):
         fit(settings(), [pictures], tmp_path, progress=False)
@@ -178,8 +178,8 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
         done.append(1)
         return real(*arguments, **more)
 
-    real = loop.train_step
-    monkeypatch.setattr(loop, "train_step", filling)
+    real = loop.TrainStep.__call__
+    monkeypatch.setattr(loop.TrainStep, "__call__", filling)
     kept = "the state after 2 steps is kept" if before else "no state is there yet"
     try:
         with pytest.raises(OSError, match=f"no space left.*{kept}; free some and start the same command"):
@@ -221,7 +221,7 @@ def test_a_folder_in_use_is_refused_and_says_by_whom(pictures, tmp_path, monkeyp
             fit(settings(), [pictures], tmp_path, progress=False)
         raise Crash
 
-    monkeypatch.setattr(loop, "train_step", second)
+    monkeypatch.setattr(loop.TrainStep, "__call__", second)
     with pytest.raises(Crash):
         fit(settings(), [pictures], tmp_path, progress=False)
     monkeypatch.undo()

@@ -91,7 +91,7 @@ def test_a_run_in_half_precision_goes_on_bit_for_bit(pictures, tmp_path, monkeyp
     whole = Run(chosen, [pictures], tmp_path / "whole")
     whole.train()
 
-    done, real = [], loop.train_step
+    done, real = [], loop.TrainStep.__call__
 
     def crashing(*arguments, **more):
         if len(done) == 4:
@@ -99,7 +99,7 @@ def test_a_run_in_half_precision_goes_on_bit_for_bit(pictures, tmp_path, monkeyp
         done.append(1)
         return real(*arguments, **more)
 
-    monkeypatch.setattr(loop, "train_step", crashing)
+    monkeypatch.setattr(loop.TrainStep, "__call__", crashing)
     with pytest.raises(Crash):
         Run(chosen, [pictures], tmp_path / "cut").train()
     monkeypatch.undo()
