@@ -108,9 +108,8 @@ class Run:
         self.model = build_model(settings, self.ranks.device)
         preflight.check(settings, self.model, self.folder, self.ranks)
         if settings.model.keep_windows:
-            sets = [
-                kept_windows(data, self.model, None, progress, settings.machine.precision) for data in sets
-            ]
+            precision = settings.machine.precision
+            sets = [kept_windows(data, self.model, None, progress, precision) for data in sets]
         self.sets = sets
         self.length = (
             (1, 0) if settings.model.freeze == "all" else (settings.steps.epochs, settings.steps.steps)
