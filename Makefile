@@ -1,5 +1,5 @@
 # make install  everything into .venv, and no more
-# make demo   run the notebooks on the built-in data, and make a site of them
+# make demo   run the notebooks on the built-in data, and make a site of them; make -j2 demo: two at a time
 # make pages  the site again, from notebooks that were run
 # make test   the checks that CI runs
 # make test-browser  all notebooks in JupyterLab, and the site, in the Chromium of this machine
@@ -15,13 +15,25 @@ PROFILE ?= mini
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
+RUN ?= runs/$(PROFILE)
+LIQE_PYTHON := $(VENV)/bin/python
 
-.PHONY: install demo pages test test-browser sweep lab open paper-check paper
+default: install
+
+include notebooks/rules.mk
+$(EXECUTED): | $(INSTALLED)
+
+# Written where it changes: notebooks are made from it.
+$(RUN)/params.yaml: $(INSTALLED) force
+	@mkdir -p $(RUN)
+	@echo "profile: $(PROFILE)" | cmp -s - $@ || echo "profile: $(PROFILE)" > $@
+
+.PHONY: default force install demo pages test test-browser sweep lab open paper-check paper
 
 install: $(INSTALLED)
 
-demo: $(INSTALLED)
-	$(IN_VENV) liqe notebooks --profile mini --at-once 2
+demo: $(INSTALLED) $(EXECUTED)
+	$(IN_VENV) liqe pages --profile $(PROFILE) --out $(RUN)
 
 pages: $(INSTALLED)
 	$(IN_VENV) liqe pages --profile $(PROFILE)

@@ -118,7 +118,7 @@ def test_the_ground_floor_is_the_method_and_a_wing_says_what_is_in_it():
 @pytest.mark.parametrize(
     ("what", "without"),
     [
-        ("commands/cell.py", {"torch", "open_clip"}),
+        ("commands/sweep.py", {"torch", "open_clip"}),
         ("figures", {"torch", "open_clip"}),
         ("data", {"open_clip", "liqe_core.model", "liqe_core.text"}),
         ("model.py", {"pandas", "matplotlib"}),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from liqe_core import __version__
-from liqe_core.commands import check, data, figure, notebooks, pages, score, sweep, train
+from liqe_core.commands import data, figure, notebooks, score, sweep, train
 
 _ABOUT = "How good is a photograph, with no original to compare it with? LIQE, reproduced (CVPR 2023)."
 _FIRST_STEPS = """\
@@ -74,6 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"liqe {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (score, data, check, train, sweep, notebooks, figure, pages):
+    for command in (score, data, train, sweep, notebooks, figure):
         command.add_command(commands)
     return parser

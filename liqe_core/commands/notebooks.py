@@ -1,39 +1,33 @@
-"""``liqe notebooks``: run the notebooks with papermill, and make a site of what they show."""
+"""``liqe notebooks``: run notebooks with papermill, as the rules of ``notebooks/rules.mk`` say.
+
+As a program, what those rules call for one notebook::
+
+    python -m liqe_core.commands.notebooks SOURCE TARGET PARAMETERS.yaml
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import itertools
 import os
 import re
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from liqe_core.commands import pages
+import yaml
+
+from liqe_core.commands import site
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
-from liqe_core.files import runs_dir
-from liqe_core.intake.progress import tqdm
-from liqe_core.intake.stopping import stoppable
+from liqe_core.files import atomic_path, runs_dir
+from liqe_core.intake.stopping import StopRequested, stoppable
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-FOLDER = pages.NOTEBOOKS
-#: Which notebook makes what another goes on from; without it that one would make the same once more.
-NEEDS = {
-    "04_multitask_training": "03_data_preparation",  # the data set
-    "05_ablations": "03_data_preparation",
-    "10_paper_tables": "04_multitask_training",  # the runs whose confusion is shown
-    "07_gmad": "05_ablations",  # the models that compete
-    "08_realignment": "05_ablations",
-}
+#: Seconds that an interrupted kernel has to save the state of a training.
+PATIENCE = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,239 +35,194 @@ class Executed:
     """One notebook that was run.
 
     Attributes:
-        name: without suffix. path: the executed copy. seconds: how long it took.
+        path: the executed copy; of one that failed, with the suffix ``.failed.ipynb``.
+        seconds: how long it took.
         error: the exception's name and message where a cell failed, else empty.
         traceback: of that exception, as text without colours.
     """
 
-    name: str
     path: Path
     seconds: float
     error: str = ""
     traceback: str = ""
 
 
-def available(folder: str | Path | None = None) -> list[str]:
-    """The names of the notebooks, in their order."""
-    return sorted(path.stem for path in Path(folder or FOLDER).glob(pages.BOOKS))
+def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Executed:
+    """Run one notebook in the caller's current folder; its results go to the folder of `target`.
 
-
-def run(
-    names: Sequence[str],
-    out_dir: str | Path,
-    parameters: Mapping[str, object],
-    progress: bool = True,
-    folder: str | Path | None = None,
-    at_once: int = 1,
-) -> list[Executed]:
-    """Execute notebooks; one that fails does not keep the others from running.
-
-    They run in the caller's current folder, so that a path among the parameters is what it is for the shell.
-    A KeyboardInterrupt is passed on to the cells that run, and then raised: what they train saves its state.
+    A signal is passed on to the cell that runs, and raised when that has ended.
 
     Args:
-        names: without suffix, as `available` lists them.
-        out_dir: where the executed copies go, and the notebooks' own products (their parameter `out_dir`).
-        parameters: given to every notebook that declares a parameter of that name.
-        folder: where the notebooks are; default: ``notebooks/`` of the checkout.
-        at_once: how many run at the same time; the cores are shared among them. In the order of `names`, but
-            none before the one that it goes on from (`NEEDS`).
-
-    Returns:
-        In the order of `names`.
-
-    Raises:
-        ValueError: no such notebook.
-        OSError: the folder cannot be made.
+        target: the executed copy, which is there when all cells have run.
+        parameters: those that the notebook does not declare are left out.
     """
-    folder, names = Path(folder or FOLDER), list(dict.fromkeys(names))
-    _refuse_unknown(names, folder)
-    out_dir = Path(out_dir).resolve()
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"{out_dir}, the folder for what is made, cannot be made: {error.strerror}"
-        raise OSError(f"{why}; name another with --out (out_dir)") from error
-    alone = at_once == 1
-    waiting, executed = list(names), {}
-    running: dict[Future[Executed], str] = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="liqe-") as sockets,
-        _cores_shared(at_once),
-        ThreadPoolExecutor(at_once) as threads,
-        tqdm(total=len(names), unit="notebooks", disable=alone or not progress) as bar,
-    ):
-        kernels = _Kernels(sockets)
-        try:
-            while waiting or running:
-                for name in list(waiting):
-                    if len(running) < at_once and NEEDS.get(name) not in {*waiting, *running.values()}:
-                        waiting.remove(name)
-                        arguments = (folder / f"{name}.ipynb", out_dir, parameters, alone and progress)
-                        running[threads.submit(_execute, *arguments, kernels)] = name
-                bar.set_postfix_str(", ".join(running.values()))
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    executed[running.pop(done)] = done.result()
-                    bar.n += 1  # shown with the names of those that run then
-            bar.set_postfix_str("")
-        except BaseException:
-            kernels.interrupt(running)
-            raise
-    return [executed[name] for name in names]
-
-
-def _execute(
-    source: Path, out_dir: Path, parameters: Mapping[str, object], progress: bool, kernels: _Kernels
-) -> Executed:
     import papermill
     from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
-    target = out_dir / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failed, part = target.with_suffix(".failed.ipynb"), target.with_suffix(".part.ipynb")
     declared = papermill.inspect_notebook(str(source))
-    given = {k: v for k, v in {**parameters, "out_dir": str(out_dir)}.items() if k in declared}
-    options = {"kernel_name": "python3", "progress_bar": progress, **kernels.options()}
+    known = {name: value for name, value in parameters.items() if name in declared}
+    if "out_dir" in declared:
+        known["out_dir"] = str(target.parent.resolve())
     started, error, traceback = time.perf_counter(), "", ""
+    with tempfile.TemporaryDirectory(prefix="liqe-") as sockets:
+        # Not over TCP, where every kernel would warn that others on this machine might listen.
+        local = {"transport": "ipc", "ip": f"{sockets}/k"} if os.name == "posix" and len(sockets) < 80 else {}
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(part),
+                known,
+                kernel_name="python3",
+                progress_bar=False,
+                config=Config(KernelManager={"shutdown_wait_time": PATIENCE, **local}),
+            )
+        except PapermillExecutionError as fault:
+            error = f"{fault.ename}: {fault.evalue}"
+            traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(fault.traceback))
+        except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
+            error = "DeadKernelError: its process was ended from outside; is there enough memory?"
+        finally:
+            ensure_event_loop().close()  # this thread's, which papermill has left open
+            if part.exists():
+                part.replace(failed if error or sys.exc_info()[0] else target)
+    if not error:
+        failed.unlink(missing_ok=True)
+    return Executed(failed if error else target, time.perf_counter() - started, error, traceback)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one notebook for Make, on its share of the cores; returns the exit code."""
+    source, target, parameters = map(Path, arguments)
+    jobs = re.search(r"-j(\d+)", os.environ.get("MAKEFLAGS", ""))
+    if jobs:  # threads of one process would otherwise wait for a core on which another's are
+        share = max(1, (os.cpu_count() or 1) // int(jobs[1]))
+        os.environ.setdefault("OMP_NUM_THREADS", str(share))
     try:
-        papermill.execute_notebook(str(source), str(target), given, **options)
-    except PapermillExecutionError as failed:
-        error = f"{failed.ename}: {failed.evalue}"
-        traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(failed.traceback))
-    except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
-        error = "DeadKernelError: its process was ended from outside; is there enough memory?"
-    finally:
-        ensure_event_loop().close()  # this thread's, which papermill has left open
-    return Executed(source.stem, target, time.perf_counter() - started, error, traceback)
+        with stoppable():
+            executed = execute(source, target, yaml.safe_load(parameters.read_text(encoding="utf-8")))
+    except StopRequested as stop:
+        print(f"{source.stem:28} stopped", file=sys.stderr, flush=True)
+        return stop.code
+    print(f"{source.stem:28} {executed.seconds:6.0f} s  {executed.error or 'ok'}", flush=True)
+    if executed.error:
+        print(f"The cell and its traceback are in {executed.path}", file=sys.stderr, flush=True)
+    return 1 if executed.error else 0
 
 
-class _Kernels:
-    """The kernels of notebooks that run side by side, which know of an interrupt as in Jupyter.
+def run_all(names: Sequence[str], out: Path, parameters: Mapping[str, object], at_once: int = 1) -> int:
+    """Run notebooks by the rules of ``notebooks/rules.mk``, also those that were run before. One that fails
+    keeps none from running but those that read what it makes.
 
     Args:
-        sockets: a folder, of a short path, for those through which kernels are talked to.
+        names: without suffix. out: the folder of the run.
+        parameters: for all of them; each takes those that it has.
+        at_once: how many run at the same time.
+
+    Returns:
+        Make's exit code.
+
+    Raises:
+        OSError: the folder cannot be made.
+        StopRequested: a signal came; it was passed on to the cells that run, and they have ended.
     """
-
-    def __init__(self, sockets: str):
-        from jupyter_client.manager import AsyncKernelManager
-
-        started: list[AsyncKernelManager] = []
-
-        class Kernel(AsyncKernelManager):
-            def __init__(self, **given):
-                super().__init__(**given)
-                started.append(self)
-
-        self._class, self._started, self._stopping = Kernel, started, False
-        self._sockets, self._places = sockets, itertools.count()
-
-    def options(self) -> dict[str, object]:
-        """For one notebook: what papermill passes on to what starts the kernel and talks to it."""
-        from traitlets.config import Config
-
-        # Not over TCP, where every kernel would warn that others on this machine might listen. Each has a
-        # place of its own, for kernels of one place would be taken for each other.
-        by = {"transport": "ipc", "ip": f"{self._sockets}/{next(self._places)}"}
-        return {
-            "config": Config(KernelManager=by if os.name == "posix" and len(self._sockets) < 80 else {}),
-            "kernel_manager_class": self._class,
-            "on_cell_start": self._go_on,
-            # Each is interrupted before it is shut down, which one not quite at rest would tell as an error.
-            "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],
-        }
-
-    def _go_on(self, cell: NotebookNode, cell_index: int) -> None:
-        if self._stopping:  # between two cells, a kernel takes no notice of an interrupt
-            raise InterruptedError(f"stopped before cell {cell_index}")
-
-    def interrupt(self, running: Mapping[Future[Executed], str]) -> None:
-        """Interrupt until no notebook runs: one may be about to start. Each kernel once, since a second time
-        would keep what it trains from saving its state."""
-        from jupyter_core.utils import run_sync
-
-        self._stopping, told = True, set()
-        while not all(future.done() for future in running):
-            for kernel in self._started:
-                if kernel.has_kernel and kernel not in told:
-                    told.add(kernel)
-                    with contextlib.suppress(RuntimeError):  # it has just ended
-                        run_sync(kernel.interrupt_kernel)()
-            wait(running, timeout=0.2)
-
-
-@contextlib.contextmanager
-def _cores_shared(at_once: int) -> Iterator[None]:
-    """In the block, a process that is started takes its share of the cores. Threads of one process would
-    otherwise wait for a core on which another's are."""
-    name, before = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
-    if before is None and at_once > 1:
-        os.environ[name] = str(max(1, (os.cpu_count() or 1) // at_once))
     try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{out}, the folder for what is made, cannot be made: {error.strerror}"
+        raise OSError(f"{reason}; name another with --out (out_dir)") from error
+    write_parameters(out, parameters)
+    command = [
+        "make",
+        "--no-print-directory",
+        "-s",
+        "-k",
+        "-B",
+        f"-j{at_once}",
+        "-f",
+        str(site.NOTEBOOKS / "rules.mk"),
+    ]
+    command += [f"RUN={out}", f"BOOKS={' '.join(names)}", f"LIQE_PYTHON={sys.executable}"]
+    with stoppable():
+        process = subprocess.Popen(command, start_new_session=True)
+        try:
+            return process.wait()
+        except StopRequested:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
 
 
-def _named(given: str) -> str:
-    """The name of a notebook, for which its file, its number or its words will do: ``02``, ``concepts``."""
-    name = Path(given).stem
-    return next((book for book in available() if name in book.split("_", 1)), name)
+def write_parameters(out: Path, parameters: Mapping[str, object]) -> None:
+    """``params.yaml`` of a run, which is written only where it changes: notebooks are made from it."""
+    path, text = out / "params.yaml", yaml.safe_dump(dict(parameters), allow_unicode=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_path(path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
-def _refuse_unknown(names: Sequence[str], folder: Path) -> None:
-    if unknown := sorted(set(names) - set(available(folder))):
-        raise ValueError(f"no notebook {', '.join(unknown)}; there are {', '.join(available(folder))}")
+def find_name(name: str) -> str:
+    """The name of a notebook, for which its file, its number or its words will do: ``02``, ``concepts``.
+
+    Raises:
+        ValueError: no such notebook.
+    """
+    stem, books = Path(name).stem, site.available()
+    found = [book for book in books if stem in (book, *book.split("_", 1))]
+    if not found:
+        raise ValueError(f"no notebook {name}; choose from {', '.join(books)}")
+    return found[0]
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
+    """Add the commands ``notebooks`` and ``pages``; each sets ``run``, a function of the options that returns
+    the exit code."""
     notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
     notebooks.add_argument("names", nargs="*", help="which, such as 02; default: all that belong to the demo")
     add_profile(notebooks)
     add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
-    notebooks.add_argument(
-        "--at-once",
-        type=whole_number,
-        default=1,
-        metavar="N",
-        help="how many run at the same time; default: 1",
-    )
+    text = "how many run at the same time; default: 1"
+    notebooks.add_argument("--at-once", type=whole_number, default=1, metavar="N", help=text)
     notebooks.set_defaults(run=_notebooks)
+    pages = commands.add_parser("pages", help="make a site from notebooks that were run")
+    add_profile(pages)
+    pages.set_defaults(run=_pages)
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from liqe_core.commands.parameters import of_notebooks
+    from liqe_core.commands.parameters import check_for
 
-    names = [_named(name) for name in options.names]
-    names = names or [name for name in available() if not name.startswith("9")]
-    _refuse_unknown(names, FOLDER)
-    given = {"profile": options.profile} | values(options.p)
-    given = of_notebooks([FOLDER / f"{name}.ipynb" for name in names], given)
-    out = Path(options.out or given.get("out_dir") or runs_dir(given["profile"]))
-    print(f"Each cell's result is, as soon as it is there, in {out}", flush=True)
+    names = list(dict.fromkeys(map(find_name, options.names)))
+    names = names or [name for name in site.available() if not name.startswith("9")]
+    parameters = check_for(names, {"profile": options.profile} | values(options.p))
+    out = Path(options.out or parameters.pop("out_dir", "") or runs_dir(parameters["profile"])).resolve()
+    print(f"Each notebook's results appear in {out}", flush=True)
     try:
-        with stoppable():
-            executed = run(names, out, given, at_once=options.at_once)
-    except KeyboardInterrupt:
-        print(
-            f"\nWhat was being trained goes on from where it is with the same command: {out}", file=sys.stderr
-        )
-        raise
-    print()
-    for one in executed:
-        print(f"{one.name:28} {one.seconds:6.0f} s  {one.error or 'ok'}")
-    for one in executed:
-        if one.error:
-            print(f"\n{one.name} failed: {one.error}\nWhere, is in {one.path}", file=sys.stderr)
+        failed = run_all(names, out, parameters, options.at_once)
+    except StopRequested as stop:
+        message = f"stopped; the same command resumes what was being trained: {out}"
+        raise StopRequested(stop.signal, message) from None
     table = out / "multitask_training" / "summary.txt"
     if "04_multitask_training" in names and table.exists():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if options.names:
-        print(f"\nThe executed notebooks are in {out}; a site of all that are there: liqe pages --out {out}")
-    elif pages.installed():
+        print(f"\nThe executed notebooks are in {out}; a site of them: liqe pages --out {out}")
+    elif site.is_installed():
         print("\nMaking a site of them ...", flush=True)
-        print(f"The site, with a page for each executed notebook: {pages.build(out)}")
+        print(f"The site, with a page for each executed notebook: {site.build(out)}")
     else:
         print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
-    return 1 if any(one.error for one in executed) else 0
+    return 1 if failed else 0
+
+
+def _pages(options: argparse.Namespace) -> int:
+    print(f"The site: {site.build(options.out or runs_dir(options.profile))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

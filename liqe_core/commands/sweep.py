@@ -15,16 +15,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import itertools
+import json
 import os
 import shutil
+import socket
 import sys
+import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liqe_core.commands import notebooks
-from liqe_core.commands.cell import run_cell
+from liqe_core.commands import notebooks, site
 from liqe_core.commands.cluster import dask_client
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
 from liqe_core.files import runs_dir, write_csv, write_json
@@ -33,10 +38,113 @@ if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client, Future
 
-    from liqe_core.commands.grid import Cell
     from liqe_core.training.profiles import Profile
 
 NOTEBOOK = "04_multitask_training"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Attributes:
+        settings: of its training.
+        parameters: the notebook's, but for the folders.
+    """
+
+    settings: Profile
+    parameters: Mapping[str, object]
+
+    def run_folder(self, root: Path) -> Path:
+        """Where its training is kept, shared with every notebook that reads run folders."""
+        from liqe_core.training.runs import run_folder  # which imports torch
+
+        return run_folder(self.settings, root)
+
+
+def cells(
+    profile_name: str,
+    sessions: Sequence[int] = (1,),
+    variants: Sequence[str] | None = None,
+    seeds: Sequence[int] = (1, 2, 3),
+    changes: Mapping[str, object] | None = None,
+) -> list[Cell]:
+    """The grid, in the order session, seed, variant: variants of one seed are complete as early as can be.
+
+    Args:
+        variants: default: the four of the paper's ablation.
+        seeds: as the notebook's parameter: session k of seed s trains from seed s + k - 1.
+        changes: other settings of the profile, for all cells.
+
+    Raises:
+        ValueError: an unknown profile or setting, or one that cannot be.
+    """
+    from liqe_core.prompts import VARIANTS
+    from liqe_core.training.profiles import profile
+
+    grid = []
+    for session, seed, variant in itertools.product(sessions, seeds, variants or VARIANTS):
+        changed = dict(changes or {})
+        settings = profile(
+            profile_name, **{**changed, "variant": variant, "session": session, "seed": seed + session - 1}
+        )
+        parameters = {"profile": profile_name, "sessions": [session], "seed": seed, "variant": variant}
+        grid.append(Cell(settings, parameters | {"changes": changed}))
+    return grid
+
+
+def run_cell(
+    notebook: str | Path, folder: str | Path, parameters: Mapping[str, object], sweep: str = ""
+) -> dict:
+    """Run a notebook; whatever goes wrong becomes part of the record, so that the other cells go on.
+
+    Papermill starts the notebook in a process of its own. That process looks after its parent and ends when
+    it is gone, so a worker that is killed leaves nothing behind that trains on, and the run folder's lock is
+    free again for whoever takes the cell up.
+
+    Args:
+        notebook: the notebook's file.
+        folder: the cell's own: the executed notebook, its figures, and ``outcome.json``.
+        parameters: for the notebook.
+        sweep: names this sweep. Dask runs a task again when the worker that holds its result dies; a cell
+            that this sweep has run to its end is then only read.
+
+    Returns:
+        The record, as in ``outcome.json``: `cell` (the folder's name), `sweep`, `ok`, `seconds`, `error`,
+        `traceback`, `notebook` (the executed copy), `worker` (the machine's name).
+    """
+    started = time.perf_counter()
+    path, folder = Path(notebook), Path(folder)
+    executed = folder / path.name
+    before = read_outcome(folder)
+    if sweep and before.get("sweep") == sweep:
+        return before
+    try:
+        done = notebooks.execute(path, executed, parameters)
+        executed, error, trace = done.path, done.error, done.traceback
+    except Exception as failed:  # papermill itself, a full disk: a cell that failed like any other
+        error, trace = f"{type(failed).__name__}: {failed}", traceback.format_exc()
+    record = {
+        "cell": folder.name,
+        "sweep": sweep,
+        "ok": not error,
+        "seconds": round(time.perf_counter() - started, 1),
+        "error": error,
+        "traceback": trace,
+        "notebook": str(executed),
+        "worker": socket.gethostname(),
+    }
+    with contextlib.suppress(OSError):  # the record also travels back by itself
+        write_json(folder / "outcome.json", record)
+    return record
+
+
+def read_outcome(folder: str | Path) -> dict:
+    """The record of a cell's last run, or {} where there is none that can be read."""
+    try:
+        return json.loads((Path(folder) / "outcome.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def sweep(
@@ -63,7 +171,7 @@ def sweep(
     from liqe_core.training.runs import is_finished
 
     root = Path(root).resolve()
-    notebook = Path(notebook or notebooks.FOLDER / f"{NOTEBOOK}.ipynb")
+    notebook = Path(notebook or site.NOTEBOOKS / f"{NOTEBOOK}.ipynb")
     table, futures, name = {}, {}, uuid.uuid4().hex
     for cell in grid:
         run = cell.run_folder(root)
@@ -94,7 +202,7 @@ def _outcome(future: Future) -> dict:
     if future.status == "finished":
         record = future.result()
         state = "done" if record["ok"] else "failed"
-        return {"state": state} | {k: record[k] for k in ("seconds", "error", "traceback")}
+        return {"state": state} | {k: record[k] for k in ("seconds", "error", "traceback", "notebook")}
     reason = "cancelled" if future.status == "cancelled" else str(future.exception())
     return {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
 
@@ -178,13 +286,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from liqe_core.commands.grid import cells
-    from liqe_core.prompts import VARIANTS
     from liqe_core.training.profiles import profile
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
     changes = values(options.set)
-    grid = cells(options.profile, options.sessions, options.variants or VARIANTS, options.seeds, changes)
+    grid = cells(options.profile, options.sessions, options.variants, options.seeds, changes)
     print(beforehand(grid, out))
     with dask_client(options.scheduler, options.workers, options.dashboard) as client:
         print(f"dashboard: {client.dashboard_link}")

@@ -42,3 +42,8 @@ def faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
             message = f"is {fault['input']!r}; {message[0].lower()}{message[1:]}"
         found.append((fault["loc"], message))
     return found
+
+
+def in_one_line(error: ValidationError) -> str:
+    """Every fault as ``field is value; reason``."""
+    return "; ".join(f"{'.'.join(map(str, place))} {message}".strip() for place, message in faults(error))

@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from liqe_core.intake.settings import NotNegative, Positive, Settings, faults, one_of
+from liqe_core.intake.settings import NotNegative, Positive, Settings, in_one_line, one_of
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
 
@@ -259,8 +259,7 @@ class Profile(Settings):
         try:
             return Profile.model_validate(values)
         except ValidationError as error:
-            lines = [" ".join([".".join(map(str, place[-2:])), message]) for place, message in faults(error)]
-            raise ValueError(f"profile {values['name']}: {'; '.join(lines)}") from None
+            raise ValueError(f"profile {values['name']}: {in_one_line(error)}") from None
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its own name."""

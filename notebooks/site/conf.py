@@ -26,7 +26,11 @@ nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the soluti
 nb_ipywidgets_js = {}  # of other servers
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header", "myst.xref_missing"]
+suppress_warnings = [
+    "myst.header",
+    "myst.xref_missing",
+    "ref.python",
+]  # fields of several classes share names
 
 # The reference: one page a wing, from the docstrings.
 package = Path(liqe_core.__file__).parent

@@ -14,10 +14,10 @@ from PIL import Image
 import liqe_core
 from liqe_core import LIQE, PromptGrid, checkpoints
 from liqe_core.__main__ import main
-from liqe_core.commands import notebooks
+from liqe_core.commands import notebooks, site
 from liqe_core.commands.main import _parser
 from liqe_core.commands.options import values
-from liqe_core.commands.parameters import of_notebooks
+from liqe_core.commands.parameters import check_for
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
 
@@ -184,7 +184,7 @@ def test_the_papermill_line_is_one_that_the_notebook_takes():
     _, book, _, *pairs = shlex.split(line)
     assert set(pairs[::3]) == {"-p"}
     parameters = {name: _resolve_type(value) for name, value in zip(pairs[1::3], pairs[2::3], strict=True)}
-    assert of_notebooks([CHECKOUT / book], parameters) == {"profile": "mini", "sessions": [1]}
+    assert check_for([Path(book).stem], parameters) == {"profile": "mini", "sessions": [1]}
 
 
 def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
@@ -193,8 +193,8 @@ def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_tak
     assert lines
     for line in lines:
         options = _parser().parse_args(shlex.split(line)[1:])
-        books = [CHECKOUT / "notebooks" / f"{name}.ipynb" for name in options.names or notebooks.available()]
-        of_notebooks(books, {"profile": options.profile} | values(options.p))
+        names = map(notebooks.find_name, options.names or site.available())
+        check_for(names, {"profile": options.profile} | values(options.p))
 
 
 def test_training_on_several_gpus_is_a_command_that_can_be_parsed():

@@ -12,7 +12,6 @@ import pytest
 
 from liqe_core.commands import sweep
 from liqe_core.commands.cluster import dask_client
-from liqe_core.commands.grid import cells
 from liqe_core.commands.main import main
 from liqe_core.prompts import VARIANTS
 
@@ -75,7 +74,7 @@ def log(root):
 
 
 def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
-    grid = cells("smoke")
+    grid = sweep.cells("smoke")
     assert len(grid) == 12 == len(VARIANTS) * 3
     killed = []
 
@@ -110,7 +109,7 @@ def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
 
 
 def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_path, stub, client):
-    grid = cells("smoke", seeds=[1], variants=VARIANTS[:3])
+    grid = sweep.cells("smoke", seeds=[1], variants=VARIANTS[:3])
     said = []
     summary = sweep.sweep(grid, tmp_path, client, stub(fail=VARIANTS[1]), tell=said.append)
     assert summary["state"].tolist() == ["done", "failed", "done"]
@@ -124,18 +123,18 @@ def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_pat
 
 
 def test_the_grid_is_what_the_notebook_will_train(tmp_path):
-    one, two = cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
+    one, two = sweep.cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
     assert (one.settings.session, one.settings.seed, one.settings.steps.epochs) == (1, 5, 1)
     assert (two.settings.session, two.settings.seed) == (2, 6), "as 04_multitask_training counts"
     assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
     assert one.run_folder(tmp_path) != two.run_folder(tmp_path)
     with pytest.raises(ValueError, match="unknown setting"):
-        cells("smoke", changes={"colour": 1})
+        sweep.cells("smoke", changes={"colour": 1})
 
 
 def test_the_command_shows_the_traceback_and_fails(tmp_path, stub, monkeypatch, capsys):
     stub(fail="quality").rename(tmp_path / "book" / "04_multitask_training.ipynb")
-    monkeypatch.setattr(sweep.notebooks, "FOLDER", tmp_path / "book")
+    monkeypatch.setattr(sweep.site, "NOTEBOOKS", tmp_path / "book")
     grid = ["--seeds", "1", "--variants", "quality", "--workers", "1", "--dashboard", "127.0.0.1:0"]
     assert main(["sweep", "--profile", "smoke", "--out", str(tmp_path / "out"), *grid]) == 1
     said = capsys.readouterr()
@@ -159,13 +158,13 @@ def test_of_several_gpus_each_worker_sees_one(monkeypatch):
 def test_it_says_what_it_takes_and_stops_where_data_lack(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    said = sweep.beforehand(cells("smoke"), tmp_path / "out")
+    said = sweep.beforehand(sweep.cells("smoke"), tmp_path / "out")
     assert "12 runs of the profile smoke, 0 of them done before" in said
     assert "to go: 108 steps of 6 pictures x 3 crops" in said and str(tmp_path / "out" / "train") in said
     assert main(["sweep", "--profile", "paper", "--out", str(tmp_path / "out")]) == 1
     err = capsys.readouterr().err
     assert "6 of the 6 data sets are not ready. live: liqe data fetch live; csiq: " in err
-    grid = cells("paper", seeds=[1], variants=["quality"])
+    grid = sweep.cells("paper", seeds=[1], variants=["quality"])
     run = grid[0].run_folder(tmp_path / "out")
     run.mkdir(parents=True)
     (run / "results.csv").write_text("checkpoint\n")

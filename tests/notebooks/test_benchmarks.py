@@ -5,14 +5,13 @@ import json
 import pandas as pd
 import pytest
 
-from liqe_core.commands import notebooks
+from liqe_core.commands import notebooks, site
 
 
 def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (done,) = notebooks.run(
-        ["90_benchmarks"], tmp_path, {"profile": "smoke", "half": "bfloat16"}, progress=False
-    )
+    path = site.NOTEBOOKS / "90_benchmarks.ipynb"
+    done = notebooks.execute(path, tmp_path / path.name, {"profile": "smoke", "half": "bfloat16"})
     assert done.error == ""
     folder = tmp_path / "benchmarks"
     steps = pd.read_csv(folder / "steps.csv")

@@ -1,11 +1,13 @@
 """The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
 
+import ast
 import json
 import os
 import re
 import shutil
-import tempfile
-from pathlib import Path
+import signal
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -17,16 +19,16 @@ from scipy.stats import norm
 from support.data import SHARED
 from support.open_tables import write_open_tables
 
-from liqe_core.commands import notebooks
+from liqe_core.commands import notebooks, site
 from liqe_core.commands.figure import list_figures
 from liqe_core.commands.main import main
-from liqe_core.commands.parameters import KINDS
+from liqe_core.commands.parameters import NOTEBOOKS
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.figures.saving import find, read, save
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.open_benchmark import ARMS, KEPT
 
-ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
+ALL = sorted(site.NOTEBOOKS.glob("*.ipynb"))
 
 
 def exercises(book):
@@ -60,9 +62,11 @@ def test_written_as_a_notebook_here_is(path):
 def test_written_as_a_part_of_the_course(path):
     book = nbformat.read(path, as_version=4)
     code = [cell.source for cell in book.cells if cell.cell_type == "code"]
-    for name, one in papermill.inspect_notebook(str(path)).items():
-        assert one["inferred_type_name"] in KINDS, f"papermill does not know the type of {name}"
-    assert "globals().update(checked(globals()" in code[1], "parameters are checked before any work"
+    declared = papermill.inspect_notebook(str(path))
+    defaults = {name: ast.literal_eval(field["default"]) for name, field in declared.items()}
+    model = NOTEBOOKS[path.stem]
+    assert defaults == model().model_dump(), "the cell's defaults are the model's"
+    assert f"p = {model.__name__}.from_notebook(globals())" in code[1], "checked before any work"
     pairs, last = exercises(book)
     assert pairs
     for number, (exercise, solution) in enumerate(pairs, 1):
@@ -75,9 +79,9 @@ def test_written_as_a_part_of_the_course(path):
 
 
 def test_the_plan_names_every_notebook_of_the_half_day():
-    plan = (notebooks.FOLDER / "02_concepts.ipynb").read_text()
+    plan = (site.NOTEBOOKS / "02_concepts.ipynb").read_text()
     named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \|", plan)
-    there = [name for name in notebooks.available() if name != "02_concepts" and not name.startswith("9")]
+    there = [name for name in site.available() if name != "02_concepts" and not name.startswith("9")]
     assert [name for _, name, _ in named] == there
     minutes = sum(map(int, re.findall(r" \| (\d+) \|", plan)))
     assert 3.5 * 60 <= minutes <= 4.5 * 60, "half a day"
@@ -91,8 +95,8 @@ def executed(tmp_path_factory):
     patch.setenv("LIQE_CACHE", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
-    names = [name for name in notebooks.available() if not name.startswith("9")]
-    parameters = {"profile": "smoke", "sessions": [1, 2], "studies": ["variant", "control"]}
+    names = [name for name in site.available() if not name.startswith("9")]
+    given = {"sessions": "[1, 2]", "studies": '["variant", "control"]'}
     kept = manifest_dir() / "open"
     if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
         manifests = tmp_path_factory.mktemp("manifests") / "all"
@@ -100,31 +104,31 @@ def executed(tmp_path_factory):
         write_open_tables(manifests / "open")
         patch.setenv("LIQE_MANIFESTS", str(manifests))
     if SHARED.is_dir():  # then the real label files and some real pictures take part
-        parameters |= {
-            "labels_mirror": str(SHARED / "upstream" / "LIQE"),
-            "data_root": str(SHARED / "samples"),
-        }
-    results = notebooks.run(names, folder, parameters, progress=False)
-    yield folder, {one.name: one for one in results}
+        given |= {"labels_mirror": str(SHARED / "upstream" / "LIQE"), "data_root": str(SHARED / "samples")}
+    options = [word for pair in given.items() for word in ("-p", *pair)]
+    code = main(["notebooks", *names, "--profile", "smoke", "--at-once", "2", "--out", str(folder), *options])
+    failed = sorted(path.name for path in folder.glob("*.failed.ipynb"))
+    assert code == 0 and not failed, failed
+    yield folder, {name: folder / f"{name}.ipynb" for name in names}
     patch.undo()
 
 
 def test_all_of_them_run(executed):
-    _, results = executed
-    assert {name: one.error for name, one in results.items() if one.error} == {}
+    _, books = executed
+    assert all(path.is_file() for path in books.values()) and len(books) > 8
 
 
 def test_every_solution_ran_and_says_something(executed):
     _, results = executed
     for name in [path.stem for path in ALL if path.stem in results]:
-        pairs, _ = exercises(nbformat.read(results[name].path, as_version=4))
+        pairs, _ = exercises(nbformat.read(results[name], as_version=4))
         assert all(solution.execution_count and solution.outputs for _, solution in pairs), name
 
 
 def test_no_bar_and_no_warning_is_on_a_page(executed):
     _, results = executed
     for name, one in results.items():
-        for cell in nbformat.read(one.path, as_version=4).cells:
+        for cell in nbformat.read(one, as_version=4).cells:
             for output in cell.get("outputs", []):
                 said = output.get("text", "") if output.output_type == "stream" else ""
                 assert "Warning" not in said and "\r" not in said, (name, said)
@@ -392,7 +396,7 @@ def test_every_figure_is_redrawn_from_disk_as_it_was_drawn(executed, tmp_path):
 def test_every_figure_says_in_words_what_is_on_it(executed):
     _, results = executed
     for name, one in results.items():
-        book = nbformat.read(one.path, as_version=4)
+        book = nbformat.read(one, as_version=4)
         shown = [output for cell in book.cells for output in cell.get("outputs", [])]
         figures = [output for output in shown if "image/png" in output.get("data", {})]
         assert figures, name
@@ -406,7 +410,8 @@ def books(tmp_path, monkeypatch):
     """Writes notebooks of a cell of parameters and one for each piece of code, in place of ours."""
     source = tmp_path / "notebooks"
     source.mkdir()
-    monkeypatch.setattr(notebooks, "FOLDER", source)
+    shutil.copy(site.NOTEBOOKS / "rules.mk", source)
+    monkeypatch.setattr(site, "NOTEBOOKS", source)
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
     def write(**pieces):
@@ -421,13 +426,18 @@ def books(tmp_path, monkeypatch):
     return write
 
 
-def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, books):
-    names = books(**{"00_bad": ["raise ValueError('the reason')"], "01_good": ["print(1)"]})
-    bad, good = notebooks.run(names, tmp_path / "out", {}, progress=False)
-    assert bad.error == "ValueError: the reason" and good.error == ""
-    assert "the reason" in Path(bad.path).read_text()
-    with pytest.raises(ValueError, match="no notebook 07_ugly"):
-        notebooks.run(["07_ugly"], tmp_path / "out", {})
+def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, books, capfd):
+    names, out = (
+        books(**{"00_bad": ["raise ValueError('the reason')"], "01_good": ["print(1)"]}),
+        tmp_path / "out",
+    )
+    assert main(["notebooks", *names, "--out", str(out)]) == 1
+    assert (out / "01_good.ipynb").exists() and not (out / "00_bad.ipynb").exists()
+    assert "the reason" in (out / "00_bad.failed.ipynb").read_text()
+    assert "ValueError: the reason" in capfd.readouterr().out
+    books(**{"00_bad": ["print(2)"]})
+    assert main(["notebooks", "bad", "--out", str(out)]) == 0
+    assert (out / "00_bad.ipynb").exists() and not (out / "00_bad.failed.ipynb").exists()
 
 
 MEET = """
@@ -435,7 +445,7 @@ import os, time
 from pathlib import Path
 def meet(own, other):
     Path(out_dir, own).write_text(os.environ["OMP_NUM_THREADS"])
-    for _ in range(300):
+    for _ in range(600):
         if Path(out_dir, other).exists():
             return
         time.sleep(0.1)
@@ -445,86 +455,71 @@ def meet(own, other):
 
 def test_two_at_once_run_side_by_side_on_a_share_of_the_cores(tmp_path, books, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    names = books(**{"00_a": [MEET, "meet('a', 'b')"], "01_b": [MEET, "meet('b', 'a')"], "02_c": ["1 / 0"]})
-    ran = notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=2)
-    assert [(one.name, one.error) for one in ran] == [
-        ("00_a", ""),
-        ("01_b", ""),
-        ("02_c", "ZeroDivisionError: division by zero"),
+    names = books(**{"00_a": [MEET, "meet('a', 'b')"], "01_b": [MEET, "meet('b', 'a')"]})
+    assert notebooks.run_all(names, tmp_path / "out", {}, at_once=2) == 0
+    assert (tmp_path / "out" / "a").read_text() == str(max(1, os.cpu_count() // 2))
+
+
+def test_none_runs_before_the_one_that_it_reads_from_or_without_being_asked_for(tmp_path, books):
+    log = "from pathlib import Path\nwith open(Path(out_dir, 'log'), 'a') as file: file.write('{} ')"
+    order = ["03_data_preparation", "04_multitask_training", "05_ablations", "07_gmad"]
+    books(**{name: [log.format(name)] for name in order})
+    assert notebooks.run_all(order[::-1], tmp_path / "out", {}, at_once=2) == 0
+    assert (tmp_path / "out" / "log").read_text().split() == order
+    assert notebooks.run_all(["05_ablations"], tmp_path / "out", {}) == 0
+    assert (tmp_path / "out" / "log").read_text().split() == [*order, "05_ablations"]
+
+
+def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, books):
+    log = "from pathlib import Path\nwith open(Path(out_dir, 'log'), 'a') as file: file.write(profile + ' ')"
+    books(**{"00_book": [log]})
+    make = [
+        "make",
+        "-f",
+        str(site.NOTEBOOKS / "rules.mk"),
+        f"RUN={tmp_path / 'out'}",
+        f"LIQE_PYTHON={sys.executable}",
     ]
-    assert (tmp_path / "out" / "a").read_text() == "3" and "OMP_NUM_THREADS" not in os.environ
+    for profile in ("mini", "mini", "smoke"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        notebooks.write_parameters(tmp_path / "out", {"profile": profile})
+        subprocess.run(make, check=True, timeout=120)
+    assert (tmp_path / "out" / "log").read_text().split() == ["mini", "smoke"]
 
 
-def test_none_runs_before_the_one_that_it_goes_on_from(tmp_path, books, monkeypatch):
-    first, second = "01_first", "00_second"
-    monkeypatch.setattr(notebooks, "NEEDS", {second: first})
-    write, read = "(Path(out_dir) / 'made').write_text('x')", "(Path(out_dir) / 'made').read_text()"
-    path = "from pathlib import Path\n"
-    books(**{second: [path + read], first: [path + "import time\ntime.sleep(1)\n" + write]})
-    for at_once in (1, 2):
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        ran = notebooks.run([second, first], tmp_path / "out", {}, progress=False, at_once=at_once)
-        assert [(one.name, one.error) for one in ran] == [(second, ""), (first, "")]
-    (alone,) = notebooks.run([second], tmp_path / "out", {}, progress=False)  # it is not asked for
-    assert alone.error == ""
+def test_the_rules_name_notebooks_of_ours_earlier_in_the_course():
+    ours = site.available()
+    rules = (site.NOTEBOOKS / "rules.mk").read_text()
+    for targets, needed in re.findall(r"^(\$\(RUN\)/\d.*): \$\(call after,(.*)\)$", rules, re.MULTILINE):
+        for target in re.findall(r"(\d\d_\w+)\.ipynb", targets):
+            assert all(ours.index(name) < ours.index(target) for name in needed.split())
 
 
-def test_what_a_notebook_goes_on_from_is_one_of_ours_and_earlier_in_the_course():
-    ours = notebooks.available()
-    for name, before in notebooks.NEEDS.items():
-        assert ours.index(before) < ours.index(name)
-
-
-LONG = """
+SAVES_SLOWLY = """
 import os, signal, time
 from pathlib import Path
 try:
-    os.kill(os.getppid(), signal.SIGINT)
+    os.kill(int(os.environ["RUNNER"]), signal.{name})
     time.sleep(60)
 except KeyboardInterrupt:
+    time.sleep(8)  # longer than Jupyter waits by itself
     Path(out_dir, "saved").touch()
     raise
 """
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_an_interrupt_reaches_the_cells_and_starts_no_further_one(tmp_path, books, interruptible, at_once):
-    deaf = """
-import signal, time
-from pathlib import Path
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-for _ in range(300):  # until the other was interrupted
-    if Path(out_dir, "saved").exists():
-        break
-    time.sleep(0.1)
-"""
-    further = "from pathlib import Path\nPath(out_dir, 'further').touch()"
-    names = books(**{"00_long": [LONG, further], "01_deaf": [deaf, further], "02_next": [further]})
-    with pytest.raises(KeyboardInterrupt):
-        notebooks.run(names, tmp_path / "out", {}, progress=False, at_once=at_once)
-    assert (tmp_path / "out" / "saved").exists() and not (tmp_path / "out" / "further").exists()
-    assert not (tmp_path / "out" / "02_next.ipynb").exists()
-
-
-def test_sigterm_ends_it_as_an_interrupt_does_and_leaves_nothing(tmp_path, books, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_waits_until_the_cell_has_saved_and_starts_no_further_one(
+    name, tmp_path, books, interruptible, monkeypatch, capsys
+):
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    books(**{"10_long": [LONG.replace("SIGINT", "SIGTERM")]})
-    assert main(["notebooks", "10", "--out", str(tmp_path / "out")]) == 143
-    said = capsys.readouterr().err
-    assert (
-        f"goes on from where it is with the same command: {tmp_path / 'out'}" in said and "Trace" not in said
-    )
-    assert (tmp_path / "out" / "saved").exists()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setenv("RUNNER", str(os.getpid()))
+    further = "from pathlib import Path\nPath(out_dir, 'further').touch()"
+    books(**{"10_long": [SAVES_SLOWLY.format(name=name), further], "11_next": [further]})
+    out = tmp_path / "out"
+    assert main(["notebooks", "10", "11", "--out", str(out)]) == 128 + getattr(signal, name)
+    assert (out / "saved").exists() and not (out / "further").exists()
+    assert not (out / "10_long.ipynb").exists() and not (out / "11_next.ipynb").exists()
     assert not list((tmp_path / "temporary").iterdir())
-
-
-def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path, books, capsys):
-    books(**{"10_small": ["1"]})
-    (tmp_path / "file").touch()
-    assert main(["notebooks", "10", "--out", str(tmp_path / "file")]) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(
-        f"error: {tmp_path / 'file'}, the folder for what is made, cannot be made: File exists"
-    )
+    assert "same command" in capsys.readouterr().err

@@ -1,8 +1,7 @@
-"""``liqe pages``: a site to read, from notebooks that were run, the docstrings and the model card."""
+"""A site to read, from notebooks that were run, the docstrings and the model card."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import io
 import json
@@ -18,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from liqe_core.commands.options import add_profile
-from liqe_core.files import CHECKOUT, runs_dir
+from liqe_core.files import CHECKOUT
 
 if TYPE_CHECKING:
     import nbformat
@@ -34,7 +32,12 @@ _LARGE = 100_000  # bytes of a figure that may be a photograph
 _ROWS = 60  # a longer table of results is no page to read
 
 
-def installed() -> bool:
+def available() -> list[str]:
+    """The names of the notebooks, in their order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob(BOOKS))
+
+
+def is_installed() -> bool:
     """Whether what builds the site is there (the extra `site`), and its sources, which come with a clone."""
     tools = ("myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
     return SOURCES.is_dir() and all(find_spec(tool) for tool in tools)
@@ -44,7 +47,7 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
     """Build the site of the executed notebooks in a folder; an older one stays until the new one is whole.
 
     Args:
-        folder: of executed notebooks, as `notebooks.run` leaves it.
+        folder: of executed notebooks, as `notebooks.run_all` leaves it.
         out: the site's folder; default: ``site`` in `folder`.
 
     Returns:
@@ -58,9 +61,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
 
     folder = Path(folder).resolve()
     out = Path(out or folder / "site").resolve()
-    names = {path.stem for path in NOTEBOOKS.glob(BOOKS)}
-    books = [path for path in sorted(folder.glob(BOOKS)) if path.stem in names]
-    if not installed():
+    books = [path for name in available() if (path := folder / f"{name}.ipynb").is_file()]
+    if not is_installed():
         raise ValueError("the site needs a clone of the repository, and in it: pip install -e '.[site]'")
     if not books:
         raise ValueError(f"no executed notebook in {folder}: run some first, with liqe notebooks")
@@ -167,15 +169,3 @@ def _without_places(text: str, folder: Path) -> str:
     return "".join(
         cell.sub("cell", line) if "ipykernel_" in line else line for line in text.splitlines(keepends=True)
     )
-
-
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
-    pages = commands.add_parser("pages", help="make a site from notebooks that were run")
-    add_profile(pages)
-    pages.set_defaults(run=_pages)
-
-
-def _pages(options: argparse.Namespace) -> int:
-    print(f"The site: {build(options.out or runs_dir(options.profile))}")
-    return 0
