@@ -13,28 +13,24 @@ are relative to the manifest::
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
 import yaml
+from pydantic import ValidationError
 
+from liqe_core.data.manifest_fields import WITHOUT_SCORES, ManifestFields
 from liqe_core.files import CHECKOUT, cache_dir
+from liqe_core.intake.settings import faults
 
 #: The data sets of the paper's training, in the order of its tables.
 TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
 
 SESSIONS = 10
-
-#: Forms of labels that have no column of human scores.
-WITHOUT_SCORES = ("classes", "distorted")
 
 
 class ManifestError(ValueError):
@@ -110,13 +106,13 @@ class Manifest:
 
     @property
     def repositories(self) -> tuple[Mapping[str, str], ...]:
-        """The public repositories that the pictures come from; fields as in the schema."""
+        """The public repositories that the pictures come from; fields as in `manifest_fields`."""
         given = self.fields.get("repository", ())
         return (given,) if isinstance(given, Mapping) else tuple(given)
 
     @property
     def hosted(self) -> tuple[Mapping[str, Any], ...]:
-        """The files of the Hugging Face hub that the set comes from; fields as in the schema."""
+        """The files of the Hugging Face hub that the set comes from; fields as in `manifest_fields`."""
         given = self.fields.get("hub", ())
         return (given,) if isinstance(given, Mapping) else tuple(given)
 
@@ -257,60 +253,31 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-@functools.cache
-def _schema() -> tuple[dict, Callable[[dict], object]]:
-    """The schema, and a function that raises where it is not kept."""
-    schema = json.loads(resources.files("liqe_core.data").joinpath("manifest.schema.json").read_text("utf-8"))
-    return schema, fastjsonschema.compile(schema, use_default=False)
-
-
-def _schema_faults(fields: dict) -> list[tuple[list, str]]:
-    """Every place where the schema is not kept, and what is wrong there."""
-    schema, check = _schema()
-    try:
-        check(fields)
-        return []
-    except fastjsonschema.JsonSchemaException:
-        import jsonschema  # tells all faults, not the first alone; takes a second to import
-
-        return [
-            (list(e.absolute_path), e.message) for e in jsonschema.Draft7Validator(schema).iter_errors(fields)
-        ]
-
-
 def _check(fields: dict, tree: yaml.Node | None, path: Path) -> None:
-    """Against the schema, then what a schema cannot say; every fault is told at once."""
-    faults = _schema_faults(fields)
-    low_high = fields.get("score", {}).get("range") if isinstance(fields.get("score"), dict) else None
-    if not faults and low_high and not low_high[0] < low_high[1]:
-        faults.append((["score", "range"], f"{low_high} is not [low, high] with low < high"))
-    form = fields.get("labels", {}).get("form") if not faults else None
-    if form and form not in WITHOUT_SCORES and "score" not in fields:
-        faults.append((["labels"], f"form {form!r} needs the field `score` of the manifest"))
-    needed = {
-        "liqe": ("prefix",),
-        "csv": ("file", "image"),
-        "json": ("file", "image"),
-        "biq2021": ("train", "test", "image"),
-        "distorted": ("photographs", "best_of", "best"),
-    }
-    for key in needed.get(form or "", ("file",) if form else ()):
-        if key not in fields["labels"]:
-            faults.append((["labels"], f"form {form!r} needs {key!r}"))
-    distortions = fields.get("expect", {}).get("distortions") if not faults else None
-    if distortions and "images" in fields and sum(distortions.values()) != fields["images"]:
-        total = sum(distortions.values())
-        faults.append((["expect", "distortions"], f"sum to {total}, but images is {fields['images']}"))
-    if faults:
+    """Against `ManifestFields`, then what concerns several fields; every fault is told at once."""
+    found: list[tuple[Sequence[int | str], str]] = []
+    try:
+        manifest = ManifestFields.model_validate(fields)
+    except ValidationError as error:
+        found += faults(error)
+    else:
+        form = manifest.labels.form if manifest.labels else WITHOUT_SCORES[0]
+        if form not in WITHOUT_SCORES and not manifest.score:
+            found.append((["labels"], f"form {form!r} needs the field `score` of the manifest"))
+        total = sum(manifest.expect.distortions.values()) if manifest.expect else 0
+        if total and manifest.images and total != manifest.images:
+            found.append((["expect", "distortions"], f"sum to {total}, but images is {manifest.images}"))
+    if found:
         lines = [
-            f"  line {_line(tree, at)}, {'.'.join(map(str, at)) or 'top'}: {what}" for at, what in faults
+            f"  line {_line(tree, place)}, {'.'.join(map(str, place)) or 'top'}: {message}"
+            for place, message in found
         ]
         raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines))
 
 
-def _line(node: yaml.Node | None, at: Sequence) -> int:
+def _line(node: yaml.Node | None, place: Sequence) -> int:
     """The line of the YAML file where a field stands."""
-    for key in at:
+    for key in place:
         if isinstance(node, yaml.MappingNode):
             node = next((value for name, value in node.value if name.value == str(key)), node)
         elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):

@@ -38,7 +38,7 @@ def faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
             message = "unknown name"
         elif fault["type"] == "missing":
             message = "is missing"
-        elif fault["loc"]:
+        elif fault["loc"] and not (fault["type"] == "value_error" and isinstance(fault["input"], dict)):
             message = f"is {fault['input']!r}; {message[0].lower()}{message[1:]}"
         found.append((fault["loc"], message))
     return found

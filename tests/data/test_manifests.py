@@ -104,13 +104,13 @@ def test_scores_that_fall_with_quality_are_turned_round(tmp_path):
     ("field", "value", "line", "says"),
     [
         ("score", "{column: opinion, range: [5, 1]}", 4, "low < high"),
-        ("score", "{column: opinion, range: [1]}", 4, "too short"),
-        ("score", "{column: opinion, range: [1, 5], direction: up}", 4, "'up' is not one of"),
-        ("score", "{range: [1, 5]}", 4, "'column' is a required property"),
+        ("score", "{column: opinion, range: [1]}", 4, "score.range"),
+        ("score", "{column: opinion, range: [1, 5], direction: up}", 4, "score.direction"),
+        ("score", "{range: [1, 5]}", 4, "score.column"),
         ("labels", "{form: csv, file: scores.csv}", 3, "needs 'image'"),
-        ("labels", "{form: excel, file: scores.csv, image: a}", 3, "'excel' is not one of"),
-        ("colour", "blue", 1, "'colour' was unexpected"),
-        ("images", "0", 5, "less than the minimum"),
+        ("labels", "{form: excel, file: scores.csv, image: a}", 3, "labels.form"),
+        ("colour", "blue", 5, "colour"),
+        ("images", "0", 5, "images"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_line(tmp_path, field, value, line, says):
@@ -183,7 +183,7 @@ def test_a_file_of_the_hub_is_taken_apart_or_kept_whole(tmp_path, wrong):
     loose = {k: v for k, v in HOSTED.items() if k != "take"} | {"name": "a.csv"}
     assert load(HOSTED).hosted == (HOSTED,) and load([HOSTED, loose]).hosted == (HOSTED, loose)
     assert load(HOSTED).can_be_fetched and not own_set(tmp_path).can_be_fetched
-    with pytest.raises(ManifestError, match=r"line 4, hub: .*is not valid"):
+    with pytest.raises(ManifestError, match=r"line 4, hub\.0"):
         load(wrong)
 
 
@@ -193,11 +193,11 @@ PINNED = {"url": "https://a.org/b/c", "commit": "0" * 40, "path": "d/e", "into":
 @pytest.mark.parametrize(
     ("repository", "says"),
     [
-        (PINNED | {"commit": "main"}, "is not valid"),
-        ([PINNED, PINNED | {"url": "http://a.org/b/c"}], "is not valid"),
-        ([], "is not valid"),
-        ({k: v for k, v in PINNED.items() if k != "commit"}, "is not valid"),
-        (PINNED | {"folder": "g"}, "is not valid"),
+        (PINNED | {"commit": "main"}, ".0.commit"),
+        ([PINNED, PINNED | {"url": "http://a.org/b/c"}], ".1.url"),
+        ([], ""),
+        ({k: v for k, v in PINNED.items() if k != "commit"}, ".0.commit"),
+        (PINNED | {"folder": "g"}, ".0.folder"),
     ],
 )
 def test_a_repository_is_an_object_or_a_list_of_them(tmp_path, repository, says):
@@ -208,7 +208,7 @@ def test_a_repository_is_an_object_or_a_list_of_them(tmp_path, repository, says)
     assert load(PINNED).repositories == (PINNED,)
     assert load([PINNED, PINNED]).repositories == (PINNED, PINNED)
     assert own_set(tmp_path).repositories == ()
-    with pytest.raises(ManifestError, match=rf"line 4, repository: .*{says}"):
+    with pytest.raises(ManifestError, match=f"line 4, repository{says}"):
         load(repository)
 
 
@@ -219,7 +219,12 @@ def test_distortion_counts_must_sum_to_the_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("title: [", "not YAML"), ("", "holds no fields"), ("- a\n", "holds no fields"), ("x: 1\n", "'title'")],
+    [
+        ("title: [", "not YAML"),
+        ("", "holds no fields"),
+        ("- a\n", "holds no fields"),
+        ("x: 1\n", "title.*\n.*x: "),
+    ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path, text, says):
     path = tmp_path / "m.yaml"

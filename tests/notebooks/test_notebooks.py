@@ -327,7 +327,7 @@ def test_gmad_is_judged_where_people_scored_the_pictures(executed):
     assert set(ranking["scorer"]) == set(verdicts["scorer"])
     arms = pd.read_csv(KEPT / "arms.csv").query("dataset == 'biq2021'")
     count = len(arms) - arms["near_duplicate"].sum()
-    assert f"{count} pictures" in results["07_gmad"].path.read_text(), "without near-duplicates"
+    assert f"{count} pictures" in results["07_gmad"].read_text(), "without near-duplicates"
 
 
 def test_realignment_takes_planted_scales_back(executed):
