@@ -179,9 +179,9 @@ def test_on_a_gpu(metric):
         torch.testing.assert_close(quality.cpu(), expected, atol=1e-3, rtol=0)
 
 
-def test_the_readmes_example_runs(small_liqe, monkeypatch, capsys):
+def test_the_example_of_the_documentation_runs(small_liqe, monkeypatch, capsys):
     """With a small model in place of the authors' weights."""
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    text = (CHECKOUT / "docs" / "metric.md").read_text(encoding="utf-8")
     (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "LIQEMetric" in code]
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: small_liqe)
     monkeypatch.setattr(torch, "rand", functools.partial(_smaller, torch.rand))

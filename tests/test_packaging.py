@@ -71,9 +71,9 @@ def test_make_installs_with_the_pins_and_every_extra():
     assert f"-c constraints.txt -e '.[{','.join(INSTALLED)}]'" in makefile
 
 
-def test_ci_runs_the_readmes_test_command():
+def test_ci_runs_the_test_command_that_contributors_run():
     assert (TOP / ".ci" / "run").read_text().rstrip().splitlines()[-1] == "exec make test"
-    assert "make test" in (TOP / "README.md").read_text()
+    assert "make test" in (TOP / "CONTRIBUTING.md").read_text()
 
 
 def test_every_module_is_in_the_package():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 #: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
-SOURCES = NOTEBOOKS / "site"
+SOURCES = CHECKOUT / "docs"
 #: The names of the notebooks' files.
 BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -70,8 +70,14 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site.") as made:
         source, pages, old = (Path(made) / name for name in ("source", "pages", "old"))
         shutil.copytree(SOURCES, source)
-        shutil.copy(CHECKOUT / "README.md", source)
+        shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
         shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
+        for page in source.glob("*.md"):  # what lies elsewhere in the repository is beside them on the site
+            links = {"../CONTRIBUTING.md": "contributing.md", "../liqe_core/weights/": ""}
+            text = page.read_text(encoding="utf-8")
+            for path, name in links.items():
+                text = text.replace(f"]({path}", f"]({name}")
+            page.write_text(text, encoding="utf-8")
         shutil.copy(NOTEBOOKS / "images" / "answer.png", source)
         for path in books:
             book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})

@@ -153,10 +153,9 @@ def test_data_commands_are_there(capsys):
     assert "koniq10k" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "notebooks"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs", "notebooks"])
 def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
-    pages = sorted((CHECKOUT / page).glob("*.ipynb")) if page == "notebooks" else [CHECKOUT / page]
-    text = "\n".join(path.read_text() for path in pages)
+    text = text_of(page)
     commands = re.findall(r"(?:^|`)(liqe (?!<)[^`#\n\"\\]+)", text, flags=re.MULTILINE)
     assert commands
     for command in commands:
@@ -166,15 +165,18 @@ def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
 
 
 def text_of(*pages):
-    """The text of README, CONTRIBUTING and notebooks."""
-    paths = [p for page in pages for p in (sorted((CHECKOUT / page).glob("*.ipynb")) or [CHECKOUT / page])]
+    """The text of pages, of the documentation and of notebooks."""
+    tops = [CHECKOUT / page for page in pages]
+    paths = [p for top in tops for p in ([top] if top.is_file() else sorted(top.glob("*.[mi]*")))]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def test_what_we_tell_people_to_make_is_in_the_makefile():
     targets = re.findall(r"^([a-z][\w-]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
     named = re.findall(
-        r"(?:^|`)make ([a-z][\w-]*)", text_of("README.md", "CONTRIBUTING.md", "notebooks"), flags=re.MULTILINE
+        r"(?:^|`)make ([a-z][\w-]*)",
+        text_of("README.md", "CONTRIBUTING.md", "docs", "notebooks"),
+        flags=re.MULTILINE,
     )
     assert {"demo", "test", "sweep", "paper"} <= set(named) <= set(targets)
 
@@ -188,7 +190,9 @@ def test_the_papermill_line_is_one_that_the_notebook_takes():
 
 
 def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
-    lines = re.findall(r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", text_of("README.md"), flags=re.MULTILINE)
+    lines = re.findall(
+        r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", text_of("README.md", "docs"), flags=re.MULTILINE
+    )
     lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
     assert lines
     for line in lines:
@@ -198,13 +202,13 @@ def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_tak
 
 
 def test_training_on_several_gpus_is_a_command_that_can_be_parsed():
-    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", text_of("README.md"))
+    (line,) = re.findall(r"`torchrun [^`]*-m liqe_core ([^`]+)`", text_of("docs"))
     assert _parser().parse_args(shlex.split(line)).command == "train"
 
 
 @pytest.mark.parametrize("command", ["liqe data status", "liqe --help"])
 def test_commands_that_are_quick_are_run(command, tmp_path, monkeypatch, capsys):
-    assert f"`{command}`" in text_of("README.md", "notebooks") or f"\n{command} " in text_of("README.md")
+    assert command in text_of("README.md", "docs", "notebooks")
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
     try:
         code = main(shlex.split(command)[1:])

@@ -1,4 +1,4 @@
-"""The README's page on one's own data, from an empty folder."""
+"""The documentation's page on one's own data, from an empty folder."""
 
 import re
 import shlex
@@ -15,9 +15,8 @@ from liqe_core.files import CHECKOUT
 
 @pytest.fixture(scope="module")
 def page():
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    section = re.search(r"## Your own data\n(.*?)\n## ", text, re.S)[1]
-    return dict(re.findall(r"```(\w*)\n(.*?)```", section, re.S))
+    text = (CHECKOUT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"```(\w*)\n(.*?)```", text, re.S))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from liqe_core.studies.open_tables import (
     scenes_found,
 )
 
-FRONT_PAGES = (CHECKOUT / "README.md", CHECKOUT / "notebooks" / "site" / "index.md")
+FRONT_PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "index.md")
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ project = "LIQE, reproduced"
 author = "The authors of LIQE, reproduced"
 release = liqe_core.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.apidoc"]
-exclude_patterns = ["README.md"]  # parts of it are included in pages
 
 # Notebooks: they have been run already.
 nb_execution_mode = "off"
