@@ -72,12 +72,13 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
         shutil.copytree(SOURCES, source)
         shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
         shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
-        for page in source.glob("*.md"):  # what lies elsewhere in the repository is beside them on the site
-            links = {"../CONTRIBUTING.md": "contributing.md", "../liqe_core/weights/": ""}
-            text = page.read_text(encoding="utf-8")
-            for path, name in links.items():
-                text = text.replace(f"]({path}", f"]({name}")
-            page.write_text(text, encoding="utf-8")
+        # What lies elsewhere in the repository is beside these pages on the site.
+        beside = {"../CONTRIBUTING.md": "contributing.md", "../liqe_core/weights/": ""}
+        for document in source.glob("*.md"):
+            text = document.read_text(encoding="utf-8")
+            for target, name in beside.items():
+                text = text.replace(f"]({target}", f"]({name}")
+            document.write_text(text, encoding="utf-8")
         shutil.copy(NOTEBOOKS / "images" / "answer.png", source)
         for path in books:
             book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})
