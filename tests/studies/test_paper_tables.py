@@ -11,6 +11,7 @@ from liqe_core.files import CHECKOUT
 from liqe_core.studies import paper_tables
 from liqe_core.studies.finished import FinishedRun, confusion_counts
 from liqe_core.studies.paper_tables import load_published
+from liqe_core.training.profiles import profile
 
 
 def entry(dataset, value, source="a", method="LIQE", metric="SRCC", **more):
@@ -32,7 +33,7 @@ def a_run(session, srcc, seed=1):
     results = pd.DataFrame(
         {"checkpoint": ["average", "quality"], "dataset": "csiq", "srcc": [srcc - 0.1, srcc], "plcc": 0.9}
     )
-    settings = {"session": session, "seed": seed}
+    settings = profile("smoke", session=session, seed=seed)
     return FinishedRun(Path(f"run-{session}-{seed}"), settings, {}, {}, {}, results, 1, "")
 
 
