@@ -97,8 +97,8 @@ def build(folder: str | Path, out: str | Path | None = None) -> Path:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
         print(done.stderr, end="", file=sys.stderr)  # warnings, of which a good page gives none
         # Of the theme: for debuggers, a quarter of all bytes, and what its own pages were made from.
-        for left in [*pages.rglob("*.map"), *(pages / "_static").glob("*macros.html")]:
-            left.unlink()
+        for unneeded in [*pages.rglob("*.map"), *(pages / "_static").glob("*macros.html")]:
+            unneeded.unlink()
         shutil.rmtree(pages / "_static" / "locales", ignore_errors=True)  # its words in other languages
         if out.exists():
             out.rename(old)

@@ -181,10 +181,10 @@ def sweep(
         if not is_finished(run):
             folder = root / "sweep" / run.name
             table[run.name] |= {"state": "waiting", "notebook": str(folder / notebook.name)}
-            given = {**cell.parameters, "runs_root": str(root)}
+            parameters = {**cell.parameters, "runs_root": str(root)}
             # The key names the cell on the dashboard, and is new: an earlier sweep's task is another one.
             key = f"{run.name}-{name}"
-            future = client.submit(run_cell, str(notebook), str(folder), given, name, key=key)
+            future = client.submit(run_cell, str(notebook), str(folder), parameters, name, key=key)
             futures[future] = run.name
     tell(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
     with _announced(root, client.dashboard_link if futures else ""):
@@ -228,7 +228,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     with torch.device("meta"):  # shapes alone: nothing is allocated
         most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
     room = shutil.disk_usage(disk_of(root)).free
-    said = [
+    lines = [
         f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
         f"to go: {steps} steps of {sum(settings.data.batch_sizes.values())} pictures "
         f"x {settings.steps.crops} crops",
@@ -236,12 +236,12 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
         f"those to go, and {readable_size(room)} are free there",
         decoded(settings.data.batch_sizes, settings),
     ]
-    if todo and (lacks := lacking(settings.data.batch_sizes, parts=True)):
-        told = "; ".join(f"{name}: {then}" for name, then in lacks.items())
+    if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
+        advice = "; ".join(f"{name}: {action}" for name, action in missing.items())
         raise ValueError(
-            f"{len(lacks)} of the {len(settings.data.batch_sizes)} data sets are not ready. {told}"
+            f"{len(missing)} of the {len(settings.data.batch_sizes)} data sets are not ready. {advice}"
         )
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -44,9 +44,9 @@ def _train(options: argparse.Namespace) -> int:
     folder = Path(options.out) if options.out else run_folder(settings, runs_dir(settings.name))
     sets = sets_for(settings)
     leads = os.environ.get("RANK", "0") == "0"
-    for of in sets if leads else ():
-        for image, why in of.left_out.items():
-            print(f"{of.name}: left out: {image}: {why}", file=sys.stderr)
+    for dataset in sets if leads else ():
+        for image, reason in dataset.left_out.items():
+            print(f"{dataset.name}: left out: {image}: {reason}", file=sys.stderr)
     results = fit(settings, sets, folder, restart=options.restart)
     if leads:
         print(f"{results.round(4).to_string(index=False)}\n\nThe run: {folder}")
@@ -71,20 +71,20 @@ def _check(options: argparse.Namespace) -> int:
     folder = paper_check.check_folder(root, options.checkpoint)
     plan = paper_check.plan(names, options.session)
     device = torch_device(options.device)
-    here, away = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
-    for row in here.itertuples():
+    present, missing = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
+    for row in present.itertuples():
         part = (
             f"test part of session {options.session}" if row.protocol == paper_check.WITHIN else "all of it"
         )
         print(f"{row.dataset}: {part}, {row.pictures} pictures")
-    for row in away.itertuples():
+    for row in missing.itertuples():
         print(f"{row.dataset}: left out, {row.missing}")
-    if here.empty:
+    if present.empty:
         raise ValueError("none of these data sets is here; get them as said above, and run this again")
     print(
-        f"to compute: {here['pictures'].sum()} pictures x {settings.testing.windows} crops, with "
+        f"to compute: {present['pictures'].sum()} pictures x {settings.testing.windows} crops, with "
         f"{options.checkpoint} on {device}; nothing is trained\n"
-        f"{decoded(here['dataset'], settings)}\nresults: {folder}"
+        f"{decoded(present['dataset'], settings)}\nresults: {folder}"
     )
     model = LIQE.from_checkpoint(options.checkpoint, device=device)
     conditions = {"checkpoint": options.checkpoint, "sha256": file_sha256(located(options.checkpoint))}
@@ -96,4 +96,4 @@ def _check(options: argparse.Namespace) -> int:
     }
     done = paper_check.check(model, names, lambda name: labelled(name, settings), folder, conditions)
     print(f"\n{folder / 'results.csv'}; the notebook 10_paper_tables sets it beside the published numbers")
-    return int(any(name in done.reasons for name in here["dataset"]))
+    return int(any(name in done.reasons for name in present["dataset"]))

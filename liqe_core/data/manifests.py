@@ -107,14 +107,14 @@ class Manifest:
     @property
     def repositories(self) -> tuple[Mapping[str, str], ...]:
         """The public repositories that the pictures come from; fields as in `manifest_fields`."""
-        given = self.fields.get("repository", ())
-        return (given,) if isinstance(given, Mapping) else tuple(given)
+        repositories = self.fields.get("repository", ())
+        return (repositories,) if isinstance(repositories, Mapping) else tuple(repositories)
 
     @property
     def hosted(self) -> tuple[Mapping[str, Any], ...]:
         """The files of the Hugging Face hub that the set comes from; fields as in `manifest_fields`."""
-        given = self.fields.get("hub", ())
-        return (given,) if isinstance(given, Mapping) else tuple(given)
+        files = self.fields.get("hub", ())
+        return (files,) if isinstance(files, Mapping) else tuple(files)
 
     @property
     def can_be_fetched(self) -> bool:
