@@ -1,4 +1,4 @@
-# make install  everything into .venv, and no more
+# make install  what scoring and the notebooks need, into .venv
 # make demo   run the notebooks on the built-in data, and make a site of them; make -j2 demo: two at a time
 # make pages  the site again, from notebooks that were run
 # make test   the checks that CI runs
@@ -15,6 +15,9 @@ PROFILE ?= mini
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
+# What the site and the checks need beside that.
+TOOLS := $(VENV)/.tools
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 RUN ?= runs/$(PROFILE)
 LIQE_PYTHON := $(VENV)/bin/python
 
@@ -32,19 +35,19 @@ $(RUN)/params.yaml: $(INSTALLED) force
 
 install: $(INSTALLED)
 
-demo: $(INSTALLED) $(EXECUTED)
+demo: $(TOOLS) $(EXECUTED)
 	$(IN_VENV) liqe pages --profile $(PROFILE) --out $(RUN)
 
-pages: $(INSTALLED)
+pages: $(TOOLS)
 	$(IN_VENV) liqe pages --profile $(PROFILE)
 
 # Two processes of one thread: threads of one would otherwise wait for the other's core.
-test: $(INSTALLED)
+test: $(TOOLS)
 	$(IN_VENV) pre-commit run --all-files
 	$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Chromium of the system, since the download of Playwright's own does not work everywhere.
-test-browser: $(INSTALLED)
+test-browser: $(TOOLS)
 	$(IN_VENV) liqe notebooks --profile smoke --at-once 2
 	$(IN_VENV) LIQE_BROWSER=all pytest -rs tests/browser
 
@@ -54,7 +57,7 @@ sweep: $(INSTALLED)
 lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab --notebook-dir=. --KernelManager.transport=ipc notebooks/00_quickstart.ipynb
 
-open: $(INSTALLED)
+open: $(TOOLS)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
 	$(IN_VENV) liqe notebooks 06_open_benchmark --profile open-frozen -p recompute true
 
@@ -71,5 +74,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): about 6 GB, some minutes"
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,site,open,heif,parquet,dev]'
+	$(PIP) -c constraints.txt -e '.[notebooks,heif,parquet]'
+	touch $@
+
+$(TOOLS): $(INSTALLED)
+	$(PIP) -c constraints.txt -e '.[notebooks,heif,parquet,site,open,dev]'
 	touch $@

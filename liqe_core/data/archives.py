@@ -22,8 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from liqe_core.data.presence import some
-from liqe_core.files import only_one
+from liqe_core.files import first_few, only_one
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.transfers import FetchError, disk_full_as_error
 
@@ -181,7 +180,7 @@ def place_by_rules(
         if not below:
             folders = sorted({"/".join(name[:2]) if len(name) > 2 else name[0] for name in names})
             raise FetchError(
-                f"{archive}: no {rule['from']} in it ({some(folders)}); it is another archive than the "
+                f"{archive}: no {rule['from']} in it ({first_few(folders)}); it is another archive than the "
                 "manifest's `take` is for: unpack it by hand"
             )
         labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}

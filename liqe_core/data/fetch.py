@@ -25,11 +25,11 @@ from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_bel
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing, some
+from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError
 from liqe_core.data.verification import CORRUPT, journal_of, status
-from liqe_core.files import atomic_path, cache_dir, file_sha256, only_one
+from liqe_core.files import atomic_path, cache_dir, file_sha256, first_few, only_one
 from liqe_core.images import list_pictures
 from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_file
 
@@ -357,8 +357,8 @@ def _refuse_incomplete(manifest: Manifest, staging: Path, images: Iterable[str],
     if wrong:
         size = "{} x {}".format(*manifest.picture_size)
         raise FetchError(
-            f"{manifest.name}: {len(wrong)} of {len(found)} images are not {size} ({some(wrong)}): another "
-            f"version of the dataset; {advice}, then: liqe data unpack {manifest.argument} ARCHIVE"
+            f"{manifest.name}: {len(wrong)} of {len(found)} images are not {size} ({first_few(wrong)}): "
+            f"another version of the dataset; {advice}, then: liqe data unpack {manifest.argument} ARCHIVE"
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from liqe_core.files import first_few
 from liqe_core.images import list_pictures
 
 
@@ -65,10 +66,5 @@ def refuse_missing(
     if missing:
         raise MissingImagesError(
             f"{source}: {len(missing)} of {len(found)} images named in the labels are missing "
-            f"({some(missing)}); {advice}"
+            f"({first_few(missing)}); {advice}"
         )
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

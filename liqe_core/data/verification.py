@@ -15,10 +15,10 @@ from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import find_pictures, some
+from liqe_core.data.presence import find_pictures
 from liqe_core.data.released_labels import labels_at_hand
 from liqe_core.data.tables import LabelError
-from liqe_core.files import cache_dir, only_one, write_csv
+from liqe_core.files import cache_dir, first_few, only_one, write_csv
 from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
 from liqe_core.intake.progress import tqdm
 
@@ -160,7 +160,9 @@ def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
     if now.state == "partly there" and now.found == now.expected:
         return f"the label files here name {now.expected} of the {manifest.images} images, and all are there"
     if now.state == "partly there":
-        count = f"{(now.expected or 0) - now.found} images" + (f": {some(missing, 3)}" if missing else "")
+        count = f"{(now.expected or 0) - now.found} images" + (
+            f": {first_few(missing, 3)}" if missing else ""
+        )
         return f"unpack the others ({count}), or use those that are there (pack, with --missing skip)"
     return f"{command} {'verify' if now.checked < now.found else 'pack'} {name}"
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from liqe_core.data.labelled import LabelledPictures
-from liqe_core.data.presence import some
 from liqe_core.evaluation.distributed import Ranks
+from liqe_core.files import first_few
 from liqe_core.model import LIQE
 from liqe_core.training.precision import type_of_products
 from liqe_core.training.profiles import Profile
@@ -53,7 +53,7 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
             if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
                 raise ValueError(
                     f"{of.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
-                    f"{window} x {window}: {some(names)}; give unfit='leave out' to go on without such, "
+                    f"{window} x {window}: {first_few(names)}; give unfit='leave out' to go on without such, "
                     "enlarge=True, or larger pictures"
                 )
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
