@@ -1,7 +1,8 @@
 # make install  what scoring and the notebooks need, into .venv
 # make demo   run the notebooks on the built-in data, and make a site of them; make -j2 demo: two at a time
 # make pages  the site again, from notebooks that were run
-# make test   the checks that CI runs
+# make test   the checks that CI runs, without the tests marked slow
+# make test-all  the same with them
 # make test-browser  all notebooks in JupyterLab, and the site, in the Chromium of this machine
 # make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
@@ -31,7 +32,7 @@ $(RUN)/params.yaml: $(INSTALLED) force
 	@mkdir -p $(RUN)
 	@echo "profile: $(PROFILE)" | cmp -s - $@ || echo "profile: $(PROFILE)" > $@
 
-.PHONY: default force install demo pages test test-browser sweep lab open paper-check paper
+.PHONY: default force install demo pages test test-all test-browser sweep lab open paper-check paper
 
 install: $(INSTALLED)
 
@@ -42,9 +43,10 @@ pages: $(TOOLS)
 	$(IN_VENV) liqe pages --profile $(PROFILE)
 
 # Two processes of one thread: threads of one would otherwise wait for the other's core.
-test: $(TOOLS)
+test: SELECTION = -m "not slow"
+test test-all: $(TOOLS)
 	$(IN_VENV) pre-commit run --all-files
-	$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder $(SELECTION)
 
 # Chromium of the system, since the download of Playwright's own does not work everywhere.
 test-browser: $(TOOLS)

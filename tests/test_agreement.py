@@ -29,7 +29,7 @@ def test_logistic_map_by_hand():
 
 
 @pytest.mark.parametrize(
-    "prediction, mos, why",
+    "prediction, mos, reason",
     [
         ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "constant predictions"),
         ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], "constant scores"),
@@ -37,9 +37,9 @@ def test_logistic_map_by_hand():
         ([1.0, float("nan"), 2.0], [1.0, 2.0, 3.0], "NaN or infinity among the predictions"),
     ],
 )
-def test_what_is_not_defined_is_nan_with_a_reason_and_no_warning(prediction, mos, why):
+def test_what_is_not_defined_is_nan_with_a_reason_and_no_warning(prediction, mos, reason):
     assert all(np.isnan(value) for value in agreement.agreement(prediction, mos).values())
-    assert agreement.reason(prediction, mos) == why
+    assert agreement.reason(prediction, mos) == reason
 
 
 def test_a_handful_of_pictures_does_not_fail_the_fit():

@@ -1,6 +1,5 @@
 """Pictures of every kind that must score, and files of every kind that must be refused by name."""
 
-import io
 import os
 import struct
 import threading
@@ -53,82 +52,52 @@ def cut_short(jpeg):
     return path
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(MissingPictureError, match=r"none.jpg: no such file; check the path"):
+NO_PICTURES = {
+    "empty.jpg": (b"", "empty"),
+    "text.jpg": (b"a photo of a cat", "Pillow"),
+    "page.jpg": (b"\n<HTML><body>log in</body></HTML>", "web page"),
+    "lfs.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "letter in a number.ppm": (b"P6\n2l5 10\n255\n" + bytes(900), ""),
+    "endless number.ppm": (b"P6\n" + b"1" * 40, ""),
+    "unknown mode.ppm": (b"\x01\xda\x00\x01\x00\x09" + bytes(506), ""),
+}
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_what_is_no_picture_is_refused_by_name(tmp_path, name):
+    content, word = NO_PICTURES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PictureError, match=f"{name}: .*{word}"):
+        read_picture(tmp_path / name)
+
+
+def test_paths_without_a_file(tmp_path):
+    with pytest.raises(MissingPictureError, match=r"none\.jpg"):
         read_picture(tmp_path / "none.jpg")
     with pytest.raises(FileNotFoundError):
         read_picture(str(tmp_path / "none.jpg"))
+    for path in (tmp_path, "x" * 5000, "a\0b"):
+        with pytest.raises(PictureError):
+            read_picture(path)
 
 
-def test_folder_empty_file_and_text(tmp_path):
-    with pytest.raises(PictureError, match=r"a folder, not a picture"):
-        read_picture(tmp_path)
-    (tmp_path / "empty.jpg").touch()
-    with pytest.raises(PictureError, match=r"empty.jpg: the file is empty"):
-        read_picture(tmp_path / "empty.jpg")
-    (tmp_path / "text.jpg").write_text("a photo of a cat")
-    with pytest.raises(PictureError, match=r"text.jpg: not a picture that Pillow can read"):
-        read_picture(tmp_path / "text.jpg")
-
-
-def test_a_name_that_no_file_can_have():
-    with pytest.raises(PictureError, match="too long"):
-        read_picture("x" * 5000)
-    with pytest.raises(PictureError):
-        read_picture("a\0b")
-
-
-def test_cut_short(cut_short, jpeg):
-    with pytest.raises(PictureError, match=r"cut.jpg: damaged or cut short .*truncated='accept'"):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_cut_short(cut_short, jpeg, monkeypatch, elsewhere):
+    """Also where the program accepts such files elsewhere, by Pillow's global setting."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", elsewhere)
+    with pytest.raises(PictureError, match=r"cut\.jpg: .*truncated='accept'"):
         read_picture(cut_short)
     accepted = np.asarray(read_picture(cut_short, truncated="accept"))
     assert np.array_equal(accepted[:100], np.asarray(read_picture(jpeg))[:100])
     assert np.ptp(accepted[-1]) == 0, "what is missing is one colour"
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
-
-
-def test_cut_short_is_refused_though_the_program_accepts_it_elsewhere(cut_short, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(PictureError):
-        read_picture(cut_short)
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is elsewhere
 
 
 def test_a_pillow_image_cut_short(cut_short):
-    with Image.open(cut_short) as image, pytest.raises(PictureError, match=r"cut.jpg: damaged or cut short"):
+    with Image.open(cut_short) as image, pytest.raises(PictureError, match=r"cut\.jpg"):
         read_picture(image)
     with Image.open(cut_short) as image:
         assert read_picture(image, truncated="accept").size == image.size
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"P6\n2l5 10\n255\n" + bytes(900), b"P6\n" + b"1" * 40, b"\x01\xda\x00\x01\x00\x09" + bytes(506)],
-    ids=["number with a letter", "endless number", "unknown mode"],
-)
-def test_damaged_headers_of_rare_formats(tmp_path, content):
-    (tmp_path / "odd.ppm").write_bytes(content)
-    with pytest.raises(PictureError, match=r"odd.ppm: "):
-        read_picture(tmp_path / "odd.ppm")
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP", "PPM", "WEBP"])
-def test_random_damage_gives_a_picture_or_an_error_that_names_the_file(picture, tmp_path, kind):
-    whole = io.BytesIO()
-    picture.resize((64, 48)).save(whole, kind)
-    rng = np.random.default_rng(0)
-    path = tmp_path / "damaged"
-    for reach in [40] * 30 + [10_000_000] * 10:
-        content = bytearray(whole.getvalue())
-        for place in rng.integers(min(reach, len(content)), size=3):
-            content[place] = rng.integers(256)
-        path.write_bytes(content)
-        try:
-            assert read_picture(path, max_pixels=100_000).mode == "RGB"
-        except PictureError as error:
-            assert "damaged" in str(error)
-        except Warning:  # Pillow's, of odd metadata; an error in this test suite only
-            pass
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
@@ -138,30 +107,23 @@ def test_decompression_bomb(tmp_path, size):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(*size))
     before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(
-        PictureError, match=rf"bomb.png: {size[0]} x {size[1]} pixels.* decompression bomb.*max_pix"
-    ):
+    with pytest.raises(PictureError, match=rf"bomb\.png: {size[0]} x {size[1]} .*max_pixels"):
         read_picture(path)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_what_the_error_about_bombs_advises_works(picture, tmp_path):
+def test_what_the_error_about_bombs_advises_works(picture, tmp_path, monkeypatch):
     path = tmp_path / "large.png"
     picture.save(path)
     limit = 640 * 427 - 1
-    with pytest.raises(PictureError, match="640 x 427 pixels, over"):
+    with pytest.raises(PictureError, match="640 x 427"):
         read_picture(path, max_pixels=limit)
-    with Image.open(path) as undecoded, pytest.raises(PictureError, match="over"):
+    with Image.open(path) as undecoded, pytest.raises(PictureError):
         read_picture(undecoded, max_pixels=limit)
-    trusted = read_picture(path, max_pixels=None)
-    assert read_picture(trusted, max_pixels=limit).size == (640, 427), "in memory it can do no more harm"
-
-
-def test_max_pixels_none_goes_past_pillows_own_limit(picture, tmp_path, monkeypatch):
-    picture.save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert read_picture(tmp_path / "large.png", max_pixels=None).size == (640, 427)
-    assert Image.MAX_IMAGE_PIXELS == 1000
+    trusted = read_picture(path, max_pixels=None)
+    assert Image.MAX_IMAGE_PIXELS == 1000, "Pillow's own limit is as it was"
+    assert read_picture(trusted, max_pixels=limit).size == (640, 427), "in memory it can do no more harm"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
@@ -172,12 +134,6 @@ def test_modes_are_converted_as_pillow_does(picture, tmp_path, mode):
         assert image.mode == mode
         expected = np.asarray(image.convert("RGB"))
     assert np.array_equal(np.asarray(read_picture(path)), expected)
-
-
-def test_palette_with_transparency(picture, tmp_path):
-    palette = picture.quantize(16)
-    palette.save(tmp_path / "p.png", transparency=bytes(range(0, 160, 10)))
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "p.png")), np.asarray(palette.convert("RGB")))
 
 
 def test_alpha_is_dropped(picture):
@@ -216,7 +172,7 @@ def test_one_image_read_by_many_threads(jpeg):
 
 
 def test_misspelled_options(jpeg):
-    with pytest.raises(ValueError, match="truncated is 'yes': choose refuse or accept"):
+    with pytest.raises(ValueError, match="truncated is 'yes'"):
         read_picture(jpeg, truncated="yes")
     with pytest.raises(ValueError, match="sixteen_bit is 'auto'"):
         read_picture(jpeg, sixteen_bit="auto")
@@ -233,9 +189,9 @@ def test_what_counts_as_a_picture_is_one_rule(tmp_path):
         (tmp_path / name).touch()
     assert list_pictures(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == pictures_in(tmp_path)
     assert list_pictures(tmp_path / "nowhere") == []
-    with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
+    with pytest.raises(NotADirectoryError, match="nowhere"):
         pictures_in(tmp_path / "nowhere")
-    with pytest.raises(PictureError, match="no picture in this folder"):
+    with pytest.raises(PictureError):
         pictures_in(tmp_path / "below" / ".hidden" / "empty")
 
 
@@ -262,16 +218,16 @@ def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
 
 
 def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatch):
-    pictures, other = tmp_path / "pictures", tmp_path / "other"
-    for folder in (pictures / "below", pictures / "closed", other):
+    pictures, linked = tmp_path / "pictures", tmp_path / "linked"
+    for folder in (pictures / "below", pictures / "closed", linked):
         folder.mkdir(parents=True)
-    for name in ("a.jpg", "._a.jpg", "notes.txt", "scan", "below/b.PNG", "closed/c.png", "../other/d.jpg"):
+    for name in ("a.jpg", "._a.jpg", "notes.txt", "scan", "below/b.PNG", "closed/c.png", "../linked/d.jpg"):
         (pictures / name).touch()
     (pictures / "round").symlink_to(pictures)
     (pictures / "below" / "up").symlink_to("..")
     (pictures / "again").symlink_to("below")
-    (pictures / "more").symlink_to(other)
-    (pictures / "also").symlink_to(other)
+    (pictures / "more").symlink_to(linked)
+    (pictures / "also").symlink_to(linked)
     (pictures / "gone.jpg").symlink_to("nowhere.jpg")
     (pictures / "self").symlink_to("self")
     os.mkfifo(pictures / "pipe.jpg")
@@ -294,7 +250,7 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
         "links to folders that are looked at already": ["again", "more"],
         "pipes and devices": ["pipe.jpg"],
     }
-    with pytest.raises(PictureError, match="a pipe or a device"):
+    with pytest.raises(PictureError, match="pipe"):
         read_picture(pictures / "pipe.jpg")
 
 
@@ -310,12 +266,3 @@ def test_pictures_of_telephones(picture, tmp_path):
         assert np.abs(read - np.asarray(picture)).mean() < 3
     picture.save(tmp_path / "x.avif", quality=100)
     assert np.abs(np.asarray(read_picture(tmp_path / "x.avif")).astype(int) - picture).mean() < 3
-
-
-def test_what_was_saved_in_place_of_a_picture_is_named(tmp_path):
-    (tmp_path / "page.jpg").write_text("\n<HTML><body>log in</body></HTML>")
-    (tmp_path / "lfs.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(PictureError, match=r"page\.jpg: no picture but a web page"):
-        read_picture(tmp_path / "page.jpg")
-    with pytest.raises(PictureError, match=r"lfs\.jpg: no picture but a Git LFS pointer.*git lfs pull"):
-        read_picture(tmp_path / "lfs.jpg")

@@ -17,16 +17,11 @@ def fidelity_loss(p, g, e=1e-8):
     return 1 - math.sqrt(p * g + e) - math.sqrt((1 - p) * (1 - g) + e)
 
 
-def test_quality_loss_of_two_pictures():
-    loss = quality_loss(torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([0, 0]))
-    # The first was rated lower, g = 0; the model says it is better by 1, p = Phi(1).
-    assert float(loss) == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6)
-
-
-def test_the_papers_spread_is_an_option():
-    arguments = (torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([0, 0]))
-    loss = quality_loss(*arguments, spread=math.sqrt(2))
-    assert float(loss) == pytest.approx(fidelity_loss(phi(1 / math.sqrt(2)), 0.0), abs=1e-6)
+@pytest.mark.parametrize("spread", [1, math.sqrt(2)])
+def test_quality_loss_of_two_pictures(spread):
+    loss = quality_loss(torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.zeros(2), spread=spread)
+    # The first was rated lower, g = 0; the model says it is better by 1, p = Phi(1), or sqrt(2) in the paper.
+    assert float(loss) == pytest.approx(fidelity_loss(phi(1 / spread), 0.0), abs=1e-6)
 
 
 def test_quality_loss_is_the_mean_over_pairs_then_over_data_sets():
@@ -50,10 +45,14 @@ def test_a_data_set_with_one_picture_adds_nothing():
     loss.backward()
     assert quality.grad[2] == 0 and quality.grad[:2].abs().min() > 0
 
-    alone = torch.tensor([3.0, 2.0], requires_grad=True)
-    loss = quality_loss(alone, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
-    loss.backward()
-    assert loss == 0 and alone.grad.tolist() == [0, 0]
+
+@pytest.mark.parametrize("mos, dataset", [([1.0, 2.0], [0, 1]), ([1.0, math.nan], [0, 0])])
+def test_a_batch_without_a_pair_has_no_loss(mos, dataset):
+    quality = torch.tensor([3.0, 2.0], requires_grad=True)
+    for pair_mean in ("sets", "pairs"):
+        loss = quality_loss(quality, torch.tensor(mos), torch.tensor(dataset), pair_mean=pair_mean)
+        loss.backward()
+        assert loss == 0 and quality.grad.tolist() == [0, 0]
 
 
 def test_the_mean_over_all_pairs_lets_a_large_set_weigh_more():
@@ -66,16 +65,14 @@ def test_the_mean_over_all_pairs_lets_a_large_set_weigh_more():
     over_sets = quality_loss(quality, mos, dataset)
     assert over_sets.item() == pytest.approx((sum(of_first) / 3 + of_other) / 2, abs=1e-6)
     assert abs(over_pairs - over_sets) > 1e-3
-    alone = quality_loss(quality[:2], mos[:2], torch.tensor([0, 1]), pair_mean="pairs")
-    assert alone == 0
 
 
 def test_of_two_equal_scores_the_first_is_preferred_with_one_half_or_one():
     quality, mos, dataset = torch.tensor([3.0, 2.0]), torch.tensor([5.0, 5.0]), torch.zeros(2)
     half = quality_loss(quality, mos, dataset)
     assert half.item() == pytest.approx(fidelity_loss(phi(1.0), 0.5), abs=1e-6)
-    one = quality_loss(quality, mos, dataset, ties="preferred")
-    assert one.item() == pytest.approx(fidelity_loss(phi(1.0), 1.0), abs=1e-6)
+    preferred = quality_loss(quality, mos, dataset, ties="preferred")
+    assert preferred.item() == pytest.approx(fidelity_loss(phi(1.0), 1.0), abs=1e-6)
     other_way = quality_loss(quality.flip(0), mos, dataset, ties="preferred")
     assert other_way.item() == pytest.approx(fidelity_loss(phi(-1.0), 1.0), abs=1e-6)
     for order in (mos - torch.tensor([0.0, 1.0]), mos - torch.tensor([1.0, 0.0])):  # nothing else changes
@@ -86,7 +83,7 @@ def test_of_two_equal_scores_the_first_is_preferred_with_one_half_or_one():
 
 @pytest.mark.parametrize("wrong", [{"pair_mean": "all"}, {"ties": "lost"}])
 def test_other_means_and_ties_are_refused_by_name(wrong):
-    with pytest.raises(ValueError, match=rf"{next(iter(wrong))} is .*: choose"):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         quality_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2), **wrong)
 
 
@@ -113,11 +110,6 @@ def test_a_set_without_scores_adds_nothing_and_is_not_counted():
     loss.backward()
     assert quality.grad[2:].tolist() == [0, 0] and quality.grad[:2].abs().min() > 0
 
-    alone = torch.tensor([3.0, 2.0, 1.0], requires_grad=True)
-    loss = quality_loss(alone, torch.tensor([1.0, math.nan, math.nan]), torch.zeros(3))
-    loss.backward()
-    assert loss == 0 and alone.grad.tolist() == [0, 0, 0]
-
 
 def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_scored_pictures():
     quality = torch.tensor([1.0, 2.0, 4.0, 9.0, 3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
@@ -140,10 +132,10 @@ def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_
     ids=["predictions alike", "scores alike", "two scores", "one picture"],
 )
 def test_a_set_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
-    said = torch.tensor(quality, requires_grad=True)
-    loss = plcc_loss(said, torch.tensor(mos), torch.zeros(len(mos), dtype=torch.int64))
+    prediction = torch.tensor(quality, requires_grad=True)
+    loss = plcc_loss(prediction, torch.tensor(mos), torch.zeros(len(mos), dtype=torch.int64))
     loss.backward()
-    assert loss.item() == 0 and not said.grad.any()
+    assert loss.item() == 0 and not prediction.grad.any()
 
 
 def test_regression_loss_lays_each_sets_scale_over_one_to_five():
@@ -198,7 +190,7 @@ def test_a_picture_without_a_label_adds_nothing(loss):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="vectors of one length"):
+    with pytest.raises(ValueError, match="length"):
         quality_loss(torch.zeros(3, 1), torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match="p_scene"):
         scene_loss(torch.zeros(2, 3), torch.zeros(3, 3))

@@ -72,6 +72,7 @@ def test_by_hand():
         [[5, 6], [5, 6, 7], [5, 6, 7, 8], [5]],  # whole prompts that others begin with
         [[5] * n + [END] for n in range(1, 30)],
         [[5, END], [5] + [6] * 40 + [END]],
+        [[1, a, b, c, END] for a in range(10, 14) for b in range(20, 24) for c in range(30, 34)],
     ],
 )
 @pytest.mark.parametrize("sequence_length", [1, 7, 256])
@@ -79,7 +80,7 @@ def test_shapes_of_trees(prompts, sequence_length):
     check(prompts, sequence_length)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_any_set_of_prompts(seed):
     rng = np.random.default_rng(seed)
     prompts = []
@@ -94,22 +95,14 @@ def test_tokens_after_the_end_are_not_looked_at():
     assert tree.nodes == 2 and tree.ends[0] == tree.ends[1]
 
 
-def test_many_cuts_repeat_only_the_path_to_the_cut():
-    prompts = [[1, a, b, c, END] for a in range(10, 14) for b in range(20, 24) for c in range(30, 34)]
-    tree = check(prompts, 10)
-    assert tree.tokens.shape[1] == 10 and len(tree.tokens) > 10
-    # a tree that fits is one sequence of its nodes, no more
-    assert check(prompts, 1000).tokens.shape == (1, len(prefixes(prompts)))
-
-
 def repeated(tree: PrefixTree) -> list[int]:
     """How many nodes each sequence repeats from those before; they must be the path to its first new node."""
     found, counts = set(), []
     for first, depth in zip(tree.first.tolist(), tree.depth.tolist(), strict=True):
         real = [(number, d) for number, d in zip(first, depth, strict=True) if number < tree.nodes]
-        again = [number for number, _ in real if number in found]
-        counts.append(len(again))
-        assert len(again) == next(d for number, d in real if number not in found)
+        known = [number for number, _ in real if number in found]
+        counts.append(len(known))
+        assert len(known) == next(d for number, d in real if number not in found)
         found |= {number for number, _ in real}
     assert len(found) == tree.nodes
     return counts

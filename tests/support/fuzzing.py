@@ -102,8 +102,8 @@ def mutated(content: bytes, rng: random.Random, header: int = 200) -> bytes:
         elif way == 4:
             data[at:at] = rng.randbytes(rng.randint(1, 16))
         elif way == 5:
-            other = rng.randrange(len(data))
-            data[at : at + 8] = data[other : other + 8]
+            source = rng.randrange(len(data))
+            data[at : at + 8] = data[source : source + 8]
         else:
             del data[rng.randrange(len(data)) :]
         data = data or bytearray(b"\0")
