@@ -11,11 +11,10 @@ import os
 import numpy as np
 import pandas as pd
 
-from liqe_core.data.duplicates import near_duplicates
 from liqe_core.data.labels import correct_fastfading, read_labels
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import find_pictures
-from liqe_core.data.splits import PARTS, SESSION_COLUMNS
+from liqe_core.data.splits import PARTS, SESSION_COLUMNS, near_duplicates
 
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
 NO_SPLIT = "no split comes with this set"

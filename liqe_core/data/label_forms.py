@@ -6,46 +6,17 @@ score as published.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from liqe_core.data.distorted import best_scored, label_table, other_set, sets_to_fetch
-from liqe_core.data.manifests import Manifest
+from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
-from liqe_core.data.tables import LabelError, column, numbers, read_table, read_text, unique
+from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
 from liqe_core.images import list_pictures
 from liqe_core.prompts import DISTORTIONS, SCENES
-
-#: TID2013's distortions, 01 to 24 in its file names.
-TID2013_DISTORTIONS = (
-    "additive gaussian noise",
-    "additive noise in color components",
-    "spatially correlated noise",
-    "masked noise",
-    "high frequency noise",
-    "impulse noise",
-    "quantization noise",
-    "gaussian blur",
-    "image denoising",
-    "jpeg compression",
-    "jpeg2000 compression",
-    "jpeg transmission errors",
-    "jpeg2000 transmission errors",
-    "non eccentricity pattern noise",
-    "local block-wise distortions",
-    "mean shift",
-    "contrast change",
-    "change of color saturation",
-    "multiplicative gaussian noise",
-    "comfort noise",
-    "lossy compression of noisy images",
-    "color quantization with dither",
-    "chromatic aberrations",
-    "sparse sampling and reconstruction",
-)
 
 
 def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -54,11 +25,12 @@ def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
     rows = read_table(path, columns=["mos", "name"], sep=r"\s+")
     mos, names = numbers(rows["mos"], path), unique(rows["name"], path)
     number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
-    if len(wrong := names[~number.between(1, len(TID2013_DISTORTIONS))]):
+    distortions = tuple(load_manifest("tid2013").distortions)  # in the order of their numbers
+    if len(wrong := names[~number.between(1, len(distortions))]):
         raise LabelError(
             f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
         )
-    return _table(manifest, names, mos, distortion=[TID2013_DISTORTIONS[int(k) - 1] for k in number])
+    return _table(manifest, names, mos, distortion=[distortions[int(k) - 1] for k in number])
 
 
 def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -73,23 +45,6 @@ def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
     return _joined(tables, labels)
 
 
-def read_columns(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """SPAQ's spreadsheet, FLIVE's and AGIQA-3K's CSV: an image column and a score column."""
-    path = label_file(manifest, folder)
-    return _from_columns(manifest, read_table(path), path)
-
-
-def read_json(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """A JSON file (AIGCIQA2023's): a list of objects, one an image, or one object of columns."""
-    path = label_file(manifest, folder)
-    text = read_text(path)
-    try:
-        rows = pd.DataFrame(json.loads(text)).astype(str)
-    except ValueError as error:
-        raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
-    return _from_columns(manifest, rows.set_axis(range(1, len(rows) + 1)), path)
-
-
 def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """Two CSVs, one a part of the public split, which becomes session 1."""
     paths = {part: folder / manifest.labels[part] for part in ("train", "test")}
@@ -98,8 +53,11 @@ def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
 
 
 def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """A user's CSV or spreadsheet. Columns called ``distortion``, ``scenes`` (names with ``;`` or ``|``
-    between), ``reference``, ``split`` or ``session_1`` .. ``session_10`` are taken where they are."""
+    """A table: CSV, a spreadsheet, or JSON.
+
+    Columns called ``distortion``, ``scenes`` (names with ``;`` or ``|`` between), ``reference``, ``split`` or
+    ``session_1`` .. ``session_10`` are taken where they are.
+    """
     path = label_file(manifest, folder)
     rows = read_table(path)
     table = _from_columns(manifest, rows, path)
@@ -186,12 +144,9 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
 FORMS = {
     "tid2013": read_tid2013,
     "pipal": read_pipal,
-    "spaq": read_columns,
-    "flive": read_columns,
-    "agiqa3k": read_columns,
     "biq2021": read_biq2021,
     "csv": read_csv,
-    "json": read_json,
+    "json": read_csv,
     "classes": read_classes,
     "distorted": read_distorted,
 }

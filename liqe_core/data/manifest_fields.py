@@ -9,19 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 
 from liqe_core.intake.settings import Settings
 
-FORMS = (
-    "liqe",
-    "tid2013",
-    "spaq",
-    "pipal",
-    "flive",
-    "agiqa3k",
-    "biq2021",
-    "csv",
-    "json",
-    "classes",
-    "distorted",
-)
 #: Forms of labels that have no column of human scores.
 WITHOUT_SCORES = ("classes", "distorted")
 #: What a form of labels needs; the others need ``file``.
@@ -100,19 +87,7 @@ class ScoreFields(Settings):
 class LabelFields(Settings):
     """How the label files read."""
 
-    form: Literal[
-        "liqe",
-        "tid2013",
-        "spaq",
-        "pipal",
-        "flive",
-        "agiqa3k",
-        "biq2021",
-        "csv",
-        "json",
-        "classes",
-        "distorted",
-    ]
+    form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "classes", "distorted"]
     prefix: str | None = None
     file: Names | None = None
     image: str | None = None

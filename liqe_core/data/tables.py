@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def read_table(
     r"""A table of strings whose index is the line number in the file.
 
     Args:
-        path: a text file, or a spreadsheet (.xlsx), whose rows are then counted like lines.
+        path: a text file; a spreadsheet (.xlsx), whose rows are then counted like lines; or JSON (.json), a
+            list of objects or one object of columns, whose entries are counted.
         columns: names for a file without header; None: the first line is the header.
         sep: the separator; None: whichever of tab, semicolon and comma the first line has most of;
             ``r"\s+"`` for runs of blanks.
@@ -62,6 +64,8 @@ def read_table(
     path = Path(path)
     if path.suffix.lower() == ".xlsx":
         table = _spreadsheet(path)
+    elif path.suffix.lower() == ".json":
+        table = _json(path)
     else:
         text = read_text(path)
         first = text.split("\n", 1)[0]
@@ -101,6 +105,15 @@ def _spreadsheet(path: Path) -> pd.DataFrame:
         raise LabelError(f"{path}: not a spreadsheet that can be read ({error})") from error
     table.index += 2
     return table
+
+
+def _json(path: Path) -> pd.DataFrame:
+    text = read_text(path)
+    try:
+        table = pd.DataFrame(json.loads(text)).astype(str)
+    except ValueError as error:
+        raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
+    return table.set_axis(range(1, len(table) + 1))
 
 
 def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.Series:

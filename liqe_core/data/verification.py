@@ -12,10 +12,9 @@ import pandas as pd
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.distorted import sets_to_fetch
-from liqe_core.data.journal import Journal
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import find_pictures
+from liqe_core.data.presence import Journal, find_pictures
 from liqe_core.data.released_labels import labels_at_hand
 from liqe_core.data.tables import LabelError
 from liqe_core.files import cache_dir, first_few, only_one, write_csv

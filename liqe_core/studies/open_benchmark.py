@@ -19,10 +19,9 @@ import pandas as pd
 import torch
 
 from liqe_core.checkpoints import PACKAGED, read_recipe
-from liqe_core.data.duplicates import near_duplicates
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.data.manifests import load_manifest, manifest_dir
-from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours
+from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours, near_duplicates
 from liqe_core.evaluation.measuring import predict
 from liqe_core.files import write_csv
 from liqe_core.model import LIQE
@@ -207,7 +206,7 @@ def labels(sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
 
     Returns:
         ``dataset, image, mos, true_distortion, scenes`` (words with ``;`` between), ``reference``, and
-        ``near_duplicate``: the training part has the same photograph (see `data.duplicates`).
+        ``near_duplicate``: the training part has the same photograph (see `data.splits`).
     """
     tables = []
     for dataset in sets:

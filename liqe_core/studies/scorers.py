@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from liqe_core.data.journal import Journal
+from liqe_core.data.presence import Journal
 from liqe_core.files import file_sha256
 from liqe_core.images import pictures_in, read_picture
 from liqe_core.prompts import VARIANTS

@@ -129,7 +129,6 @@ def write(folder, **fields):
 
 WITH_SCORES = {
     "csv": "{form: csv, file: a.csv, image: name}",
-    "spaq": "{form: spaq, file: a.xlsx, image: name}",
     "biq2021": "{form: biq2021, train: a.csv, test: b.csv, image: name}",
     "liqe": "{form: liqe, prefix: a}",
 }

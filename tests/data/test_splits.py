@@ -1,9 +1,21 @@
+import numpy as np
 import pandas as pd
 import pytest
-from support.data import own_set
+from PIL import Image, ImageEnhance
+from support.data import own_set, write_picture
 
 from liqe_core.data.labels import read_labels
-from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours, random_sessions, with_validation
+from liqe_core.data.splits import (
+    SESSION_COLUMNS,
+    by_neighbours,
+    correlations,
+    near_duplicates,
+    random_sessions,
+    thumbnails,
+    with_validation,
+    without_near_duplicates,
+)
+from liqe_core.images import PictureError
 
 
 def test_random_sessions_keep_a_reference_together(tmp_path):
@@ -48,3 +60,58 @@ def test_a_val_part_is_held_back_from_a_public_split(tmp_path):
         with_validation(table, fraction=1.0)
     with pytest.raises(ValueError, match="no training part"):
         with_validation(table[16:])
+
+
+def test_correlations_by_hand():
+    a = np.array([[0.0, 100.0], [0.0, 100.0]])
+    b = np.array([[0.0, 0.0], [100.0, 100.0]])
+    flat = np.full((2, 2), 7.0)
+    vectors = correlations(np.stack([a, 50 + a / 2, 100 - a, b, flat]))
+    # Brighter and paler is the same picture (1), a negative is its opposite (-1), columns and rows have
+    # nothing in common (0), and a picture of one grey is like nothing, itself included (0).
+    wanted = [[1, 1, -1, 0, 0], [1, 1, -1, 0, 0], [-1, -1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+    np.testing.assert_allclose(vectors @ vectors.T, wanted, atol=1e-6)
+
+
+def test_a_thumbnail_is_the_mean_of_what_it_stands_for(tmp_path):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32, :32] = 200
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(thumbnails([tmp_path / "a.png"], 2, progress=False), [[[200, 0], [0, 0]]])
+    with pytest.raises(PictureError, match=r"b\.png"):
+        thumbnails([tmp_path / "b.png"], progress=False)
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Twelve pictures; two of the test part are pictures of the training part, one of them brightened and
+    saved as a poor JPEG; a black one lies in both parts."""
+    rows = []
+    for i in range(12):
+        write_picture(tmp_path / f"p{i:02}.png", 128, 96, seed=i)
+        rows.append((f"p{i:02}.png", i / 12, "train" if i < 6 else "val" if i < 8 else "test"))
+    picture = Image.open(tmp_path / "p01.png")
+    ImageEnhance.Brightness(picture).enhance(0.7).save(tmp_path / "p09.jpg", quality=20)
+    rows[9] = ("p09.jpg", 0.5, "test")
+    (tmp_path / "p10.png").write_bytes((tmp_path / "p04.png").read_bytes())
+    for i in (5, 11):
+        Image.new("RGB", (128, 96), (3, 3, 3)).save(tmp_path / f"p{i:02}.png")
+    return tmp_path, pd.DataFrame(rows, columns=["image", "mos", "session_1"])
+
+
+def test_near_duplicates_are_listed_best_first(split):
+    folder, table = split
+    pairs = near_duplicates(table, folder, progress=False)
+    assert list(pairs["image"]) == ["p10.png", "p09.jpg"] and list(pairs["other"]) == ["p04.png", "p01.png"]
+    assert list(pairs["part"]) == ["test", "test"] and list(pairs["other_part"]) == ["train", "train"]
+    assert pairs["correlation"][0] == pytest.approx(1, abs=1e-6) and 0.99 <= pairs["correlation"][1] < 1
+    assert (pairs["mos"][1], pairs["other_mos"][1]) == (0.5, 1 / 12)
+    assert near_duplicates(table[8:], folder, progress=False).empty
+
+
+def test_a_split_without_them(split):
+    folder, table = split
+    clean = without_near_duplicates(table, near_duplicates(table, folder, progress=False))
+    assert clean["session_1"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
+    assert near_duplicates(clean, folder, progress=False).empty
+    assert table["session_1"].value_counts()["test"] == 4, "the table given is left as it is"
