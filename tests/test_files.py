@@ -59,7 +59,8 @@ def test_tables_and_json_are_written_whole(tmp_path):
 def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
     target = tmp_path / "work"
     with only_one(target, doing="painting"):
-        with pytest.raises(BusyError, match=rf"work: .*painting.*{os.getpid()}"), only_one(target):
+        second = only_one(target, doing="painting")
+        with pytest.raises(BusyError, match=rf"work: .*painting.*{os.getpid()}"), second:
             pass
         with only_one(tmp_path / "other"):
             pass
