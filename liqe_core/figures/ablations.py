@@ -17,7 +17,6 @@ from liqe_core.figures.style import (
     dot,
     legend,
     listed,
-    new_figure,
     palette,
     panels,
     plain,
@@ -63,12 +62,8 @@ def ablation(
     for row in table.itertuples():
         at = place[row.level]
         if np.isnan(row.mean):
-            middle: dict[str, Any] = {
-                "transform": values_ax.get_yaxis_transform(),
-                "ha": "center",
-                "va": "center",
-            }
-            values_ax.text(0.5, at, row.reason, color=paint.grey, **middle)
+            middle: dict[str, Any] = {"transform": values_ax.get_yaxis_transform(), "ha": "center"}
+            values_ax.text(0.5, at, row.reason, color=paint.grey, va="center", **middle)
             continue
         spread = 0 if np.isnan(row.spread) else row.spread
         values_ax.errorbar(
@@ -137,8 +132,7 @@ def by_crops(table: pd.DataFrame) -> Drawn:
     Args:
         table: ``level``, ``run``, ``crops`` and ``value``.
     """
-    figure = new_figure(6.4, 3.4)
-    ax = figure.subplots()
+    figure, (ax,) = panels([""], 6.4, 3.4)
     levels = table.groupby("level", sort=False)
     for color, mark, (level, runs) in zip(palette().colors, MARKERS, levels, strict=False):
         runs_and_mean(ax, runs, "crops", "value", color, _named(level).replace("\n", " "), marker=mark)

@@ -6,11 +6,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import QUALITY_COLORS, Drawn, palette, panels, plain
+from liqe_core.figures.style import QUALITY_COLORS, Drawn, name_rows, palette, panels, plain
 from liqe_core.images import read_picture
+
+
+def expected_quality(probability: pd.Series) -> float:
+    """The expected position of the quality words, from 1."""
+    return float(probability @ np.arange(1, len(probability) + 1))
+
+
+def draw_words(ax: Axes, axis: str, probability: pd.Series) -> None:
+    """A bar a word of an axis; the expected quality is a line."""
+    ax.barh(range(len(probability)), probability, color=palette().tasks[axis])
+    name_rows(ax, probability.index)
+    ax.set_xlim(0, 1)
+    plain(ax, "x")
+    if axis == "quality":
+        expected = expected_quality(probability) - 1
+        ax.axhline(expected, color=palette().ink, linewidth=1.2, linestyle="--")
+
+
+def frame_window(ax: Axes, window: Any, color: Any, width: float) -> None:
+    """Frame a window, a row with ``x``, ``y`` and ``side``; white around the colour shows on any ground."""
+    for edge, linewidth in (("white", 1.5 * width + 0.3), (color, width)):
+        look: dict[str, Any] = {"fill": False, "edgecolor": edge, "linewidth": linewidth}
+        ax.add_patch(Rectangle((window.x, window.y), window.side, window.side, **look))
 
 
 @drawing("answer", "quickstart", "One image, and the probability of each quality, scene and distortion.")
@@ -24,19 +48,15 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     """
     words = table.set_index("word").groupby("axis", sort=False)["probability"]
     answers = dict(iter(words))
-    quality = float(answers["quality"] @ np.arange(1, len(answers["quality"]) + 1))
+    quality = expected_quality(answers["quality"])
     paint, ratios = palette(), [1.7] + [1] * len(answers)
     figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, ratios=ratios)
     axes[0].imshow(read_picture(images["file"].iloc[0]))
     axes[0].set_axis_off()
     for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
-        ax.barh(range(len(p)), p, color=paint.tasks[axis])
-        ax.set_yticks(range(len(p)), p.index)
-        ax.invert_yaxis()
-        ax.set(xlim=(0, 1), xlabel="probability")
-        plain(ax, "x")
+        draw_words(ax, axis, p)
+        ax.set_xlabel("probability")
         if axis == "quality":
-            ax.axhline(quality - 1, color=paint.ink, linewidth=1.2, linestyle="--")
             on_bars = {"facecolor": paint.ground, "edgecolor": "none", "pad": 1.5}
             ax.text(0.98, quality - 1.1, f"expected {quality:.2f}", ha="right", va="bottom", bbox=on_bars)
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
@@ -64,10 +84,10 @@ def joint_maps(table: pd.DataFrame) -> Drawn:
         ax.set_yticks(range(len(distortions)), distortions)
         ax.tick_params(length=0)
     figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.03, pad=0.01)
-    q, s, d = map(int, np.unravel_index(np.argmax(p), p.shape))
+    likeliest = table.loc[table["probability"].idxmax(), list(axes_of_words)]
     return figure.described(
         f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
-        f"The most probable combination is {qualities[q]}, {scenes[s]}, {distortions[d]} ({p.max():.2f})."
+        f"The most probable combination is {', '.join(likeliest)} ({p.max():.2f})."
     )
 
 
@@ -86,21 +106,13 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     low, high = float(qualities.min()), float(qualities.max())
     colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))
     for number, (window, color) in enumerate(zip(windows.itertuples(), colors, strict=True), 1):
-        corner, side = (window.x, window.y), window.side
-        image_ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=3))
-        image_ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=color, linewidth=1.8))
-        look: dict[str, Any] = {
-            "color": "white",
-            "fontsize": "small",
-            "va": "top",
-            "backgroundcolor": "#00000080",
-        }
-        image_ax.text(window.x + 4, window.y + 4, str(number), **look)
+        frame_window(image_ax, window, color, 1.8)
+        look: dict[str, Any] = {"color": "white", "fontsize": "small", "backgroundcolor": "#00000080"}
+        image_ax.text(window.x + 4, window.y + 4, str(number), va="top", **look)
     numbers = np.arange(1, len(qualities) + 1)
     quality_ax.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
-    quality_ax.axhline(
-        qualities.mean(), color=paint.ink, linewidth=1.2, linestyle="--", label="mean of the crops"
-    )
+    mean: dict[str, Any] = {"linewidth": 1.2, "linestyle": "--", "label": "mean of the crops"}
+    quality_ax.axhline(qualities.mean(), color=paint.ink, **mean)
     quality_ax.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
     quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
     quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))

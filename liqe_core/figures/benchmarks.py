@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import Drawn, legend, listed, new_figure, palette, panels, plain, room
+from liqe_core.figures.style import Drawn, legend, listed, name_rows, palette, panels, plain, room
 
 
 @drawing("steps", "benchmarks", "Time and memory of training steps, and the arithmetic floor.")
@@ -21,13 +22,11 @@ def step_bars(table: pd.DataFrame) -> Drawn:
     """
     names = [_case_name(row) for row in table.to_dict("records")]
     figure, (time, memory) = panels(["", ""], 5, 1.2 + 0.5 * len(table), sharey=True)
-    ink, ways = palette().ink, _way_colors()
-    colors = [ways[way] for way in table["way"]]
-    for axes, column, label in (
-        (time, "best_seconds", "seconds a step"),
-        (memory, "peak_gb", "peak memory, GB"),
-    ):
-        values = pd.to_numeric(table.get(column, pd.Series(index=table.index, dtype=float)))
+    measured = table.reindex(columns=["best_seconds", "floor_seconds", "peak_gb"]).apply(pd.to_numeric)
+    colors = table["way"].map(_way_colors())
+    labels = {"best_seconds": "seconds a step", "peak_gb": "peak memory, GB"}
+    for axes, (column, label) in zip((time, memory), labels.items(), strict=True):
+        values = measured[column]
         axes.barh(range(len(table)), values.fillna(0), color=colors)
         for place, value in enumerate(values):
             text = " no memory for it" if pd.isna(value) else f" {value:.3g}"
@@ -35,17 +34,13 @@ def step_bars(table: pd.DataFrame) -> Drawn:
         axes.set(xlabel=label)
         plain(axes, "x")
         axes.margins(x=0.15)
-    floors = pd.to_numeric(table.get("floor_seconds", pd.Series(index=table.index, dtype=float)))
-    time.vlines(
-        floors, [p - 0.4 for p in range(len(table))], [p + 0.4 for p in range(len(table))], colors=ink
-    )
-    time.set_yticks(range(len(table)), names)
-    time.invert_yaxis()
-    seconds = pd.to_numeric(table.get("best_seconds", pd.Series(index=table.index, dtype=float)))
-    measured = listed(pd.Series(seconds.to_numpy(), names).dropna(), ".3g")
+    places = np.arange(len(table))
+    time.vlines(measured["floor_seconds"], places - 0.4, places + 0.4, colors=palette().ink)
+    name_rows(time, names)
+    seconds = listed(measured["best_seconds"].set_axis(names).dropna(), ".3g")
     return figure.described(
         "Bars: seconds and peak memory of a training step, and the arithmetic floor as a line. "
-        f"Seconds: {measured or 'none measured'}."
+        f"Seconds: {seconds or 'none measured'}."
     )
 
 
@@ -67,8 +62,8 @@ def trie_growth(table: pd.DataFrame) -> Drawn:
     Args:
         table: ``prompts, padded_tokens, packed_tokens, tree_nodes``.
     """
-    figure, ways = new_figure(6, 4), _way_colors()
-    axes = figure.subplots()
+    figure, (axes,) = panels([""], 6, 4)
+    ways = _way_colors()
     for column, label, color, marker in (
         ("padded_tokens", "padded to the context", ways["padded"], "o"),
         ("packed_tokens", "prefix tree, packed", ways["tree"], "s"),
@@ -113,10 +108,10 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     sizes_ax.set(
         xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights"
     )
-    names, never, at_part = list(kinds.index), kinds["stuck"], kinds["stuck_at_part"]
-    kinds_ax.barh(names, never, color=looks["never"][0], label=looks["never"][1])
-    kinds_ax.barh(names, at_part - never, left=never, color=looks["whole"][0], label=looks["whole"][1])
-    kinds_ax.barh(names, 1 - at_part, left=at_part, color=looks["always"][0], label=looks["always"][1])
+    never, start = kinds["stuck"], 0.0
+    for (color, label), end in zip(looks.values(), (never, kinds["stuck_at_part"], 1.0), strict=True):
+        kinds_ax.barh(kinds.index, end - start, left=start, color=color, label=label)
+        start = end
     for name, share in never.items():
         kinds_ax.text(1.02, name, f"{share:.0%}", transform=kinds_ax.get_yaxis_transform(), va="center")
     kinds_ax.text(1.02, 1.02, "stuck", transform=kinds_ax.transAxes, va="bottom")

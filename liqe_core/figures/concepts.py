@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,13 @@ from liqe_core.figures.style import (
     STYLES,
     Drawn,
     Palette,
+    heat_map,
+    legend,
     listed,
     new_figure,
     palette,
+    panels,
     plain,
-    readable_on,
 )
 from liqe_core.images import read_picture
 
@@ -63,16 +66,8 @@ def _draw_towers(ax: Axes, look: Palette, photo: np.ndarray, sizes: Sequence[int
     prompts = int(np.prod(sizes))
     words = example.replace(", ", ",\n", 1)
     _box(ax, 1.05, 1.4, f"{prompts} sentences", look.faint)
-    ax.text(
-        0.1,
-        0.85,
-        f"one of them:\n{words}",
-        ha="left",
-        va="top",
-        fontsize="small",
-        color=look.grey,
-        style="italic",
-    )
+    example_look: dict[str, Any] = {"fontsize": "small", "color": look.grey, "style": "italic"}
+    ax.text(0.1, 0.85, f"one of them:\n{words}", va="top", **example_look)
     _box(ax, 4.0, 4.6, "windows\n$x_u$", look.faint)
     _box(ax, 6.6, 4.6, "image tower\n$f$", look.colors[3] + "55")
     _box(ax, 6.6, 1.4, "text tower\n$g$", look.colors[3] + "55")
@@ -121,12 +116,8 @@ def joints(table: pd.DataFrame, titles: Mapping[str, str]) -> Drawn:
     ):
         grid = part.add_gridspec(2, 2, width_ratios=[3, 1], height_ratios=[1, 2])
         middle, above, beside = (part.add_subplot(grid[place]) for place in ((1, 0), (0, 0), (1, 1)))
-        middle.imshow(joint, cmap=QUALITY_COLORS, vmin=0, vmax=most, aspect="auto")
-        for (i, j), value in np.ndenumerate(joint.to_numpy(float)):
-            ink = readable_on(QUALITY_COLORS(value / most))
-            middle.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
-        middle.set_xticks(range(joint.shape[1]), joint.columns)
-        middle.set_yticks(range(joint.shape[0]), joint.index)
+        look: dict[str, Any] = {"cmap": QUALITY_COLORS, "vmin": 0, "vmax": most, "aspect": "auto"}
+        heat_map(middle, joint, "{:.2f}".format, **look)
         above.bar(range(joint.shape[1]), joint.sum(axis=0), color=palette().tasks["distortion"])
         beside.barh(range(joint.shape[0]), joint.sum(axis=1), color=palette().tasks["quality"])
         beside.invert_yaxis()
@@ -151,19 +142,18 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
         table: columns `difference` (of the better picture's quality less the other's), `loss` (its name),
             `value`, `gradient` (of the loss by the difference).
     """
-    figure = new_figure(9, 3.6)
-    value_ax, gradient_ax = figure.subplots(1, 2)
+    figure, (value_ax, gradient_ax) = panels(["how wrong it is", "how hard it pushes"], 4.5, 3.6)
     losses = table.groupby("loss", sort=False)
     for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
         value_ax.plot(rows["difference"], rows["value"], color=color, linestyle=style, label=name)
         gradient_ax.plot(rows["difference"], rows["gradient"].abs(), color=color, linestyle=style, label=name)
-    value_ax.set(ylabel="loss of the pair", title="how wrong it is")
-    gradient_ax.set(ylabel="size of the gradient", title="how hard it pushes")
+    value_ax.set(ylabel="loss of the pair")
+    gradient_ax.set(ylabel="size of the gradient")
     for ax in (value_ax, gradient_ax):
         ax.axvline(0, color=palette().faint, zorder=0)
         ax.set_xlabel("predicted quality: the better picture's less the other's")
         plain(ax, "y")
-    figure.legend(*value_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend(figure)
     names = " and ".join(table["loss"].unique())
     return figure.described(
         f"Two panels of curves of {names} against the predicted difference of a pair: the loss, and the "

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import Drawn, legend, listed, palette, panels, plain
+from liqe_core.figures.style import Drawn, legend, listed, name_rows, palette, panels, plain
 from liqe_core.images import read_picture
 
 
@@ -38,11 +38,7 @@ def contact_sheet(
     return figure.described(f"Images side by side, captioned: {'; '.join(captions)}.")
 
 
-@drawing(
-    "score_histograms",
-    "data_preparation",
-    "Human scores of the datasets, each on its own scale.",
-)
+@drawing("score_histograms", "data_preparation", "Human scores of the datasets, each on its own scale.")
 def score_histograms(table: pd.DataFrame) -> Drawn:
     """Human scores of every data set, side by side, each on its own scale.
 
@@ -82,8 +78,7 @@ def label_counts(table: pd.DataFrame) -> Drawn:
         for look, name in zip(looks, counts.columns, strict=False):
             ax.barh(range(len(counts)), counts[name], left=start, label=name, **look)
             start += counts[name].to_numpy()
-        ax.set_yticks(range(len(counts)), counts.index)
-        ax.invert_yaxis()
+        name_rows(ax, counts.index)
         ax.set(xlabel="images")
         plain(ax, "x")
     legend(figure)

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.patches import Rectangle
 from PIL import Image
 
+from liqe_core.figures.answers import draw_words, expected_quality, frame_window
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     QUALITY_COLORS,
@@ -30,7 +30,6 @@ from liqe_core.figures.style import (
     listed,
     new_figure,
     palette,
-    plain,
     readable_on,
 )
 from liqe_core.images import Source, read_picture
@@ -122,18 +121,13 @@ def marginals(joint: pd.Series) -> dict[str, pd.Series]:
     return {axis: p for axis, p in sums.items() if axis == "quality" or len(p) > 1}
 
 
-def expected(joint: pd.Series) -> float:
-    """Quality: the expected position of its word, from 1."""
-    p = marginals(joint)["quality"]
-    return float(p @ np.arange(1, len(p) + 1))
-
-
 def in_words(seen: Seen) -> str:
     """The answer in a line of HTML that begins with ``quality``."""
     words = marginals(seen[1])
     tops = {axis: f"{html.escape(p.idxmax())} ({p.max():.2f})" for axis, p in words.items()}
     further = "".join(f"; {axis}: {top}" for axis, top in tops.items() if axis != "quality")
-    return f"quality {expected(seen[1]):.2f} of {len(words['quality'])}, {tops['quality']}{further}"
+    quality = words["quality"]
+    return f"quality {expected_quality(quality):.2f} of {len(quality)}, {tops['quality']}{further}"
 
 
 def as_html(seen: Seen, word: str = LIKELIEST) -> str:
@@ -165,37 +159,30 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     """
     if joint.empty:
         raise ValueError("no position to draw: give one at least")
-    probabilities = {
-        name: rows.set_index(["quality", "scene", "distortion"])["probability"]
+    answers = {
+        name: marginals(rows.set_index(["quality", "scene", "distortion"])["probability"])
         for name, rows in joint.groupby("position", sort=False)
     }
-    words = marginals(next(iter(probabilities.values())))
+    words = next(iter(answers.values()))
+    quality_at = {name: expected_quality(answer["quality"]) for name, answer in answers.items()}
     ratios = [7, *map(len, words.values())]
-    figure = new_figure(2.3 * len(probabilities) + 2, 0.25 * sum(ratios))
-    rows = figure.subplots(len(ratios), len(probabilities), squeeze=False, height_ratios=ratios)
-    for column, file, (name, probability) in zip(rows.T, images["file"], probabilities.items(), strict=True):
-        quality = expected(probability)
+    figure = new_figure(2.3 * len(answers) + 2, 0.25 * sum(ratios))
+    rows = figure.subplots(len(ratios), len(answers), squeeze=False, height_ratios=ratios)
+    for column, file, (name, answer) in zip(rows.T, images["file"], answers.items(), strict=True):
         column[0].imshow(read_picture(file))
-        column[0].set(title=f"{name}\nquality {quality:.2f}", xticks=[], yticks=[])
+        column[0].set(title=f"{name}\nquality {quality_at[name]:.2f}", xticks=[], yticks=[])
         for window in windows[windows["position"] == name].itertuples():
-            frame = functools.partial(Rectangle, (window.x, window.y), window.side, window.side, fill=False)
-            color = _color(window.quality, len(words["quality"]))
-            column[0].add_patch(frame(edgecolor="white", linewidth=2.4))
-            column[0].add_patch(frame(edgecolor=color, linewidth=1.6))
-        for ax, (axis, p) in zip(column[1:], marginals(probability).items(), strict=True):
-            ax.barh(range(len(p)), p, color=palette().tasks[axis])
-            ax.set_yticks(range(len(p)), p.index if ax in rows[:, 0] else [])
-            ax.set(xlim=(0, 1), xlabel="probability" if ax is column[-1] else "")
-            ax.set_xticks([0, 0.5, 1], ["0", "½", "1"] if ax is column[-1] else [])
-            ax.invert_yaxis()
-            plain(ax, "x")
-        column[1].axhline(quality - 1, color=palette().ink, linewidth=1.2, linestyle="--")
+            frame_window(column[0], window, _color(window.quality, len(words["quality"])), 1.6)
+        for ax, (axis, p) in zip(column[1:], answer.items(), strict=True):
+            draw_words(ax, axis, p)
+            ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+            ax.tick_params(labelleft=ax in rows[:, 0], labelbottom=ax is column[-1])
+        column[-1].set_xlabel("probability")
     for ax, axis in zip(rows[1:, 0], words, strict=True):
         ax.set_ylabel(axis)
     figure.align_ylabels(rows[1:, 0])
     scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
-    quality_at = {name: expected(probability) for name, probability in probabilities.items()}
     return figure.described(
         "A column for each position of the sliders: the picture with its windows, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."

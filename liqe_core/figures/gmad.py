@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from liqe_core.figures import style
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     Drawn,
+    heat_map,
     legend,
     listed,
-    new_figure,
+    name_rows,
     palette,
     panels,
     plain,
-    readable_on,
     signed,
-    stacked,
 )
 from liqe_core.images import PictureError, read_picture
 
@@ -34,10 +34,9 @@ _PIXELS = 640  # the longer side of a drawn image
 def disagreement_figure(disagreement: pd.DataFrame) -> Drawn:
     """`gmad.disagreement` as a heat map, which says so: nobody has judged."""
     count = len(disagreement)
-    figure = new_figure(3.4 + 0.75 * count, 2 + 0.5 * count)
-    axes = figure.subplots()
+    title = "Disagreement: nobody has judged who is right"
+    figure, (axes,) = panels([title], 3.4 + 0.75 * count, 2 + 0.5 * count)
     _heat(axes, disagreement)
-    axes.set_title("Disagreement: nobody has judged who is right")
     axes.set(xlabel="called equally good by", ylabel="pulled apart by,\nin % of its own range")
     return figure.described(
         "Heat map: how far each scorer pulls apart pictures that another calls equally good, in percent "
@@ -65,8 +64,7 @@ def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resist
     axes.barh(rows - 0.19, ranking["attack"], 0.34, color=paint.colors[1], label="attack")
     axes.barh(rows + 0.19, ranking["resistance"], 0.34, color=paint.colors[0], label="resistance")
     axes.axvline(0, color=paint.grey)
-    axes.set_yticks(rows, order)
-    axes.invert_yaxis()
+    name_rows(axes, order)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     legend(figure)
@@ -92,15 +90,11 @@ def verdicts_figure(table: pd.DataFrame) -> Drawn:
             look: dict[str, Any] = {"color": colors[verdict], "label": f"people say: {verdict}"}
             axes.barh(scorers, of_side[verdict], left=start, **look)
             start += of_side[verdict].to_numpy()
+        place = axes.get_yaxis_transform()
         for scorer, row in of_side.iterrows():
-            share, low, high = (f"{row[key]:.0%}" for key in ("share", "low", "high"))
-            right_in = f"{share} ({low} to {high})" if row["pairs"] else "no pair"
-            beside: dict[str, Any] = {
-                "transform": axes.get_yaxis_transform(),
-                "va": "center",
-                "fontsize": "small",
-            }
-            axes.text(1.02, scorer, right_in, **beside)
+            interval = f"{row['share']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+            text = interval if row["pairs"] else "no pair"
+            axes.text(1.02, scorer, text, transform=place, va="center", fontsize="small")
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")
         axes.set_xlabel("pairs, no picture in two of them")
@@ -156,7 +150,7 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
     paint = palette()
-    figure, places = stacked(len(columns), 2.8, 5, 2, least=2.3)
+    figure, places = style.pairs(len(columns), 2.8, 5, least=2.3)
     for pair, (heading, reason, cells) in zip(places, columns, strict=True):
         pair[0].set_title(heading, fontweight="bold")
         for row, axes in enumerate(pair):
@@ -189,20 +183,12 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
 
 def _heat(axes: Axes, matrix: pd.DataFrame) -> None:
     """A matrix in percent, every number written; "·" where there is none."""
-    values = matrix.to_numpy(dtype=float)
     paint = palette()
     # Aggressiveness by human preference can be negative; then the scale is symmetric and diverging.
-    shades, least = (paint.diverging, -100) if np.nanmin(values, initial=0) < 0 else (paint.sequential, 0)
+    shades, least = (paint.diverging, -100) if matrix.min(axis=None) < 0 else (paint.sequential, 0)
     axes.set_facecolor(paint.faint)
-    shown = axes.imshow(np.ma.masked_invalid(values), cmap=shades, vmin=least, vmax=100)
-    for (i, j), value in np.ndenumerate(values):
-        text = "·" if np.isnan(value) else signed(value, 0)
-        color = paint.ink if np.isnan(value) else readable_on(shown.to_rgba(value))
-        axes.text(j, i, text, ha="center", va="center", color=color)
-    names = list(matrix.columns)
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(matrix)), matrix.index)
-    axes.tick_params(length=0)
+    look: dict[str, Any] = {"cmap": shades, "vmin": least, "vmax": 100}
+    heat_map(axes, matrix, lambda value: "·" if np.isnan(value) else signed(value, 0), 40, **look)
     axes.spines[:].set_visible(False)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from liqe_core.figures.gmad import Column, image_pairs
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, palette, panels, plain, stacked
+from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, pairs, palette, panels, plain
 
 
 @drawing("panels", "realignment", "Human score against prediction, before and after realignment.")
@@ -29,26 +29,20 @@ def realignment_panels(
     """
     sets = list(pd.unique(scores["dataset"]))
     paint = palette()
-    figure, columns = stacked(len(sets), 2.2, 4.7, 2, least=2, sharex=True, sharey="row")
+    figure, columns = pairs(len(sets), 2.2, 4.7, least=2, sharex=True, sharey="row")
     for number, (name, (before, after)) in enumerate(zip(sets, columns, strict=True)):
         colour = paint.colors[number % len(paint.colors)]
         rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
         curve = points[points["dataset"] == name]
-        fitted, judged, held = (
-            rows[rows["fitted"] | rows["aligned"].isna()],
-            rows[~rows["fitted"] & ~rows["held"]],
-            rows[~rows["fitted"] & rows["held"]],
-        )
-        for axes, half, y, shade in (
-            (before, fitted, "raw", colour),
-            (after, held, "aligned", paint.grey),
-            (after, judged, "aligned", colour),
+        for axes, y, part, shade in (
+            (before, "raw", rows["fitted"] | rows["aligned"].isna(), colour),
+            (after, "aligned", ~rows["fitted"] & rows["held"], paint.grey),
+            (after, "aligned", ~rows["fitted"] & ~rows["held"], colour),
         ):
-            dots = half.iloc[:: max(1, -(-len(half) // most))]
+            dots = rows[part].iloc[:: max(1, -(-part.sum() // most))]
             look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
             axes.scatter(dots["prediction"], dots[y], s=dot(4), **look)
-        plain(before)
-        plain(after)
+            plain(axes)
         before.plot(curve["prediction"], curve["raw"], color=paint.ink, linewidth=1.6)
         after.plot(scale, scale, color=paint.ink, linewidth=1, linestyle=(0, (4, 3)))
         if curve.empty:
@@ -92,12 +86,8 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
             colour, style = paint.colors[(row - 1) % len(paint.colors)], STYLES[(row - 1) % len(STYLES)]
             shift, stretch = curves.loc[name, ["shift", "stretch"]]
             beside = f"shift {'−' if shift < 0 else '+'}{abs(shift):.2f}   stretch {stretch:.2f}"
-            place: dict[str, Any] = {
-                "xycoords": ("axes fraction", "data"),
-                "va": "center",
-                "fontsize": "small",
-            }
-            tenths_ax.annotate(beside, (1.01, row), **place)
+            place = tenths_ax.get_yaxis_transform()
+            tenths_ax.text(1.01, row, beside, transform=place, va="center", fontsize="small")
         curves_ax.plot(
             curve["prediction"], curve["raw"], color=colour, linestyle=style, linewidth=1.8, label=name
         )
@@ -108,10 +98,9 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
             lands, np.full(len(lands), row), c=reached, cmap="viridis", vmin=0, vmax=1, s=dot(34), zorder=3
         )
         if row == 0:
+            look: dict[str, Any] = {"ha": "center", "fontsize": "x-small", "color": paint.grey}
             for x, tenth in zip(lands, reached, strict=True):
-                tenths_ax.annotate(
-                    f"{tenth:.1f}", (x, -0.3), ha="center", va="bottom", fontsize="x-small", color=paint.grey
-                )
+                tenths_ax.text(x, -0.3, f"{tenth:.1f}", va="bottom", **look)
     curves_ax.set(xlim=scale, ylim=(0, 1), xlabel="prediction (common scale)", ylabel="human score / range")
     legend(figure)
     tenths_ax.set(xlim=scale, ylim=(len(sets) + 0.5, -0.8), xlabel="common scale")

@@ -11,8 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
+from liqe_core.figures import style
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import Drawn, dot, listed, new_figure, palette, panels, plain, readable_on, room
+from liqe_core.figures.style import Drawn, dot, listed, name_rows, palette, panels, plain, readable_on
 
 
 @drawing("right_and_wrong", "quickstart", "How often liqe-tiny names each distortion of photographs rightly.")
@@ -28,8 +29,8 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     true = table["true_distortion"].dropna()
     predicted = table.loc[true.index, "distortion"]
     words = (predicted == true).groupby(true).mean().sort_values().index
-    figure, paint = new_figure(7, 0.8 + 0.36 * len(words)), palette()
-    ax = figure.subplots()
+    figure, (ax,) = panels([""], 7, 0.8 + 0.36 * len(words))
+    paint = palette()
     for row, word in enumerate(words):
         of_word = predicted[true == word]
         share = (of_word == word).mean()
@@ -41,9 +42,8 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
     most = true.value_counts(normalize=True)
     ax.axvline(most.iloc[0], color=paint.grey, linestyle=":")
-    overall = (
-        f"{(predicted == true).mean():.0%} of all; always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
-    )
+    overall = f"{(predicted == true).mean():.0%} of all; "
+    overall += f"always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
     ax.set(xlim=(0, 1), xlabel=f"share called by the right name, {overall}")
     plain(ax, "x")
     shares = (predicted == true).groupby(true).mean().loc[words[::-1]]
@@ -87,16 +87,15 @@ def arms(runs: pd.DataFrame, order: Sequence[str], measure: str = "srcc", title:
         runs: a row a run: ``arm``, ``seed`` and the measure.
         order: the arms, from the top.
     """
-    figure, paint = new_figure(7, 0.9 + 0.38 * len(order)), palette()
-    ax = figure.subplots()
+    figure, (ax,) = panels([title], 7, 0.9 + 0.38 * len(order))
+    paint = palette()
     for row, arm in enumerate(order):
         values = runs.loc[runs["arm"] == arm, measure].dropna()
         ax.scatter(values, np.full(len(values), row), s=dot(22), color=paint.colors[0], alpha=0.7, zorder=3)
         if len(values):
             ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=paint.ink, linewidth=2)
-    ax.set_yticks(range(len(order)), order)
-    ax.invert_yaxis()
-    ax.set(xlabel=measure.upper().replace("_", " "), title=title)
+    name_rows(ax, order)
+    ax.set_xlabel(measure.upper().replace("_", " "))
     plain(ax, "both")
     means = runs.groupby("arm")[measure].mean().reindex(order).dropna()
     return figure.described(
@@ -131,13 +130,12 @@ def levels(table: pd.DataFrame, title: str = "") -> Drawn:
 
 def _intervals(table: pd.DataFrame, value: str, name: str, label: str, title: str) -> Drawn:
     rows = np.arange(len(table))
-    figure, color = new_figure(7, 0.9 + 0.38 * len(table)), palette().colors[0]
-    ax = figure.subplots()
+    figure, (ax,) = panels([title], 7, 0.9 + 0.38 * len(table))
+    color = palette().colors[0]
     ax.hlines(rows, table["low"], table["high"], color=color, linewidth=2)
     ax.scatter(table[value], rows, s=dot(36), color=color, zorder=3)
-    ax.set_yticks(rows, table[name])
-    ax.invert_yaxis()
-    ax.set(xlabel=label, title=title)
+    name_rows(ax, list(table[name]))
+    ax.set_xlabel(label)
     plain(ax, "both")
     return figure.described(
         f"Dots with intervals: {title}, {label}. {listed(table.set_index(name)[value], '.3f')}."
@@ -159,7 +157,7 @@ def shaded_table(text: pd.DataFrame, distance: pd.DataFrame, title: str = "", li
     names, width = max(len(line) for row in text.index for line in str(row).split("\n")), 0.86
     beside = 0.3 + 0.075 * names
     shaded = bool(distance.notna().any(axis=None))
-    fit = max(1, int(min(text.shape[1], (room() - beside - 0.6 * shaded) / 0.6)))
+    fit = max(1, int(min(text.shape[1], (style.room() - beside - 0.6 * shaded) / 0.6)))
     of_datasets = itertools.groupby(text.columns, lambda name: name.split("\n")[0])
     blocks = _blocks([len(list(columns)) for _, columns in of_datasets], fit)
     lines = [max(str(cell).count("\n") + 1 for cell in row) for row in text.to_numpy()]
@@ -168,7 +166,7 @@ def shaded_table(text: pd.DataFrame, distance: pd.DataFrame, title: str = "", li
         for row, count in zip(text.index, lines, strict=True)
     ]
     top, most = [0.0, *itertools.accumulate(heights)], max(len(block) for block in blocks)  # inches
-    figure, paint = new_figure(beside + width * most, (0.9 + top[-1]) * len(blocks)), palette()
+    figure, paint = style.new_figure(beside + width * most, (0.9 + top[-1]) * len(blocks)), palette()
     axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     shades, scale = paint.diverging, Normalize(-limit, limit)
     for ax, block in zip(axes, blocks, strict=True):

@@ -8,13 +8,14 @@ Figures are made outside pyplot: nothing is left open, and no backend is chosen 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
@@ -168,33 +169,32 @@ def panels(
         ratios: of their widths, where all stand in one row.
         shared: ``sharex``, ``sharey`` of ``Figure.subplots``.
     """
-    count = len(titles)
-    columns = _fitting(min(most, count), least or 0.72 * width)
-    rows = -(-count // columns)
-    figure = new_figure(width * columns, height * rows)
-    if ratios and rows == 1:
+    columns = _fitting(min(most, len(titles)), least or 0.72 * width)
+    if ratios and columns >= len(titles):
         shared["width_ratios"] = ratios
-    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
-    for ax, title in zip(axes, titles, strict=False):
+    figure, axes = _grid((len(titles), 1), columns, width, height, shared)
+    for ax, title in zip(axes[:, 0], titles, strict=True):
         ax.set_title(title)
-    for ax in axes[count:]:
-        ax.set_visible(False)
-    return figure, axes[:count]
+    return figure, list(axes[:, 0])
 
 
-def stacked(
-    count: int, width: float, height: float, rows: int, least: float, **shared: Any
-) -> tuple[Drawn, Any]:
-    """A figure of `count` columns that each have `rows` axes; where the look has no room for so many of at
-    least `least` inches, the rest stand below as another such band.
+def pairs(count: int, width: float, height: float, least: float, **shared: Any) -> tuple[Drawn, Any]:
+    """A figure of `count` columns of two axes, one above the other; where the look has no room for so many of
+    at least `least` inches, the rest stand below as another such band.
 
     Args:
         width: of a column, in inches. height: of a band.
 
     Returns:
-        The figure, and its axes, (count, rows).
+        The figure, and its axes, (count, 2).
     """
-    columns = _fitting(count, least)
+    return _grid((count, 2), _fitting(count, least), width, height, shared)
+
+
+def _grid(
+    shape: tuple[int, int], columns: int, width: float, height: float, shared: Mapping[str, Any]
+) -> tuple[Drawn, Any]:
+    count, rows = shape
     bands = -(-count // columns)
     figure = new_figure(width * columns, height * bands)
     axes = figure.subplots(rows * bands, columns, squeeze=False, **shared)
@@ -227,6 +227,38 @@ def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(axis=grid)
+
+
+def name_rows(ax: Axes, names: Sequence) -> None:
+    """Rows from the top, at 0, 1, 2 ..., with their names beside."""
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+
+
+def heat_map(
+    ax: Axes,
+    matrix: pd.DataFrame,
+    write: Callable[[float], str],
+    rotation: float = 0,
+    size: str | None = None,
+    **shades: Any,
+) -> None:
+    """A matrix in shades, its words at the axes.
+
+    Args:
+        write: from a value to what is written into its cell.
+        rotation: of the words of columns, in degrees. size: of what is written.
+        shades: ``cmap``, ``vmin``, ``vmax``, ``aspect`` of ``Axes.imshow``.
+    """
+    values = matrix.to_numpy(dtype=float)
+    shown = ax.imshow(np.ma.masked_invalid(values), **shades)
+    for (i, j), value in np.ndenumerate(values):
+        color = palette().ink if np.isnan(value) else readable_on(shown.to_rgba(value))
+        ax.text(j, i, write(value), ha="center", va="center", color=color, fontsize=size)
+    turned: dict[str, Any] = {"rotation": rotation, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(matrix.shape[1]), matrix.columns, **turned if rotation else {})
+    ax.set_yticks(range(len(matrix)), matrix.index)
+    ax.tick_params(length=0)
 
 
 def dot(size: float) -> float:

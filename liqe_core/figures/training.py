@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
@@ -14,13 +13,12 @@ from liqe_core.figures.style import (
     STYLES,
     Drawn,
     dot,
+    heat_map,
     legend,
     listed,
-    new_figure,
     palette,
     panels,
     plain,
-    readable_on,
     runs_and_mean,
 )
 
@@ -101,8 +99,7 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
         table: ``quality``, ``mos`` and, for colours, ``distortion_group``.
         score: what ``mos`` is, for the axis.
     """
-    figure = new_figure(6.5, 4.6)
-    ax = figure.subplots()
+    figure, (ax,) = panels([title], 6.5, 4.6)
     groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
     # More groups than colours: the marker tells apart those that share one.
     looks: list[dict[str, Any]] = [
@@ -110,7 +107,7 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     ]
     for look, (name, rows) in zip(looks, groups, strict=False):
         ax.scatter(rows["quality"], rows["mos"], s=dot(16), alpha=0.85, linewidths=0, label=name, **look)
-    ax.set(xlabel="predicted quality", ylabel=score, title=title)
+    ax.set(xlabel="predicted quality", ylabel=score)
     if "distortion_group" in table:
         legend(figure)
     plain(ax, "both")
@@ -130,21 +127,12 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Drawn:
     Args:
         matrix: counts, labels as rows and predictions as columns.
     """
-    shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0).to_numpy()
-    figure = new_figure(1.6 + 0.62 * matrix.shape[1], 1.4 + 0.48 * matrix.shape[0])
-    ax = figure.subplots()
-    shown = ax.imshow(shares, cmap=palette().sequential, vmin=0, vmax=1, aspect="auto")
-    for i, j in np.argwhere(matrix.to_numpy() > 0):
-        look: dict[str, Any] = {"color": readable_on(shown.to_rgba(shares[i, j])), "fontsize": "x-small"}
-        ax.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", **look)
-    ax.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(matrix.shape[0]), matrix.index)
-    ax.set(xlabel="predicted", ylabel="label", title=title)
-    ax.tick_params(length=0)
-    own = matrix.index.intersection(matrix.columns)
-    right = pd.Series(
-        {word: shares[matrix.index.get_loc(word), matrix.columns.get_loc(word)] for word in own}
-    )
+    shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
+    figure, (ax,) = panels([title], 1.6 + 0.62 * matrix.shape[1], 1.4 + 0.48 * matrix.shape[0])
+    look: dict[str, Any] = {"cmap": palette().sequential, "vmin": 0, "vmax": 1, "aspect": "auto"}
+    heat_map(ax, shares, lambda share: f"{share:.2f}".lstrip("0") if share else "", 45, "x-small", **look)
+    ax.set(xlabel="predicted", ylabel="label")
+    right = {word: shares.at[word, word] for word in matrix.index.intersection(matrix.columns)}
     return figure.described(
         f"Confusion matrix: {title or 'labels down, predictions across'}. Named rightly: {listed(right)}."
     )
