@@ -105,6 +105,26 @@ def test_the_card_says_what_the_kept_answers_give():
         assert f"| {row.pictures} | {row.count} | {row.measure} | {reached} |" in card
 
 
+def test_readme_has_the_numbers_of_the_kept_answers():
+    """A row for each measure but those that are withdrawn or flattered by near-duplicates."""
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    rows = card_table(kept_answers())
+    rows = rows[~rows["measure"].str.startswith("scene") & (rows["pictures"] != "BIQ2021, public test part")]
+    assert len(rows) == 5
+    for row in rows.itertuples():
+        assert f"| {row.count:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |" in readme
+
+
+def test_the_page_of_results_has_the_numbers_of_the_kept_differences():
+    page = (CHECKOUT / "docs" / "results.md").read_text("utf-8")
+    kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public' and arm == 'Q+S+D'")
+    kept = kept[kept["reference"].isin(["Q", "shuffled"])].set_index(["dataset", "reference"])
+    for name in ("biq2021 without near-duplicates", "open-distorted", "hevc", "hevc as shown"):
+        rows = [kept.loc[name, reference] for reference in ("Q", "shuffled")]
+        cells = [f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in rows]
+        assert " | ".join(cells) in page
+
+
 def test_pages_say_how_often_scenes_of_another_source_are_right():
     """Against the kept answers of 16 photographs with the paper's labels, and by class in the model card."""
     card = PACKAGED["liqe-tiny"].with_suffix(".md")
