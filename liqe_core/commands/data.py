@@ -90,7 +90,7 @@ def _list(options: argparse.Namespace) -> int:
         manifest = load_manifest(name)
         scale = manifest.score and f"{manifest.score.low:g} to {manifest.score.high:g}"
         rows.append(
-            (name, manifest.role, manifest.images or "", scale or "", manifest.access, manifest.title)
+            (name, manifest.role, manifest.images or "", scale or "", manifest.terms.access, manifest.title)
         )
     _print(["name", "role", "images", "scores", "access", "title"], rows)
     return 0
@@ -131,7 +131,7 @@ def _fetch(options: argparse.Namespace) -> int:
         _print(["name", "to transfer", "unpacked", "from"], rows)
         print(f"together: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer, of what is known")
         print("\n".join(["terms:", *(f"  {plan.manifest.name}: {plan.terms}" for plan in todo)]))
-        hosts = {file["repository"]: file.get("terms") for plan in todo for file in plan.manifest.hosted}
+        hosts = {file.repository: file.terms for plan in todo for file in plan.manifest.hosted}
         print("".join(f"  {host}: {terms}\n" for host, terms in hosts.items() if terms), end="")
         print(check_room(todo, options.root))
         if not (options.yes or options.source or _agreed("Accept these terms and fetch? [y/N] ")):
@@ -196,7 +196,7 @@ def _verify(options: argparse.Namespace) -> int:
             window=options.window,
         )
         seen.append(manifest.name)
-        if manifest.labels["form"] == "distorted":  # its pictures are no fault before they are made
+        if manifest.form == "distorted":  # its pictures are no fault before they are made
             if unmade := int((report["problem"] == "missing").sum()):
                 print(
                     f"{manifest.name}: {unmade} pictures are not made yet; they are when they are first used"
@@ -225,7 +225,7 @@ def _audit(options: argparse.Namespace) -> int:
     tables = []
 
     def check(manifest: Manifest) -> int:
-        form = manifest.labels.get("form")
+        form = manifest.form
         if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
             return 0
         tables.append(audit(manifest, options.root, options.mirror, progress=not options.quiet))
@@ -297,7 +297,7 @@ def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], int]) -> 
 
     code, unlabelled = 0, False
     for manifest in manifests:
-        if unlabelled and manifest.labels.get("form") == "liqe":
+        if unlabelled and manifest.form == "liqe":
             print(f"error: {manifest.name}: skipped, since those label files are missing", file=sys.stderr)
             continue
         try:

@@ -54,22 +54,19 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         missing = abs(len(table) - manifest.images)
         words = f"the manifest says {manifest.images}" if missing else "as published"
         rows.append(("images", len(table), missing, not missing, f"{len(table)} images, {words}"))
-    if manifest.distortions:
+    if expected := manifest.expect.distortions:
         counted = table["distortion"].value_counts()
-        both = pd.DataFrame({"counted": counted, "expected": pd.Series(manifest.distortions)}).fillna(0)
-        both = both.astype(int)
+        both = pd.DataFrame({"counted": counted, "expected": pd.Series(expected)}).fillna(0).astype(int)
         differing = both[both["counted"] != both["expected"]].itertuples()
         wrong = [f"{row.Index}: {row.counted}, not {row.expected}" for row in differing]
-        words = f"{len(counted)} distortions, each as often as the manifest says"
-        rows.append(
-            ("distortions", len(manifest.distortions), len(wrong), not wrong, "; ".join(wrong) or words)
-        )
+        words = "; ".join(wrong) or f"{len(counted)} distortions, each as often as the manifest says"
+        rows.append(("distortions", len(expected), len(wrong), not wrong, words))
     if manifest.sessions:
         wrong = []
-        for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
+        for session, wanted in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
             sizes = tuple(int((table[session] == part).sum()) for part in PARTS)
-            if sizes != expected:
-                wrong.append(f"{session}: {sizes}, not {expected}")
+            if sizes != wanted:
+                wrong.append(f"{session}: {sizes}, not {wanted}")
         words = "; ".join(wrong) or "sizes of train, val and test as the manifest says"
         rows.append(("session sizes", len(manifest.sessions), len(wrong), not wrong, words))
     return _table(manifest.name, rows)
@@ -111,7 +108,7 @@ def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     if table["reference"].isna().all():
         groups = _moving_together(table).nunique()
         words = (
-            f"names do not tell the reference, and {manifest.fields.get('reference_map', 'a list')} is not "
+            f"names do not tell the reference, and {manifest.reference_map or 'a list'} is not "
             f"there; but the ten splits move the {len(table)} pictures in {groups} groups"
             + (", as many as there are references" if groups == manifest.references else "")
         )
@@ -140,10 +137,9 @@ def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
 
 def folders(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """Does the distortion in the label agree with the one that folder or file name tells?"""
-    pattern = manifest.fields.get("distortion_pattern")
-    if not pattern:
+    if not manifest.distortion_pattern:
         return _table(manifest.name, [])
-    code = table["image"].str.extract(pattern)[0]
+    code = table["image"].str.extract(manifest.distortion_pattern)[0]
     pairs = table.groupby([code, "distortion"]).size()
     by_code, by_label = pairs.groupby(level=0).size(), pairs.groupby(level=1).size()
     wrong = [f"{name} is called {count} different things" for name, count in by_code.items() if count > 1]

@@ -41,7 +41,7 @@ def make_missing(
         PictureError: a photograph cannot be read, or is too small for the distortions.
     """
     folder = manifest.folder(root)
-    photographs = {name: folder / manifest.labels["photographs"] / name for name in set(table["reference"])}
+    photographs = {name: folder / manifest.labels.photographs / name for name in set(table["reference"])}
     best_of, best_folder = other_set(manifest, folder)
     best_folder = best_folder or best_of.folder(root)
     absent = sorted(name for name, path in photographs.items() if not path.is_file())
@@ -75,14 +75,14 @@ def make_missing(
 def other_set(manifest: Manifest, folder: Path) -> tuple[Manifest, Path | None]:
     """The set whose best images are taken too, and its folder: beside `folder`, the data set's own, else
     where data sets usually are; None where it is in neither."""
-    best_of = load_manifest(manifest.labels["best_of"])
+    best_of = load_manifest(manifest.labels.best_of)
     return best_of, best_of.locate(folder.parent) or best_of.locate()
 
 
 def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
     """Names of the data sets that must be fetched before the images can be made; `folder` as above."""
     best_of, best_folder = other_set(manifest, folder)
-    own = list_pictures(folder / manifest.labels["photographs"])
+    own = list_pictures(folder / manifest.labels.photographs)
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]
 
 

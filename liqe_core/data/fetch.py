@@ -14,16 +14,16 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_below, place_by_rules, unpack
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
+from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields
 from liqe_core.data.manifests import Manifest
 from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing
 from liqe_core.data.released_labels import label_folder, read_released
@@ -55,31 +55,30 @@ class FetchPlan:
     @property
     def terms(self) -> str:
         """The licence, and the page with the owners' terms."""
-        licence = self.manifest.fields.get("terms", {}).get("licence") or "no licence stated"
+        licence = self.manifest.terms.licence or "no licence stated"
         return ", see ".join(filter(None, [licence, self.manifest.where]))
 
 
 def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None) -> FetchPlan:
     """Plan what `fetch_dataset` has to do; asks no server."""
-    if manifest.labels.get("form") == "distorted":  # its own files are complete before its images are made
+    if manifest.form == "distorted":  # its own files are complete before its images are made
         done = manifest.name not in sets_to_fetch(manifest, manifest.folder(root))
     else:
         done = status(manifest, root, labels).state == "complete"
     if not manifest.hosted:
-        sources = [source["url"] for source in manifest.repositories or _direct_archives(manifest)]
-        return FetchPlan(manifest, ", ".join(sources), None, None, done)
-    files = [*manifest.hosted, *manifest.fields.get("files", ())]
+        urls = [source.url for source in manifest.repositories or manifest.archives]
+        return FetchPlan(manifest, ", ".join(filter(None, urls)), None, None, done)
+    files: list[HubFields | FileFields] = [*manifest.hosted, *manifest.files]
     fetched = sum(path.stat().st_size for path in _store(manifest).glob("*") if path.is_file())
-    transfer = max(0, sum(file.get("bytes", 0) for file in files) - fetched)
-    unpacked = sum(file.get("unpacked", file.get("bytes", 0)) for file in files)
-    sources = list(dict.fromkeys(file["repository"] for file in manifest.hosted))
+    transfer = max(0, sum(file.bytes or 0 for file in files) - fetched)
+    unpacked = sum(file.unpacked or file.bytes or 0 for file in files)
+    sources = list(dict.fromkeys(file.repository for file in manifest.hosted))
     return FetchPlan(manifest, ", ".join(sources), transfer, unpacked, done)
 
 
 def without_hub(manifest: Manifest) -> Manifest:
     """The dataset as its authors have it: from their own address, even where the hub has it too."""
-    fields = {name: value for name, value in manifest.fields.items() if name != "hub"}
-    return dataclasses.replace(manifest, fields=fields)
+    return manifest.model_copy(update={"hosted": []})
 
 
 def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
@@ -153,7 +152,7 @@ def fetch_dataset(
     if missing not in ("error", "skip"):
         raise ValueError(f"missing is {missing!r}: choose error or skip")
     if not manifest.can_be_fetched:
-        form = " (a form asks who you are)" if manifest.access == "form" else ""
+        form = " (a form asks who you are)" if manifest.terms.access == "form" else ""
         raise FetchError(
             f"{manifest.name} must be downloaded by hand, from {manifest.where or 'its authors'}{form}; "
             f"then: liqe data unpack {manifest.argument} ARCHIVE"
@@ -197,15 +196,11 @@ def unpack_dataset(
 
 def is_hub_archive(manifest: Manifest, archive: str | os.PathLike) -> bool:
     """Whether an archive is called like the dataset's on the hub: `fetch_dataset` takes it as `source`."""
-    return any(Path(file["file"]).name == Path(archive).name for file in manifest.hosted if "take" in file)
+    return any(Path(file.file).name == Path(archive).name for file in manifest.hosted if file.take)
 
 
 def _store(manifest: Manifest) -> Path:
     return cache_dir("archives") / manifest.name
-
-
-def _direct_archives(manifest: Manifest) -> list[Mapping[str, Any]]:
-    return [archive for archive in manifest.fields.get("archives", ()) if archive.get("url")]
 
 
 @contextlib.contextmanager
@@ -237,17 +232,15 @@ def _archives_named(manifest: Manifest) -> Iterator[None]:
 
 def _fetch_loose_files(manifest: Manifest, staging: Path, progress: bool) -> None:
     """Fetch what is no archive: label files, mostly."""
-    files = {
-        file["name"]: RemoteFile(file["url"], file.get("sha256")) for file in manifest.fields.get("files", ())
-    }
-    files |= {file["name"]: _hub_file(file) for file in manifest.hosted if "name" in file}
+    files = {file.name: RemoteFile(file.url, file.sha256) for file in manifest.files}
+    files |= {file.name: _hub_file(file) for file in manifest.hosted if file.name}
     for name, remote in files.items():
         fetch_file(remote, _store(manifest) / name, progress)
         shutil.copyfile(_store(manifest) / name, staging / name)
 
 
-def _hub_file(file: Mapping[str, Any]) -> RemoteFile:
-    return hub_file(file["repository"], file["file"], file.get("revision"), file.get("sha256"))
+def _hub_file(file: HubFields) -> RemoteFile:
+    return hub_file(file.repository, file.file, file.revision, file.sha256)
 
 
 def _archives(
@@ -256,25 +249,28 @@ def _archives(
     """Fetch a dataset's archives one by one: each with where its members go."""
     store, own = _store(manifest), Path(source).expanduser() if source else None
     for file in manifest.hosted:
-        if "take" not in file:
+        if not file.take:
             continue
         if own is None:
-            fetch_file(_hub_file(file), store / Path(file["file"]).name, progress)
-        elif own.is_file() and file.get("sha256") and (found := file_sha256(own)) != file["sha256"]:
+            fetch_file(_hub_file(file), store / Path(file.file).name, progress)
+        elif own.is_file() and file.sha256 and (found := file_sha256(own)) != file.sha256:
             raise FetchError(
-                f"{own}: not {file['file']} of {file['repository']} (SHA-256 {found}, expected "
-                f"{file['sha256']}); get that one, or rename it and unpack it with: liqe data unpack"
+                f"{own}: not {file.file} of {file.repository} (SHA-256 {found}, expected "
+                f"{file.sha256}); get that one, or rename it and unpack it with: liqe data unpack"
             )
-        path = own or store / Path(file["file"]).name
-        yield path, partial(place_by_rules, archive=file["file"], rules=file["take"], images=images)
+        path = own or store / Path(file.file).name
+        rules = [rule.model_dump(by_alias=True, exclude_none=True) for rule in file.take]
+        yield path, partial(place_by_rules, archive=file.file, rules=rules, images=images)
     for repository in () if manifest.hosted else manifest.repositories:
-        rules = [{"from": repository.get("path", "."), "to": repository.get("into", ".")}]
+        rules = [{"from": repository.path or ".", "to": repository.into or "."}]
         path = _git_archive(manifest, repository, source, progress)
-        yield path, partial(place_by_rules, archive=repository["url"], rules=rules, images=None)
-    for archive in () if manifest.hosted else _direct_archives(manifest):
-        path = own or store / archive["name"]
+        yield path, partial(place_by_rules, archive=repository.url, rules=rules, images=None)
+    for archive in () if manifest.hosted else manifest.archives:
+        if not archive.url:
+            continue
+        path = own or store / archive.name
         if own is None:
-            fetch_file(RemoteFile(archive["url"], archive.get("sha256")), path, progress)
+            fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
         yield path, partial(_place_pictures, manifest=manifest)
 
 
@@ -292,9 +288,9 @@ def _place_pictures(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, P
     return place_below(names, int(len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names)))
 
 
-def _git_archive(manifest: Manifest, repository: Mapping[str, str], source: AnyPath, progress: bool) -> Path:
+def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPath, progress: bool) -> Path:
     """An archive of one commit of a repository, or of its folder `path`, in the cache folder."""
-    url, commit = repository["url"], repository["commit"]
+    url, commit = repository.url, repository.commit
     archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}-{commit[:12]}.tar"
     if archive.is_file():
         return archive
@@ -310,7 +306,7 @@ def _git_archive(manifest: Manifest, repository: Mapping[str, str], source: AnyP
         # Asked for one commit, git fetches its files and no history.
         _git(clone, "fetch", "--depth", "1", str(source or url), commit, about=url, progress=progress)
     with atomic_path(archive) as part:
-        folder = [repository["path"]] if "path" in repository else []
+        folder = [repository.path] if repository.path else []
         _git(clone, "archive", "--format=tar", "-o", str(part), commit, *folder, about=url)
     shutil.rmtree(archive.with_suffix(".git"), ignore_errors=True)
     return archive
@@ -333,10 +329,10 @@ def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> N
 
 def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> Iterable[str] | None:
     """The images that the labels name, None where these are missing."""
-    if manifest.labels["form"] == "liqe":
+    if manifest.form == "liqe":
         return read_released(manifest, label_folder(labels))["image"]
     try:
-        return FORMS[manifest.labels["form"]](manifest, folder)["image"]
+        return FORMS[manifest.form](manifest, folder)["image"]
     except LabelError:
         return None
 

@@ -25,7 +25,7 @@ def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
     rows = read_table(path, columns=["mos", "name"], sep=r"\s+")
     mos, names = numbers(rows["mos"], path), unique(rows["name"], path)
     number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
-    distortions = tuple(load_manifest("tid2013").distortions)  # in the order of their numbers
+    distortions = tuple(load_manifest("tid2013").expect.distortions)  # in the order of their numbers
     if len(wrong := names[~number.between(1, len(distortions))]):
         raise LabelError(
             f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
@@ -47,7 +47,7 @@ def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
 
 def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """Two CSVs, one a part of the public split, which becomes session 1."""
-    paths = {part: folder / manifest.labels[part] for part in ("train", "test")}
+    paths = {part: folder / getattr(manifest.labels, part) for part in ("train", "test")}
     tables = [_from_columns(manifest, read_table(path), path, session_1=part) for part, path in paths.items()]
     return _joined(tables, folder)
 
@@ -135,10 +135,10 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
         raise LabelError(f"the photographs of {manifest.name} are missing: liqe data fetch {absent}")
     best_of, best = other_set(manifest, folder)
     assert best is not None, "nothing is lacking"
-    table = FORMS[best_of.labels["form"]](best_of, best)
+    table = FORMS[best_of.form](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
-    names = list_pictures(folder / manifest.labels["photographs"])
-    return label_table(names, best_scored(table, manifest.labels["best"]), manifest.pictures[0])
+    names = list_pictures(folder / manifest.labels.photographs)
+    return label_table(names, best_scored(table, manifest.labels.best), manifest.pictures[0])
 
 
 FORMS = {
@@ -154,8 +154,7 @@ FORMS = {
 
 def label_file(manifest: Manifest, folder: Path) -> Path:
     """The label file (or folder) of a data set that is there; a user's may lie beside the manifest too."""
-    names = manifest.labels["file"]
-    names = [names] if isinstance(names, str) else names
+    names = manifest.labels.file
     tried = [folder / name for name in names] + [manifest.path.parent / name for name in names]
     for path in tried:
         if path.exists():
@@ -169,9 +168,9 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
 
 def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) -> pd.DataFrame:
     """The columns that the manifest names."""
-    names = unique(column(rows, manifest.labels["image"], path), path)
+    names = unique(column(rows, manifest.labels.image, path), path)
     mos = numbers(column(rows, manifest.score.column, path), path)
-    return _table(manifest, names + manifest.labels.get("suffix", ""), mos, **more)
+    return _table(manifest, names + manifest.labels.suffix, mos, **more)
 
 
 def _joined(tables: list[pd.DataFrame], place: Path) -> pd.DataFrame:

@@ -209,7 +209,7 @@ def present_rows(
     """
     if missing not in ("error", "skip"):
         raise ValueError(f"missing is {missing!r}: choose error or skip")
-    if manifest.labels.get("form") == "distorted":
+    if manifest.form == "distorted":
         make_missing(manifest, table, root, progress)
     found = find_pictures(table["image"], manifest.folder(root), manifest.pictures)
     present = (found["match"] != "missing").to_numpy()

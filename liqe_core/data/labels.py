@@ -65,7 +65,7 @@ def readable(
 
     def can(name: str) -> bool:
         manifest = load_manifest(name)
-        if manifest.labels.get("form") == "liqe":
+        if manifest.form == "liqe":
             return fetch or labels_at_hand(mirror)
         return bool(manifest.labels) and manifest.locate(root) is not None
 
@@ -99,7 +99,7 @@ def read_labels(
         raise ValueError(f"fastfading is {fastfading!r}: choose released or corrected")
     if not isinstance(manifest, Manifest):
         manifest = load_manifest(manifest)
-    form = manifest.labels.get("form")
+    form = manifest.form
     if form == "liqe":
         table = read_released(manifest, label_folder(mirror))
         table["reference"] = references_of(manifest, table["image"], root)

@@ -1,9 +1,9 @@
-"""What a manifest may hold: its fields, as they stand in the YAML file."""
+"""The parts of a manifest, as they stand in the YAML file: what `manifests.Manifest` is made of."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -50,7 +50,7 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 Word = Annotated[str, Field(pattern=r"^[^;|]*[^;|\s][^;|]*$")]
 Words = Annotated[list[Word], Field(min_length=1), AfterValidator(_refuse_twice)]
-Counts = Annotated[list[NonNegativeInt], Field(min_length=3, max_length=3)]
+Counts = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], Field(strict=False)]
 
 
 def _as_list(value: object) -> object:
@@ -58,65 +58,70 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, list) and value and isinstance(value[0], int) else value
 
 
-Sessions = Annotated[list[Counts], BeforeValidator(_as_list)]
-
-
-class TermFields(Settings):
-    """Who may have the data set, and where."""
+class Terms(Settings):
+    """Who may have the data set (``open``: download it, ``form``: the authors ask for one), and where."""
 
     access: Literal["open", "form", "closed", "unknown"]
     licence: str | None = None
     where: str | None = None
 
 
-class ScoreFields(Settings):
-    """The human scores."""
+class Score(Settings):
+    """The human scores: their column, by name or by number from 1, and the ends of the scale as published."""
 
     column: str | int
-    range: Annotated[list[float], Field(min_length=2, max_length=2)]
+    range: Annotated[tuple[float, float], Field(strict=False)]
     direction: Literal["higher", "lower"] = "higher"
     note: str = ""
 
     @model_validator(mode="after")
-    def _check_range(self) -> ScoreFields:
-        if not self.range[0] < self.range[1]:
+    def _check_range(self) -> Score:
+        if not self.low < self.high:
             raise ValueError("range is not [low, high] with low < high")
         return self
+
+    @property
+    def low(self) -> float:
+        """The lowest score that there can be."""
+        return self.range[0]
+
+    @property
+    def high(self) -> float:
+        """The highest score that there can be."""
+        return self.range[1]
+
+    def oriented(self, value):
+        """Scores so that higher is better: turned round within the range where the set's are not."""
+        return value if self.direction == "higher" else self.low + self.high - value
 
 
 class LabelFields(Settings):
     """How the label files read."""
 
     form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "classes", "distorted"]
-    prefix: str | None = None
-    file: Names | None = None
-    image: str | None = None
-    suffix: str | None = None
-    train: str | None = None
-    test: str | None = None
-    photographs: str | None = None
-    best_of: str | None = None
-    best: NonNegativeInt | None = None
+    prefix: str = ""
+    file: Names = Field(default=[])
+    image: str = ""
+    suffix: str = ""
+    train: str = ""
+    test: str = ""
+    photographs: str = ""
+    best_of: str = ""
+    best: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _check_form(self) -> LabelFields:
-        if missing := [name for name in NEEDED.get(self.form, ("file",)) if getattr(self, name) is None]:
+        needed = NEEDED.get(self.form, ("file",))
+        if missing := [name for name in needed if name not in self.model_fields_set]:
             raise ValueError(f"form {self.form!r} needs {', '.join(map(repr, missing))}")
         return self
-
-
-class WordFields(Settings):
-    """Own words of the axes."""
-
-    scene: Words | None = None
-    distortion: Words | None = None
 
 
 class ExpectedFields(Settings):
     """Counts that the labels are held against."""
 
     distortions: dict[str, NonNegativeInt] = Field(default={})
-    sessions: Sessions | None = None
+    sessions: Annotated[list[Counts], BeforeValidator(_as_list)] = Field(default=[])
 
 
 class ArchiveFields(Settings):
@@ -163,6 +168,7 @@ class FileFields(Settings):
     url: Address
     sha256: Checksum | None = None
     bytes: PositiveInt | None = None
+    unpacked: PositiveInt | None = None
 
 
 class RepositoryFields(Settings):
@@ -173,43 +179,3 @@ class RepositoryFields(Settings):
     path: str = ""
     into: str = ""
     terms: str = ""
-
-
-class ManifestFields(Settings):
-    """All fields of a manifest."""
-
-    title: Name
-    citation: str | None = None
-    home: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    note: str | None = None
-    terms: TermFields | None = None
-    role: Literal["train", "test", "open", "user"] = "user"
-    kind: Literal["synthetic", "authentic", "generated"] | None = None
-    images: PositiveInt | None = None
-    references: PositiveInt | None = None
-    score: ScoreFields | None = None
-    folder: Names | None = None
-    pictures: Names | None = None
-    shown: PositiveInt | None = None
-    picture_size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
-    labels: LabelFields | None = None
-    words: WordFields | None = None
-    reference_map: str | None = None
-    reference_pattern: Pattern | None = None
-    distortion_pattern: Pattern | None = None
-    expect: ExpectedFields | None = None
-    archives: list[ArchiveFields] = Field(default=[])
-    hub: OneOrMore[HubFields] | None = None
-    files: list[FileFields] = Field(default=[])
-    repository: OneOrMore[RepositoryFields] | None = None
-    # Of `mini`: where its numbers come from, its size in pixels, its photographs and their mean opinions.
-    source: Any = None
-    size: Any = None
-    photographs: Any = None
-    opinions: Any = None
-
-    @model_validator(mode="after")
-    def _check_labels(self) -> ManifestFields:
-        if (self.folder or self.pictures) and not self.labels:
-            raise ValueError("folder and pictures need the field `labels`")
-        return self

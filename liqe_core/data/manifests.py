@@ -12,20 +12,42 @@ are relative to the manifest::
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import (
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from liqe_core.data.manifest_fields import WITHOUT_SCORES, ManifestFields
+from liqe_core.data.manifest_fields import (
+    WITHOUT_SCORES,
+    ArchiveFields,
+    ExpectedFields,
+    FileFields,
+    HubFields,
+    LabelFields,
+    Name,
+    Names,
+    OneOrMore,
+    Pattern,
+    RepositoryFields,
+    Score,
+    Terms,
+    Words,
+)
 from liqe_core.files import CHECKOUT, cache_dir
-from liqe_core.intake.settings import faults
+from liqe_core.intake.settings import Settings, faults, one_of
 
 #: The data sets of the paper's training, in the order of its tables.
 TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
@@ -37,61 +59,94 @@ class ManifestError(ValueError):
     """A manifest that cannot be used; the message names the file, the line and the field."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """What the human scores are.
-
-    Attributes:
-        column: name, or number counted from 1, of the column in the label file.
-        low, high: the scale's ends, as published.
-        direction: ``higher`` when a high number is a good picture, else ``lower``.
-    """
-
-    column: str | int
-    low: float
-    high: float
-    direction: str = "higher"
-
-    def oriented(self, value):
-        """Scores so that higher is better: turned round within the range where the set's are not."""
-        return value if self.direction == "higher" else self.low + self.high - value
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """One data set. Fields that a manifest leaves out are None or empty; `fields` is the YAML as it stands.
+class Manifest(Settings):
+    """One data set: the fields of its YAML file, in which some go by another name (their alias).
 
     Attributes:
         name: short name, the file's stem.
         folders: names the unpacked data set may have below the root; the first is the usual one.
         pictures: folders below that which hold pictures; the first is the one that labels name.
+        shown: the shorter side, in pixels, at which people saw every picture that they scored, whatever its
+            own size; None where each was seen as it is, or nothing is known of it.
         picture_size: (width, height) that every picture has, or None.
-        labels: how the label files read; ``labels["form"]`` names the reader.
+        labels: how the label files read; None: the set has none, or this project does not read them.
         words: own words of the axes ``scene`` and ``distortion``, in place of the paper's.
-        sessions: expected (train, val, test) counts of each session, or None.
+        hosted: files of the Hugging Face hub that the set comes from.
+        repositories: public repositories that the pictures come from.
     """
 
-    name: str
-    path: Path
-    title: str
-    role: str = "user"
-    kind: str | None = None
-    images: int | None = None
-    references: int | None = None
+    title: Name
+    citation: str | None = None
+    home: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    note: str | None = None
+    terms: Terms = Terms(access="unknown")
+    role: Literal["train", "test", "open", "user"] = "user"
+    kind: Literal["synthetic", "authentic", "generated"] | None = None
+    images: PositiveInt | None = None
+    references: PositiveInt | None = None
     score: Score | None = None
-    folders: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = (".",)
-    picture_size: tuple[int, int] | None = None
-    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    words: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    distortions: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    sessions: tuple[tuple[int, int, int], ...] | None = None
-    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    folders: Names = Field(default=[], alias="folder")
+    pictures: Names = Field(default=["."])
+    shown: PositiveInt | None = None
+    picture_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
+    labels: LabelFields | None = None
+    words: dict[Annotated[str, one_of(("scene", "distortion"))], Words] = Field(default={})
+    reference_map: str | None = None
+    reference_pattern: Pattern | None = None
+    distortion_pattern: Pattern | None = None
+    expect: ExpectedFields = ExpectedFields()
+    archives: list[ArchiveFields] = Field(default=[])
+    hosted: OneOrMore[HubFields] = Field(default=[], alias="hub")
+    files: list[FileFields] = Field(default=[])
+    repositories: OneOrMore[RepositoryFields] = Field(default=[], alias="repository")
+    # Of `mini`: where its numbers come from, its size in pixels, its photographs and their mean opinions.
+    source: Any = None
+    size: Any = None
+    photographs: Any = None
+    opinions: Any = None
+    _path: Path = PrivateAttr()
+
+    @field_validator("labels")
+    @classmethod
+    def _check_score(cls, labels: LabelFields | None, fields: ValidationInfo) -> LabelFields | None:
+        if labels and labels.form not in WITHOUT_SCORES and fields.data.get("score", labels) is None:
+            raise ValueError(f"form {labels.form!r} needs the field `score` of the manifest")
+        return labels
+
+    @field_validator("expect")
+    @classmethod
+    def _check_sum(cls, expect: ExpectedFields, fields: ValidationInfo) -> ExpectedFields:
+        total, images = sum(expect.distortions.values()), fields.data.get("images")
+        if total and images and total != images:
+            raise ValueError(f"distortions sum to {total}, but images is {images}")
+        return expect
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Manifest:
+        if self.labels is None and self.model_fields_set & {"folders", "pictures"}:
+            raise ValueError("folder and pictures need the field `labels`")
+        return self
 
     @property
-    def access(self) -> str:
-        """``open`` (download it), ``form`` (the authors ask for one), ``closed`` or ``unknown``."""
-        return self.fields.get("terms", {}).get("access", "unknown")
+    def path(self) -> Path:
+        """The YAML file."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Short name: the file's stem."""
+        return self._path.stem
+
+    @property
+    def form(self) -> str:
+        """The reader of the label files, see `label_forms`; empty where there are none to read."""
+        return self.labels.form if self.labels else ""
+
+    @property
+    def sessions(self) -> list[tuple[int, int, int]]:
+        """Expected (train, val, test) counts of each session; the paper's ten may all have the same."""
+        counts = self.expect.sessions
+        return counts * SESSIONS if self.form == "liqe" and len(counts) == 1 else counts
 
     @property
     def argument(self) -> str:
@@ -99,33 +154,14 @@ class Manifest:
         return self.name if self.path.parent == manifest_dir() else shlex.quote(str(self.path))
 
     @property
-    def shown(self) -> int | None:
-        """The shorter side, in pixels, at which people saw every picture that they scored, whatever its own
-        size; None where each was seen as it is, or nothing is known of it."""
-        return self.fields.get("shown")
-
-    @property
-    def repositories(self) -> tuple[Mapping[str, str], ...]:
-        """The public repositories that the pictures come from; fields as in `manifest_fields`."""
-        repositories = self.fields.get("repository", ())
-        return (repositories,) if isinstance(repositories, Mapping) else tuple(repositories)
-
-    @property
-    def hosted(self) -> tuple[Mapping[str, Any], ...]:
-        """The files of the Hugging Face hub that the set comes from; fields as in `manifest_fields`."""
-        files = self.fields.get("hub", ())
-        return (files,) if isinstance(files, Mapping) else tuple(files)
-
-    @property
     def can_be_fetched(self) -> bool:
         """Whether a program can get the pictures."""
-        urls = any(archive.get("url") for archive in self.fields.get("archives", ()))
-        return bool(self.hosted or self.repositories or urls)
+        return bool(self.hosted or self.repositories or any(archive.url for archive in self.archives))
 
     @property
     def where(self) -> str:
         """The page to get the data set from, or an empty string."""
-        return self.fields.get("terms", {}).get("where") or self.fields.get("home") or ""
+        return self.terms.where or self.home or ""
 
     def root(self, root: str | os.PathLike | None = None) -> Path:
         """The folder that `folders` lie in: as given, or beside a user's manifest, or `data_root`."""
@@ -151,7 +187,7 @@ class Manifest:
                 return below[name.lower()]
         if any(folder != "." and (top / folder).is_dir() for folder in self.pictures):
             return top
-        if self.pictures == (".",) and top.name.lower() in {name.lower() for name in self.folders}:
+        if self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}:
             return top
         return None
 
@@ -161,8 +197,7 @@ class Manifest:
 
     def reference_of(self, image: str) -> str | None:
         """The reference (undistorted) picture's name in lower case, where the file name tells it."""
-        pattern = self.fields.get("reference_pattern")
-        found = re.search(pattern, image) if pattern else None
+        found = self.reference_pattern and re.search(self.reference_pattern, image)
         return found.group(1).lower() if found else None
 
 
@@ -222,57 +257,16 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         raise ManifestError(f"{path}: not YAML: {error}") from None
     if not isinstance(fields, dict):
         raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
-    _check(fields, tree, path)
-    score = fields.get("score")
-    low, high = score["range"] if score else (0.0, 0.0)
-    sessions = fields.get("expect", {}).get("sessions")
-    if sessions and isinstance(sessions[0], int):
-        # The public split of a set is one session; the paper's are ten.
-        sessions = [sessions] * (SESSIONS if fields["labels"]["form"] == "liqe" else 1)
-    return Manifest(
-        name=path.stem,
-        path=path.resolve(),
-        title=fields["title"],
-        role=fields.get("role", "user"),
-        kind=fields.get("kind"),
-        images=fields.get("images"),
-        references=fields.get("references"),
-        score=score and Score(score["column"], low, high, score.get("direction", "higher")),
-        folders=_names(fields.get("folder", ())),
-        pictures=_names(fields.get("pictures", ".")),
-        picture_size=tuple(fields["picture_size"]) if "picture_size" in fields else None,
-        labels=fields.get("labels", {}),
-        words={axis: tuple(words) for axis, words in fields.get("words", {}).items()},
-        distortions=fields.get("expect", {}).get("distortions", {}),
-        sessions=sessions and tuple(map(tuple, sessions)),
-        fields=fields,
-    )
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _check(fields: dict, tree: yaml.Node | None, path: Path) -> None:
-    """Against `ManifestFields`, then what concerns several fields; every fault is told at once."""
-    found: list[tuple[Sequence[int | str], str]] = []
     try:
-        manifest = ManifestFields.model_validate(fields)
+        manifest = Manifest.model_validate(fields)
     except ValidationError as error:
-        found += faults(error)
-    else:
-        form = manifest.labels.form if manifest.labels else WITHOUT_SCORES[0]
-        if form not in WITHOUT_SCORES and not manifest.score:
-            found.append((["labels"], f"form {form!r} needs the field `score` of the manifest"))
-        total = sum(manifest.expect.distortions.values()) if manifest.expect else 0
-        if total and manifest.images and total != manifest.images:
-            found.append((["expect", "distortions"], f"sum to {total}, but images is {manifest.images}"))
-    if found:
         lines = [
             f"  line {_line(tree, place)}, {'.'.join(map(str, place)) or 'top'}: {message}"
-            for place, message in found
+            for place, message in faults(error)
         ]
-        raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines))
+        raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines)) from None
+    manifest._path = path.resolve()
+    return manifest
 
 
 def _line(node: yaml.Node | None, place: Sequence) -> int:
@@ -281,5 +275,5 @@ def _line(node: yaml.Node | None, place: Sequence) -> int:
         if isinstance(node, yaml.MappingNode):
             node = next((value for name, value in node.value if name.value == str(key)), node)
         elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
-            node = node.value[key]
+            node = node.value[key] if key < len(node.value) else node
     return node.start_mark.line + 1 if node else 1

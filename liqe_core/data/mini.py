@@ -195,7 +195,7 @@ def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
 
 def read_manifest() -> Mapping:
     """``data_manifests/mini.yaml`` of the checkout, checked."""
-    return load_manifest(CHECKOUT / "data_manifests" / "mini.yaml").fields
+    return load_manifest(CHECKOUT / "data_manifests" / "mini.yaml").model_dump()
 
 
 def photograph_bytes(name: str, manifest: Mapping) -> bytes:

@@ -158,7 +158,7 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
     pieces = []
     for session in range(1, SESSIONS + 1):
         for part in PARTS:
-            name = f"{manifest.labels['prefix']}_{part}_clip.txt"
+            name = f"{manifest.labels.prefix}_{part}_clip.txt"
             path = folder / "IQA_Database" / manifest.folders[0] / "splits2" / str(session) / name
             piece = read_table(path, columns=_FILE_COLUMNS, sep="\t")
             pieces.append(piece.assign(line=piece.index, path=str(path), session=session, part=part))
@@ -197,9 +197,9 @@ def _refuse(rows: pd.DataFrame, bad: pd.Series, problem: str) -> None:
 
 def references_of(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
     """Reference names, from the file name or, for LIVE, from the map that comes with the pictures."""
-    if "reference_map" in manifest.fields:
+    if manifest.reference_map:
         folder = manifest.locate(root)
-        path = folder and folder / manifest.fields["reference_map"]
+        path = folder and folder / manifest.reference_map
         if path and path.is_file():
             return _live_references(path, images)
         return [None] * len(images)

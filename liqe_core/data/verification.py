@@ -74,7 +74,7 @@ def status(
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
         return Status(manifest.name, "complete", folder, made)
-    made_here = manifest.labels["form"] == "distorted"
+    made_here = manifest.form == "distorted"
     to_fetch = sets_to_fetch(manifest, folder) if made_here else []
     images = None
     try:
@@ -129,7 +129,7 @@ def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Pa
 
 def _labelled_images(manifest: Manifest, root, mirror) -> pd.Series | None:
     """The images that the labels name; None when that cannot be known without fetching."""
-    if manifest.labels["form"] == "liqe" and not labels_at_hand(mirror):
+    if manifest.form == "liqe" and not labels_at_hand(mirror):
         return None
     return read_labels(manifest, root, mirror)["image"]
 
@@ -150,7 +150,7 @@ def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
             return f"{command} fetch {name}"
         if not manifest.where:
             return "put the images in place"
-        form = " (fill in the form there)" if manifest.access == "form" else ""
+        form = " (fill in the form there)" if manifest.terms.access == "form" else ""
         return f"get it from {manifest.where}{form}, then {command} unpack {name} ARCHIVE"
     if now.state == "corrupt":
         if manifest.hosted:

@@ -92,7 +92,7 @@ def labelled(
     if lacks := lacking([name]):
         raise ValueError(f"the data set {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
-    geometry, bad, made = geometry_of(settings), {}, manifest.labels["form"] == "distorted"
+    geometry, bad, made = geometry_of(settings), {}, manifest.form == "distorted"
     if as_shown:
         if not manifest.shown:
             raise ValueError(
@@ -123,7 +123,7 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
     for name in names:
         manifest = load_manifest(name)
         found = status(manifest)
-        made = manifest.labels.get("form", "distorted") == "distorted"  # or drawn: nothing to get
+        made = manifest.form in ("", "distorted")  # or drawn: nothing to get
         lack = found.corrupt or found.found < (found.expected or 1) if parts else not found.found
         if lack and not (made and (found.expected or found.state == "complete")):
             lacks[name] = found.next
@@ -156,7 +156,7 @@ def picture_folder(name: str, settings: Profile) -> Path:
 
 def scored_by_people(name: str) -> bool:
     """Whether the scores of a data set are of its own pictures, or a stand-in (see `data.mini`)."""
-    return name != "mini" and load_manifest(name).labels["form"] != "distorted"
+    return name != "mini" and load_manifest(name).form != "distorted"
 
 
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:

@@ -1,7 +1,6 @@
 """Datasets by name: from a stand-in for the hub that serves small archives in the real layouts, from the
 authors' own address, and by git."""
 
-import dataclasses
 import errno
 import hashlib
 import os
@@ -24,6 +23,7 @@ from liqe_core.data.fetch import (
     without_hub,
 )
 from liqe_core.data.labels import read_labels
+from liqe_core.data.manifest_fields import ArchiveFields, RepositoryFields
 from liqe_core.data.manifests import TRAINING_SETS, available, load_manifest, sets_called
 from liqe_core.data.presence import MissingImagesError
 from liqe_core.data.tables import LabelError
@@ -89,8 +89,8 @@ def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
     unpinned = set()
     for name in available():
         for file in load_manifest(name).hosted:
-            assert file["bytes"] > 0
-            if not (file.get("revision") and file.get("sha256")):
+            assert file.bytes > 0
+            if not (file.revision and file.sha256):
                 unpinned.add(name)
     assert unpinned == {"aigciqa2023"}
 
@@ -99,7 +99,7 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
     def plans():
         return [plan_fetch(load_manifest(name), tmp_path / "data") for name in ("csiq", "kadid10k")]
 
-    csiq, kadid = (load_manifest(name).hosted[0]["bytes"] for name in ("csiq", "kadid10k"))
+    csiq, kadid = (load_manifest(name).hosted[0].bytes for name in ("csiq", "kadid10k"))
     usage = fetch.shutil.disk_usage(tmp_path)
     needed = csiq + 2 * kadid  # both unpacked, and the larger archive
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
@@ -138,7 +138,7 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
     assert names_in(tmp_path / "cache" / "archives") == [], "archives are deleted when they are in place"
     pinned = [load_manifest(name).hosted[0] for name in TRAINING_SETS]
     assert {request.path for request in server.asked} == {
-        f"/datasets/{file['repository']}/resolve/{file['revision']}/{file['file']}" for file in pinned
+        f"/datasets/{file.repository}/resolve/{file.revision}/{file.file}" for file in pinned
     }
     assert read_labels("live")["reference"].notna().all(), "the map of references came along"
     image = LABELLED["koniq10k"][0]
@@ -161,11 +161,12 @@ def test_a_dataset_whose_labels_come_from_elsewhere(sets):
     table = b"name,mos_quality\nAttnGAN_normal_000.jpg,0.9\nsd1.5_normal_001.jpg,3.1\n"
     server.second["data.csv"] = table
     manifest = load_manifest("agiqa3k")
-    file = manifest.fields["files"][0] | {"url": f"{server.second_url}data.csv"}
-    manifest = dataclasses.replace(manifest, fields=dict(manifest.fields) | {"files": [file]})
+    file = manifest.files[0].model_copy(update={"url": f"{server.second_url}data.csv"})
+    manifest = manifest.model_copy(update={"files": [file]})
     with pytest.raises(FetchError, match=r"data\.csv: checksum differs"):
         fetch_dataset(manifest, progress=False)
-    file["sha256"] = hashlib.sha256(table).hexdigest()
+    file = file.model_copy(update={"sha256": hashlib.sha256(table).hexdigest()})
+    manifest = manifest.model_copy(update={"files": [file]})
     folder = fetch_dataset(manifest, progress=False)
     assert set(content(folder)) == {"data.csv", "AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg"}
     assert status(manifest).state == "complete"
@@ -380,8 +381,8 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
     whole = {image: drawn(image, 1024, 768) for image in LABELLED["koniq10k"]}
     body = zipped(tmp_path / "k.zip", whole).read_bytes()
     manifest = without_hub(load_manifest("koniq10k"))
-    address = {"name": "k.zip", "url": f"{server.second_url}k.zip", "sha256": None}
-    manifest = dataclasses.replace(manifest, fields=dict(manifest.fields) | {"archives": [address]})
+    address = ArchiveFields.model_construct(name="k.zip", url=f"{server.second_url}k.zip")
+    manifest = manifest.model_copy(update={"archives": [address]})
     server.second["k.zip"] = body[: len(body) // 2]
     with pytest.raises(FetchError, match="damaged"):
         fetch_dataset(manifest, progress=False)
@@ -456,21 +457,18 @@ def clones(tmp_path):
     pinned = []
     for name, files, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
         folder = tmp_path / "clones" / "owner" / name
-        repository = {
-            "url": f"https://127.0.0.1/owner/{name}",
-            "commit": committed(folder, files),
-            "into": into,
-        }
-        pinned.append(repository | ({"path": path} if path else {}))
+        url, commit = f"https://127.0.0.1/owner/{name}", committed(folder, files)
+        pinned.append(RepositoryFields(url=url, commit=commit, into=into, path=path))
     bare = tmp_path / "clones" / "owner" / "second.git"
     git(tmp_path, "clone", "-q", "--bare", str(bare.with_suffix("")), str(bare))
     shutil.rmtree(bare.with_suffix(""))
     manifest = load_manifest("open-scenes")
-    return tmp_path / "clones", dataclasses.replace(manifest, fields={"repository": pinned})
+    return tmp_path / "clones", manifest.model_copy(update={"repositories": pinned})
 
 
 def first_alone(manifest, **changes):
-    return dataclasses.replace(manifest, fields={"repository": manifest.repositories[0] | changes})
+    first = manifest.repositories[0].model_copy(update=changes)
+    return manifest.model_copy(update={"repositories": [first]})
 
 
 @needs_git

@@ -38,7 +38,7 @@ def test_counts_of_images_distortions_and_sessions_are_the_manifests(released):
     }
     for name in TRAINING_SETS:
         manifest, table = load_manifest(name), released[released["dataset"] == name]
-        assert dict(table["distortion"].value_counts()) == dict(manifest.distortions)
+        assert dict(table["distortion"].value_counts()) == dict(manifest.expect.distortions)
         for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=True):
             parts = table[session].value_counts()
             assert (parts["train"], parts["val"], parts["test"]) == expected

@@ -5,6 +5,7 @@ import pytest
 from support.data import own_set
 from timm.data import ImageNetInfo
 
+from liqe_core.data.manifest_fields import HubFields, RepositoryFields
 from liqe_core.data.manifests import ManifestError, available, load_manifest
 from liqe_core.data.tables import read_table
 from liqe_core.prompts import SCENES
@@ -44,28 +45,28 @@ def test_sets_of_public_repositories_are_pinned():
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:
         manifest = load_manifest(name)
-        assert manifest.access == "open" and manifest.where
-        assert all(len(repository["commit"]) == 40 for repository in manifest.repositories)
-        into = [pinned.get("into", "") for pinned in manifest.repositories]
+        assert manifest.terms.access == "open" and manifest.where
+        assert all(len(repository.commit) == 40 for repository in manifest.repositories)
+        into = [pinned.into for pinned in manifest.repositories]
         assert len(set(into)) == len(into) and (len(into) == 1 or all(into)), "each in a folder of its own"
 
 
 def test_open_distorted_is_as_large_as_its_photographs_make_it():
     ours, kadid = load_manifest("open-distorted"), load_manifest("kadid10k")
-    assert ours.images == 25 * ours.references == 25 * (500 + ours.labels["best"])
-    assert load_manifest(ours.labels["best_of"]).score is not None
+    assert ours.images == 25 * ours.references == 25 * (500 + ours.labels.best)
+    assert load_manifest(ours.labels.best_of).score is not None
     assert (ours.score.low, ours.score.high) == (kadid.score.low, kadid.score.high), "whose opinions it has"
     (pinned,) = ours.repositories
-    assert pinned["into"] == ours.labels["photographs"] != ours.pictures[0]
+    assert pinned.into == ours.labels.photographs != ours.pictures[0]
 
 
 def test_every_class_of_open_scenes_is_there_once_with_the_papers_words():
     manifest = load_manifest("open-scenes")
-    table = read_table(manifest.path.parent / manifest.labels["file"])
+    table = read_table(manifest.path.parent / manifest.labels.file[0])
     assert list(table.columns) == ["class", "scenes"] and table["class"].is_unique
     words = [tuple(filter(None, text.split(";"))) for text in table["scenes"]]
     assert set(chain.from_iterable(words)) <= set(SCENES) and all(len(set(w)) == len(w) for w in words)
-    folders = {pinned["into"] for pinned in manifest.repositories}
+    folders = {pinned.into for pinned in manifest.repositories}
     assert set(table["class"].str.split("/").str[0]) == folders
     of_imagenet = table["class"].str.extract(r"^imagenet/(n\d{8})_[^/]+\.JPEG$")[0].dropna()
     assert sorted(of_imagenet) == sorted(ImageNetInfo().label_names()), "all thousand of them"
@@ -77,14 +78,14 @@ def test_sessions_of_a_training_set_add_up(name):
     manifest = load_manifest(name)
     assert len(manifest.sessions) == 10
     assert {sum(parts) for parts in manifest.sessions} == {manifest.images}
-    assert sum(manifest.distortions.values()) == manifest.images
+    assert sum(manifest.expect.distortions.values()) == manifest.images
 
 
 def test_five_lines_are_enough_for_ones_own_pictures(tmp_path):
     manifest = own_set(tmp_path, role="user")
     assert len(manifest.path.read_text().splitlines()) == 5
     assert manifest.locate() == tmp_path / "photographs", "paths are relative to the manifest"
-    assert manifest.score.direction == "higher" and manifest.access == "unknown"
+    assert manifest.score.direction == "higher" and manifest.terms.access == "unknown"
 
 
 def test_a_manifest_for_the_embedded_set_is_admitted(tmp_path):
@@ -180,7 +181,8 @@ def test_a_file_of_the_hub_is_taken_apart_or_kept_whole(tmp_path, wrong):
         return load_manifest(write(tmp_path, labels="{form: classes, file: a.csv}", hub=given))
 
     loose = {k: v for k, v in HOSTED.items() if k != "take"} | {"name": "a.csv"}
-    assert load(HOSTED).hosted == (HOSTED,) and load([HOSTED, loose]).hosted == (HOSTED, loose)
+    hosted = HubFields.model_validate(HOSTED)
+    assert load(HOSTED).hosted == [hosted] and load([HOSTED, loose]).hosted[1].name == "a.csv"
     assert load(HOSTED).can_be_fetched and not own_set(tmp_path).can_be_fetched
     with pytest.raises(ManifestError, match=r"line 4, hub\.0"):
         load(wrong)
@@ -204,9 +206,10 @@ def test_a_repository_is_an_object_or_a_list_of_them(tmp_path, repository, says)
         given = json.dumps(repository)
         return load_manifest(write(tmp_path, labels="{form: classes, file: a.csv}", repository=given))
 
-    assert load(PINNED).repositories == (PINNED,)
-    assert load([PINNED, PINNED]).repositories == (PINNED, PINNED)
-    assert own_set(tmp_path).repositories == ()
+    pinned = RepositoryFields(**PINNED)
+    assert load(PINNED).repositories == [pinned]
+    assert load([PINNED, PINNED]).repositories == [pinned, pinned]
+    assert own_set(tmp_path).repositories == []
     with pytest.raises(ManifestError, match=f"line 4, repository{says}"):
         load(repository)
 

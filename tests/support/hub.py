@@ -243,7 +243,8 @@ def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
             if file["sha256"]:
                 file["sha256"] = hashlib.sha256(body).hexdigest()
         fields["images"] = len(labelled.get(name, [])) or {"tid2013": 3}.get(name, 2)
-        fields.pop("expect", None)
+        named = fields.pop("expect", {}).get("distortions", {})
+        fields["expect"] = {"distortions": dict.fromkeys(named, 0)}  # TID2013's names, not its counts
         (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
     monkeypatch.setenv("LIQE_LABELS", str(labels))
