@@ -1,10 +1,8 @@
 import errno
-import json
 import os
 import random
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from safetensors import SafetensorError
 
@@ -19,8 +17,6 @@ from liqe_core.files import (
     only_one,
     runs_dir,
     unescaped,
-    write_csv,
-    write_json,
 )
 
 
@@ -47,13 +43,6 @@ def test_folders_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     assert cache_dir("mini", "v1") == tmp_path / "cache" / "mini" / "v1"
     assert cache_dir("mini", "v1").is_dir()
-
-
-def test_tables_and_json_are_written_whole(tmp_path):
-    write_csv(tmp_path / "a" / "t.csv", pd.DataFrame({"x": [1, 2]}))
-    assert (tmp_path / "a" / "t.csv").read_text() == "x\n1\n2\n"
-    write_json(tmp_path / "t.json", {"x": [1]})
-    assert json.loads((tmp_path / "t.json").read_text()) == {"x": [1]}
 
 
 def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):

@@ -87,10 +87,10 @@ def test_other_means_and_ties_are_refused_by_name(wrong):
         quality_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2), **wrong)
 
 
-def test_a_picture_without_a_score_adds_nothing():
-    quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5], requires_grad=True)
-    mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0])
-    dataset = torch.tensor([7, 7, 7, 7, 2, 2, 2])
+def test_a_picture_without_a_score_adds_nothing_and_a_set_of_such_is_not_counted():
+    quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5, 1.0, 2.0], requires_grad=True)
+    mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0, math.nan, math.nan])
+    dataset = torch.tensor([7, 7, 7, 7, 2, 2, 2, 5, 5])
     scored = ~mos.isnan()
     loss = quality_loss(quality, mos, dataset)
     loss.backward()
@@ -98,17 +98,8 @@ def test_a_picture_without_a_score_adds_nothing():
     expected = quality_loss(without, mos[scored], dataset[scored])
     expected.backward()
     assert loss.isfinite() and loss.item() == expected.item()
-    assert quality.grad[~scored].tolist() == [0, 0]
+    assert not quality.grad[~scored].any()
     assert torch.equal(quality.grad[scored], without.grad) and without.grad.abs().min() > 0
-
-
-def test_a_set_without_scores_adds_nothing_and_is_not_counted():
-    quality = torch.tensor([3.0, 2.0, 5.0, 1.0], requires_grad=True)
-    mos = torch.tensor([10.0, 20.0, math.nan, math.nan])
-    loss = quality_loss(quality, mos, torch.tensor([0, 0, 1, 1]))
-    assert loss.item() == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6), "not half of it"
-    loss.backward()
-    assert quality.grad[2:].tolist() == [0, 0] and quality.grad[:2].abs().min() > 0
 
 
 def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_scored_pictures():

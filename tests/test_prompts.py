@@ -21,11 +21,6 @@ def test_the_papers_grid_is_quality_major_then_scene_then_distortion():
     [
         ("quality", (5, 1, 1), "a photo with bad quality"),
         ("quality+scene", (5, 9, 1), "a photo of a animal, which is of bad quality"),
-        (
-            "quality+distortion",
-            (5, 1, 11),
-            "a photo with jpeg2000 compression artifacts, which is of bad quality",
-        ),
     ],
 )
 def test_variants_have_length_one_on_the_axes_they_lack(name, shape, first):

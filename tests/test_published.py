@@ -3,14 +3,10 @@
 import dataclasses
 import hashlib
 import io
-import os
-import subprocess
-import sys
 
 import huggingface_hub
 import pytest
 import torch
-from PIL import Image
 from support.hub import COMMIT, hub_of
 
 from liqe_core import LIQE, PromptGrid, checkpoints
@@ -164,20 +160,9 @@ def test_when_neither_source_has_it_the_error_names_both_and_where_to_put_the_fi
     assert left_in(kept.parent) == []
 
 
-@pytest.mark.parametrize("offline", [False, True], ids=["no network", "HF_HUB_OFFLINE"])
-def test_without_a_network(hub, kept, monkeypatch, offline):
-    address = "http://127.0.0.1:9"  # the port of discard, where nothing listens
-    if offline:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    else:
-        monkeypatch.setattr(
-            huggingface_hub.constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(checkpoints, "SECOND", f"{address}/")
-    reason = "HF_HUB_OFFLINE" if offline else "no connection"
-    with pytest.raises(CheckpointError, match=rf"^official: {MIX} .*{reason}.*{kept}"):
+def test_without_a_network(hub, kept, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=rf"^official: {MIX} .*HF_HUB_OFFLINE.*{kept}"):
         LIQE.from_checkpoint("official")
     assert hub.asked == []
     kept.write_bytes(hub.files[ON_HUB])  # as one is told to
@@ -250,23 +235,3 @@ def test_the_command_takes_the_name_and_says_a_failure_in_a_line(hub, picture, c
     hub.status = 0
     assert main(["score", "photo.png", "--checkpoint", "official-koniq"]) == 0
     assert "quality" in capfd.readouterr().out
-
-
-def test_the_hubs_address_comes_from_the_environment(hub, openai_small, photograph, tmp_path):
-    """In a process of its own, where huggingface_hub reads HF_ENDPOINT itself."""
-    Image.fromarray(photograph[:100, :100]).save("photo.png")
-    code = f"""
-import sys
-from liqe_core import checkpoints
-from liqe_core.__main__ import main
-checkpoints.PUBLISHED = {{"official": checkpoints.Published({MIX!r}, "quality", {openai_small!r})}}
-sys.exit(main(["score", "photo.png", "--checkpoint", "official"]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "photo.png" in done.stdout and f"from {hub.url}/" in done.stderr and "licence" in done.stderr

@@ -144,13 +144,6 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
         fetch_bytes(server.url, 300_000)
 
 
-def test_the_same_image_many_times(small_liqe, folder):
-    with Image.open(folder / "3.png") as opened:
-        prediction = small_liqe.score([opened] * 12, batch_size=3)
-    assert (prediction.joint == prediction.joint[0]).all(dim=(1, 2, 3)).sum() >= 9  # a last bit may differ
-    torch.testing.assert_close(prediction.joint, prediction.joint[:1].expand_as(prediction.joint))
-
-
 def test_no_pictures(small_liqe):
     prediction = small_liqe.score([])
     assert prediction.joint.shape == (0, 3, 2, 2) and len(prediction.to_frame()) == 0
@@ -218,18 +211,14 @@ def test_nothing_and_elsewhere(small_liqe):
         assert word in prediction.errors[i]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_every_submodule_keeps_its_mode(small_liqe, folder, fails):
+def test_every_submodule_keeps_its_mode(small_liqe, folder):
     small_liqe.train()
     small_liqe.clip.visual.eval()  # as one freezes batch norms
     before = [module.training for module in small_liqe.modules()]
-    if fails:
-        with pytest.raises(PictureError):
-            small_liqe.score(folder / "none.png")
-    else:
-        small_liqe.score(folder / "2.png")
-    assert [module.training for module in small_liqe.modules()] == before
-    assert len(set(before)) == 2
+    small_liqe.score(folder / "2.png")
+    with pytest.raises(PictureError):
+        small_liqe.score(folder / "none.png")
+    assert [module.training for module in small_liqe.modules()] == before and len(set(before)) == 2
 
 
 def test_precision_rounds_the_image_towers_products_and_nothing_else(small_liqe, folder):

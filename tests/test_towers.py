@@ -10,7 +10,6 @@ import torch
 from torchvision import transforms
 
 from liqe_core import LIQE, PromptGrid, towers
-from liqe_core.checkpoints import CheckpointError
 from liqe_core.data.mini import open_photograph
 from liqe_core.prompts import GridError
 from liqe_core.towers import ArchitectureError
@@ -108,9 +107,6 @@ def test_from_clip_with_a_file(openai_state, openai_small, tmp_path, monkeypatch
     for key, value in model.clip.state_dict().items():
         assert torch.equal(value, openai_state[key])
     assert not model.training and not model.clip.logit_scale.requires_grad
-    openai_small["vision_cfg"]["layers"] = 3
-    with pytest.raises(CheckpointError, match=r"clip\.pt"):
-        LIQE.from_clip("ours", pretrained=str(tmp_path / "clip.pt"))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +116,7 @@ def test_from_clip_with_a_file(openai_state, openai_small, tmp_path, monkeypatch
         (lambda c: c.pop("vision_cfg"), "model"),
         (lambda c: c["text_cfg"].update(heads=5), "model"),
         (lambda c: c["vision_cfg"].update(colour="red"), "colour"),
+        (lambda c: c.update(heads=["five"]), "model"),
         (lambda c: c["text_cfg"].update(tokenizer_kwargs={"trust_remote_code": True}), "trust_remote_code"),
     ],
 )
@@ -142,32 +139,22 @@ def test_crops_are_square(openai_small):
 
 CLIPS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.mark.parametrize(
     "name, expected",
     [
         ("ViT-B-32-quickgelu", CLIPS),
-        ("ViT-B/32", CLIPS),
         ("ViT-B-16-SigLIP", HALVES),
         ("MobileCLIP-S1", ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
         ("convnext_base", CLIPS),  # timm's weights of this tower take ImageNet's, open_clip's take these
         ("ViT-L-14", CLIPS),  # its weights do not agree
-        ("LIQE-smoke", CLIPS),
         ("LIQE-mini", HALVES),
         ("LIQE-tiny", HALVES),
     ],
 )
 def test_crops_are_scaled_as_for_the_weights_there_are(name, expected):
     assert towers.statistics(towers.architecture(name), name) == expected
-
-
-@pytest.mark.parametrize("timm_name, expected", [("resnet18", IMAGENET), ("tf_efficientnet_lite0", HALVES)])
-def test_without_a_name_they_are_timms(timm_name, expected):
-    assert towers.statistics({"vision_cfg": {"timm_model_name": timm_name}}) == expected
-    assert towers.statistics(towers.architecture("convnext_base")) == IMAGENET
-    assert towers.statistics({"vision_cfg": {"width": 32}}) == CLIPS
 
 
 # ---- an image tower that was trained on ImageNet ------------------------------------------------------
@@ -270,16 +257,6 @@ def test_a_tower_in_two_is_the_tower_and_locking_leaves_the_second_part(name, si
     clip.lock_image_tower()
     assert not any(p.requires_grad for p in trunk.parameters())
     assert {key for key, p in last_part.named_parameters() if p.requires_grad} == head
-
-
-def test_heads_are_part_of_an_architecture():
-    config = towers.architecture("LIQE-smoke")
-    assert not hasattr(towers.build(config), "heads")
-    heads = towers.build(config | {"heads": [5, 1, 11]}).heads
-    assert [tuple(head.shape) for head in heads] == [(5, 32), (1, 32), (11, 32)]
-    assert all(head.requires_grad for head in heads)
-    with pytest.raises(ArchitectureError):
-        towers.build(config | {"heads": ["five"]})
 
 
 def test_folded_batch_norms_are_the_same_function():

@@ -26,28 +26,22 @@ def test_both_precisions_are_timed_and_compared(files):
 
 
 def test_the_port_is_given_our_weights_and_fetches_and_keeps_nothing(monkeypatch):
-    model, arch = (
-        LIQE.from_clip("LIQE-smoke", None),
-        SimpleNamespace(load=None, DEFAULT_CACHE_DIR="the user's"),
-    )
+    model = LIQE.from_clip("LIQE-smoke", None)
+    arch = SimpleNamespace(load=None, DEFAULT_CACHE_DIR="the user's")
 
-    def create_metric(name, **how):
+    def create_metric(name, pretrained, **options):
         assert arch.DEFAULT_CACHE_DIR != "the user's" and not torch.is_grad_enabled()
-        return name, how["pretrained"], arch.load("ViT-B/32", "cpu")
+        return name, pretrained, arch.load("ViT-B/32", "cpu")
 
-    given = {}
-    clip_model = SimpleNamespace(build_model=lambda state: given.update(state) or torch.nn.Identity())
-    pyiqa = SimpleNamespace(create_metric=create_metric)
+    weights = {}
+    clip_model = SimpleNamespace(build_model=lambda state: weights.update(state) or torch.nn.Identity())
     archs = SimpleNamespace(clip_model=clip_model, liqe_arch=arch)
-    for name, module in {
-        "": pyiqa,
-        ".archs": archs,
-        ".archs.clip_model": clip_model,
-        ".archs.liqe_arch": arch,
-    }.items():
-        monkeypatch.setitem(sys.modules, f"pyiqa{name}", module)
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
+    monkeypatch.setitem(sys.modules, "pyiqa.archs", archs)
+    monkeypatch.setitem(sys.modules, "pyiqa.archs.clip_model", clip_model)
+    monkeypatch.setitem(sys.modules, "pyiqa.archs.liqe_arch", arch)
     name, pretrained, _ = scoring._pyiqa(model)
     assert (name, pretrained, arch.DEFAULT_CACHE_DIR) == ("liqe", False, "the user's")
-    assert torch.equal(given["logit_scale"], model.clip.logit_scale)
+    assert torch.equal(weights["logit_scale"], model.clip.logit_scale)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     assert scoring._pyiqa(model) is None

@@ -47,10 +47,11 @@ def test_two_processes_have_the_gradients_of_one(two, pictures, tmp_path, name, 
 
 def test_a_run_of_two_processes_is_the_run_of_one(two, pictures, tmp_path):
     results = fit(settings(**FITTED), pictures[1], tmp_path, progress=False)
-    one, other = (pd.read_csv(two / f"results_{rank}.csv") for rank in (0, 1))
-    pd.testing.assert_frame_equal(one, other)
+    first, second = (pd.read_csv(two / f"results_{rank}.csv") for rank in (0, 1))
+    pd.testing.assert_frame_equal(first, second)
     # which of six pictures ranks above which hangs on the last bit, so soon after random weights
-    assert one[["checkpoint", "dataset", "pictures"]].equals(results[["checkpoint", "dataset", "pictures"]])
+    columns = ["checkpoint", "dataset", "pictures"]
+    assert first[columns].equals(results[columns])
     frames = [without_times(pd.read_csv(folder / "steps.csv")) for folder in (two / "run", tmp_path)]
     pd.testing.assert_frame_equal(*frames, rtol=1e-3)
     described = json.loads((two / "run" / "settings.json").read_text())
@@ -67,17 +68,17 @@ def test_shares_cover_everything_once():
 
 def test_a_device_that_is_not_there_is_refused():
     assert torch_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="give auto, cpu, cuda or cuda:0"):
+    with pytest.raises(ValueError, match="gpu please"):
         torch_device("gpu please")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(ValueError, match=f"there are {gpus} GPUs here"):
+    with pytest.raises(ValueError, match=f"{gpus} GPUs"):
         torch_device(f"cuda:{gpus}")
 
 
 def test_more_processes_than_pictures_are_refused(pictures):
     from liqe_core.training.preflight import chosen
 
-    with pytest.raises(ValueError, match="3 processes share a batch of 2 pictures"):
+    with pytest.raises(ValueError, match="3 processes"):
         chosen(settings(batch_sizes={"one": 1, "other": 1}), pictures[1], Ranks(0, 3))
-    with pytest.raises(ValueError, match="3 processes would each learn the statistics of their share"):
+    with pytest.raises(ValueError, match=r"3 processes.*statistics"):
         chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), pictures[1], Ranks(0, 3))

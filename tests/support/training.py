@@ -1,12 +1,17 @@
-"""What the tests of training share: a small data set of real pictures, and settings that take seconds."""
+"""What the tests of training share: a small data set, settings that take seconds, crashes, equal runs."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from liqe_core.data import mini
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.files import file_sha256
 from liqe_core.images import read_picture
 from liqe_core.training.profiles import Profile, profile
 
@@ -42,3 +47,36 @@ def train_small(root, folder, **overrides) -> None:
     from liqe_core.training.loop import fit
 
     fit(settings(**overrides), [small_set(root)], folder, progress=False)
+
+
+class CrashError(BaseException):
+    """What no except clause of ours catches."""
+
+
+def crash(*_) -> None:
+    """End whatever runs."""
+    raise CrashError
+
+
+def at_step(monkeypatch, number: int, action: Callable[[], object]) -> None:
+    """Call `action` right before the training step of this number, counted from 0 in this process."""
+    from liqe_core.training.loop import TrainStep
+
+    take_step, numbers = TrainStep.__call__, itertools.count()
+
+    def step(*arguments, **options):
+        if next(numbers) == number:
+            action()
+        return take_step(*arguments, **options)
+
+    monkeypatch.setattr(TrainStep, "__call__", step)
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    """Two finished runs have equal tables, but for times, and equal checkpoints to the byte."""
+    for name in ("steps", "epochs", "measures", "results"):
+        tables = [without_times(pd.read_csv(run / f"{name}.csv")) for run in (folder, expected)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+    for name in ("quality", "scene", "distortion", "average"):
+        checksums = {file_sha256(run / f"best_{name}.safetensors") for run in (folder, expected)}
+        assert len(checksums) == 1, name

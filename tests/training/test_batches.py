@@ -8,7 +8,7 @@ import torch
 from support.training import small_set
 
 from liqe_core.crops import CropGeometry
-from liqe_core.data.labelled import LabelledPictures, targets
+from liqe_core.data.labelled import targets
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.prompts import PromptGrid
 from liqe_core.training.batches import TrainingBatches, batches_ahead
@@ -37,8 +37,8 @@ def test_batches_come_in_order_from_any_step_whoever_reads_faster(batches):
     for readers in (1, 3):
         found = list(batches_ahead(batches, 1, 2, 7, Ranks(), readers))
         assert len(found) == 5
-        for one, other in zip(expected, found, strict=True):
-            assert one.images == other.images and torch.equal(one.crops, other.crops)
+        for ours, batch in zip(expected, found, strict=True):
+            assert ours.images == batch.images and torch.equal(ours.crops, batch.crops)
     assert list(batches_ahead(batches, 1, 7, 7, Ranks())) == []
 
 
@@ -51,11 +51,11 @@ def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkey
         return real(self, epoch, step, share)
 
     monkeypatch.setattr(TrainingBatches, "batch", failing)
-    before, taken = threading.active_count(), []
+    before, read = threading.active_count(), []
     with pytest.raises(OSError, match="the disk is gone"):
         for batch in batches_ahead(batches, 0, 0, 9, Ranks(), readers=2):
-            taken.append(batch)
-    assert len(taken) == 2
+            read.append(batch)
+    assert len(read) == 2
     assert threading.active_count() == before
 
 
@@ -74,14 +74,13 @@ def epoch_of(sets, session=2, **options) -> tuple[list, pd.DataFrame]:
 
 
 def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_path):
-    one, other = small_set(tmp_path, "one"), small_set(tmp_path, "other")
-    # Nothing that the others have, and nothing outside of training: so what comes from where can be seen.
-    words = pd.Series([("night",)] * len(other), dtype=object)
-    other = LabelledPictures("other", other.table.assign(scenes=words), other.pictures)
-    rest = one.table["session_2"] != "train"
-    told = [("plant",) if out else ("animal",) if i % 2 else ("human",) for i, out in enumerate(rest)]
-    one = LabelledPictures("one", one.table.assign(scenes=pd.Series(told, dtype=object)), one.pictures)
-    sets, before = [one, other], [s.table.copy() for s in (one, other)]
+    first, second = small_set(tmp_path, "one"), small_set(tmp_path, "other")
+    # Scenes that neither the other set nor the parts outside of training have show what comes from where.
+    unused = first.table["session_2"] != "train"
+    scenes = [("plant",) if out else ("animal",) if i % 2 else ("human",) for i, out in enumerate(unused)]
+    first.table["scenes"] = pd.Series(scenes, dtype=object)
+    second.table["scenes"] = pd.Series([("night",)] * len(second), dtype=object)
+    sets, before = [first, second], [dataset.table.copy() for dataset in (first, second)]
     plain_batches, plain = epoch_of(sets)
     batches, shuffled = epoch_of(sets, shuffled=True)
 
@@ -102,5 +101,5 @@ def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_pat
     for s, table in zip(sets, before, strict=True):
         pd.testing.assert_frame_equal(s.table, table)
         scene = targets(s.table.iloc[s.part(2, "val")], PromptGrid())["scene"]
-        assert scene[:, PromptGrid().names("scene").index("plant" if s is one else "night")].all()
+        assert scene[:, PromptGrid().names("scene").index("plant" if s is first else "night")].all()
     pd.testing.assert_frame_equal(epoch_of(sets, shuffled=True)[1], shuffled)  # the seed decides

@@ -7,19 +7,17 @@ import os
 import random
 import signal
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from support.interrupting import Job
-from support.training import settings, small_set, train_small, without_times
+from support.training import CrashError, assert_same_run, at_step, crash, settings, train_small
 
 from liqe_core import LIQE
 from liqe_core.crops import normalize
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.evaluation.measuring import measure
-from liqe_core.files import file_sha256
 from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
 from liqe_core.training.precision import Precision
@@ -29,13 +27,6 @@ from liqe_core.training.runs import RunFolderError
 from liqe_core.training.step import build_model
 from liqe_core.training.watch import TrainingError
 
-TABLES = ("steps", "epochs", "measures", "results")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return small_set(tmp_path_factory.mktemp("mini"))
-
 
 @pytest.fixture(scope="module")
 def never_stopped(pictures, tmp_path_factory):
@@ -43,22 +34,6 @@ def never_stopped(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("never stopped")
     fit(settings(), [pictures], folder, progress=False)
     return folder
-
-
-class Crash(BaseException):
-    """What no except clause of ours catches."""
-
-
-def _same(folder: Path, other: Path) -> None:
-    for name in TABLES:
-        one, two = (pd.read_csv(f / f"{name}.csv") for f in (folder, other))
-        pd.testing.assert_frame_equal(without_times(one), without_times(two), check_exact=True)
-    for name in ("quality", "scene", "distortion", "average"):
-        files = [f / f"best_{name}.safetensors" for f in (folder, other)]
-        one, two = map(LIQE.from_checkpoint, files)
-        for (key, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
-            assert torch.equal(a, b), f"{name}: {key}"
-        assert file_sha256(files[0]) == file_sha256(files[1]), f"{name}: the header differs"
 
 
 def test_a_run_leaves_what_the_notebooks_read(never_stopped):
@@ -104,128 +79,118 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_numbers(never_stopp
     kills = int(os.environ.get("LIQE_KILLS", "0"))
     codes = job.ended_at_random(random.Random(os.getpid()), kills, seconds=0.5)
     assert codes[-1] == 0, (tmp_path / "log").read_text()
-    _same(folder, never_stopped)
+    assert_same_run(folder, never_stopped)
     assert len(json.loads((folder / "settings.json").read_text())["starts"]) >= 3
 
 
-@pytest.mark.parametrize("where, taken", [("step", 4), ("last measurement", 9)])
+@pytest.mark.parametrize("during, steps", [("step", 3), ("last measurement", 9)])
 def test_an_interrupt_saves_the_state_and_changes_nothing(
-    never_stopped, pictures, tmp_path, monkeypatch, interruptible, where, taken
+    never_stopped, pictures, tmp_path, monkeypatch, interruptible, during, steps
 ):
     """By default a state is saved each five minutes, which is longer than this run takes."""
-    done = []
 
-    def interrupted_step(*arguments, **more):
-        done.append(1)
-        if where == "step" and len(done) == taken:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real_step(*arguments, **more)
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupted_measure(*arguments, **more):
-        if where != "step" and len(done) == 9:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real_measure(*arguments, **more)
+    if during == "step":
+        at_step(monkeypatch, steps, interrupt)
+        steps += 1  # the one that was begun is ended
+    else:
+        measured = loop.measure
 
-    real_step, real_measure = loop.TrainStep.__call__, loop.measure
-    monkeypatch.setattr(loop.TrainStep, "__call__", interrupted_step)
-    monkeypatch.setattr(loop, "measure", interrupted_measure)
-    with pytest.raises(KeyboardInterrupt, match=f"stopped after {taken} steps; the same command goes on"):
+        def interrupted(*arguments):
+            if (tmp_path / "epochs.csv").exists() and len(pd.read_csv(tmp_path / "epochs.csv")) == 2:
+                interrupt()
+            return measured(*arguments)
+
+        monkeypatch.setattr(loop, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=f"{steps} steps"):
         fit(settings(), [pictures], tmp_path, progress=False)
-    assert [path.name for path in tmp_path.glob("state_*.json")] == [f"state_{taken:07d}.json"]
+    assert [path.name for path in tmp_path.glob("state_*.json")] == [f"state_{steps:07d}.json"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
     fit(settings(), [pictures], tmp_path, progress=False)
-    _same(tmp_path, never_stopped)
+    assert_same_run(tmp_path, never_stopped)
 
 
-def test_a_torn_state_is_recognised_and_the_one_before_it_used(never_stopped, pictures, tmp_path, caplog):
+def test_a_torn_state_is_recognised_and_the_one_before_it_used(pictures, tmp_path, caplog):
     run = Run(settings(save_seconds=0, epochs=3), [pictures], tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "end_epoch", _raise_crash)
-        with pytest.raises(Crash):
+        patch.setattr(run, "end_epoch", crash)
+        with pytest.raises(CrashError):
             run.train()
-    assert sorted(p.name for p in tmp_path.glob("state_*.json")) == [
-        "state_0000002.json",
-        "state_0000003.json",
-    ]
+    states = sorted(path.name for path in tmp_path.glob("state_*.json"))
+    assert states == ["state_0000002.json", "state_0000003.json"]
     torn = tmp_path / "state_0000003.safetensors"
     torn.write_bytes(torn.read_bytes()[:-1000] + bytes(1000))  # the length is right, the content is not
-    again = Run(settings(save_seconds=0), [pictures], tmp_path)
-    again.restore()
-    assert (again.epoch, again.step) == (0, 2)
-    assert "state_0000003 is torn" in caplog.text
+    resumed = Run(settings(save_seconds=0), [pictures], tmp_path)
+    resumed.restore()
+    assert (resumed.epoch, resumed.step) == (0, 2)
+    assert "state_0000003" in caplog.text
     (tmp_path / "state_0000002.json").write_text('{"sha256": "')
-    with pytest.raises(StateError, match=r"state_0000003, state_0000002 are all damaged; give restart=True"):
-        again.restore()
+    with pytest.raises(StateError, match=r"state_0000003, state_0000002 .*restart"):
+        resumed.restore()
 
 
-def _raise_crash(*_):
-    raise Crash
-
-
-@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
-    never_stopped, pictures, tmp_path, monkeypatch, before
+    never_stopped, pictures, tmp_path, monkeypatch, number
 ):
     """A limit on the size of files stands in for the disk: writing fails in the middle in the same way."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    done = []
-
-    def filling(*arguments, **more):
-        if len(done) == before:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (15_000_000, hard))
-        done.append(1)
-        return real(*arguments, **more)
-
-    real = loop.TrainStep.__call__
-    monkeypatch.setattr(loop.TrainStep, "__call__", filling)
-    kept = "the state after 2 steps is kept" if before else "no state is there yet"
+    at_step(monkeypatch, number, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (15_000_000, hard)))
     try:
-        with pytest.raises(OSError, match=f"no space left.*{kept}; free some and start the same command"):
+        with pytest.raises(OSError, match="2 steps is kept" if number else "no state"):
             fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.glob(".*.part*"))  # what was half written is gone
     monkeypatch.undo()
     fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
-    _same(tmp_path, never_stopped)
+    assert_same_run(tmp_path, never_stopped)
 
 
 def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stopped, pictures):
     folder = never_stopped
-    with pytest.raises(RunFolderError, match=r"settings.*seed: .*-> 7.*learning_rate: 0\.001 -> 0\.002"):
+    with pytest.raises(RunFolderError, match=r"seed.*7.*learning_rate.*0\.002"):
         fit(settings(learning_rate=0.002, seed=7), [pictures], folder, progress=False)
-    other = LabelledPictures("mini", pictures.table.assign(mos=pictures.table["mos"] + 1), pictures.pictures)
+    relabelled = pictures.table.assign(mos=pictures.table["mos"] + 1)
     with pytest.raises(RunFolderError, match=r"mini\.labels_sha256"):
-        fit(settings(), [other], folder, progress=False)
+        fit(settings(), [LabelledPictures("mini", relabelled, pictures.pictures)], folder, progress=False)
     fit(settings(save_seconds=7, max_skipped=3), [pictures], folder, progress=False)  # these change nothing
 
 
-def test_restart_replaces_the_run_and_nothing_else(never_stopped, pictures, tmp_path):
+def test_restart_replaces_the_run_and_nothing_else(pictures, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "steps.csv").write_text("of who knows what")
-    with pytest.raises(RunFolderError, match=r"holds steps.csv and no settings.json"):
+    with pytest.raises(RunFolderError, match=r"steps\.csv"):
         fit(settings(), [pictures], tmp_path, progress=False)
-    fit(settings(epochs=1, steps=1), [pictures], tmp_path, progress=False, restart=True)
-    fit(settings(), [pictures], tmp_path, progress=False, restart=True)
-    _same(tmp_path, never_stopped)
+    for steps in (2, 1):
+        fit(settings(epochs=1, steps=steps), [pictures], tmp_path, progress=False, restart=True)
+        assert len(pd.read_csv(tmp_path / "steps.csv")) == steps
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_in_use_is_refused_and_says_by_whom(pictures, tmp_path, monkeypatch):
-    def second(*_, **__):
-        with pytest.raises(
-            RunFolderError, match=rf"another process is training in it \(process {os.getpid()} on "
-        ):
-            fit(settings(), [pictures], tmp_path, progress=False)
-        raise Crash
+    chosen = settings(epochs=1, steps=1)
 
-    monkeypatch.setattr(loop.TrainStep, "__call__", second)
-    with pytest.raises(Crash):
-        fit(settings(), [pictures], tmp_path, progress=False)
+    def second():
+        with pytest.raises(RunFolderError, match=f"process {os.getpid()}"):
+            fit(chosen, [pictures], tmp_path, progress=False)
+        crash()
+
+    at_step(monkeypatch, 0, second)
+    with pytest.raises(CrashError):
+        fit(chosen, [pictures], tmp_path, progress=False)
     monkeypatch.undo()
-    fit(settings(epochs=3), [pictures], tmp_path, progress=False)  # the lock went with its owner
+    fit(chosen, [pictures], tmp_path, progress=False)  # the lock went with its owner
+    path = tmp_path / "settings.json"
+    finished = json.loads(path.read_text())
+    for change in ({"format": 0}, {"settings": {"name": "smoke", "colour": 1}}):
+        path.write_text(json.dumps(finished | change))
+        with pytest.raises(RunFolderError, match=r"settings\.json.*version.*restart"):
+            fit(chosen, [pictures], tmp_path, progress=False)
 
 
 @pytest.fixture
@@ -245,17 +210,17 @@ def poisoned(pictures, monkeypatch):
 
 
 def test_a_batch_with_nan_is_left_out_counted_and_named(pictures, tmp_path, poisoned):
-    fit(settings(), [pictures], tmp_path, progress=False)
+    fit(settings(epochs=2), [pictures], tmp_path, progress=False)
     steps, skipped = pd.read_csv(tmp_path / "steps.csv"), pd.read_csv(tmp_path / "skipped.csv")
     # 12 pictures in batches of 6, three batches an epoch: it is in one of the first two, maybe in the third
-    assert steps["skipped"].sum() == len(skipped) >= 3
+    assert steps["skipped"].sum() == len(skipped) >= 2
     assert set(skipped["images"]) == {poisoned}
     assert steps.loc[steps["skipped"] == 1, "scene_loss"].isna().all()
     epochs = pd.read_csv(tmp_path / "epochs.csv")
     assert epochs["scene_loss"].notna().all()
     assert epochs["skipped"].sum() == len(skipped)
-    with pytest.raises(TrainingError, match=rf"max_skipped = 1; look at {poisoned}$"):
-        fit(settings(max_skipped=1), [pictures], tmp_path, progress=False, restart=True)
+    with pytest.raises(TrainingError, match=f"max_skipped.*{poisoned}"):
+        fit(settings(epochs=2, max_skipped=1), [pictures], tmp_path, progress=False, restart=True)
     assert len(pd.read_csv(tmp_path / "skipped.csv")) == 2
 
 
@@ -263,7 +228,7 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     run = Run(settings(), [pictures], tmp_path)
     batch = next(b for b in (run.batches.batch(0, 0), run.batches.batch(0, 1)) if poisoned in b.images)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    with pytest.raises(loop.BadBatchError, match="the loss is not finite") as caught:
+    with pytest.raises(loop.BadBatchError, match="finite") as caught:
         run.take_step(batch, dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
     assert caught.value.images == (poisoned,)
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
@@ -273,59 +238,45 @@ def test_a_picture_without_a_score_is_refused_by_name(pictures, tmp_path):
     row = pictures.part(1, "val")[0]
     table = pictures.table.copy()
     table.loc[row, "mos"] = math.nan
-    with pytest.raises(ValueError, match=f"1 pictures of the val part.*{table['image'][row]}"):
+    with pytest.raises(ValueError, match=f"val.*{table['image'][row]}"):
         fit(settings(), [LabelledPictures("mini", table, pictures.pictures)], tmp_path)
 
 
 def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
     bare = pictures.table.assign(mos=math.nan, distortion=None)
     bare["scenes"] = pd.Series([()] * len(bare), dtype=object)
-    scenes = pd.Series([("plant",)] * len(bare), dtype=object)
-    row = bare.index[pictures.part(1, "train")[3]]
-    half = bare.assign(distortion=pictures.table["distortion"])
-    half.loc[row, "distortion"] = None
-    some = bare.assign(scenes=scenes)
-    some.at[row, "scenes"] = ()
-    scored = bare.assign(scenes=scenes)
-    scored.loc[row, "mos"] = 3.0
-
-    def taken(table):
-        return chosen(settings(), [LabelledPictures("mini", table, pictures.pictures)])
-
-    for table in (
-        bare.assign(distortion=pictures.table["distortion"]),
-        bare.assign(scenes=scenes),
-        half.assign(scenes=[() if pd.notna(d) else ("plant",) for d in half["distortion"]]),
-    ):
-        assert len(taken(table)) == 1
-    for table in (bare, half, some, scored):
-        with pytest.raises(ValueError, match=r"mini: \d+ pictures of the train part have no finite mos"):
-            taken(table)
+    distorted = bare.assign(distortion=pictures.table["distortion"])
+    scenic = bare.assign(scenes=pd.Series([("plant",)] * len(bare), dtype=object))
+    for table in (distorted, scenic):
+        sets = [LabelledPictures("mini", table, pictures.pictures)]
+        assert chosen(settings(), sets) == sets
+    unlabelled, partly_scored = scenic.copy(), scenic.copy()
+    row = pictures.part(1, "train")[3]
+    unlabelled.at[row, "scenes"] = ()
+    partly_scored.loc[row, "mos"] = 3.0
+    for table in (bare, unlabelled, partly_scored):
+        with pytest.raises(ValueError, match="mini"):
+            chosen(settings(), [LabelledPictures("mini", table, pictures.pictures)])
 
 
-@pytest.mark.parametrize("rate", [3.0, 1e9])
-def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path, rate):
-    with pytest.raises(TrainingError, match=r"training diverges.*the learning rate, .*give a lower one"):
-        fit(
-            settings(learning_rate=rate, steps=50, schedule="public", batch_sizes={"mini": 2}, crops=1),
-            [pictures],
-            tmp_path,
-            progress=False,
-        )
+def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path):
+    diverging = settings(learning_rate=1e9, steps=50, schedule="public", batch_sizes={"mini": 2}, crops=1)
+    with pytest.raises(TrainingError, match="learning rate"):
+        fit(diverging, [pictures], tmp_path, progress=False)
     assert (tmp_path / "steps.csv").exists()
 
 
 def test_the_quality_loss_may_count_more(pictures, tmp_path):
-    taken = []
+    task_weights = []
 
     def step(batch, weights, rate):
-        taken.append(dict(weights))
+        task_weights.append(dict(weights))
         return dict.fromkeys(weights, 0.5), 1.0
 
     run = Run(settings(quality_weight=3.0, epochs=1, steps=1), [pictures], tmp_path)
     run.take_step = step
     run.train()
-    assert taken == [{"quality": 3.0, "scene": 1.0, "distortion": 1.0}]
+    assert task_weights == [{"quality": 3.0, "scene": 1.0, "distortion": 1.0}]
     assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
 
 
@@ -339,59 +290,46 @@ def test_a_loss_that_rises_stops_nothing(pictures, tmp_path):
     for wrong in (math.nan, 1e4):
         weight.data.fill_(wrong)
         run.watch.check(99)  # looked at every fifty steps
-        with pytest.raises(TrainingError, match="after 100 steps: training diverges, the weights have grown"):
+        with pytest.raises(TrainingError, match="diverges"):
             run.watch.check(100)
         weight.data.copy_(before)
     run.watch.check(100)
-
-
-@pytest.mark.parametrize("precision", ["float32", "public"])
-def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures, tmp_path, precision):
-    chosen = settings(freeze="all", precision=precision)
-    results = fit(chosen, [pictures], tmp_path, progress=False)
-    start = build_model(chosen)
-    Precision(precision, clip=start.clip)
-    assert not any(p.requires_grad for p in start.parameters())
-    expected = measure(start, [pictures], 1, "test")
-    assert set(results["checkpoint"]) == {"quality", "scene", "distortion", "average"}
-    for _, of in results.groupby("checkpoint"):
-        for name in ("srcc", "scene_accuracy", "distortion_accuracy"):
-            assert of[name].item() == pytest.approx(expected[name].item(), nan_ok=True)
-    kept = LIQE.from_checkpoint(tmp_path / "best_quality.safetensors").state_dict()
-    assert all(torch.equal(value, kept[name]) for name, value in start.state_dict().items())
-    assert pd.read_csv(tmp_path / "steps.csv").empty and len(pd.read_csv(tmp_path / "epochs.csv")) == 1
-    again = fit(chosen, [pictures], tmp_path, progress=False)
-    pd.testing.assert_frame_equal(again, results)
-
-
-@pytest.mark.parametrize("change", [{"format": 0}, {"settings": {"name": "smoke", "colour": 1}}], ids=str)
-def test_a_folder_of_another_version_is_refused(change, pictures, tmp_path):
-    chosen = settings(epochs=1, steps=1)
-    fit(chosen, [pictures], tmp_path, progress=False)
-    path = tmp_path / "settings.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(RunFolderError, match=r"settings.json.*version.*restart"):
-        fit(chosen, [pictures], tmp_path, progress=False)
 
 
 def test_fewer_pictures_than_a_batch_are_a_short_batch(pictures, tmp_path):
     run = Run(settings(batch_sizes={"mini": 40}), [pictures], tmp_path)
     assert len(run.batches.batch(0, 0).images) == len(set(run.batches.batch(0, 1).images)) == 12
     empty = pictures.table.assign(session_1="test")
-    with pytest.raises(ValueError, match="mini: session 1 has no picture in its train part"):
+    with pytest.raises(ValueError, match="train"):
         fit(settings(), [LabelledPictures("mini", empty, pictures.pictures)], tmp_path / "run")
-    with pytest.raises(ValueError, match="other was not given; prepare it, or leave it out"):
+    with pytest.raises(ValueError, match="other"):
         fit(settings(batch_sizes={"mini": 4, "other": 4}), [pictures], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures, tmp_path):
+    chosen = settings(freeze="all", precision="public")
+    results = fit(chosen, [pictures], tmp_path, progress=False)
+    start = build_model(chosen)
+    Precision("public", clip=start.clip)
+    assert not any(p.requires_grad for p in start.parameters())
+    expected = measure(start, [pictures], 1, "test")
+    assert set(results["checkpoint"]) == {"quality", "scene", "distortion", "average"}
+    for _, row in results.groupby("checkpoint"):
+        for name in ("srcc", "scene_accuracy", "distortion_accuracy"):
+            assert row[name].item() == pytest.approx(expected[name].item(), nan_ok=True)
+    kept = LIQE.from_checkpoint(tmp_path / "best_quality.safetensors").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in start.state_dict().items())
+    assert pd.read_csv(tmp_path / "steps.csv").empty and len(pd.read_csv(tmp_path / "epochs.csv")) == 1
+
+
 def test_too_little_memory_or_disk_is_said_before_the_first_step(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 10_000_000)
-    with pytest.raises(MemoryError, match="GB are free on cpu; give gradient_checkpointing=True"):
+    with pytest.raises(MemoryError, match="gradient_checkpointing"):
         Run(settings(), [pictures], tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("liqe_core.training.preflight.disk_space", lambda _: 1 << 60)
-    with pytest.raises(OSError, match="the checkpoints of this run take"):
+    with pytest.raises(OSError, match="checkpoints"):
         Run(settings(), [pictures], tmp_path)
 
 
@@ -410,5 +348,5 @@ def test_the_test_parts_are_measured_every_epoch_when_asked(pictures, tmp_path):
     epochs, measures = pd.read_csv(tmp_path / "epochs.csv"), pd.read_csv(tmp_path / "measures.csv")
     assert measures["part"].tolist() == ["val", "test", "val", "test"]
     best = epochs["srcc"].fillna(-9).idxmax()
-    of_best = results[results["checkpoint"] == "quality"]
-    assert of_best["scene_accuracy"].item() == epochs["test_scene_accuracy"][best]
+    tested = results[results["checkpoint"] == "quality"]
+    assert tested["scene_accuracy"].item() == epochs["test_scene_accuracy"][best]

@@ -4,17 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.training import settings, small_set
+from support.training import settings
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.preflight import chosen, steps_without_pairs
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return small_set(tmp_path_factory.mktemp("mini"))
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -23,15 +18,12 @@ def test_a_picture_smaller_than_a_crop_is_refused_in_any_part(pictures, part):
     pixels = list(pictures.pictures)
     pixels[row] = np.zeros((20, 120, 3), np.uint8)
     small, name = dataclasses.replace(pictures, pictures=pixels), pictures.table["image"][row]
-    says = (
-        rf"mini: 1 pictures of the {part} part are smaller than a crop of 32 x 32: {name} \(120 x 20 pixels\)"
-    )
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=rf"mini: .*{part}.*{name} \(120 x 20"):
         chosen(settings(), [small])
     assert chosen(settings(enlarge=True), [small]) == [small]
-    other = dataclasses.replace(small, table=small.table.assign(session_1=small.table["session_1"]))
-    other.table.loc[row, "session_1"] = None
-    assert chosen(settings(), [other]) == [other], "it is in no part"
+    unused = dataclasses.replace(small, table=small.table.copy())
+    unused.table.loc[row, "session_1"] = None
+    assert chosen(settings(), [unused]) == [unused], "it is in no part"
 
 
 def of_size(pictures, name, training, scored=True):
@@ -54,28 +46,28 @@ def of_size(pictures, name, training, scored=True):
     ],
 )
 def test_steps_without_a_pair(pictures, training, size, lone):
-    of = of_size(pictures, "one", training)
-    found = steps_without_pairs(settings(batch_sizes={"one": size}, steps=6), [of])
+    dataset = of_size(pictures, "one", training)
+    found = steps_without_pairs(settings(batch_sizes={"one": size}, steps=6), [dataset])
     assert found == lone
-    drawn = TrainingBatches([of], {"one": size}, 1, settings().grid(), CropGeometry(window=32))
+    drawn = TrainingBatches([dataset], {"one": size}, 1, settings().grid(), CropGeometry(window=32))
     assert found == [step for step in range(6) if len(drawn.rows(0, step)[0]) < 2], "as they are drawn"
 
 
 def test_another_set_may_have_the_pair(pictures):
-    one, other = of_size(pictures, "one", 7), of_size(pictures, "other", 5)
+    seven, five = of_size(pictures, "one", 7), of_size(pictures, "other", 5)
     sizes = {"one": 3, "other": 2}  # the second has 2, 2, 1 and again: both are lone in the third and sixth
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [one, other]) == [2, 5]
+    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, five]) == [2, 5]
     sizes = {"one": 3, "other": 4}  # 4, 1
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [one, other]) == [5]
+    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, five]) == [5]
     unscored = of_size(pictures, "other", 5, scored=False)
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [one, unscored]) == [2, 5]
+    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, unscored]) == [2, 5]
     assert steps_without_pairs(settings(batch_sizes={"other": 1}, steps=6), [unscored]) == []
 
 
 def test_batches_without_a_pair_are_told(pictures):
-    of, sizes = of_size(pictures, "one", 7), {"one": 3}
-    with pytest.warns(UserWarning, match=r"in 2 of the 6 steps .* \(the first: step 2\)"):
-        chosen(settings(batch_sizes=sizes, steps=6), [of])
-    assert chosen(settings(batch_sizes=sizes, steps=6, lone_pictures="drop step"), [of]) == [of]
-    with pytest.raises(ValueError, match=r"in 6 of the 6 steps .* give batch_sizes from 2"):
-        chosen(settings(batch_sizes={"one": 1}, steps=6), [of])
+    sets, sizes = [of_size(pictures, "one", 7)], {"one": 3}
+    with pytest.warns(UserWarning, match="2 of the 6 steps"):
+        chosen(settings(batch_sizes=sizes, steps=6), sets)
+    assert chosen(settings(batch_sizes=sizes, steps=6, lone_pictures="drop step"), sets) == sets
+    with pytest.raises(ValueError, match="batch_sizes"):
+        chosen(settings(batch_sizes={"one": 1}, steps=6), sets)

@@ -31,20 +31,17 @@ def test_the_stand_in_score_of_a_set_that_is_made_here_can_be_left_away(tmp_path
 
 def test_scores_that_people_gave_stay(tmp_path):
     path = str(own_set(tmp_path, count=10).path)
-    of = labelled(path, settings(stand_in=False), progress=False)
-    assert of.table["mos"].tolist() == list(map(float, range(1, 11)))
-
-
-def test_which_scores_are_of_people(tmp_path):
-    assert scored_by_people("biq2021") and scored_by_people(str(own_set(tmp_path / "own", count=10).path))
+    own = labelled(path, settings(stand_in=False), progress=False)
+    assert own.table["mos"].tolist() == list(map(float, range(1, 11)))
+    assert scored_by_people("biq2021") and scored_by_people(path)
     assert not scored_by_people("mini") and not scored_by_people("open-distorted")
 
 
 def test_a_set_without_scores_trains_its_distortions(tmp_path):
     chosen = settings(stand_in=False, batch_sizes={"made": 4})
-    of = labelled(str(distorted_set(tmp_path, photographs=10).path), chosen, progress=False)
+    made = labelled(str(distorted_set(tmp_path, photographs=10).path), chosen, progress=False)
     model = build_model(chosen)
-    batch = TrainingBatches([of], {"made": 4}, 1, model.grid, model.geometry).batch(0, 0)
+    batch = TrainingBatches([made], {"made": 4}, 1, model.grid, model.geometry).batch(0, 0)
     assert all(map(math.isnan, batch.mos)) and (batch.distortion.sum(dim=1) == 1).all()
 
 
@@ -52,12 +49,12 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
     path = str(own_set(tmp_path, count=10, width=30, height=20).path)
     for enlarge in (False, True):
         chosen = settings(enlarge=enlarge, batch_sizes={"holiday": 2})
-        of = labelled(path, chosen, progress=False)
-        batches = TrainingBatches([of], {"holiday": 2}, 1, build_model(chosen).grid, geometry_of(chosen))
+        dataset = labelled(path, chosen, progress=False)
+        batches = TrainingBatches([dataset], {"holiday": 2}, 1, build_model(chosen).grid, geometry_of(chosen))
         if enlarge:
-            assert of.pictures[0].shape == (32, 48, 3)
+            assert dataset.pictures[0].shape == (32, 48, 3)
             assert batches.batch(0, 0).crops.shape == (2, 3, 3, 32, 32)
-            assert of.testing_crops(0, geometry_of(chosen)).dtype == torch.uint8
+            assert dataset.testing_crops(0, geometry_of(chosen)).dtype == torch.uint8
         else:
             with pytest.raises(PictureError, match=r"holiday/p00\d\.png"):
                 batches.batch(0, 0)
@@ -65,12 +62,12 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
 
 def test_pictures_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
     manifest = own_set(tmp_path, count=10, width=60, height=40)
-    with pytest.raises(ValueError, match="shown is not given"):
+    with pytest.raises(ValueError, match="shown"):
         labelled(str(manifest.path), settings(), progress=False, as_shown=True)
     manifest.path.write_text(manifest.path.read_text() + "shown: 2160\n")
-    of = labelled(str(manifest.path), settings(resize_to=80), progress=False, as_shown=True)
-    assert of.name == "holiday as shown" == of.table["dataset"].unique().item()
-    assert of.pictures[0].shape == (80, 120, 3), "as much of that size as windows are laid over"
+    shown = labelled(str(manifest.path), settings(resize_to=80), progress=False, as_shown=True)
+    assert shown.name == "holiday as shown" == shown.table["dataset"].unique().item()
+    assert shown.pictures[0].shape == (80, 120, 3), "as much of that size as windows are laid over"
     as_it_is = labelled(str(manifest.path), settings(resize_to=80), progress=False)
     assert as_it_is.pictures[0].shape == (40, 60, 3) and as_it_is.name == "holiday"
 
@@ -78,6 +75,6 @@ def test_pictures_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
 def test_a_profile_may_look_at_some_of_the_pictures_only(tmp_path):
     path = str(own_set(tmp_path, count=40).path)
     (whole,) = sets_for(settings(batch_sizes={path: 4}), progress=False)
-    (some,) = sets_for(settings(batch_sizes={path: 4}, measured=3), progress=False)
-    assert len(whole.part(1, "test")) > 3 == len(some.part(1, "test")) == len(some.part(1, "val"))
-    assert (some.part(1, "train") == whole.part(1, "train")).all()
+    (reduced,) = sets_for(settings(batch_sizes={path: 4}, measured=3), progress=False)
+    assert len(whole.part(1, "test")) > 3 == len(reduced.part(1, "test")) == len(reduced.part(1, "val"))
+    assert (reduced.part(1, "train") == whole.part(1, "train")).all()

@@ -13,29 +13,20 @@ from liqe_core.training.runs import run_folder
     "overrides, name",
     [
         ({"keep_windows": True}, "freeze"),
-        ({"keep_windows": True, "freeze": "text"}, "freeze"),
         ({"keep_windows": True, "freeze": "image", "precision": "float16"}, "precision"),
         ({"keep_windows": True, "freeze": "image", "unlocked_groups": 1}, "unlocked_groups"),
-        ({"control": "shuffled"}, "control is 'shuffled'.*'shuffled labels'"),
-        ({"windows": 0}, "windows is 0"),
+        ({"control": "shuffled"}, "control.*'shuffled labels'"),
+        ({"windows": 0}, "windows"),
         ({"quality_weight": 0.0}, "quality_weight"),
-        ({"plcc_weight": -1.0}, "plcc_weight"),
         ({"weight_decay": math.inf}, "weight_decay"),
-        ({"learning_rate": math.inf}, "learning_rate"),
         ({"learning_rate": math.nan}, "learning_rate"),
-        ({"learning_rate": "fast"}, "learning_rate"),
         ({"temperature": 0}, "temperature"),
-        ({"unlocked_groups": -1}, "unlocked_groups"),
         ({"epochs": 2.5}, "epochs"),
-        ({"epochs": "many"}, "epochs"),
         ({"steps": True}, "steps"),
-        ({"tf32": 1}, "tf32"),
         ({"device": 0}, "device"),
         ({"pretrained": 5}, "pretrained"),
-        ({"session": 11}, "session is 11"),
-        ({"batch_sizes": 6}, "batch_sizes"),
+        ({"session": 11}, "session"),
         ({"batch_sizes": {}}, "batch_sizes"),
-        ({"batch_sizes": {"mini": "six"}}, "batch_sizes.mini"),
         ({"batch_sizes": {"mini": 0}}, "batch_sizes.mini"),
         ({"scene_words": "shoe;"}, r"scene\[1\]"),
         ({"template": "a {scene}"}, "quality"),
@@ -70,18 +61,10 @@ def test_settings_come_back_from_json_in_their_groups():
     [
         {"control": "quality alone"},
         {"windows": 3},
-        {"enlarge": True},
         {"stand_in": False},
-        {"unlocked_groups": 1},
-        {"quality_weight": 2.0},
-        {"plcc_weight": 1.0},
-        {"quality_loss": "squared error"},
         {"keep_windows": True},
-        {"freeze": "all"},
         {"precision": "public"},
-        {"lone_pictures": "drop step"},
         {"pair_mean": "pairs"},
-        {"ties": "preferred"},
     ],
     ids=str,
 )
@@ -103,10 +86,10 @@ def test_paper_follows_the_public_script_and_no_other_profile_does():
     public |= {"pair_mean": "sets", "ties": "half"}
     paper = profile("paper")
     assert {name: paper.flat()[name] for name in public} == public
-    for name, other in PROFILES.items():
+    for name, chosen in PROFILES.items():
         if name != "paper":
-            assert other.machine.precision != "public" and other.losses.lone_pictures == "leave out"
-            assert other.testing.unseen_windows == "even" and other.losses.ties == "half"
+            assert chosen.machine.precision != "public" and chosen.losses.lone_pictures == "leave out"
+            assert chosen.testing.unseen_windows == "even" and chosen.losses.ties == "half"
     assert profile("paper-float32").override(name="paper", **public) == paper, "nothing else differs"
 
 

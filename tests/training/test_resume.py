@@ -26,10 +26,10 @@ def test_a_convolutional_tower_goes_on_with_its_moments_where_its_parameters_are
     step(model, optimizer, 1)
     resume.save_state(tmp_path, 1, resume.pack(model.clip, optimizer), {})
     tensors, _ = resume.load_state(tmp_path)
-    other, again = begun()
-    resume.unpack(tensors, other.clip, again)
-    for one, resumed in ((model, optimizer), (other, again)):
-        step(one, resumed, 2)
+    resumed, resumed_optimizer = begun()
+    resume.unpack(tensors, resumed.clip, resumed_optimizer)
+    step(model, optimizer, 2)
+    step(resumed, resumed_optimizer, 2)
     assert any(p.ndim == 4 and not p.is_contiguous() for p in model.parameters()), "the case that is meant"
-    for (name, value), after in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+    for (name, value), after in zip(model.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(value, after), name

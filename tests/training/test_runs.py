@@ -4,14 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.training import settings, small_set
+from support.training import settings
 
 from liqe_core.training.runs import RunFolderError, claimed, describe
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return small_set(tmp_path_factory.mktemp("mini"))
 
 
 def without(pictures, rows):
@@ -31,7 +26,7 @@ def test_rows_that_training_never_used_may_go(pictures, tmp_path):
     fewer = without(pictures, test[:2])
     take(tmp_path, fewer)
     take(tmp_path, pictures)  # and come back
-    with pytest.raises(RunFolderError, match="is of a run with other settings or data"):
+    with pytest.raises(RunFolderError, match="settings"):
         take(tmp_path, without(pictures, [*test[:2], pictures.part(1, "train")[3]]))
     with pytest.raises(RunFolderError):
         take(tmp_path, without(pictures, pictures.part(1, "val")[:1]))

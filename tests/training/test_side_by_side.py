@@ -16,7 +16,7 @@ def two_runs(**overrides):
 
 
 def test_runs_side_by_side_are_those_one_after_the_other(tmp_path):
-    runs = two_runs()
+    runs = two_runs(epochs=1)
     sets = sets_for(runs[0], progress=False)
     one_by_one = side_by_side.fit_all(runs, sets, tmp_path / "a", at_once=1, progress=False)
     together = side_by_side.fit_all(runs, sets, tmp_path / "b", at_once=2, progress=False)
@@ -26,6 +26,7 @@ def test_runs_side_by_side_are_those_one_after_the_other(tmp_path):
         pd.testing.assert_frame_equal(*map(without_times, steps))
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_so_and_a_finished_one_is_kept(tmp_path):
     good, bad = two_runs()
     bad = bad.override(learning_rate=1e30)
