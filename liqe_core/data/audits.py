@@ -32,12 +32,7 @@ def audit(
         LabelError: the labels cannot be read.
     """
     table = read_labels(manifest, root, mirror)
-    parts = [
-        counts(table, manifest),
-        sessions(table, manifest),
-        references(table, manifest),
-        folders(table, manifest),
-    ]
+    parts = [look(table, manifest) for look in (counts, sessions, references, folders)]
     if manifest.score is not None:  # scenes alone have none
         parts.append(scores(table, manifest))
     if manifest.name == "live":
@@ -80,15 +75,13 @@ def sessions(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     both = int((table.groupby("image")[used].nunique() > 1).to_numpy().sum())
     neither = int(table[used].isna().to_numpy().sum())
     repeated = int(table[used].T.duplicated().sum())
-    words = [
-        f"{both} images in two parts of a session"
-        if both
-        else f"no image is in two parts ({len(used)} sessions)"
-    ]
-    if neither:
-        words.append(f"{neither} times an image is in no part")
-    if repeated:
-        words.append(f"{repeated} sessions repeat another")
+    faults = (
+        (both, "images in two parts of a session"),
+        (neither, "times an image is in no part"),
+        (repeated, "sessions repeat another"),
+    )
+    words = [] if both else [f"no image is in two parts ({len(used)} sessions)"]
+    words += [f"{count} {fault}" for count, fault in faults if count]
     row = ("image in two parts", len(table) * len(used), both, not both, "; ".join(words))
     return _table(manifest.name, [row])
 

@@ -109,7 +109,9 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, pictures: str) -
     opinions = read_manifest()["opinions"]["mean"]
     rows = []
     for name, stem in zip(names, stems, strict=True):
-        for kind, level in enumerate(_levels(name), 1):
+        # Five of each level, in an order drawn for the photograph.
+        rng = np.random.default_rng((SEED, zlib.crc32(name.encode())))
+        for kind, level in enumerate(rng.permutation(distortions.LEVELS * 5).tolist(), 1):
             image = f"{pictures}/{stem}_{kind:02d}_{level:02d}.png"
             rows.append((image, float(opinions[kind][level - 1]), distortions.find(kind).label, name))
     table = pd.DataFrame(rows, columns=["image", "mos", "distortion", "reference"])
@@ -126,10 +128,3 @@ def best_scored(table: pd.DataFrame, count: int) -> pd.DataFrame:
     table = table if (table["session_1"] == "val").any() else with_validation(table)
     public = table[table["session_1"] != "test"]
     return public.sort_values("mos", ascending=False, kind="stable").head(count)
-
-
-def _levels(name: str) -> list[int]:
-    """A level for each of the 25 distortions: five of each, in an order drawn for the photograph."""
-    return (
-        np.random.default_rng((SEED, zlib.crc32(name.encode()))).permutation(distortions.LEVELS * 5).tolist()
-    )

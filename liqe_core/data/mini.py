@@ -126,7 +126,8 @@ def build(
     (folder / "images").mkdir(parents=True, exist_ok=True)
 
     photographs = {name: _decode(file) for name, file in files.items()}
-    plan = _plan(selection, manifest, {name for name, image in photographs.items() if _is_grey(image)})
+    grey = {name for name, image in photographs.items() if not np.ptp(np.asarray(image), axis=2).any()}
+    plan = _plan(selection, manifest, grey)
     missing = plan[[not (folder / image).exists() for image in plan["image"]]]
 
     views = itertools.product(photographs, selection.views) if len(missing) else ()
@@ -273,7 +274,3 @@ def _part(
 def _decode(file: bytes) -> Image.Image:
     with Image.open(io.BytesIO(file)) as image:
         return image.convert("RGB")
-
-
-def _is_grey(image: Image.Image) -> bool:
-    return not np.ptp(np.asarray(image), axis=2).any()

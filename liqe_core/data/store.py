@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +111,6 @@ class PackedStore:
         self._packs = packs
         self._places = list(zip(*(index[name].tolist() for name in _PLACES[:4]), strict=True))
         self._maps: dict[int, np.ndarray] = {}
-        self._views: dict[int, np.ndarray] = {}
 
     @classmethod
     def build(
@@ -194,11 +192,8 @@ class PackedStore:
 
     def __getitem__(self, i: int) -> np.ndarray:
         """Image `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
-        if i not in self._views:
-            number, offset, height, width = self._places[i]
-            end = offset + height * width * 3
-            self._views[i] = self._map(number)[offset:end].reshape(height, width, 3)
-        return self._views[i]
+        number, offset, height, width = self._places[i]
+        return self._map(number)[offset : offset + height * width * 3].reshape(height, width, 3)
 
     def verify(self, progress: bool = True) -> list[str]:
         """Compare every image's bytes with its checksum; the next `build` makes damaged packs again.
@@ -219,14 +214,13 @@ class PackedStore:
 
     def _map(self, number: int) -> np.ndarray:
         if number not in self._maps:
-            with (self.folder / f"{self._packs[number]}.bin").open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps[number] = np.frombuffer(mapped, dtype=np.uint8)
+            file = self.folder / f"{self._packs[number]}.bin"
+            self._maps[number] = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
         return self._maps[number]
 
     def __getstate__(self):
         # A data loader's worker process maps the files itself.
-        return self.__dict__ | {"_maps": {}, "_views": {}}
+        return self.__dict__ | {"_maps": {}}
 
     def __repr__(self) -> str:
         return f"PackedStore({self.source.name}, {len(self)} images, {str(self.folder)!r})"
@@ -255,10 +249,9 @@ def _make_packs(
                 f"{folder}: the disk is full; make room and build it again, finished packs are kept"
             ) from error
     if unreadable:
-        more = f"\n  and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise StoreError(
             f"{source.folder}: {len(unreadable)} images cannot be packed (run verify for the whole list, or "
-            "train without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5]) + more
+            "train without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5])
         )
 
 

@@ -20,13 +20,10 @@ def read_text(path: str | os.PathLike) -> str:
     """The text of a file in UTF-8 (with or without byte-order mark), UTF-16 with one, or Windows-1252.
 
     Raises:
-        LabelError: no such file, empty, or not text.
+        LabelError: empty, or not text.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise LabelError(f"{path}: no such label file; check where the data set was unpacked") from None
+    raw = path.read_bytes()
     if not raw.strip():
         raise LabelError(f"{path}: the file is empty; get it again")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -62,6 +59,8 @@ def read_table(
         LabelError: unreadable, or a row with too many fields.
     """
     path = Path(path)
+    if not path.is_file():
+        raise LabelError(f"{path}: no such label file; check where the data set was unpacked")
     if path.suffix.lower() == ".xlsx":
         table = _spreadsheet(path)
     elif path.suffix.lower() == ".json":
@@ -99,8 +98,6 @@ def read_table(
 def _spreadsheet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
-    except FileNotFoundError:
-        raise LabelError(f"{path}: no such label file; check where the data set was unpacked") from None
     except Exception as error:  # openpyxl raises whatever the zip or XML inside makes it raise
         raise LabelError(f"{path}: not a spreadsheet that can be read ({error})") from error
     table.index += 2

@@ -82,7 +82,14 @@ def status(
     except LabelError as error:
         if exists:
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
-    now, missing = _counted(absent, manifest, images, exists)
+    now, missing = absent, []
+    if images is not None:
+        files = find_pictures(images, folder, manifest.pictures)
+        missing = files.loc[files["match"] == "missing", "image"].tolist()
+        found, case = len(files) - len(missing), int((files["match"] == "case").sum())
+        now = dataclasses.replace(absent, expected=len(images), found=found, case=case)
+    elif exists:
+        now = dataclasses.replace(absent, found=len(all_pictures(manifest, folder)))
     entries = journal_of(manifest, root).current() if now.found else {}
     corrupt = sum(entry["problem"] in CORRUPT for entry in entries.values())
     state = "absent" if now.found == 0 else "corrupt" if corrupt else "partly there"
@@ -98,21 +105,6 @@ def status(
     else:
         advice = _advice(manifest, now, missing)
     return dataclasses.replace(now, next=advice)
-
-
-def _counted(
-    absent: Status, manifest: Manifest, images: pd.Series | None, exists: bool
-) -> tuple[Status, list[str]]:
-    """Count the images that are there; also the names of those that are missing."""
-    if images is None:
-        found = len(all_pictures(manifest, absent.folder)) if exists else 0
-        return dataclasses.replace(absent, found=found), []
-    files = find_pictures(images, absent.folder, manifest.pictures)
-    matches = files["match"].value_counts()
-    case = int(matches.get("case", 0))
-    found = int(matches.get("exact", 0)) + case
-    missing = files.loc[files["match"] == "missing", "image"].tolist()
-    return dataclasses.replace(absent, expected=len(images), found=found, case=case), missing
 
 
 def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Journal:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.prompts import VARIANTS
-from liqe_core.studies.finished import EXCLUDED, REPEATS, Chosen, FinishedRun, read_runs
+from liqe_core.studies.finished import EXCLUDED, REPEATS, FinishedRun, SelectedRuns, read_runs
 from liqe_core.studies.intervals import FEWEST, difference, mean_interval
 from liqe_core.studies.paper_tables import load_published, paper_ablation
 from liqe_core.training.prepare import sets_for
@@ -72,7 +72,7 @@ STUDIES = {
 }
 
 
-def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chosen:
+def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> SelectedRuns:
     """Of some runs, those with these settings, whatever the study's one, the session and the seed are.
 
     They also saw the same pictures and labels and took the same steps; where runs disagree on that, the
@@ -106,7 +106,7 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Chose
         excluded += [(run.folder.name, reason) for run in kept if key(run) not in common]
         kept = [run for run in kept if key(run) in common]
     kept.sort(key=lambda run: (study.levels.index(study.level(run.settings)), run.repeat))
-    return Chosen(kept, pd.DataFrame(excluded, columns=EXCLUDED))
+    return SelectedRuns(kept, pd.DataFrame(excluded, columns=EXCLUDED))
 
 
 def scores(
@@ -203,7 +203,7 @@ def brief(settings: Profile, epochs: int, steps: int) -> Profile:
     return settings.override(epochs=epochs, steps=steps, warmup_steps=warmup, validate_every=1)
 
 
-class Found(NamedTuple):
+class AblationRuns(NamedTuple):
     """The runs of an ablation.
 
     Attributes:
@@ -238,7 +238,7 @@ def find_or_train(
     root: str | Path,
     sets: Sequence[LabelledPictures] | None = None,
     progress: bool = True,
-) -> Found:
+) -> AblationRuns:
     """What a sweep has finished, where two levels at least can be compared; else each level, trained briefly.
 
     Args:
@@ -248,17 +248,17 @@ def find_or_train(
         sets: the profile's data sets, where the caller has them.
     """
 
-    def find(wanted: Profile) -> Chosen:
+    def find(wanted: Profile) -> SelectedRuns:
         runs, unread = read_runs(root)
         chosen, excluded = alike(runs, wanted, study)
-        return Chosen(chosen, pd.concat([unread, excluded], ignore_index=True))
+        return SelectedRuns(chosen, pd.concat([unread, excluded], ignore_index=True))
 
     found = find(settings)
     if comparable(found.runs, study):
-        return Found(*found, settings, False)
+        return AblationRuns(*found, settings, False)
     levels = [short.override(**{study.setting: level}) for level in study.levels]
     fit_all(levels, sets_for(short, progress) if sets is None else sets, root, progress=progress)
-    return Found(*find(short), short, True)
+    return AblationRuns(*find(short), short, True)
 
 
 def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[FinishedRun]:
@@ -279,7 +279,7 @@ def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[Finish
     return max(groups, key=size)
 
 
-class Ablated(NamedTuple):
+class AblationTables(NamedTuple):
     """An ablation, as `figures.ablations.ablation` takes it.
 
     Attributes:
@@ -292,7 +292,7 @@ class Ablated(NamedTuple):
     pairs: pd.DataFrame
 
 
-def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> Ablated:
+def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> AblationTables:
     """What comparable runs say.
 
     Args:
@@ -303,7 +303,7 @@ def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> Ablated
     if paper and study.setting == "variant":
         known = paper_ablation(load_published(), study.levels)
         table = table.merge(known.rename(columns={"reason": "paper_reason"}), on="level")
-    return Ablated(table, points, paired(points, study))
+    return AblationTables(table, points, paired(points, study))
 
 
 def loss_weights(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:

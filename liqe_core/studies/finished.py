@@ -61,14 +61,14 @@ class FinishedRun:
         return self.folder / f"best_{criterion}.safetensors"
 
 
-class Chosen(NamedTuple):
+class SelectedRuns(NamedTuple):
     """Runs that differ in one setting alone, and what was left out: columns `run`, `reason`."""
 
     runs: list[FinishedRun]
     excluded: pd.DataFrame
 
 
-def read_runs(root: str | Path) -> Chosen:
+def read_runs(root: str | Path) -> SelectedRuns:
     """Every finished run below ``root/train``, in order of name.
 
     Returns:
@@ -80,7 +80,7 @@ def read_runs(root: str | Path) -> Chosen:
             runs.append(read_run(folder))
         except ValueError as error:
             excluded.append((folder.name, str(error)))
-    return Chosen(runs, pd.DataFrame(excluded, columns=EXCLUDED))
+    return SelectedRuns(runs, pd.DataFrame(excluded, columns=EXCLUDED))
 
 
 def read_run(folder: str | Path) -> FinishedRun:

@@ -22,7 +22,7 @@ from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest
 from liqe_core.data.verification import status
 from liqe_core.evaluation.measuring import measure, predict
-from liqe_core.files import write_csv, write_json
+from liqe_core.files import first_few, write_csv, write_json
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality
 from liqe_core.studies import paper_tables
@@ -103,12 +103,8 @@ def _measure_whole(
     window = model.geometry.window
     small = dataset.too_small(window)
     scored = ~dataset.table["image"].isin(list(small)).to_numpy()
-    left_out = ""
-    if small:
-        sizes = [f"{dataset.name}/{image} ({size})" for image, size in list(small.items())[:5]]
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        left_out = f"{len(small)} of {len(dataset)} are smaller than a crop of {window}: "
-        left_out += ", ".join(sizes) + more
+    sizes = first_few([f"{dataset.name}/{image} ({size})" for image, size in small.items()])
+    left_out = f"{len(small)} of {len(dataset)} are smaller than a crop of {window}: {sizes}" if small else ""
     if not scored.any():
         return None, f"no result: {left_out}"
     quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()

@@ -22,7 +22,6 @@ _CELL = ["dataset", "metric"]
 NO_SOURCE = "no source"
 
 
-PROTOCOLS = ("within-set", "unseen", "aigc", "ablation")
 METRICS = {"SRCC": (-1, 1), "PLCC": (-1, 1), "KRCC": (-1, 1), "RMSE": (0, math.inf), "accuracy": (0, 1)}
 _SAME = ["method", "dataset", "protocol", "metric", "training"]  # entries that claim the same number
 _Text = Annotated[str, Field(min_length=1, strict=True)]
@@ -181,7 +180,8 @@ def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequ
     # The method itself last, as papers print it.
     rows = list(dict.fromkeys(cells["row"]))
     rows.sort(key=lambda row: (row.startswith("LIQE"), row == "LIQE"))
-    table = pd.DataFrame(NO_SOURCE, index=rows, columns=_columns(datasets, metrics))
+    columns = [f"{dataset}\n{metric}" for dataset in datasets for metric in metrics]
+    table = pd.DataFrame(NO_SOURCE, index=rows, columns=columns)
     for (row, dataset, metric), group in cells.groupby(["row", "dataset", "metric"], sort=False):
         values = dict.fromkeys(f"{v:.3f}" for v in group["value"])
         table.at[row, f"{dataset}\n{metric}"] = "\n".join(values)
@@ -257,7 +257,3 @@ def disagreements(published: pd.DataFrame) -> pd.DataFrame:
     several = published.groupby(same)["value"].transform("nunique") > 1
     columns = [*same, "value", "source", "training", "differs", "note", "title"]
     return published.loc[several, columns].sort_values(same, kind="stable", ignore_index=True)
-
-
-def _columns(datasets: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    return [f"{dataset}\n{metric}" for dataset in datasets for metric in metrics]
