@@ -133,18 +133,18 @@ def agreement(prediction: Array, mos: Array) -> dict[str, float]:
     return {"srcc": srcc(prediction, mos), "krcc": krcc(prediction, mos)} | _after_fit(prediction, mos)
 
 
-def over_sessions(results: pd.DataFrame, by: Sequence[str] = ("dataset",)) -> pd.DataFrame:
+def over_sessions(results: pd.DataFrame) -> pd.DataFrame:
     """Mean, median and standard deviation of every measure over the sessions (or seeds).
 
     Args:
-        results: a row a session and data set; numeric columns besides `by` and ``session`` are measures.
+        results: a row a session and data set; numeric columns besides ``session`` and ``seed`` are measures.
 
     Returns:
-        A row for each combination of `by`; columns (measure, ``mean``, ``median``, ``std`` or ``count``).
+        A row a dataset; columns (measure, ``mean``, ``median``, ``std`` or ``count``).
         NaN is left out of all four.
     """
-    measures = [c for c in results.select_dtypes("number").columns if c not in (*by, "session", "seed")]
-    return results.groupby(list(by), sort=False)[measures].agg(["mean", "median", "std", "count"])
+    measures = [c for c in results.select_dtypes("number").columns if c not in ("session", "seed")]
+    return results.groupby("dataset", sort=False)[measures].agg(["mean", "median", "std", "count"])
 
 
 def _after_fit(prediction: Array, mos: Array) -> dict[str, float]:

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.crops import CLIP_STATISTICS, Statistics
-from liqe_core.files import atomic_path, cache_dir, file_sha256, mistaken, write_json
+from liqe_core.files import atomic_path, cache_dir, file_sha256, first_few, mistaken, write_json
 from liqe_core.intake.transfers import DiskFullError, FetchError, RemoteFile, fetch_file, hub_file
 from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
@@ -437,13 +437,8 @@ def _refuse_unfit(
         "with NaN or infinity": [key for key, value in state_dict.items() if not value.isfinite().all()],
     }
     if any(faults.values()):
-        listed = "; ".join(f"{fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
+        listed = "; ".join(f"{fault}: {first_few(keys)}" for fault, keys in faults.items() if keys)
         raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
-
-
-def _some(keys: list[str], most: int = 5) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
 
 
 def write_checkpoint(

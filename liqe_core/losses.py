@@ -53,7 +53,7 @@ def quality_loss(
         raise ValueError(f"pair_mean is {pair_mean!r}: choose sets or pairs")
     if ties not in ("half", "preferred"):
         raise ValueError(f"ties is {ties!r}: choose half or preferred")
-    _same_length(quality=quality, mos=mos, dataset=dataset)
+    _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     i, j = torch.triu_indices(len(quality), len(quality), offset=1, device=quality.device)
     same = (dataset[i] == dataset[j]) & ~(mos[i].isnan() | mos[j].isnan())
     i, j = i[same], j[same]
@@ -86,7 +86,7 @@ def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 2]. Zero (with a gradient of zero) where no set has a correlation.
     """
-    _same_length(quality=quality, mos=mos, dataset=dataset)
+    _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     loss, counted = quality.sum() * 0.0, 0
     for number in dataset.unique():
         scored = (dataset == number) & ~mos.isnan()
@@ -111,7 +111,7 @@ def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor)
     Returns:
         Scalar from 0; mean over the scored pictures, zero (with a gradient of zero) where there is none.
     """
-    _same_length(quality=quality, mos=mos, dataset=dataset)
+    _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     low, high = ends.to(quality)[dataset].unbind(dim=1)
     wanted = 1 + 4 * (mos.to(quality.dtype) - low) / (high - low)
     scored = ~wanted.isnan()
@@ -128,7 +128,7 @@ def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 1]; zero where no picture has a label.
     """
-    _same_shape("p_scene", p_scene, "multi_hot", multi_hot)
+    _refuse_shapes(2, p_scene=p_scene, multi_hot=multi_hot)
     loss = _binary_fidelity_loss(p_scene, multi_hot.to(p_scene.dtype)).mean(dim=1)
     return _mean_over_labelled(loss, multi_hot)
 
@@ -143,7 +143,7 @@ def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
     Returns:
         Scalar, below 1; mean over the labelled pictures, zero where there is none.
     """
-    _same_shape("p_distortion", p_distortion, "one_hot", one_hot)
+    _refuse_shapes(2, p_distortion=p_distortion, one_hot=one_hot)
     fidelity = torch.sqrt(p_distortion * one_hot.to(p_distortion.dtype) + EPSILON).sum(dim=1)
     return _mean_over_labelled(1 - fidelity, one_hot)
 
@@ -158,14 +158,7 @@ def _mean_over_labelled(loss: Tensor, target: Tensor) -> Tensor:
     return torch.where(labelled, loss, 0).sum() / labelled.sum().clamp(min=1)
 
 
-def _same_length(**tensors: Tensor) -> None:
-    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
-    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
-        raise ValueError(f"expected vectors of one length, got {shapes}")
-
-
-def _same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(
-            f"expected two matrices of one shape, got {name_a} {tuple(a.shape)} and {name_b} {tuple(b.shape)}"
-        )
+def _refuse_shapes(dimensions: int, **tensors: Tensor) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != dimensions for shape in shapes.values()):
+        raise ValueError(f"expected tensors of one length and {dimensions} dimensions, got shapes {shapes}")

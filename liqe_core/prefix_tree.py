@@ -80,34 +80,22 @@ class PrefixTree:
         end_of = np.empty(n, dtype=np.int64)
         end_of[order] = path[np.arange(n), lengths - 1]
         sequences = _pack(depth, last, max(sequence_length, 2 * int(lengths.max())))
-        return cls._laid_out(sequences, token, depth, last, end_of, nodes)
-
-    @classmethod
-    def _laid_out(
-        cls,
-        sequences: list[np.ndarray],
-        token: np.ndarray,
-        depth: np.ndarray,
-        last: np.ndarray,
-        end_of: np.ndarray,
-        nodes: int,
-    ) -> PrefixTree:
-        length = max(len(sequence) for sequence in sequences)
-        shape = (len(sequences), length)
-        packed_tokens, packed_depth = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        # Fillers get numbers past all nodes, each an interval of its own.
-        packed_first = nodes + np.broadcast_to(np.arange(length), shape)
-        packed_last = packed_first + 1
-        packed_first = packed_first.copy()
-        place = np.full(nodes, -1)
-        for s, sequence in enumerate(sequences):
-            filled = slice(0, len(sequence))
-            packed_tokens[s, filled], packed_depth[s, filled] = token[sequence], depth[sequence]
-            packed_first[s, filled], packed_last[s, filled] = sequence, last[sequence]
-            place[sequence] = s * length + np.arange(len(sequence))
-        arrays = {"tokens": packed_tokens, "depth": packed_depth, "first": packed_first, "last": packed_last}
-        arrays["ends"] = place[end_of]
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        # Node `nodes` fills up sequences; there its numbers lie past all nodes, each an interval of its own.
+        length = max(map(len, sequences))
+        packed = np.full((len(sequences), length), nodes)
+        for row, sequence in enumerate(sequences):
+            packed[row, : len(sequence)] = sequence
+        filler, column = packed == nodes, nodes + np.arange(length)
+        place = np.full(nodes + 1, -1)  # of a node that is repeated, the last
+        place[packed.flatten()] = np.arange(packed.size)
+        arrays = {
+            "tokens": np.append(token, 0)[packed],
+            "depth": np.append(depth, 0)[packed],
+            "first": np.where(filler, column, packed),
+            "last": np.where(filler, column + 1, np.append(last, 0)[packed]),
+            "ends": place[end_of],
+        }
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return cls(**tensors, nodes=nodes)
 
     def to(self, device: torch.device) -> PrefixTree:

@@ -108,7 +108,7 @@ def add_heads(clip: Clip, heads: Sequence[int], width: int) -> None:
     clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in heads)
 
 
-def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
+def pretrained(name: str, tag: str) -> Clip:
     """An open_clip model with downloaded weights, in float32 and evaluation mode.
 
     Raises:
@@ -122,7 +122,7 @@ def pretrained(name: str, tag: str, cache_dir: str | None = None) -> Clip:
             f"it has: {', '.join(known) or 'none'}"
         )
     try:
-        return open_clip.create_model(name, pretrained=tag, precision="fp32", cache_dir=cache_dir).eval()
+        return open_clip.create_model(name, pretrained=tag, precision="fp32").eval()
     except (RuntimeError, OSError) as error:
         raise ArchitectureError(
             f"the weights {tag!r} of {name} could not be downloaded ({error}); check the network, or "

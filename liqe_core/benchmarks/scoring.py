@@ -19,20 +19,15 @@ from liqe_core.model import LIQE
 from liqe_core.training.precision import Precision
 
 
-def scoring_seconds(
-    architecture: str = "ViT-B-32-quickgelu",
-    pictures: int = 4,
-    precision: str = "float32",
-    device: str = "auto",
-) -> float:
+def scoring_seconds(architecture: str = "ViT-B-32-quickgelu", precision: str = "float32") -> float:
     """Seconds an image in an evaluation: 15 crops, the text embedded already."""
-    place = torch_device(device)
-    model = LIQE.from_clip(architecture, None, device=place)
+    device = torch_device("auto")
+    model = LIQE.from_clip(architecture, None, device=device)
     window = model.geometry.window
-    crops = [torch.randint(256, (15, 3, window, window), dtype=torch.uint8) for _ in range(pictures)]
-    with torch.no_grad(), Precision(precision, place).autocast():
+    crops = torch.randint(256, (4, 15, 3, window, window), dtype=torch.uint8)
+    with torch.no_grad(), Precision(precision, device).autocast():
         text = model.text()
-        return timed(lambda: model.joint_of(crops, text)).median / pictures
+        return timed(lambda: model.joint_of(list(crops), text)).median / len(crops)
 
 
 def side_by_side(

@@ -24,13 +24,13 @@ from torch.nn.functional import normalize
 from torch.utils.benchmark import Measurement, Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from liqe_core.evaluation.distributed import torch_device
+from liqe_core.evaluation.distributed import Ranks, torch_device
 from liqe_core.files import CHECKOUT
 from liqe_core.model import LIQE
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import PromptGrid
 from liqe_core.text import encode_tree, tokenize
-from liqe_core.training.batches import Batch
+from liqe_core.training.batches import READERS, Batch, TrainingBatches, batches_ahead
 from liqe_core.training.precision import Precision
 from liqe_core.training.preflight import free_memory, step_memory
 from liqe_core.training.profiles import Profile, profile
@@ -54,25 +54,23 @@ def product_rate(
     return 2.0 * 7168 * 768 * 3072 / min(timed(lambda: a @ b, seconds).times)
 
 
-def text_pass(
-    architecture: str = "ViT-B-32-quickgelu", seconds: float = 1.0, device: str = "auto"
-) -> pd.DataFrame:
+def text_pass(architecture: str = "ViT-B-32-quickgelu") -> pd.DataFrame:
     """The paper's 495 prompts through a text tower: padded to its context, and as a prefix tree.
 
     Returns:
         A row a way: ``way, tokens, seconds`` (the median), ``times_faster``, ``largest_difference`` of the
         embeddings.
     """
-    place = torch_device(device)
-    model = LIQE.from_clip(architecture, None, device=place)
-    tokens, tree = model.text.tokens.to(place), model.text.tree.to(place)
+    device = torch_device("auto")
+    model = LIQE.from_clip(architecture, None, device=device)
+    tokens, tree = model.text.tokens.to(device), model.text.tree.to(device)
     ways = {
         "padded": lambda: normalize(model.clip.encode_text(tokens), dim=-1),
         "tree": lambda: normalize(encode_tree(model.clip, tree), dim=-1),
     }
     with torch.no_grad():
         outputs = {way: run() for way, run in ways.items()}
-        medians = {way: timed(run, seconds).median for way, run in ways.items()}
+        medians = {way: timed(run).median for way, run in ways.items()}
     difference = (outputs["padded"] - outputs["tree"]).abs().max().item()
     return pd.DataFrame(
         {
@@ -209,9 +207,9 @@ def _model(case: StepCase, device: torch.device | str) -> LIQE:
     return model
 
 
-def random_batch(model: LIQE, pictures: int, crops: int, seed: int = 0) -> Batch:
+def random_batch(model: LIQE, pictures: int, crops: int) -> Batch:
     """A batch of noise with labels, from three data sets, for measurements of time and memory."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     window, (_, scenes, distortions) = model.geometry.window, model.grid.shape
     return Batch(
         torch.randint(256, (pictures, crops, 3, window, window), dtype=torch.uint8, generator=generator),
@@ -235,18 +233,37 @@ def peak_memory(device: torch.device) -> int:
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000), context: int = 77) -> pd.DataFrame:
+def loader_throughput(batches: TrainingBatches, step_seconds: float, count: int = 20) -> pd.DataFrame:
+    """Batches cut ahead of time, against what a step of that length consumes.
+
+    Args:
+        step_seconds: as `measure_steps` says for as many images.
+        count: batches that are cut.
+
+    Returns:
+        One row: ``readers, batches_per_second, consumed_per_second, times_enough``.
+    """
+    list(batches_ahead(batches, 0, 0, 2, Ranks()))  # pages in
+    started = time.perf_counter()
+    for _ in batches_ahead(batches, 0, 0, count, Ranks()):
+        pass
+    rate = count / (time.perf_counter() - started)
+    row = {"readers": READERS, "batches_per_second": rate, "consumed_per_second": 1 / step_seconds}
+    return pd.DataFrame([row | {"times_enough": rate * step_seconds}])
+
+
+def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000)) -> pd.DataFrame:
     """How many positions the text tower computes for grids of growing size, padded and as a tree.
 
     Returns:
         A row a grid: ``prompts``, ``padded_tokens``, ``tree_nodes``, ``packed_tokens`` (with what the cut
         into sequences repeats), ``times_fewer``, ``build_seconds``.
     """
-    tokenizer, rows = SimpleTokenizer(context_length=context), []
+    tokenizer, rows = SimpleTokenizer(context_length=77), []
     for count in counts:
         grid = grid_of_size(count)
         started = time.perf_counter()
-        tokens = tokenize(grid, tokenizer, context)
+        tokens = tokenize(grid, tokenizer, 77)
         tree = PrefixTree.from_tokens(tokens)
         rows.append(
             {

@@ -52,7 +52,17 @@ class Ranks:
         """
         if self.world == 1:
             return part
-        return _Gather.apply(part, self._sizes(count), self.rank)
+        sizes = self._sizes(count)
+        own = part[: sizes[self.rank]]
+        padded = part.new_zeros(max(sizes), *part.shape[1:])  # collectives want equal sizes
+        padded[: len(own)] = own.detach()
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        parts = [gathered[:size] for gathered, size in zip(parts, sizes, strict=True)]
+        if own.requires_grad:
+            own.register_hook(lambda gradient: gradient * self.world)
+        parts[self.rank] = own
+        return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -85,25 +95,6 @@ class Ranks:
     def _sizes(self, count: int) -> list[int]:
         least, more = divmod(count, self.world)
         return [least + (rank < more) for rank in range(self.world)]
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, part: Tensor, sizes: list[int], rank: int) -> Tensor:
-        start, size = sum(sizes[:rank]), sizes[rank]
-        ctx.mine, ctx.shape, ctx.world = slice(start, start + size), part.shape, len(sizes)
-        padded = part.new_zeros(max(sizes), *part.shape[1:])  # collectives want equal sizes
-        padded[:size] = part[:size]
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        mine = gradient.new_zeros(ctx.shape)
-        own = gradient[ctx.mine]
-        mine[: len(own)] = own * ctx.world
-        return mine, None, None
 
 
 def together(device: str = "auto") -> Ranks:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from liqe_core import towers
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, targets
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.images import read_ahead
-from liqe_core.prompts import PromptGrid
+from liqe_core.training.profiles import Profile
 
 #: Threads that cut crops (copying them lets go of the interpreter), each up to a batch ahead.
 READERS = min(4, os.cpu_count() or 1)
@@ -65,6 +66,17 @@ class Batch:
         return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
 
 
+def geometry_of(settings: Profile) -> CropGeometry:
+    """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
+    window = towers.architecture(settings.model.architecture)["vision_cfg"]["image_size"]
+    return CropGeometry(
+        window=window,
+        resize_to=settings.data.resize_to or None,
+        count=settings.testing.windows,
+        enlarge_to=window if settings.data.enlarge else 0,
+    )
+
+
 class TrainingBatches:
     """The batches of a session, drawn as the public code draws them.
 
@@ -72,36 +84,19 @@ class TrainingBatches:
     may be short, and shuffled again when it runs out before the epoch does.
 
     Args:
-        sets: the data sets, in a fixed order.
-        batch_sizes: pictures a step, for each set by name.
-        session: 1..10.
-        grid: for the targets.
-        geometry: for the windows.
-        crops: how many a picture, drawn with replacement from its grid of windows after a random mirroring.
-        seed: everything drawn depends on it.
-        shuffled: give the scenes and distortions of the training part to other pictures of the same set.
+        settings: of the run; everything drawn depends on its seed.
+        sets: the datasets that `batch_sizes` names, in a fixed order.
     """
 
-    def __init__(
-        self,
-        sets: Sequence[LabelledPictures],
-        batch_sizes: Mapping[str, int],
-        session: int,
-        grid: PromptGrid,
-        geometry: CropGeometry,
-        crops: int = 3,
-        seed: int = 0,
-        shuffled: bool = False,
-    ):
-        if missing := [s.name for s in sets if not batch_sizes.get(s.name, 0) >= 1]:
-            raise ValueError(f"no batch size for {', '.join(missing)}")
-        self.sets, self.seed, self.geometry, self.crops = list(sets), seed, geometry, crops
-        self._sizes = [batch_sizes[s.name] for s in sets]
-        self._rows = [s.part(session, "train") for s in sets]
-        self._targets = [targets(s.table, grid) for s in sets]
-        if shuffled:
+    def __init__(self, settings: Profile, sets: Sequence[LabelledPictures]):
+        self.sets, self.seed, self.crops = list(sets), settings.seed, settings.steps.crops
+        self.geometry, grid = geometry_of(settings), settings.grid()
+        self._sizes = [settings.data.batch_sizes[dataset.name] for dataset in sets]
+        self._rows = [dataset.part(settings.session, "train") for dataset in sets]
+        self._targets = [targets(dataset.table, grid) for dataset in sets]
+        if settings.losses.control == "shuffled labels":
             for number, (rows, labels) in enumerate(zip(self._rows, self._targets, strict=True)):
-                shuffled_rows = np.random.default_rng((seed, 2, number)).permutation(rows)
+                shuffled_rows = np.random.default_rng((self.seed, 2, number)).permutation(rows)
                 for axis in ("scene", "distortion"):
                     labels[axis][rows] = labels[axis][shuffled_rows]
 

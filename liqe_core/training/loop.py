@@ -131,17 +131,8 @@ class Run:
         )
         self.weighting = WEIGHTINGS[settings.losses.weighting](tasks, settings.losses.temperature)
         self.watch = Watch(settings, self.model)
-        self.batches = TrainingBatches(
-            sets,
-            settings.data.batch_sizes,
-            settings.session,
-            self.model.grid,
-            self.model.geometry,
-            settings.steps.crops,
-            settings.seed,
-            shuffled=settings.losses.control == "shuffled labels",
-        )
-        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.batches = TrainingBatches(settings, sets)
+        self.epoch, self.step, self.seconds, self.saved_at = 0, 0, 0.0, time.monotonic()
         self.best: dict[str, float] = {}
         self.steps: list[dict] = []
         self.epochs: list[dict] = []
@@ -150,17 +141,12 @@ class Run:
     def train(self) -> None:
         """From the last saved state, or the beginning, to the last epoch."""
         self.restore()
-        clock = resume.Clock(self.settings.machine.save_seconds)
-        with (
-            stoppable(between_steps=True) as stop,
-            self.precision.of_products(),
-            self.bar() as bar,
-        ):
+        with stoppable(between_steps=True) as stop, self.precision.of_products(), self.bar() as bar:
             try:
                 while self.epoch < self.length[0]:
-                    self.train_epoch(bar, clock, stop)
+                    self.train_epoch(bar, stop)
                     self.end_epoch()
-                    self.save_when_due(clock, stop)
+                    self.save_when_due(stop)
             except TrainingError:
                 self.write_tables()  # they say what went wrong, and when
                 raise
@@ -170,7 +156,7 @@ class Run:
         weights = self.weighting.weights()
         return weights | {"quality": weights["quality"] * self.settings.losses.quality_weight}
 
-    def train_epoch(self, bar: tqdm, clock: resume.Clock, stop: Stop) -> None:
+    def train_epoch(self, bar: tqdm, stop: Stop) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weights()
         drops = self.settings.losses.lone_pictures == "drop step"
@@ -203,18 +189,19 @@ class Run:
             loss = sum(value for name, value in row.items() if name.endswith("_loss"))
             shown = {"epoch": self.epoch, "loss": f"{loss:.3f}", "rate": f"{rate:.1e}"}
             bar.set_postfix(shown, refresh=False)
-            self.save_when_due(clock, stop)
+            self.save_when_due(stop)
 
-    def save_when_due(self, clock: resume.Clock, stop: Stop) -> None:
+    def save_when_due(self, stop: Stop) -> None:
         """Between two steps: save the state when it is time to, at the end, and before stopping.
 
         Raises:
             StopRequested: a signal has come, to this process or to another rank.
         """
         stopping = self.ranks.any(bool(stop.signal))
-        if stopping or clock.due() or self.epoch == self.length[0]:
+        due = time.monotonic() - self.saved_at >= self.settings.machine.save_seconds
+        if stopping or due or self.epoch == self.length[0]:
             self.save()
-            clock.reset()
+            self.saved_at = time.monotonic()
         if stopping:
             message = f"stopped after {self.taken} steps; the same command goes on from there"
             raise StopRequested(stop.signal or signal.SIGTERM, message)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.splits import PARTS
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import first_few
 from liqe_core.model import LIQE
+from liqe_core.training.batches import geometry_of
 from liqe_core.training.precision import type_of_products
 from liqe_core.training.profiles import Profile
 from liqe_core.training.resume import KEPT
-from liqe_core.training.step import geometry_of
 
 #: Values a token and block that wait for the backward pass, in widths of the block. Measured;
 #: notebook 90 shows the forecast beside the peak.
@@ -41,26 +42,25 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
         )
     found = [by_name[name] for name in settings.data.batch_sizes]
     window = geometry_of(settings).window
-    for of in found:
-        small = {} if settings.data.enlarge else of.too_small(window)
-        table = of.table
+    for dataset in found:
+        small = {} if settings.data.enlarge else dataset.too_small(window)
+        table = dataset.table
         labelled = table["scenes"].map(bool) | table["distortion"].notna()
-        without_scores = (
-            table["mos"].isna().all() and labelled.all()
-        )  # it teaches scenes or distortions alone
-        for part in ("train", "val", "test"):
-            rows = table.iloc[of.part(settings.session, part)]
+        teaches_no_quality = table["mos"].isna().all() and labelled.all()
+        for part in PARTS:
+            rows = table.iloc[dataset.part(settings.session, part)]
             if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
                 raise ValueError(
-                    f"{of.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
+                    f"{dataset.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
                     f"{window} x {window}: {first_few(names)}; give unfit='leave out' to go on without such, "
                     "enlarge=True, or larger pictures"
                 )
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
-            if unscored and not without_scores:  # a pair with one that was left out by mistake would be lost
+            # A score that was left out by mistake would be lost without a word.
+            if unscored and not teaches_no_quality:
                 raise ValueError(
-                    f"{of.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
-                    f"{', '.join(unscored[:5])}; give their scores, or leave them out of the table"
+                    f"{dataset.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
+                    f"{first_few(unscored)}; give their scores, or leave them out of the table"
                 )
     world = ranks.world if ranks else 1
     if world > 1 and settings.model.batch_norm == "learned":
@@ -80,9 +80,9 @@ def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> 
     """The steps of an epoch whose batch has no two scored pictures of one set, and so nothing to rank; empty
     where no set has scores."""
     steps, scored = set(range(settings.steps.steps)), False
-    for of in sets:
-        rows, size = of.part(settings.session, "train"), settings.data.batch_sizes[of.name]
-        if of.table["mos"].iloc[rows].isna().all():
+    for dataset in sets:
+        rows, size = dataset.part(settings.session, "train"), settings.data.batch_sizes[dataset.name]
+        if dataset.table["mos"].iloc[rows].isna().all():
             continue
         scored, batches = True, -(-len(rows) // size)  # the last one of a lap may be short
         last = len(rows) - (batches - 1) * size
@@ -93,12 +93,12 @@ def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> 
 def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledPictures]) -> None:
     if settings.model.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
         return
-    what = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two pictures to rank"
+    fault = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two pictures to rank"
     if len(lone) == settings.steps.steps:
-        raise ValueError(f"{what}, so quality would not be learned; give batch_sizes from 2")
+        raise ValueError(f"{fault}, so quality would not be learned; give batch_sizes from 2")
     if settings.losses.lone_pictures == "leave out":
         warnings.warn(
-            f"{what} (the first: step {lone[0]}), so they teach no quality; other batch_sizes avoid it",
+            f"{fault} (the first: step {lone[0]}), so they teach no quality; other batch_sizes avoid it",
             stacklevel=4,
         )
 

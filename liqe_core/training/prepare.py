@@ -16,8 +16,8 @@ from liqe_core.data.manifests import load_manifest
 from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import status, unfit, verify
 from liqe_core.files import cache_dir
+from liqe_core.training.batches import geometry_of
 from liqe_core.training.profiles import Profile
-from liqe_core.training.step import geometry_of
 
 #: What the name of a data set ends in whose pictures were brought to the size at which people saw them.
 AS_SHOWN = " as shown"
@@ -37,12 +37,12 @@ MINI = {
 }
 
 
-def on_data(settings: Profile, names: Sequence[str], given: Collection[str] = ()) -> Profile:
+def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ()) -> Profile:
     """The profile on other data sets, which share its batch evenly, with the words that their manifests name.
 
     Args:
         names: of data sets, or paths of manifests.
-        given: settings that stay as they are.
+        kept: settings that stay as they are.
 
     Raises:
         ManifestError: no such manifest. ValueError: two manifests have different words.
@@ -51,11 +51,11 @@ def on_data(settings: Profile, names: Sequence[str], given: Collection[str] = ()
     pictures = sum(settings.data.batch_sizes.values())
     changes: dict[str, Any] = {"batch_sizes": dict.fromkeys(names, max(2, pictures // len(manifests)))}
     for axis in ("scene", "distortion"):
-        own = {";".join(of.words[axis]) for of in manifests.values() if axis in of.words}
-        if len(own) > 1 or (own and len(manifests) > sum(axis in of.words for of in manifests.values())):
+        words = {";".join(manifest.words.get(axis, ())) for manifest in manifests.values()}
+        if len(words) > 1:
             raise ValueError(f"{', '.join(names)}: not all have the same words of {axis}; give all the same")
-        changes |= {f"{axis}_words": word for word in own}
-    return settings.override(**{name: value for name, value in changes.items() if name not in given})
+        changes |= {f"{axis}_words": text for text in words if text}
+    return settings.override(**{name: value for name, value in changes.items() if name not in kept})
 
 
 def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]:
@@ -69,7 +69,8 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
         dataclasses.replace(labelled(name, settings, progress), name=name)
         for name in settings.data.batch_sizes
     ]
-    return [of.thinned(settings.testing.measured) for of in sets] if settings.testing.measured else sets
+    most = settings.testing.measured
+    return [dataset.thinned(most) for dataset in sets] if most else sets
 
 
 def labelled(
@@ -104,13 +105,13 @@ def labelled(
         bad = unfit(
             verify(manifest, progress=progress, window=1 if settings.data.enlarge else geometry.window)
         )
-    of = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
+    dataset = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.data.stand_in:
-        of = dataclasses.replace(of, table=of.table.assign(mos=float("nan")))
+        dataset = dataclasses.replace(dataset, table=dataset.table.assign(mos=float("nan")))
     if as_shown:
-        called = of.name + AS_SHOWN
-        of = dataclasses.replace(of, name=called, table=of.table.assign(dataset=called))
-    return of
+        name = dataset.name + AS_SHOWN
+        dataset = dataclasses.replace(dataset, name=name, table=dataset.table.assign(dataset=name))
+    return dataset
 
 
 def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
@@ -132,19 +133,18 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
 
 def decoded(names: Iterable[str], settings: Profile) -> str:
     """What the decoded pictures of data sets take, as far as manifests tell, and where they are kept."""
-    known, rest, least = [], [], geometry_of(settings).resize_to
+    sizes, unknown, least = [], [], geometry_of(settings).resize_to
     for manifest in map(load_manifest, names):
         if manifest.picture_size and manifest.images and least:
             width, height = manifest.picture_size
             shrunk = min(1.0, least / min(width, height)) ** 2
-            known.append(
-                f"{manifest.name} {readable_size(int(3 * width * height * shrunk * manifest.images))}"
-            )
+            size = int(3 * width * height * shrunk * manifest.images)
+            sizes.append(f"{manifest.name} {readable_size(size)}")
         elif manifest.labels:
-            rest.append(manifest.name)
-    unknown = [f"not known before: {', '.join(rest)}"] if rest else []
-    told = "; ".join([*filter(None, [", ".join(known)]), *unknown]) or "small"
-    return f"decoded pictures, kept in {cache_dir('store')}: {told}"
+            unknown.append(manifest.name)
+    if unknown:
+        sizes.append(f"not known before: {', '.join(unknown)}")
+    return f"decoded images, kept in {cache_dir('store')}: {'; '.join(sizes) or 'small'}"
 
 
 def picture_folder(name: str, settings: Profile) -> Path:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -115,19 +114,6 @@ def unpack(tensors: Mapping[str, Tensor], clip: nn.Module, optimizer: torch.opti
     torch.set_rng_state(parts["random"]["cpu"])
     if "cuda" in parts["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(parts["random"]["cuda"])
-
-
-class Clock:
-    """Says when the state is due: at the first call after so many seconds of work."""
-
-    def __init__(self, seconds: float):
-        self.seconds, self._last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= self.seconds
-
-    def reset(self) -> None:
-        self._last = time.monotonic()
 
 
 @contextlib.contextmanager

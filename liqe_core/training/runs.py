@@ -171,10 +171,11 @@ def _take(folder: Path, description: Mapping) -> None:
         wanted = Profile.model_validate(description["settings"])
         changed = differences(settings.deciding(), wanted.deciding())
         data = differences(old["data"], description["data"])
-        if not is_finished(folder) and _only_unused_went(old.get("used"), description["used"]):
-            start |= {"data": data} if data else {}
-        else:
+        if is_finished(folder):
             changed += data
+        else:
+            changed += differences(old["used"], description["used"])
+            start |= {"data": data} if data else {}
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RunFolderError(
             f"{path}: damaged or of another version, so nothing says which run this is; give another folder, "
@@ -190,28 +191,18 @@ def _take(folder: Path, description: Mapping) -> None:
     for part in ("versions", "code", "machine"):
         if moved := differences(old.get(part) or {}, description[part] or {}):
             start[part] = moved
-    write_json(path, {**old, "starts": [*old.get("starts", []), start]})
+    # The data of the last start is what the run will be tested on.
+    write_json(path, {**old, "data": description["data"], "starts": [*old.get("starts", []), start]})
 
 
 def _used(dataset: LabelledPictures, session: int) -> dict[str, str]:
-    """What of a set decides how a run trains and which weights it keeps, as checksums, and a short one of
-    each other picture's label."""
+    """What of a dataset decides how a run trains and which weights it keeps, as checksums."""
     used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
-    labels = dataset.table[["image", "mos", "distortion_group", "scenes"]]
-    unused = map(repr, labels.drop(index=labels.index[used]).itertuples(index=False, name=None))
+    labels = dataset.table[["image", "mos", "distortion_group", "scenes"]].iloc[used]
     return {
-        "labels_sha256": fingerprint(labels.iloc[used].assign(part=dataset.table[f"session_{session}"])),
+        "labels_sha256": fingerprint(labels.assign(part=dataset.table[f"session_{session}"])),
         "some_pictures_sha256": _fingerprint_of_some(dataset.pictures, used),
-        "others": " ".join(hashlib.sha256(label.encode()).hexdigest()[:8] for label in unused),
     }
-
-
-def _only_unused_went(old: Mapping | None, new: Mapping) -> bool:
-    """Whether a run's sets lack nothing of what it uses in training, and have nothing that they had not."""
-    if old is None or list(old) != list(new):
-        return False
-    same = all(old[name] | {"others": ""} == new[name] | {"others": ""} for name in new)
-    return same and all(set(new[n]["others"].split()) <= set(old[n]["others"].split()) for n in new)
 
 
 def _flat(content: Mapping, before: str = "") -> dict[str, object]:

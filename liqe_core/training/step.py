@@ -11,15 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from liqe_core import towers
-from liqe_core.crops import CropGeometry
 from liqe_core.data.manifests import load_manifest
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss, scene_loss
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.text import text_parameters, text_tower
-from liqe_core.training.batches import Batch
+from liqe_core.training.batches import Batch, geometry_of
 from liqe_core.training.precision import Precision
 from liqe_core.training.profiles import Profile
 
@@ -36,17 +34,6 @@ class BadBatchError(ValueError):
     def __init__(self, losses: dict[str, float], reason: str, images: Sequence[str]):
         super().__init__(f"the {reason} is not finite; pictures: {', '.join(images)}")
         self.losses, self.reason, self.images = losses, reason, tuple(images)
-
-
-def geometry_of(settings: Profile) -> CropGeometry:
-    """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
-    window = towers.architecture(settings.model.architecture)["vision_cfg"]["image_size"]
-    return CropGeometry(
-        window=window,
-        resize_to=settings.data.resize_to or None,
-        count=settings.testing.windows,
-        enlarge_to=window if settings.data.enlarge else 0,
-    )
 
 
 def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from liqe_core.files import first_few
 from liqe_core.training.profiles import Profile
 from liqe_core.training.step import BadBatchError
 
@@ -63,11 +64,9 @@ class Watch:
         self._check_weights(where)
         if len(self.skipped) > self.settings.steps.max_skipped:
             names = list(dict.fromkeys(name for row in self.skipped for name in row["images"].split(";")))
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise TrainingError(
                 f"{where}: {len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason}), "
-                f"more than max_skipped = {self.settings.steps.max_skipped}; "
-                f"look at {', '.join(names[:8])}{more}"
+                f"more than max_skipped = {self.settings.steps.max_skipped}; look at {first_few(names, 8)}"
             )
 
     def check(self, steps: int) -> None:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from support.training import settings
+from support.training import settings, small_set
 
 from liqe_core.benchmarks import steps
 from liqe_core.benchmarks.steps import StepCase
+from liqe_core.training.batches import TrainingBatches
 
 
 @pytest.mark.slow
@@ -58,3 +59,11 @@ def test_ten_sessions_by_hand():
     assert public["training_hours"] == pytest.approx(10 * 16_000 * 5 / 3600)
     assert ours["evaluation_hours"] == pytest.approx(10 * (80 * 2359.1 + 4 * 4718.2) * 0.01 / 3600)
     assert public["evaluation_hours"] == pytest.approx(10 * 80 * 7077.3 * (0.01 + 0.1) / 3600)
+
+
+def test_loader_throughput_counts_batches(tmp_path):
+    pictures = small_set(tmp_path)
+    batches = TrainingBatches(settings(crops=2), [pictures])
+    row = steps.loader_throughput(batches, 0.5, count=3).iloc[0]
+    assert row["consumed_per_second"] == 2
+    assert row["times_enough"] == pytest.approx(row["batches_per_second"] / 2)

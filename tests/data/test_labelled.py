@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set
+from support.training import settings
 
 from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures, packed_set, targets
@@ -25,8 +26,8 @@ def test_the_real_samples_take_a_training_step(small_liqe, monkeypatch):
     koniq = packed_set("koniq10k", geometry, SAMPLES, missing="skip", progress=False)
     biq = packed_set("biq2021", geometry, SAMPLES, progress=False)
     assert (len(koniq), len(biq)) == (16, 300)
-    batches = TrainingBatches([koniq, biq], {"koniq10k": 4, "biq2021": 6}, 1, small_liqe.grid, geometry)
-    batch = batches.batch(0, 0)
+    chosen = settings(batch_sizes={"koniq10k": 4, "biq2021": 6})
+    batch = TrainingBatches(chosen, [koniq, biq]).batch(0, 0)
     assert batch.crops.shape == (10, 3, 3, 32, 32) and batch.images[0].startswith("koniq10k/1024x768/")
     assert (batch.scene[:4].sum(1) >= 1).all() and (batch.scene[4:] == 0).all(), "BIQ2021 has no scenes"
     optimizer = torch.optim.AdamW(small_liqe.parameters(), lr=1e-4)

@@ -5,9 +5,8 @@ import threading
 import pandas as pd
 import pytest
 import torch
-from support.training import small_set
+from support.training import settings, small_set
 
-from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import targets
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.prompts import PromptGrid
@@ -18,8 +17,7 @@ from liqe_core.training.batches import TrainingBatches, batches_ahead
 def batches(tmp_path_factory):
     root = tmp_path_factory.mktemp("mini")
     sets = [small_set(root, "one"), small_set(root, "other")]
-    sizes = {"one": 3, "other": 2}
-    return TrainingBatches(sets, sizes, 1, PromptGrid(), CropGeometry(window=32), crops=2, seed=7)
+    return TrainingBatches(settings(batch_sizes={"one": 3, "other": 2}, crops=2), sets)
 
 
 def test_shares_of_a_batch_are_the_batch(batches):
@@ -59,10 +57,10 @@ def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkey
     assert threading.active_count() == before
 
 
-def epoch_of(sets, session=2, **options) -> tuple[list, pd.DataFrame]:
+def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:
     """The batches of an epoch, and what they say of each of its pictures, by name."""
-    sizes, grid = {"one": 4, "other": 4}, PromptGrid()
-    batches = TrainingBatches(sets, sizes, session, grid, CropGeometry(window=32), 2, 7, **options)
+    chosen = settings(batch_sizes={"one": 4, "other": 4}, crops=2, session=2, **options)
+    batches = TrainingBatches(chosen, sets)
     found = [batches.batch(0, step) for step in range(3)]  # 12 of each set
     rows = {}
     for batch in found:
@@ -82,7 +80,7 @@ def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_pat
     second.table["scenes"] = pd.Series([("night",)] * len(second), dtype=object)
     sets, before = [first, second], [dataset.table.copy() for dataset in (first, second)]
     plain_batches, plain = epoch_of(sets)
-    batches, shuffled = epoch_of(sets, shuffled=True)
+    batches, shuffled = epoch_of(sets, control="shuffled labels")
 
     assert len(plain) == 24
     assert shuffled.index.equals(plain.index)
@@ -102,4 +100,4 @@ def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_pat
         pd.testing.assert_frame_equal(s.table, table)
         scene = targets(s.table.iloc[s.part(2, "val")], PromptGrid())["scene"]
         assert scene[:, PromptGrid().names("scene").index("plant" if s is first else "night")].all()
-    pd.testing.assert_frame_equal(epoch_of(sets, shuffled=True)[1], shuffled)  # the seed decides
+    pd.testing.assert_frame_equal(epoch_of(sets, control="shuffled labels")[1], shuffled)  # the seed decides

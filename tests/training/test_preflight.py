@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from support.training import settings
 
-from liqe_core.crops import CropGeometry
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.preflight import chosen, steps_without_pairs
@@ -47,9 +46,10 @@ def of_size(pictures, name, training, scored=True):
 )
 def test_steps_without_a_pair(pictures, training, size, lone):
     dataset = of_size(pictures, "one", training)
-    found = steps_without_pairs(settings(batch_sizes={"one": size}, steps=6), [dataset])
+    uneven = settings(batch_sizes={"one": size}, steps=6)
+    found = steps_without_pairs(uneven, [dataset])
     assert found == lone
-    drawn = TrainingBatches([dataset], {"one": size}, 1, settings().grid(), CropGeometry(window=32))
+    drawn = TrainingBatches(uneven, [dataset])
     assert found == [step for step in range(6) if len(drawn.rows(0, step)[0]) < 2], "as they are drawn"
 
 

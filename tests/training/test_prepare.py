@@ -8,9 +8,8 @@ from support.data import distorted_set, own_set
 from support.training import settings
 
 from liqe_core.images import PictureError
-from liqe_core.training.batches import TrainingBatches
+from liqe_core.training.batches import TrainingBatches, geometry_of
 from liqe_core.training.prepare import labelled, scored_by_people, sets_for
-from liqe_core.training.step import build_model, geometry_of
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +39,7 @@ def test_scores_that_people_gave_stay(tmp_path):
 def test_a_set_without_scores_trains_its_distortions(tmp_path):
     chosen = settings(stand_in=False, batch_sizes={"made": 4})
     made = labelled(str(distorted_set(tmp_path, photographs=10).path), chosen, progress=False)
-    model = build_model(chosen)
-    batch = TrainingBatches([made], {"made": 4}, 1, model.grid, model.geometry).batch(0, 0)
+    batch = TrainingBatches(chosen, [made]).batch(0, 0)
     assert all(map(math.isnan, batch.mos)) and (batch.distortion.sum(dim=1) == 1).all()
 
 
@@ -50,7 +48,7 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
     for enlarge in (False, True):
         chosen = settings(enlarge=enlarge, batch_sizes={"holiday": 2})
         dataset = labelled(path, chosen, progress=False)
-        batches = TrainingBatches([dataset], {"holiday": 2}, 1, build_model(chosen).grid, geometry_of(chosen))
+        batches = TrainingBatches(chosen, [dataset])
         if enlarge:
             assert dataset.pictures[0].shape == (32, 48, 3)
             assert batches.batch(0, 0).crops.shape == (2, 3, 3, 32, 32)

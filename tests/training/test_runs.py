@@ -32,18 +32,17 @@ def test_rows_that_training_never_used_may_go(pictures, tmp_path):
         take(tmp_path, without(pictures, pictures.part(1, "val")[:1]))
 
 
-def test_what_changed_or_came_is_refused(pictures, tmp_path):
-    take(tmp_path, without(pictures, pictures.part(1, "test")[:1]))
-    with pytest.raises(RunFolderError):
-        take(tmp_path, pictures)
-    changed = dataclasses.replace(pictures, table=pictures.table.copy())
-    changed.table.loc[int(pictures.part(1, "test")[1]), "mos"] += 1
-    take(tmp_path / "other", pictures)
-    with pytest.raises(RunFolderError, match="labels_sha256"):
-        take(tmp_path / "other", changed)
+def test_what_training_uses_may_not_change(pictures, tmp_path):
+    take(tmp_path, pictures)
+    for part in ("train", "val"):
+        changed = dataclasses.replace(pictures, table=pictures.table.copy())
+        changed.table.loc[int(pictures.part(1, part)[1]), "mos"] += 1
+        with pytest.raises(RunFolderError, match="labels_sha256"):
+            take(tmp_path, changed)
 
 
 def test_a_finished_run_was_tested_on_what_it_names(pictures, tmp_path):
+    take(tmp_path, without(pictures, pictures.part(1, "test")[:1]))
     take(tmp_path, pictures)
     (tmp_path / "results.csv").write_text("session\n1\n")
     take(tmp_path, pictures)

@@ -13,8 +13,9 @@ from liqe_core.crops import CropGeometry, normalize
 from liqe_core.data.labelled import LabelledPictures
 from liqe_core.losses import plcc_loss, quality_loss, regression_loss
 from liqe_core.text import text_parameters
+from liqe_core.training.batches import geometry_of
 from liqe_core.training.loop import Run
-from liqe_core.training.step import build_model, geometry_of, learning_rate, ranking_of
+from liqe_core.training.step import build_model, learning_rate, ranking_of
 
 EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
