@@ -13,8 +13,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,14 +60,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: several writers (numpy, matplotlib) choose the format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}")
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    part.touch(exist_ok=False)
     try:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are like any other
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -193,12 +191,6 @@ def only_one(
 def is_web_page(start: bytes) -> bool:
     """Whether a file that begins so is a web page, such as a login, which servers send in place of others."""
     return start[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:

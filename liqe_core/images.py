@@ -6,17 +6,19 @@ those who want the very same numbers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO, TypeVar
 
 import numpy as np
@@ -253,49 +255,44 @@ def survey(folder: str | PathLike[str]) -> Survey:
     """
     found, root = Survey(), Path(folder)
     seen: set[tuple[int, int]] = set()
-    links: list[Path] = []
+    links = [root]
 
     def leave(path: Path, reason: str) -> None:
         found.left_out.setdefault(reason, []).append(path.relative_to(root).as_posix())
 
-    def look(top: Path) -> None:
-        folders = [top]
-        while folders:
-            place = folders.pop()
-            try:
-                if (identity := _identity(place)) in seen:
+    def leave_closed(error: OSError) -> None:
+        if Path(error.filename) != root:
+            leave(Path(error.filename), f"folders that cannot be looked into ({error.strerror})")
+        elif not isinstance(error, FileNotFoundError):
+            raise error
+
+    while links:  # what links lead to may hold further links
+        top = min(links)
+        links.remove(top)
+        target, parent = top.resolve(), top.parent.resolve()
+        if top != root and (target == parent or target in parent.parents):
+            leave(top, "links that lead round in circles")
+        elif top != root and _identity(target) in seen:
+            leave(top, "links to folders that are looked at already")
+        else:
+            for place, folders, names in os.walk(top, onerror=leave_closed):
+                if (identity := _identity(Path(place))) in seen:
+                    folders.clear()
                     continue
                 seen.add(identity)
-                with os.scandir(place) as within:
-                    entries = list(within)
-            except OSError as error:
-                if place != root:
-                    leave(place, f"folders that cannot be looked into ({error.strerror})")
-                elif not isinstance(error, FileNotFoundError):
-                    raise
-                continue
-            for entry in entries:
-                path = place / entry.name
-                if entry.name.startswith("."):
-                    leave(path, "hidden")
-                elif path.is_dir():
-                    (links if path.is_symlink() else folders).append(path)
-                elif reason := _why_not(path):
-                    leave(path, reason)
-                else:
-                    found.pictures.append(path.relative_to(root).as_posix())
-
-    look(root)
-    while links:  # what links lead to may hold further links
-        path = min(links)
-        links.remove(path)
-        target, parent = path.resolve(), path.parent.resolve()
-        if target == parent or target in parent.parents:
-            leave(path, "links that lead round in circles")
-        elif _identity(target) in seen:
-            leave(path, "links to folders that are looked at already")
-        else:
-            look(path)
+                for path in [Path(place, name) for name in folders]:
+                    if path.name.startswith("."):
+                        leave(path, "hidden")
+                    elif os.path.islink(path):
+                        links.append(path)
+                    else:
+                        continue
+                    folders.remove(path.name)
+                for path in [Path(place, name) for name in names]:
+                    if reason := _why_not(path):
+                        leave(path, reason)
+                    else:
+                        found.pictures.append(path.relative_to(root).as_posix())
     found.pictures.sort()
     for names in found.left_out.values():
         names.sort()
@@ -310,6 +307,8 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _why_not(path: Path) -> str:
     """Why a file does not count as a picture; empty where it does."""
+    if path.name.startswith("."):
+        return "hidden"
     suffix = path.suffix.lower()
     if suffix in suffixes():
         # What a broken link names is missing, and told as that when it is to be read.
@@ -376,7 +375,11 @@ def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
     limit = options.max_pixels
     if undecoded and limit is not None and width * height > limit:
-        raise PictureError(f"{name}: {_bomb_advice(f'{width} x {height} pixels, over {limit}')}")
+        raise PictureError(
+            f"{name}: {width} x {height} pixels, over {limit}: possibly a decompression bomb; if you trust "
+            "the file, shrink it first or read it with read_picture(..., max_pixels=None), liqe score "
+            "--max-pixels none"
+        )
     try:
         stored = levels.stored(image)
         _load(image, accept_truncated=options.truncated == "accept")
@@ -389,48 +392,41 @@ def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
         raise PictureError(f"{name}: {error}") from None
     except Exception as error:
         if "unknown raw mode" in str(error):
-            message = (
-                f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
-            )
-            raise PictureError(f"{name}: {message}") from error
+            fault = f"its levels are laid out in a way that is not read ({error})"
+            raise PictureError(f"{name}: {fault}; save it again, as PNG say") from error
         raise PictureError(
             f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
             "read_picture(..., truncated='accept'), liqe score --truncated allow"
         ) from error
 
 
-_pillow_flag = threading.Lock()
+_pillow_lock = threading.Lock()
 _one_by_one = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pillow_setting(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    """One of Pillow's global settings in the block, under a lock; afterwards as it was."""
+    with _pillow_lock:
+        before = getattr(module, name)
+        setattr(module, name, value)
+        try:
+            yield
+        finally:
+            setattr(module, name, before)
 
 
 def _open(file: Path | BinaryIO) -> Image.Image:
     """Read the header. Pillow's own limit of pixels is lifted for it, so that `max_pixels` decides."""
-    with _pillow_flag:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            _plug_ins()
-            return Image.open(file)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):
+        _plug_ins()
+        return Image.open(file)
 
 
 def _load(image: Image.Image, accept_truncated: bool) -> None:
     """Decode; Pillow's switch for files cut short is global, so it is turned only under a lock."""
-    if not accept_truncated and not ImageFile.LOAD_TRUNCATED_IMAGES:
+    if not (accept_truncated or ImageFile.LOAD_TRUNCATED_IMAGES):
         image.load()
         return
-    with _pillow_flag:
-        before = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = accept_truncated
-        try:
-            image.load()
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def _bomb_advice(fault: str) -> str:
-    return (
-        f"{fault.rstrip('.')}: possibly a decompression bomb; if you trust the file, shrink it first or read "
-        "it with read_picture(..., max_pixels=None), liqe score --max-pixels none"
-    )
+    with _pillow_setting(ImageFile, "LOAD_TRUNCATED_IMAGES", accept_truncated):
+        image.load()

@@ -235,7 +235,7 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
 
     def closed(path):
         if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)

@@ -105,32 +105,22 @@ class Run:
     ):
         self.settings, self.folder, self.progress = settings, Path(folder), progress
         self.ranks = ranks or Ranks()
-        self.model = build_model(settings, self.ranks.device)
-        preflight.check(settings, self.model, self.folder, self.ranks)
+        self.model = model = build_model(settings, self.ranks.device)
+        machine, steps = settings.machine, settings.steps
+        preflight.check(settings, model, self.folder, self.ranks)
         if settings.model.keep_windows:
-            precision = settings.machine.precision
-            sets = [kept_windows(data, self.model, None, progress, precision) for data in sets]
+            sets = [kept_windows(data, model, None, progress, machine.precision) for data in sets]
         self.sets = sets
-        self.length = (
-            (1, 0) if settings.model.freeze == "all" else (settings.steps.epochs, settings.steps.steps)
-        )
-        self.optimizer = build_optimizer(settings, self.model)
-        self.precision = Precision(
-            settings.machine.precision, self.ranks.device, settings.machine.tf32, self.model.clip
-        )
-        self.take_step = TrainStep(
-            self.model,
-            self.optimizer,
-            self.precision,
-            self.ranks,
-            wrapped(self.model, self.ranks),
-            ranking_of(settings),
-        )
-        tasks = (
-            self.model.grid.axes[:1] if settings.losses.control == "quality alone" else self.model.grid.axes
-        )
+        self.length = (1, 0) if settings.model.freeze == "all" else (steps.epochs, steps.steps)
+        self.optimizer = build_optimizer(settings, model)
+        self.precision = Precision(machine.precision, self.ranks.device, machine.tf32, model.clip)
+        parallel, ranking = wrapped(model, self.ranks), ranking_of(settings)
+        self.take_step = TrainStep(model, self.optimizer, self.precision, self.ranks, parallel, ranking)
+        tasks = model.grid.axes
+        if settings.losses.control == "quality alone":
+            tasks = tasks[:1]
         self.weighting = WEIGHTINGS[settings.losses.weighting](tasks, settings.losses.temperature)
-        self.watch = Watch(settings, self.model)
+        self.watch = Watch(settings, model)
         self.batches = TrainingBatches(settings, sets)
         self.epoch, self.step, self.seconds, self.saved_at = 0, 0, 0.0, time.monotonic()
         self.best: dict[str, float] = {}

@@ -141,13 +141,10 @@ def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
         tokens = model.text.tree.tokens if model.text.tree else model.text.tokens
         towers.append((tokens.numel(), text["width"], text["layers"]))
     half = type_of_products(settings.machine.precision, model.device.type)
+    checkpointing = settings.machine.gradient_checkpointing
     blocks, size = 0, 3 if half else 4  # bytes a value, on average
     for tokens, width, layers in towers:
-        values = (
-            layers + VALUES_PER_TOKEN
-            if settings.machine.gradient_checkpointing
-            else layers * VALUES_PER_TOKEN
-        )
+        values = layers + VALUES_PER_TOKEN if checkpointing else layers * VALUES_PER_TOKEN
         blocks += tokens * width * values * size
     return 12 * trained + blocks
 

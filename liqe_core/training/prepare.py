@@ -64,13 +64,13 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
     Raises:
         ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
     """
-    # By the name that the settings know it by, which may be a manifest's path.
-    sets = [
-        dataclasses.replace(labelled(name, settings, progress), name=name)
-        for name in settings.data.batch_sizes
-    ]
-    most = settings.testing.measured
-    return [dataset.thinned(most) for dataset in sets] if most else sets
+    sets = []
+    for name in settings.data.batch_sizes:
+        # By the name that the settings know it by, which may be a manifest's path.
+        dataset = dataclasses.replace(labelled(name, settings, progress), name=name)
+        most = settings.testing.measured
+        sets.append(dataset.thinned(most) if most else dataset)
+    return sets
 
 
 def labelled(

@@ -76,9 +76,8 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
 
 def remove_states(folder: Path) -> None:
     """Remove what a finished run no longer needs."""
-    for path in Path(folder).glob("state_*"):
-        if path.suffix in (".json", ".safetensors"):
-            path.unlink(missing_ok=True)
+    for path in [*Path(folder).glob("state_*.json"), *Path(folder).glob("state_*.safetensors")]:
+        path.unlink(missing_ok=True)
 
 
 def pack(clip: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
