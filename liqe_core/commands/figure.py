@@ -173,6 +173,8 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     Raises:
         ValueError: the runs cannot be compared, their weights are gone, or did not learn what is asked for.
     """
+    import pandas as pd
+
     from liqe_core.figures.saving import Drawing
     from liqe_core.studies import ablations, finished
     from liqe_core.training.prepare import scored_by_people
@@ -186,7 +188,7 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     if name == "training_curves":
         return Drawing(name, {"epochs": finished.epoch_table(repeats)})
     if name == "test_results":
-        return Drawing("", {"table": finished.result_table(repeats)})
+        return Drawing("", {"table": pd.concat([run.results for run in repeats], ignore_index=True)})
     if name == "loss_weights":
         study = ablations.STUDIES["variant"]
         with contextlib.suppress(ValueError):  # one recipe alone

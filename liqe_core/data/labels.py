@@ -7,13 +7,12 @@ read as their authors publish them (`label_forms`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from liqe_core.data.label_forms import FORMS
-from liqe_core.data.manifests import TRAINING_SETS, Manifest, available, load_manifest
+from liqe_core.data.manifests import Manifest, available, load_manifest
 from liqe_core.data.released_labels import (
     DISTORTION_GROUPS,
     label_folder,
@@ -42,21 +41,10 @@ COLUMNS = (
 _TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
 
 
-def load_labels(
-    names: Iterable[str | Manifest] = TRAINING_SETS,
-    root: str | os.PathLike | None = None,
-    mirror: str | os.PathLike | None = None,
-    fastfading: str = "released",
-) -> pd.DataFrame:
-    """The label tables of several data sets, one below the other; see `read_labels`."""
-    tables = [read_labels(name, root=root, mirror=mirror, fastfading=fastfading) for name in names]
-    return pd.concat(tables, ignore_index=True)
-
-
 def readable(
     root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None, fetch: bool = False
 ) -> list[str]:
-    """The names of the known data sets whose labels `load_labels` can read here.
+    """The names of the known data sets whose labels `read_labels` can read here.
 
     Args:
         root, mirror: as `read_labels` takes them.

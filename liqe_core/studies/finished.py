@@ -124,11 +124,6 @@ def epoch_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
     return pd.concat([run.epochs().assign(run=run.repeat[0]) for run in runs], ignore_index=True)
 
 
-def result_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
-    """What every run reached on its test parts."""
-    return pd.concat([run.results for run in runs], ignore_index=True)
-
-
 def load_best(run: FinishedRun) -> LIQE:
     """The kept model of a run: best by the average of its measures, or by quality where there is no other.
 

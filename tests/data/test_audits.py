@@ -3,14 +3,14 @@ import pytest
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
 
 from liqe_core.data import audits
-from liqe_core.data.labels import load_labels, read_labels
+from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.splits import random_sessions
 
 
 @pytest.fixture(scope="module")
 def released():
-    return load_labels(mirror=MIRROR)
+    return pd.concat([read_labels(name, mirror=MIRROR) for name in TRAINING_SETS], ignore_index=True)
 
 
 @pytest.fixture

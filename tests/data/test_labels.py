@@ -12,7 +12,7 @@ from support.data import (
     write_picture,
 )
 
-from liqe_core.data.labels import COLUMNS, load_labels, read_labels, readable, summary
+from liqe_core.data.labels import COLUMNS, read_labels, readable, summary
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest, manifest_dir
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS
@@ -22,7 +22,7 @@ from liqe_core.prompts import DISTORTIONS
 
 @pytest.fixture(scope="module")
 def released():
-    return load_labels(mirror=MIRROR)
+    return pd.concat([read_labels(name, mirror=MIRROR) for name in TRAINING_SETS], ignore_index=True)
 
 
 @needs_mirror
