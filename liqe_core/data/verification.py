@@ -76,9 +76,10 @@ def status(
         return Status(manifest.name, "complete", folder, made)
     made_here = manifest.form == "distorted"
     to_fetch = sets_to_fetch(manifest, folder) if made_here else []
-    images = None
+    images = None  # where they cannot be known without fetching
     try:
-        images = None if to_fetch else _labelled_images(manifest, root, mirror)
+        if not to_fetch and (manifest.form != "liqe" or labels_at_hand(mirror)):
+            images = read_labels(manifest, root, mirror)["image"]
     except LabelError as error:
         if exists:
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
@@ -117,13 +118,6 @@ def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Jou
 def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Path:
     """Where `verify` writes its report by default."""
     return journal_of(manifest, root).path.with_suffix(".csv")
-
-
-def _labelled_images(manifest: Manifest, root, mirror) -> pd.Series | None:
-    """The images that the labels name; None when that cannot be known without fetching."""
-    if manifest.form == "liqe" and not labels_at_hand(mirror):
-        return None
-    return read_labels(manifest, root, mirror)["image"]
 
 
 def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
