@@ -13,7 +13,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def empty_folder(tmp_path, monkeypatch):
     """An empty folder, which is the current one, and a cache of its own in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))

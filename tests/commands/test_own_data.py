@@ -20,18 +20,18 @@ def page():
 
 
 @pytest.fixture
-def mine(page, here):
+def mine(page, empty_folder):
     """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
-    (here / "my.yaml").write_text(page["yaml"])
+    (empty_folder / "my.yaml").write_text(page["yaml"])
     head, *shown = page["csv"].splitlines()
     rows = []
     for i in range(20):
         name = f"p{i:02}.png"
-        write_picture(here / "photographs" / name, 50, 40, seed=i)
+        write_picture(empty_folder / "photographs" / name, 50, 40, seed=i)
         part = "val" if i < 4 else "test" if i < 8 else "train"
         rows.append(f"{name},{1 + i % 9 / 2},{','.join(shown[i % 2].split(',')[2:4])},{part}")
-    (here / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
-    return here
+    (empty_folder / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
+    return empty_folder
 
 
 def test_the_page_works(page, mine, capsys):

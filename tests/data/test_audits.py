@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
@@ -14,8 +15,7 @@ def released():
 
 
 @pytest.fixture
-def holiday(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+def holiday(tmp_path):
     manifest = own_set(tmp_path, count=20, kind="synthetic", expect="{sessions: [14, 2, 4]}", images=20)
     table = read_labels(manifest)
     table["reference"] = [f"r{i // 4}" for i in range(20)]
@@ -46,15 +46,9 @@ def test_the_released_labels_pass_what_they_should(released, name):
 @needs_mirror
 def test_the_fast_fading_story(released):
     story = audits.fast_fading(released)
-    assert row(story, "fast fading: distortion")["verdict"] == "labelled 145 white noise"
     assert row(story, "fast fading: labels copied")["found"] == 145
     assert "14 of 145" in row(story, "fast fading: scenes")["verdict"]
     assert not story["ok"].any()
-    live = released[released["dataset"] == "live"]
-    assert (
-        "fastfading (145) and wn (145) are both called white noise"
-        in (audits.folders(live, load_manifest("live"))["verdict"][0])
-    )
     mended = audits.fast_fading(read_labels("live", mirror=MIRROR, fastfading="corrected"))
     assert mended["ok"].all()
 
@@ -72,11 +66,7 @@ def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_pat
     folder.mkdir()
 
     def save(names):
-        import numpy as np
-
-        cells = np.empty((1, len(names)), dtype=object)
-        cells[0, :] = names
-        savemat(folder / "refnames_all.mat", {"refnames_all": cells})
+        savemat(folder / "refnames_all.mat", {"refnames_all": np.array([names], dtype=object)})
 
     save(names)
     table = read_labels("live", root=tmp_path, mirror=MIRROR)
@@ -89,7 +79,7 @@ def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_pat
     found = audits.references(read_labels("live", tmp_path, MIRROR), load_manifest("live")).iloc[0]
     assert found["ok"] is False and "in two parts" in found["verdict"]
     save(names[:-1])
-    with pytest.raises(ValueError, match="981 names, 982 expected"):
+    with pytest.raises(ValueError, match="981"):
         read_labels("live", tmp_path, MIRROR)
 
 
@@ -98,8 +88,8 @@ def test_wrong_counts_are_told(holiday):
     split = random_sessions(table.assign(reference=None))
     assert audits.counts(split, manifest)["ok"].all()
     short = audits.counts(split[1:], manifest)
-    assert row(short, "images")["verdict"] == "19 images, the manifest says 20"
-    assert "session_1: (" in row(short, "session sizes")["verdict"]
+    assert row(short, "images")["found"] == 1 and not row(short, "images")["ok"]
+    assert "session_1" in row(short, "session sizes")["verdict"]
 
 
 def test_an_image_in_two_parts_and_a_repeated_session(holiday):
@@ -113,7 +103,7 @@ def test_an_image_in_two_parts_and_a_repeated_session(holiday):
     assert "1 sessions repeat another" in found["verdict"]
     split.loc[0, "session_3"] = None
     assert "1 times an image is in no part" in audits.sessions(split, manifest)["verdict"][0]
-    assert audits.sessions(table, manifest)["verdict"][0] == "no split comes with this set"
+    assert audits.sessions(table, manifest)["ok"][0] is None
 
 
 def test_a_reference_on_both_sides(holiday):
@@ -142,15 +132,22 @@ def test_near_duplicates_of_ones_own_set(holiday):
     seed = int(train[1:4])
     write_picture(manifest.folder() / test, seed=seed)
     found = audits.duplicates(split, manifest, progress=False).iloc[0]
-    assert found["ok"] is False and found["verdict"].startswith(
-        "1 of 4 test pictures are also in another part"
-    )
+    assert found["ok"] is False and found["found"] == 1
     assert audits.duplicates(table, manifest, progress=False)["ok"].tolist() == [None]
+
+
+def test_scenes_alone_are_audited_without_scores(tmp_path):
+    write_picture(tmp_path / "mine" / "sun" / "a.jpg")
+    (tmp_path / "classes.csv").write_text("class,scenes\nsun,landscape\n")
+    (tmp_path / "mine.yaml").write_text(
+        "title: t\nfolder: mine\nlabels: {form: classes, file: classes.csv}\n"
+    )
+    table = audits.audit(load_manifest(tmp_path / "mine.yaml"), progress=False)
+    assert list(table.columns) == audits.COLUMNS and not table["audit"].str.contains("score").any()
 
 
 @needs_samples
 def test_everything_at_once_on_the_samples():
     table = audits.audit(load_manifest("biq2021"), SAMPLES, progress=False)
-    assert list(table.columns) == audits.COLUMNS
-    assert row(table, "images")["verdict"] == "300 images, the manifest says 12000"
+    assert row(table, "images")["found"] == 12_000 - 300
     assert row(table, "near-duplicates across the split")["checked"] == 60

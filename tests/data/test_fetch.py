@@ -4,13 +4,14 @@ authors' own address, and by git."""
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
-import zipfile
 from contextlib import ExitStack
 
 import pytest
-from support.hub import LABELLED, drawn, stand_in
+from support.data import content
+from support.hub import LABELLED, archive, drawn, stand_in
 
 from liqe_core.data import archives, fetch
 from liqe_core.data.fetch import (
@@ -31,12 +32,6 @@ from liqe_core.data.verification import status, verify
 from liqe_core.intake.transfers import DiskFullError, FetchError
 
 
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LIQE_LABELS", raising=False)
-
-
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
     """Gives a function that starts a stand-in with some datasets."""
@@ -46,10 +41,6 @@ def sets(tmp_path, monkeypatch):
 
 def fetched(name, **options):
     return fetch_dataset(load_manifest(name), progress=False, **options)
-
-
-def content(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def names_in(folder):
@@ -72,26 +63,22 @@ def test_names_of_groups():
 
 
 def test_plans_say_sizes_terms_and_sources(tmp_path):
-    plans = [plan_fetch(load_manifest(name), tmp_path / "data") for name in TRAINING_SETS]
-    assert readable_size(sum(plan.transfer for plan in plans)) == "11.3 GB"
-    assert all(plan.terms and not plan.done for plan in plans)
+    for name in TRAINING_SETS:
+        plan = plan_fetch(load_manifest(name), tmp_path / "data")
+        assert plan.transfer == load_manifest(name).hosted[0].bytes and plan.terms and not plan.done
     kadid10k = load_manifest("kadid10k")
     assert plan_fetch(kadid10k, tmp_path).source == "chaofengc/IQA-PyTorch-Datasets"
     direct = plan_fetch(without_hub(kadid10k), tmp_path)
     assert direct.source.startswith("https://datasets.vqa.mmsp-kn.de/") and direct.transfer is None
-    assert readable_size(None) == "not known"
     assert "github.com/BIDS" in plan_fetch(load_manifest("open-distorted"), tmp_path).source
     for name in ("agiqa1k", "sjtu_h3d"):
         assert plan_fetch(load_manifest(name), tmp_path).source == ""
 
 
 def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
-    unpinned = set()
-    for name in available():
-        for file in load_manifest(name).hosted:
-            assert file.bytes > 0
-            if not (file.revision and file.sha256):
-                unpinned.add(name)
+    hosted = [(name, file) for name in available() for file in load_manifest(name).hosted]
+    assert all(file.bytes > 0 for _, file in hosted)
+    unpinned = {name for name, file in hosted if not (file.revision and file.sha256)}
     assert unpinned == {"aigciqa2023"}
 
 
@@ -103,9 +90,9 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
     usage = fetch.shutil.disk_usage(tmp_path)
     needed = csiq + 2 * kadid  # both unpacked, and the larger archive
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
-    assert f"at most {readable_size(needed)} are needed" in check_room(plans(), tmp_path / "data")
+    assert readable_size(needed) in check_room(plans(), tmp_path / "data")
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
-    with pytest.raises(FetchError, match=r"6\.5 GB are needed, 6\.5 GB are free; make room"):
+    with pytest.raises(FetchError, match="make room"):
         check_room(plans(), tmp_path / "data")
     (tmp_path / "cache/archives/kadid10k").mkdir(parents=True)
     (tmp_path / "cache/archives/kadid10k/.kadid10k.tgz.0.download").write_bytes(b"x")
@@ -116,7 +103,7 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
 @pytest.mark.parametrize("name", ["live", "agiqa1k"])
 def test_a_dataset_that_no_program_can_get_says_where(tmp_path, name):
     manifest = without_hub(load_manifest(name))
-    with pytest.raises(FetchError, match=rf"{name} must .* {manifest.where}.*liqe data unpack {name}"):
+    with pytest.raises(FetchError, match=rf"{manifest.where}.*liqe data unpack {name}"):
         fetch_dataset(manifest, tmp_path)
 
 
@@ -150,10 +137,10 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
 
 def test_a_dataset_whose_labels_lie_in_its_archive(sets):
     sets("tid2013")
-    images = [f"distorted_images/{n}" for n in ("I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp")]
-    assert set(content(fetched("tid2013"))) == {"mos_with_names.txt", *images}
+    images = {f"distorted_images/{name}" for name in LABELLED["tid2013"]}
+    assert set(content(fetched("tid2013"))) == images | {"mos_with_names.txt"}
     now = status(load_manifest("tid2013"))
-    assert (now.state, now.found, now.case) == ("complete", 3, 1)
+    assert (now.state, now.found, now.case) == ("complete", 12, 6)
 
 
 def test_a_dataset_whose_labels_come_from_elsewhere(sets):
@@ -172,48 +159,38 @@ def test_a_dataset_whose_labels_come_from_elsewhere(sets):
     assert status(manifest).state == "complete"
 
 
-def test_a_dataset_without_known_checksums_is_held_against_the_hubs(tmp_path, sets):
-    server = sets("aigciqa2023")
-    name = "IntMeGroup/AIGCIQA2023/allimg.zip"
-    server.tags[name] = hashlib.sha256(b"another").hexdigest()
-    with pytest.raises(FetchError, match=r"allimg\.zip: checksum differs"):
-        fetched("aigciqa2023")
-    server.tags.clear()
+def test_a_dataset_whose_labels_are_a_file_of_the_hub(sets):
+    sets("aigciqa2023")
     folder = fetched("aigciqa2023")
     assert set(content(folder)) == {"AIGIQA2023.json", "0_DALLE_000.png", "1_Glide_000.png"}
     assert read_labels("aigciqa2023")["mos"].tolist() == [51.5, 40.0]
 
 
-@pytest.mark.parametrize("problem", ["replaced", "damaged", "401", "404", "offline", "no network"])
-def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(
-    tmp_path, sets, monkeypatch, problem
-):
-    from huggingface_hub import constants
+def test_a_label_that_climbs_out_is_refused(tmp_path, sets):
+    server = sets("aigciqa2023")
+    file = "IntMeGroup/AIGCIQA2023/AIGIQA2023.json"
+    server.files[file] = server.files[file].replace(b"0_DALLE", b"../../0_DALLE")
+    with pytest.raises(FetchError, match="would leave the folder"):
+        fetched("aigciqa2023")
+    assert names_in(tmp_path / "data") == []
 
+
+@pytest.mark.parametrize(
+    ("problem", "word"), [("offline", "HF_HUB_OFFLINE"), ("404", "404"), ("broken", "connection")]
+)
+def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(
+    tmp_path, sets, monkeypatch, problem, word
+):
     server = sets("csiq")
-    (source,) = server.files
-    body, template = server.files[source], constants.HUGGINGFACE_CO_URL_TEMPLATE
-    if problem == "replaced":
-        server.files[source] = body + b"more"
-    elif problem == "damaged":
-        server.tags[source] = hashlib.sha256(body).hexdigest()
-        server.files[source] = body[:-1] + b"!"
-    elif problem == "offline":
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    elif problem == "no network":
-        nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
-    else:
-        server.status = int(problem)
-    words = {"replaced": "checksum", "damaged": "checksum", "offline": "HF_HUB_OFFLINE"}
-    words |= {"401": "HTTP 401.*HF_TOKEN", "404": "HTTP 404", "no network": "no connection"}
-    with pytest.raises(FetchError, match=rf"csiq\.tgz: .*{words[problem]}") as error:
-        fetched("csiq")
-    assert "\n" not in str(error.value), "one line"
+    with monkeypatch.context() as context:
+        if problem == "offline":
+            context.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        server.status = 404 if problem == "404" else 0
+        server.cuts = [0] * 99 if problem == "broken" else []
+        with pytest.raises(FetchError, match=rf"^[^\n]*csiq\.tgz: .*{word}.*$"):
+            fetched("csiq")
     assert names_in(tmp_path / "data") == kept(tmp_path, "csiq") == []
-    server.files[source], server.status = body, 0
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    server.status, server.cuts = 0, []
     fetched("csiq")
     assert status(load_manifest("csiq")).state == "complete"
 
@@ -222,67 +199,65 @@ def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(
 
 
 def without(image):
-    return lambda name, held: {m: b for m, b in held.items() if not m.endswith(image.rsplit("/", 1)[-1])}
+    name = image.rsplit("/", 1)[-1]
+    return lambda _, held: {member: body for member, body in held.items() if name not in member}
 
 
 def with_member(name, body):
     return lambda _, held: held | {name: body}
 
 
-LACKING, HALF = LABELLED["csiq"][3], LABELLED["koniq10k"][1]
-REFUSED = {
-    "an image is missing": ("csiq", without(LACKING), MissingImagesError, LACKING),
-    "an image is missing that the archive's labels name": (
-        "tid2013",
-        without("i01_02_3.bmp"),
-        MissingImagesError,
-        "distorted_images/I01_02_3.bmp",
-    ),
-    "an image of another size": (
-        "koniq10k",
-        with_member(f"koniq10k/{HALF}", drawn(HALF, 512, 384)),
-        FetchError,
-        f"{HALF} is 512 x 384",
-    ),
-    "the folder is missing": (
-        "koniq10k",
-        lambda _, held: {m: b for m, b in held.items() if "512x384" in m},
-        FetchError,
-        "no koniq10k/1024x768 in it",
-    ),
-    "two files for one name": (
-        "csiq",
-        with_member(f"CSIQ/dst_imgs/small/{LABELLED['csiq'][0].rsplit('/', 1)[-1]}", b"x"),
-        FetchError,
-        f"would both be {LABELLED['csiq'][0]}",
-    ),
-}
+WHOLE, MISSING, HALF = LABELLED["csiq"][0], LABELLED["csiq"][3], LABELLED["koniq10k"][1]
 
 
-@pytest.mark.parametrize(("name", "change", "kind", "word"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(
+    ("name", "change", "error", "word"),
+    [
+        (
+            "tid2013",
+            without("i01_01_3.bmp"),
+            MissingImagesError,
+            "I01_01_3.bmp",
+        ),  # its labels are in the archive
+        (
+            "koniq10k",
+            with_member(f"koniq10k/{HALF}", drawn(HALF, 512, 384)),
+            FetchError,
+            f"{HALF} is 512 x 384",
+        ),
+        ("koniq10k", without("1024x768"), FetchError, "koniq10k/1024x768"),
+        ("csiq", with_member(f"CSIQ/dst_imgs/small/{WHOLE.rsplit('/')[-1]}", b"x"), FetchError, WHOLE),
+    ],
+    ids=["missing", "another size", "no folder", "two files for one name"],
+)
 def test_a_refused_archive_is_kept_and_named_and_nothing_is_put_in_place(
-    tmp_path, sets, name, change, kind, word
+    tmp_path, sets, name, change, error, word
 ):
     server = sets(name, change=change)
     archive = tmp_path / "cache/archives" / name / f"{name}.tgz"
     for _ in range(2):
-        with pytest.raises(kind) as error:
+        with pytest.raises(error, match=re.escape(word)) as refused:
             fetched(name)
-        assert word in str(error.value) and str(archive) in str(error.value)
+        assert str(archive) in str(refused.value)
         assert names_in(tmp_path / "data") == [] and archive.is_file()
     assert len(server.sent) == 1, "a second call does not transfer it again"
 
 
 def test_the_images_that_are_there_can_be_taken(tmp_path, sets):
-    server = sets("csiq", change=without(LACKING))
+    server = sets("csiq", change=without(MISSING))
     with pytest.raises(MissingImagesError):
         fetched("csiq")
+    labels = tmp_path / "labels/IQA_Database/CSIQ/splits2/1/csiq_train_clip.txt"
+    labels.rename(tmp_path / "moved")
+    with pytest.raises(LabelError, match=r"csiq\.tgz"):
+        fetched("csiq")
+    (tmp_path / "moved").rename(labels)
     fetched("csiq", missing="skip")
     assert len(server.sent) == 1 and kept(tmp_path, "csiq") == []
     now = status(load_manifest("csiq"))
-    assert (now.state, now.found) == ("partly there", 11) and LACKING in now.next
+    assert (now.state, now.found) == ("partly there", 17) and MISSING in now.next
     problems = verify(load_manifest("csiq"), progress=False)
-    assert problems[["image", "problem"]].values.tolist() == [[LACKING, "missing"]]
+    assert problems[["image", "problem"]].values.tolist() == [[MISSING, "missing"]]
     with pytest.raises(ValueError, match="missing"):
         fetched("csiq", missing="some")
 
@@ -304,22 +279,6 @@ def test_stopped_while_unpacking_it_goes_on_without_a_transfer(tmp_path, sets, m
     fetched("csiq")
     assert len(server.sent) == 1 and names_in(tmp_path / "data") == ["CSIQ"]
     assert set(content(tmp_path / "data/CSIQ")) == set(LABELLED["csiq"])
-
-
-def test_members_that_climb_out_are_not_unpacked(tmp_path, sets):
-    bad = {"../out.png": b"x", "/etc/out.png": b"x", "CSIQ/dst_imgs/../../../out.png": b"x"}
-    sets("csiq", change=lambda _, held: held | bad)
-    fetched("csiq")
-    assert not list(tmp_path.rglob("out.png"))
-
-
-def test_a_label_that_climbs_out_is_refused(tmp_path, sets):
-    server = sets("aigciqa2023")
-    name = "IntMeGroup/AIGCIQA2023/AIGIQA2023.json"
-    server.files[name] = server.files[name].replace(b"0_DALLE", b"../../0_DALLE")
-    with pytest.raises(FetchError, match="would leave the folder"):
-        fetched("aigciqa2023")
-    assert names_in(tmp_path / "data") == []
 
 
 def test_images_that_are_there_stay_and_broken_ones_are_replaced(tmp_path, sets):
@@ -347,7 +306,7 @@ def test_an_archive_that_was_got_by_hand(tmp_path, sets):
     manifest, mine = load_manifest("live"), tmp_path / "live.tgz"
     assert is_hub_archive(manifest, mine) and not is_hub_archive(manifest, tmp_path / "mine.tgz")
     mine.write_bytes(body + b"x")
-    with pytest.raises(FetchError, match=r"not live\.tgz of chaofengc/.*SHA-256"):
+    with pytest.raises(FetchError, match="SHA-256"):
         fetched("live", source=mine)
     with pytest.raises(FetchError, match="no such archive"):
         fetched("live", source=tmp_path / "none.tgz")
@@ -356,23 +315,11 @@ def test_an_archive_that_was_got_by_hand(tmp_path, sets):
     assert status(manifest).state == "complete" and server.asked == [] and mine.is_file()
 
 
-def test_labels_that_cannot_be_read_keep_the_archive_too(tmp_path, sets, monkeypatch):
-    sets("csiq", change=without(LACKING))
-    with pytest.raises(MissingImagesError):
-        fetched("csiq")
-    (tmp_path / "labels/IQA_Database/CSIQ/splits2/1/csiq_train_clip.txt").unlink()
-    with pytest.raises(LabelError, match=r"csiq\.tgz"):
-        fetched("csiq")
-    assert kept(tmp_path, "csiq") == ["csiq.tgz"]
-
-
 # ---- from the authors' own address, and archives of one's own -------------------------------------------
 
 
 def zipped(path, content):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, body in content.items():
-            archive.writestr(name, body)
+    path.write_bytes(archive(path.name, content))
     return path
 
 
@@ -396,17 +343,16 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
 
 
 @pytest.mark.parametrize(
-    ("name", "members", "place"),
+    ("name", "member", "place"),
     [
-        ("kadid10k", ["kadid10k/images/I01_01_01.png", "kadid10k/dmos.csv"], "kadid10k/images/I01_01_01.png"),
-        ("kadid10k", ["images/I01_01_01.png"], "kadid10k/images/I01_01_01.png"),
-        ("csiq", ["dst_imgs/awgn/a.png"], "CSIQ/dst_imgs/awgn/a.png"),
-        ("live", ["databaserelease2/jp2k/img1.bmp"], "databaserelease2/jp2k/img1.bmp"),
-        ("live", ["jp2k/img1.bmp", "jpeg/img1.bmp"], "databaserelease2/jp2k/img1.bmp"),
+        ("kadid10k", "kadid10k/images/I01_01_01.png", "kadid10k/images/I01_01_01.png"),
+        ("kadid10k", "images/I01_01_01.png", "kadid10k/images/I01_01_01.png"),
+        ("csiq", "dst_imgs/awgn/a.png", "CSIQ/dst_imgs/awgn/a.png"),
+        ("live", "jp2k/img1.bmp", "databaserelease2/jp2k/img1.bmp"),
     ],
 )
-def test_images_go_where_the_labels_expect_them(tmp_path, name, members, place):
-    archive = zipped(tmp_path / "a.zip", dict.fromkeys(members, b"x"))
+def test_images_go_where_the_labels_expect_them(tmp_path, name, member, place):
+    archive = zipped(tmp_path / "a.zip", {member: b"x"})
     unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
     assert (tmp_path / "data" / place).is_file()
 
@@ -415,19 +361,16 @@ def test_images_go_where_the_labels_expect_them(tmp_path, name, members, place):
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
-FIRST = {
-    "data/photos/a.jpg": b"a",
-    "data/photos/below/b (1).JPG": b"b" * 50,
-    "data/other/no.jpg": b"another folder",
-    "data/photos-more/no.jpg": b"a folder whose name begins the same",
-    "a.jpg": b"not in it",
-}
-SECOND = {"c.jpg": b"c", "e/d.jpg": b"d"}
 BOTH = {
     "one/a.jpg": b"a",
     "one/below/b (1).JPG": b"b" * 50,
     "two/c.jpg": b"c",
     "two/e/d.jpg": b"d",
+}
+#: Of each repository: what of it is taken, into which folder, and what else is in it.
+REPOSITORIES = {
+    "first": ("data/photos", "one", ["data/other/no.jpg", "data/photos-more/no.jpg", "a.jpg"]),
+    "second": ("", "two", []),
 }
 
 
@@ -436,39 +379,31 @@ def git(folder, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def committed(folder, files):
-    """A new repository with those files in one commit, and one more in the next; the first commit."""
-    folder.mkdir(parents=True)
-    git(folder, "init", "-q")
-    git(folder, "config", "core.autocrlf", "false")
-    for message, added in (("pinned", files), ("newer", {"later.jpg": b"later"})):
-        for name, body in added.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(body)
-        git(folder, "add", ".")
-        git(folder, "commit", "-qm", message)
-    return git(folder, "rev-parse", "HEAD^")
-
-
 @pytest.fixture
 def clones(tmp_path):
     """Clones of two repositories, the second bare, and a manifest that takes a folder of the first and all of
     the second, at an older commit of each."""
     pinned = []
-    for name, files, path, into in (("first", FIRST, "data/photos", "one"), ("second", SECOND, "", "two")):
+    for name, (path, into, more) in REPOSITORIES.items():
         folder = tmp_path / "clones" / "owner" / name
-        url, commit = f"https://127.0.0.1/owner/{name}", committed(folder, files)
-        pinned.append(RepositoryFields(url=url, commit=commit, into=into, path=path))
-    bare = tmp_path / "clones" / "owner" / "second.git"
-    git(tmp_path, "clone", "-q", "--bare", str(bare.with_suffix("")), str(bare))
-    shutil.rmtree(bare.with_suffix(""))
+        files = {f"{path}/{n.removeprefix(into)}": body for n, body in BOTH.items() if n.startswith(into)}
+        folder.mkdir(parents=True)
+        git(folder, "init", "-q")
+        git(folder, "config", "core.autocrlf", "false")
+        for added in (files | dict.fromkeys(more, b"no"), {"later.jpg": b"later"}):
+            for file, body in added.items():
+                target = folder / file.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(body)
+            git(folder, "add", ".")
+            git(folder, "commit", "-qm", "more")
+        address, commit = f"https://127.0.0.1/owner/{name}", git(folder, "rev-parse", "HEAD^")
+        pinned.append(RepositoryFields(url=address, commit=commit, into=into, path=path))
+    bare = folder.with_suffix(".git")
+    git(tmp_path, "clone", "-q", "--bare", str(folder), str(bare))
+    shutil.rmtree(folder)
     manifest = load_manifest("open-scenes")
     return tmp_path / "clones", manifest.model_copy(update={"repositories": pinned})
-
-
-def first_alone(manifest, **changes):
-    first = manifest.repositories[0].model_copy(update=changes)
-    return manifest.model_copy(update={"repositories": [first]})
 
 
 @needs_git
@@ -497,27 +432,19 @@ def test_a_clone_that_is_missing_is_named_and_the_next_call_goes_on(tmp_path, cl
 
 
 @needs_git
-@pytest.mark.parametrize("address", [True, False])
-def test_one_commit_of_one_repository(tmp_path, clones, address):
-    source, manifest = clones
-    clone = source / "owner" / "first"
-    source = f"file://{clone}" if address else clone
-    folder = fetch_dataset(first_alone(manifest), tmp_path / "data", source, progress=False)
-    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
-    assert kept(tmp_path, manifest.name) == []
-
-
-@needs_git
 @pytest.mark.parametrize(
     ("change", "word"), [({"commit": "0" * 40}, ""), ({"path": "data/photographs"}, "photographs")]
 )
-def test_a_commit_or_folder_that_is_missing(tmp_path, clones, change, word):
+def test_one_repository_at_an_address_and_a_commit_or_folder_that_it_has_not(tmp_path, clones, change, word):
     source, manifest = clones
+    source, first = f"file://{source / 'owner' / 'first'}", manifest.repositories[0]
+    wrong = manifest.model_copy(update={"repositories": [first.model_copy(update=change)]})
     with pytest.raises(FetchError, match=rf"owner/first: git .*{word}"):
-        fetch_dataset(
-            first_alone(manifest, **change), tmp_path / "d", source / "owner" / "first", progress=False
-        )
-    assert names_in(tmp_path / "d") == []
+        fetch_dataset(wrong, tmp_path / "data", source, progress=False)
+    assert names_in(tmp_path / "data") == []
+    right = manifest.model_copy(update={"repositories": [first]})
+    folder = fetch_dataset(right, tmp_path / "data", source, progress=False)
+    assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
 
 
 def test_without_git_it_says_so(tmp_path, monkeypatch):

@@ -11,13 +11,12 @@ from support.data import (
     own_set,
     write_picture,
 )
+from support.hub import write_labels
 
 from liqe_core.data.labels import COLUMNS, read_labels, readable, summary
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest, manifest_dir
-from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
-from liqe_core.prompts import DISTORTIONS
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +27,17 @@ def released():
 @needs_mirror
 def test_counts_of_images_distortions_and_sessions_are_the_manifests(released):
     assert tuple(released.columns) == COLUMNS
-    assert dict(released["dataset"].value_counts()) == {
-        "live": 779,
-        "csiq": 866,
-        "kadid10k": 10_125,
-        "bid": 586,
-        "clive": 1_162,
-        "koniq10k": 10_073,
-    }
     for name in TRAINING_SETS:
         manifest, table = load_manifest(name), released[released["dataset"] == name]
+        assert len(table) == manifest.images
         assert dict(table["distortion"].value_counts()) == dict(manifest.expect.distortions)
         for session, expected in zip(SESSION_COLUMNS, manifest.sessions, strict=True):
             parts = table[session].value_counts()
             assert (parts["train"], parts["val"], parts["test"]) == expected
+    table = summary(released).set_index("dataset")
+    assert table.loc["csiq", ["images", "distortions", "references"]].tolist() == [866, 6, 30]
+    assert table.loc["kadid10k", ["lowest", "highest"]].tolist() == [1.0, 4.93]
+    assert (table["with_scenes"] == table["images"]).all()
 
 
 @needs_mirror
@@ -58,52 +54,27 @@ def test_each_column_of_a_row_is_what_the_file_says(released):
 
 
 @needs_mirror
-def test_summary_is_the_papers_table_of_data_sets(released):
-    table = summary(released).set_index("dataset")
-    assert table["images"].sum() == 23_591
-    assert table.loc["csiq", ["images", "distortions", "references"]].tolist() == [866, 6, 30]
-    assert table.loc["kadid10k", ["lowest", "highest"]].tolist() == [1.0, 4.93]
-    assert (table["with_scenes"] == table["images"]).all()
-
-
-def test_every_distortion_counts_as_one_that_the_prompts_have():
-    assert len(DISTORTION_GROUPS) == 33
-    assert set(DISTORTION_GROUPS.values()) == set(DISTORTIONS)
-
-
-@needs_mirror
 def test_fast_fading_can_be_put_right(released):
     table = read_labels("live", mirror=MIRROR, fastfading="corrected")
     fading = table["image"].str.startswith("fastfading/")
-    assert fading.sum() == 145
-    assert (table.loc[fading, "distortion"] == "fastfading").all()
-    assert (table.loc[fading, "distortion_group"] == "jpeg2000 compression").all()
-    # LIVE's reference map says that fastfading/img111 .. img115 show "sailing2", as jp2k/img55 does.
-    scenes = table.set_index("image")["scenes"]
-    assert all(scenes[f"fastfading/img{i}.bmp"] == scenes["jp2k/img55.bmp"] for i in range(111, 116))
     live = released[released["dataset"] == "live"].reset_index(drop=True)
     pd.testing.assert_frame_equal(table[~fading], live[~fading])
-    with pytest.raises(ValueError, match="choose released or corrected"):
+    with pytest.raises(ValueError, match="corrected"):
         read_labels("live", mirror=MIRROR, fastfading="fixed")
 
 
 @pytest.fixture
 def broken(tmp_path, monkeypatch):
-    """A copy of BID's label files, without pins, in which one line can be changed."""
-    if not MIRROR.is_dir():
-        pytest.skip(f"the public label files are not at {MIRROR}")
-    for name in ("IQA_Database/BID",):
-        shutil.copytree(MIRROR / name, tmp_path / name, copy_function=shutil.copyfile)
-    for folder in tmp_path.rglob("*"):
-        folder.chmod(0o755)
+    """Label files of BID, without pins, in which one line can be changed."""
+    write_labels(tmp_path)
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     shutil.copyfile(manifest_dir() / "bid.yaml", manifests / "bid.yaml")
     (manifests / "labels.sha256").write_text("")
     monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
 
-    def change(line, make, part="train"):
-        path = tmp_path / f"IQA_Database/BID/splits2/3/bid_{part}_clip.txt"
+    def change(line, make):
+        path = tmp_path / "IQA_Database/BID/splits2/3/bid_train_clip.txt"
         lines = path.read_text().splitlines()
         lines[line - 1] = "\t".join(make(lines[line - 1].split("\t"), lines))
         path.write_text("\n".join(lines))
@@ -113,24 +84,21 @@ def broken(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "word"),
     [
-        (lambda f, _: [f[0], "NaN", *f[2:]], "line 5: the score is not a number"),
-        (lambda f, _: f[:1], "line 5: the score is not a number"),
-        (
-            lambda f, lines: lines[0].split("\t"),
-            "line 5: 'ImageDatabase/.*' is in this session a second time",
-        ),
-        (lambda f, _: [f[0], "1.25", *f[2:]], "line 5: .* has other labels here"),
-        (lambda f, _: [*f[:2], "wobble", *f[3:]], "line 5: unknown distortion 'wobble'"),
-        (lambda f, _: [*f[:3], "moon", *f[4:]], "line 5: unknown scene 'moon'"),
-        (lambda f, _: ["new.JPG", *f[1:]], "in no part of session"),
-        (lambda f, _: [*f, "more"], "Expected 6 fields in line 5, saw 7"),
+        (lambda f, _: [f[0], "NaN", *f[2:]], "line 5: .*score"),
+        (lambda f, _: f[:1], "line 5: .*score"),
+        (lambda f, lines: lines[0].split("\t"), "line 5: 'ImageDatabase/.*' .*second"),
+        (lambda f, _: [f[0], "1.25", *f[2:]], "line 5: "),
+        (lambda f, _: [*f[:2], "wobble", *f[3:]], "line 5: .*wobble"),
+        (lambda f, _: [*f[:3], "moon", *f[4:]], "line 5: .*moon"),
+        (lambda f, _: ["new.JPG", *f[1:]], "session"),
+        (lambda f, _: [*f, "more"], "line 5"),
     ],
 )
-def test_a_bad_line_of_a_released_file_is_named(broken, make, says):
+def test_a_bad_line_of_a_released_file_is_named(broken, make, word):
     mirror = broken(5, make)
-    with pytest.raises(LabelError, match=says):
+    with pytest.raises(LabelError, match=word):
         read_labels("bid", mirror=mirror)
 
 
@@ -140,14 +108,12 @@ def test_a_clone_that_differs_from_the_commit_is_refused(tmp_path):
     path = tmp_path / name
     path.parent.mkdir(parents=True)
     path.write_bytes((MIRROR / name).read_bytes().replace(b"\n", b"\r\n"))
-    with pytest.raises(
-        LabelError, match=r"bid_test_clip.txt|bid_train_clip.txt"
-    ):  # Windows line ends are taken
+    with pytest.raises(LabelError, match="bid_t"):  # Windows line ends are taken: another file is missing
         read_labels("bid", mirror=tmp_path)
     path.write_text("changed\n")
-    with pytest.raises(LabelError, match="differs from commit a64655f"):
+    with pytest.raises(LabelError, match="commit"):
         read_labels("bid", mirror=tmp_path)
-    with pytest.raises(LabelError, match="not a clone"):
+    with pytest.raises(LabelError, match="clone"):
         read_labels("bid", mirror=tmp_path / "IQA_Database" / "BID")
 
 
@@ -161,89 +127,79 @@ def test_biq2021_is_read_from_its_two_files():
     assert first.scenes == () and pd.isna(first.distortion) and pd.isna(first.session_2)
 
 
-def test_an_image_in_both_parts_of_biq2021_is_refused(tmp_path):
-    folder = tmp_path / "BIQ2021"
-    folder.mkdir()
-    (folder / "Train (Images and MOS).csv").write_text("Image Name,MOS,,\r\na.jpg,0.5,,\r\n")
-    (folder / "Test (Images and MOS).csv").write_text("Image Name,MOS\r\na.jpg,0.5\r\n")
-    with pytest.raises(LabelError, match=r"a\.jpg"):
-        read_labels("biq2021", root=tmp_path)
+BIQ, PIPAL, TID = "BIQ2021/{} (Images and MOS).csv", "PIPAL/Train_Label/{}.txt", "tid2013/mos_with_names.txt"
 
 
-def test_tid2013(tmp_path):
-    (tmp_path / "tid2013").mkdir()
-    path = tmp_path / "tid2013" / "mos_with_names.txt"
-    path.write_text("5.51429 I01_01_1.bmp\n0.24242 i25_24_5.BMP\n")
-    table = read_labels("tid2013", root=tmp_path)
-    assert list(table["image"]) == ["distorted_images/I01_01_1.bmp", "distorted_images/i25_24_5.BMP"]
-    assert list(table["mos"]) == [5.51429, 0.24242]
-    assert list(table["distortion"]) == ["additive gaussian noise", "sparse sampling and reconstruction"]
-    path.write_text("5.5 I01_01_1.bmp\n5.5 I01_25_1.bmp\n")
-    with pytest.raises(LabelError, match=r"line 2: 'I01_25_1.bmp' is not a TID2013 name"):
-        read_labels("tid2013", root=tmp_path)
+def write_files(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
 
 
-def test_pipal(tmp_path):
-    folder = tmp_path / "PIPAL" / "Train_Label"
-    folder.mkdir(parents=True)
-    with pytest.raises(LabelError, match=r"no .txt files"):
-        read_labels("pipal", root=tmp_path)
-    (folder / "A0001.txt").write_text("A0001_00_00.bmp,1520.0648\nA0001_00_01.bmp,1437.0798\n")
-    (folder / "A0003.txt").write_text("A0003_00_00.bmp,1400\n")
-    table = read_labels("pipal", root=tmp_path)
-    assert table["image"][0] == "Train_Dist/A0001_00_00.bmp"
-    assert list(table["mos"]) == [1520.0648, 1437.0798, 1400.0]
-    assert list(table["reference"]) == ["a0001", "a0001", "a0003"]
-    (folder / "A0004.txt").write_text("A0003_00_00.bmp,1400\n")
-    with pytest.raises(LabelError, match="A0003_00_00"):
-        read_labels("pipal", root=tmp_path)
+HEVC = "A.mov_1frame_crf_03_height_0864"
+FORMS = {  # name of the set -> its label file, a text, the first image
+    "tid2013": (TID, "3.5 i25_24_5.BMP\n", "distorted_images/i25_24_5.BMP"),
+    "pipal": (PIPAL.format("A1"), "A1_00_00.bmp,3.5\n", "Train_Dist/A1_00_00.bmp"),
+    "flive": ("FLIVE_Database/labels_image.csv", "name,mos\nblur/m.jpg,3.5\n", "database/blur/m.jpg"),
+    "agiqa3k": ("AGIQA-3K/data.csv", 'name,prompt,mos_quality\nA_0.jpg,"a, b",3.5\n', "A_0.jpg"),
+    "hevc": ("hevc/mos_ci.csv", f"image_name,mos,ci\n{HEVC},3.5,1\n", f"images/{HEVC}.png"),
+}
 
 
-def test_spaq_spreadsheet(tmp_path):
-    folder = tmp_path / "SPAQ" / "Annotations"
-    folder.mkdir(parents=True)
-    path = folder / "MOS and Image attribute scores.xlsx"
-    pd.DataFrame(
-        {"Image name": ["00001.jpg", "00002.jpg"], "MOS": [48.86, 62.5], "Brightness": [1, 2]}
-    ).to_excel(path, index=False)
-    table = read_labels("spaq", root=tmp_path)
-    assert list(table["image"]) == ["TestImage/00001.jpg", "TestImage/00002.jpg"]
-    assert list(table["mos"]) == [48.86, 62.5]
-    pd.DataFrame({"Image name": ["00001.jpg"], "Brightness": [1]}).to_excel(path, index=False)
-    with pytest.raises(LabelError, match="no column 'MOS'"):
-        read_labels("spaq", root=tmp_path)
+@pytest.mark.parametrize("name", FORMS)
+def test_label_files_of_each_form(tmp_path, name):
+    file, text, image = FORMS[name]
+    write_files(tmp_path, {file: text})
+    row = read_labels(name, root=tmp_path).iloc[0]
+    assert (row.image, row.mos) == (image, 3.5)
+    if name in ("pipal", "hevc"):
+        assert row.reference == {"pipal": "a1", "hevc": "a.mov_1frame"}[name]
+    if name == "tid2013":
+        assert row.distortion == "sparse sampling and reconstruction"
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "text", "image", "mos"),
+    ("name", "files", "word"),
     [
-        ("flive", "FLIVE_Database/labels_image.csv", "name,mos\nblur_dataset/m.jpg,75.4\n",
-         "database/blur_dataset/m.jpg", 75.4),
-        ("agiqa3k", "AGIQA-3K/data.csv", 'name,prompt,mos_quality\nA_0.jpg,"a, b",0.97\n', "A_0.jpg", 0.97),
+        (
+            "biq2021",
+            {BIQ.format(part): "Image Name,MOS,,\r\na.jpg,1,,\r\n" for part in ("Train", "Test")},
+            "a.jpg",
+        ),
+        ("tid2013", {TID: "5.5 I01_01_1.bmp\n5.5 I01_25_1.bmp\n"}, "line 2: .*I01_25_1.bmp"),
+        ("pipal", {}, "spaq|Train_Label"),
+        ("pipal", {PIPAL.format(album): "A3_0.bmp,1400\n" for album in ("A3", "A4")}, "A3_0.bmp"),
+        ("spaq", {}, "https://github.com/h4nwei/SPAQ"),
     ],
-)  # fmt: skip
-def test_csv_of_flive_and_agiqa3k(tmp_path, name, file, text, image, mos):
-    (tmp_path / file).parent.mkdir()
-    (tmp_path / file).write_text(text)
-    row = read_labels(name, root=tmp_path).iloc[0]
-    assert (row.image, row.mos) == (image, mos)
+)
+def test_label_files_that_are_missing_or_wrong_are_named(tmp_path, name, files, word):
+    write_files(tmp_path, files)
+    with pytest.raises(LabelError, match=word):
+        read_labels(name, root=tmp_path)
 
 
-def test_readable_are_the_sets_whose_labels_are_here(tmp_path, monkeypatch):
-    for name in ("LIQE_LABELS", "LIQE_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
+def test_spaq_spreadsheet(tmp_path):
+    path = tmp_path / "SPAQ" / "Annotations" / "MOS and Image attribute scores.xlsx"
+    path.parent.mkdir(parents=True)
+    sheet = pd.DataFrame(
+        {"Image name": ["00001.jpg", "00002.jpg"], "MOS": [48.86, 62.5], "Brightness": [1, 2]}
+    )
+    sheet.to_excel(path, index=False)
+    table = read_labels("spaq", root=tmp_path)
+    assert list(table["image"]) == ["TestImage/00001.jpg", "TestImage/00002.jpg"]
+    assert list(table["mos"]) == [48.86, 62.5]
+    sheet.drop(columns="MOS").to_excel(path, index=False)
+    with pytest.raises(LabelError, match="'MOS'"):
+        read_labels("spaq", root=tmp_path)
+
+
+def test_readable_are_the_sets_whose_labels_are_here(tmp_path):
     (tmp_path / "data").mkdir()
     assert readable(tmp_path / "data") == []
     (tmp_path / "data" / "tid2013").mkdir()
     assert readable(tmp_path / "data") == ["tid2013"]
     of_clone, fetched = readable(tmp_path / "data", mirror=tmp_path), readable(tmp_path / "data", fetch=True)
     assert set(of_clone) == set(fetched) == {"tid2013", *TRAINING_SETS}
-
-
-def test_a_set_that_is_not_there_says_where_to_get_it(tmp_path):
-    with pytest.raises(LabelError, match=r"no such label file of spaq .*https://github.com/h4nwei/SPAQ"):
-        read_labels("spaq", root=tmp_path)
 
 
 def test_ones_own_csv_with_everything(tmp_path):
@@ -259,15 +215,10 @@ def test_ones_own_csv_with_everything(tmp_path):
     assert list(table["scenes"]) == [("human", "night"), ()]
     assert table["distortion_group"][0] == "blur" and pd.isna(table["distortion"][1])
     assert list(table["session_1"]) == ["train", "val"]
-    for wrong, says in (
-        ("a;1;;moon;;\r\n", "unknown scene moon"),
-        ("a;1;JPEG;;;\r\n", "unknown distortion JPEG"),
-        ("a;1;;;;dev\r\n", "split 'dev'"),
-    ):
-        (tmp_path / "photographs" / "scores.csv").write_text(
-            "file_name;opinion;distortion;scenes;reference;split\r\n" + wrong
-        )
-        with pytest.raises(LabelError, match=f"line 2: {says}"):
+    heading = "file_name;opinion;distortion;scenes;reference;split\r\n"
+    for row, word in (("a;1;;moon;;", "moon"), ("a;1;JPEG;;;", "JPEG"), ("a;1;;;;dev", "dev")):
+        (tmp_path / "photographs" / "scores.csv").write_text(heading + row + "\r\n")
+        with pytest.raises(LabelError, match=f"line 2: .*{word}"):
             read_labels(manifest)
 
 
@@ -279,7 +230,7 @@ def test_ones_own_words_take_the_place_of_the_papers(tmp_path):
     assert list(table["scenes"]) == [("hat", "shoe"), ()]
     assert table["distortion_group"][0] == "faded" and pd.isna(table["distortion_group"][1])
     path.write_text("file_name,opinion,distortion,scenes\na,1,blur,hat\n")
-    with pytest.raises(LabelError, match="line 2: unknown distortion blur; known: scratched, faded; or name"):
+    with pytest.raises(LabelError, match=r"line 2: .*blur.*scratched"):
         read_labels(manifest)
     with pytest.raises(ManifestError, match=r"words\.scene"):
         own_set(tmp_path, words="{scene: ['shoe;hat']}")
@@ -290,12 +241,6 @@ def test_a_suffix_is_put_after_the_names(tmp_path):
     manifest = own_set(tmp_path, labels=labels)
     (tmp_path / "photographs" / "scores.csv").write_text("file_name,opinion\np000,2\na.b/p001.v2,3\n")
     assert list(read_labels(manifest)["image"]) == ["p000.png", "a.b/p001.v2.png"]
-    hevc = tmp_path / "hevc"
-    hevc.mkdir()
-    (hevc / "mos_ci.csv").write_text("image_name,mos,ci,std\nA.mov_1frame_crf_03_height_0864,3.1,0.7,0.8\n")
-    row = read_labels("hevc", root=tmp_path).iloc[0]
-    assert (row.image, row.mos) == ("images/A.mov_1frame_crf_03_height_0864.png", 3.1)
-    assert row.reference == "a.mov_1frame"
 
 
 @pytest.fixture
@@ -343,34 +288,33 @@ def test_pictures_of_classes_have_the_words_of_their_class(classes):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "names"),
     [
-        ({"net/n2_gas.JPEG": "gas"}, r"classes.csv, line 5: unknown scene gas; known: animal"),
-        ({"sun/lake": "landscape;moon"}, r"classes.csv, line 2: unknown scene moon;"),
-        ({"sun/night": "night"}, r"classes.csv, line 6: no picture of class 'sun/night' in .*mine \(1 such"),
-        ({"sun": "night"}, r"classes.csv, line 6: no picture of class 'sun' in "),
-        ({"sun/lake": None}, r"classes.csv: no class of 'sun/lake/a.jpg' \(2 such pictures"),
-        ({"net/n2_gas.JPEG": None}, r"classes.csv: no class of 'net/n2_gas.JPEG' \(1 such"),
-        ({"": "plant"}, r"classes.csv, line 6: no image name"),
+        ({"net/n2_gas.JPEG": "gas"}, "line 5: .* gas; .*animal"),
+        ({"sun/lake": "landscape;moon"}, "line 2: .* moon;"),
+        ({"sun/night": "night"}, "line 6: .*'sun/night' in .*mine"),
+        ({"sun": "night"}, "line 6: .*'sun' in "),
+        ({"sun/lake": None}, "'sun/lake/a.jpg'"),
+        ({"net/n2_gas.JPEG": None}, "'net/n2_gas.JPEG'"),
+        ({"": "plant"}, "line 6: .*name"),
     ],
 )
-def test_a_list_of_classes_that_does_not_match_is_refused(classes, words, says):
-    with pytest.raises(LabelError, match=says):
+def test_a_list_of_classes_that_does_not_match_is_refused(classes, words, names):
+    with pytest.raises(LabelError, match=rf"classes\.csv.*{names}"):
         classes(**words)
 
 
 def test_classes_without_pictures_or_columns_are_told(classes, tmp_path):
     classes()
     (tmp_path / "classes.csv").write_text("class,words\nsun/lake,landscape\n")
-    with pytest.raises(LabelError, match=r"classes.csv, line 1: no column 'scenes'"):
+    with pytest.raises(LabelError, match=r"classes.csv, line 1: .*'scenes'"):
         read_labels(tmp_path / "mine.yaml")
     shutil.rmtree(tmp_path / "mine")
-    with pytest.raises(LabelError, match=r"mine: no pictures; get the data set from https://example\.org"):
+    with pytest.raises(LabelError, match=r"mine: .*https://example\.org"):
         classes()
 
 
-def test_photographs_to_distort_that_are_not_there_are_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIQE_DATA", str(tmp_path / "elsewhere"))
+def test_photographs_to_distort_that_are_not_there_are_told(tmp_path):
     manifest = distorted_set(tmp_path, photographs=2, best=1)
     assert len(read_labels(manifest)) == 75
     (tmp_path / "BIQ2021").rename(tmp_path / "away")
@@ -397,5 +341,5 @@ def test_the_best_are_the_best_where_a_low_score_is_a_good_one(tmp_path, monkeyp
 def test_a_manifest_without_labels_is_told(tmp_path):
     path = tmp_path / "mini.yaml"
     path.write_text("title: m\nphotographs: [x]\n")
-    with pytest.raises(LabelError, match="names no label file"):
+    with pytest.raises(LabelError, match=r"mini\.yaml"):
         read_labels(path)

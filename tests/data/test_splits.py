@@ -99,7 +99,7 @@ def split(tmp_path):
     return tmp_path, pd.DataFrame(rows, columns=["image", "mos", "session_1"])
 
 
-def test_near_duplicates_are_listed_best_first(split):
+def test_near_duplicates_are_listed_best_first_and_can_be_left_out(split):
     folder, table = split
     pairs = near_duplicates(table, folder, progress=False)
     assert list(pairs["image"]) == ["p10.png", "p09.jpg"] and list(pairs["other"]) == ["p04.png", "p01.png"]
@@ -107,11 +107,7 @@ def test_near_duplicates_are_listed_best_first(split):
     assert pairs["correlation"][0] == pytest.approx(1, abs=1e-6) and 0.99 <= pairs["correlation"][1] < 1
     assert (pairs["mos"][1], pairs["other_mos"][1]) == (0.5, 1 / 12)
     assert near_duplicates(table[8:], folder, progress=False).empty
-
-
-def test_a_split_without_them(split):
-    folder, table = split
-    clean = without_near_duplicates(table, near_duplicates(table, folder, progress=False))
+    clean = without_near_duplicates(table, pairs)
     assert clean["session_1"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
     assert near_duplicates(clean, folder, progress=False).empty
     assert table["session_1"].value_counts()["test"] == 4, "the table given is left as it is"

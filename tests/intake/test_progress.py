@@ -30,16 +30,15 @@ def shown(monkeypatch):
 
 
 def test_a_log_gets_lines_that_are_whole(shown):
-    said = shown()
-    assert "\r" not in said and said.endswith("\n") and "\n\n" not in said
-    lines = said.splitlines()
-    assert lines[-1].startswith("thumbnails: 3 of 3 picture [")
+    log = shown()
+    assert "\r" not in log and log.endswith("\n") and "\n\n" not in log
+    assert "3 of 3" in log.splitlines()[-1]
 
 
-def test_what_is_soon_done_says_nothing_in_a_log(shown):
+def test_a_short_loop_writes_nothing_to_a_log(shown):
     assert shown(every=60.0) == "" and shown(disable=True) == ""
 
 
 def test_a_terminal_has_a_bar(shown):
-    said = shown(terminal=True)
-    assert "\r" in said and "100%|" in said
+    bar = shown(terminal=True)
+    assert "\r" in bar and "100%|" in bar

@@ -18,6 +18,11 @@ needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason=f"the public label
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample pictures are not at {SAMPLES}")
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, by their names below it."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def write_picture(path: Path, width=64, height=48, seed=0, **options) -> Path:
     """A small picture of smooth noise, different for each seed."""
     rng = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
 """A stand-in for the Hugging Face hub on this machine, and small sets in the layouts of the real archives.
 
-The pictures are drawn; a few of the real names are among them. The label files are written here too, with the
+The pictures are drawn; their names are real ones. The label files are written here too, with the
 manifests that name their checksums and counts, so nothing outside of the checkout is needed.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import re
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -25,21 +26,38 @@ from liqe_core.files import CHECKOUT
 
 COMMIT = "0123456789" * 4
 
-#: Label names of the six training sets: real ones, a few each.
+#: Names as the real label files have them, fifteen or so a set.
 LABELLED = {
     "live": [
-        f"{kind}/img{i}.bmp" for kind in ("jp2k", "jpeg", "wn", "gblur", "fastfading") for i in (55, 59)
+        f"{kind}/img{i}.bmp" for kind in ("jp2k", "jpeg", "wn", "gblur", "fastfading") for i in range(55, 58)
     ],
     "csiq": [
         f"dst_imgs/{folder}/{name}.{kind}.{level}.png"
         for folder, kind in (("awgn", "AWGN"), ("jpeg", "JPEG"), ("blur", "BLUR"))
         for name in ("shroom", "sunset_sparrow")
-        for level in (1, 5)
+        for level in (1, 3, 5)
     ],
-    "kadid10k": [f"images/I32_{kind:02}_{level:02}.png" for kind in (1, 9, 25) for level in (1, 3, 5)],
-    "bid": [f"ImageDatabase/DatabaseImage{i:04}.JPG" for i in (456, 124, 452, 1, 586)],
-    "clive": ["Images/611.JPG", "Images/509.bmp", "Images/211.bmp", "Images/3.bmp", "Images/1162.JPG"],
-    "koniq10k": [f"1024x768/{i}.jpg" for i in (9096574214, 8244017611, 5187199880, 107799222)],
+    "kadid10k": [
+        f"images/I32_{kind:02}_{level:02}.png" for kind in (1, 9, 13, 21, 25) for level in (1, 3, 5)
+    ],
+    "bid": [f"ImageDatabase/DatabaseImage{i:04}.JPG" for i in range(101, 117)],
+    "clive": [f"Images/{i}.{suffix}" for i in range(500, 508) for suffix in ("JPG", "bmp")],
+    "koniq10k": [f"1024x768/{i}.jpg" for i in range(9096574214, 9096574230)],
+    "tid2013": [f"{'Ii'[k % 2]}01_{k:02}_3.bmp" for k in range(1, 13)],
+    "agiqa3k": ["AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg"],
+    "aigciqa2023": ["0_DALLE_000.png", "1_Glide_000.png"],
+}
+#: Of each archive: where an image of the labels lies in it, the images' size, and what else is in it.
+LAYOUTS = {
+    "live": ("LIVEIQA_release2/{path}", (48, 32), ["jp2k/img227.bmp", "refimgs/bikes.bmp", "dmos.mat"]),
+    "csiq": ("CSIQ/dst_imgs/{name}", (48, 32), ["src_imgs/shroom.png", "csiq.DMOS.xlsx"]),
+    "kadid10k": ("kadid10k/{path}", (512, 384), ["images/I32.png", "dmos.csv"]),
+    "bid": ("bid/{name}", (48, 32), ["DatabaseGrades.xlsx"]),
+    "clive": ("LIVEC/{path}", (48, 32), ["Images/trainingImages/t1.bmp", "Data/AllMOS_release.mat"]),
+    "koniq10k": ("koniq10k/{path}", (1024, 768), []),
+    "tid2013": ("tid2013/distorted_images/{path}", (512, 384), ["reference_images/I01.BMP"]),
+    "agiqa3k": ("AGIQA-3K/{path}", (48, 32), []),
+    "aigciqa2023": ("allimg/{path}", (48, 32), []),
 }
 SCENES = ("landscape", "human", "plant")
 
@@ -53,66 +71,44 @@ def drawn(name: str, width: int = 48, height: int = 32) -> bytes:
     return content.getvalue()
 
 
-def archive(name: str, members: dict[str, bytes]) -> bytes:
-    """A zip or tar archive, by the suffix of its name."""
+def archive(name: str, members: dict[str, bytes], change=lambda info: None) -> bytes:
+    """A zip or tar archive, by the suffix of its name; `change` gets the entry of each member."""
     content = io.BytesIO()
     if name.endswith(".zip"):
         with zipfile.ZipFile(content, "w") as opened:
             for member, body in members.items():
-                opened.writestr(member, body)
+                info = zipfile.ZipInfo(member)
+                info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, (stat.S_IFREG | 0o644) << 16
+                change(info)
+                opened.writestr(info, body)
         return content.getvalue()
     with tarfile.open(fileobj=content, mode="w:gz" if name.endswith("gz") else "w") as opened:
         for member, body in members.items():
             info = tarfile.TarInfo(member)
             info.size, info.mtime = len(body), 1_500_000_000
+            change(info)
             opened.addfile(info, io.BytesIO(body))
     return content.getvalue()
 
 
-def members(name: str, labelled: dict[str, list[str]] = LABELLED) -> dict[str, bytes]:
+def members(name: str) -> dict[str, bytes]:
     """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
-    images = labelled.get(name, [])
-    last = {image: image.rsplit("/", 1)[-1] for image in images}
+    (place, size, more), images = LAYOUTS[name], LABELLED[name]
+    top = place.partition("/")[0]
+    content = {
+        place.format(path=image, name=image.rsplit("/", 1)[-1]): drawn(image, *size) for image in images
+    }
+    for member in more:
+        is_image = member.lower().endswith((".bmp", ".png"))
+        content[f"{top}/{member}"] = drawn(member, *size) if is_image else b"scores"
     if name == "live":
-        return {
-            f"LIVEIQA_release2/{i}": drawn(i) for i in [*images, "jp2k/img227.bmp", "refimgs/bikes.bmp"]
-        } | {
-            "LIVEIQA_release2/dmos.mat": b"scores",
-            "LIVEIQA_release2/refnames_all.mat": reference_names(),
-        }
-    if name == "csiq":
-        return {f"CSIQ/dst_imgs/{last[i]}": drawn(i) for i in images} | {
-            "CSIQ/src_imgs/shroom.png": drawn("shroom.png"),
-            "CSIQ/csiq.DMOS.xlsx": b"scores",
-        }
-    if name == "kadid10k":
-        return {f"kadid10k/{i}": drawn(i, 512, 384) for i in images} | {
-            "kadid10k/images/I32.png": drawn("I32.png", 512, 384),
-            "kadid10k/dmos.csv": b"scores",
-        }
-    if name == "bid":
-        return {f"bid/{last[i]}": drawn(i) for i in images} | {"bid/DatabaseGrades.xlsx": b"scores"}
-    if name == "clive":
-        training = {f"LIVEC/Images/trainingImages/t{k}.bmp": drawn(f"t{k}.bmp") for k in range(1, 8)}
-        return (
-            {f"LIVEC/{i}": drawn(i) for i in images} | training | {"LIVEC/Data/AllMOS_release.mat": b"scores"}
-        )
+        content[f"{top}/refnames_all.mat"] = reference_names()
     if name == "koniq10k":
-        half = {f"koniq10k/512x384/{last[i]}": drawn(i, 512, 384) for i in images}
-        return half | {f"koniq10k/{i}": drawn(i, 1024, 768) for i in images}
+        content |= {f"{top}/{i.replace('1024x768', '512x384')}": drawn(i, 512, 384) for i in images}
     if name == "tid2013":
-        names = images or ["I01_01_1.bmp", "i01_02_3.bmp", "I25_24_5.bmp"]
-        pictures = {f"tid2013/distorted_images/{n}": drawn(n, 512, 384) for n in names}
-        scores = "".join(f"{3 + k}.5 {n.replace('i01', 'I01')}\n" for k, n in enumerate(names))
-        return pictures | {
-            "tid2013/mos_with_names.txt": scores.encode(),
-            "tid2013/reference_images/I01.BMP": drawn("I01.BMP", 512, 384),
-        }
-    if name == "agiqa3k":
-        return {f"AGIQA-3K/{n}": drawn(n) for n in ("AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg")}
-    if name == "aigciqa2023":
-        return {f"allimg/{n}": drawn(n) for n in ("0_DALLE_000.png", "1_Glide_000.png")}
-    raise KeyError(name)
+        scores = "".join(f"{3 + k}.5 {n.replace('i01', 'I01')}\n" for k, n in enumerate(images))
+        content[f"{top}/mos_with_names.txt"] = scores.encode()
+    return content
 
 
 def reference_names() -> bytes:
@@ -125,11 +121,11 @@ def reference_names() -> bytes:
     return content.getvalue()
 
 
-def write_labels(folder: Path, labelled: dict[str, list[str]] = LABELLED) -> dict[str, str]:
+def write_labels(folder: Path) -> dict[str, str]:
     """The 180 label files of the training sets, as the authors' repository has them: path -> SHA-256."""
     pins = {}
     for name in TRAINING_SETS:
-        images = labelled[name]
+        images = LABELLED[name]
         manifest = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
         top = manifest["folder"] if isinstance(manifest["folder"], str) else manifest["folder"][0]
         word = next(iter(manifest["expect"]["distortions"]))
@@ -211,26 +207,23 @@ def hub_of(files: dict[str, bytes]):
 
 
 @contextlib.contextmanager
-def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
+def stand_in(folder: Path, monkeypatch, names, change=None):
     """Sets of `names` on a stand-in hub, their label files in ``folder/labels`` and manifests that name both.
 
     Args:
         change: from (name, members of its archive) to other members.
-        labelled: the sets' pictures, as the labels name them.
 
     Yields:
         The stand-in.
     """
     manifests, labels = folder / "manifests", folder / "labels"
     manifests.mkdir()
-    pins = write_labels(labels, labelled)
+    pins = write_labels(labels)
     (manifests / "labels.sha256").write_text("".join(f"{digest}  {file}\n" for file, digest in pins.items()))
     files = {}
     for name in names:
         fields = yaml.safe_load((CHECKOUT / "data_manifests" / f"{name}.yaml").read_text("utf-8"))
-        held = members(name, labelled)
-        if change:
-            held = change(name, held)
+        held = change(name, members(name)) if change else members(name)
         hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
         for file in hosted:
             if "take" in file:
@@ -242,7 +235,7 @@ def stand_in(folder: Path, monkeypatch, names, change=None, labelled=LABELLED):
             file.pop("unpacked", None)
             if file["sha256"]:
                 file["sha256"] = hashlib.sha256(body).hexdigest()
-        fields["images"] = len(labelled.get(name, [])) or {"tid2013": 3}.get(name, 2)
+        fields["images"] = len(LABELLED[name])
         named = fields.pop("expect", {}).get("distortions", {})
         fields["expect"] = {"distortions": dict.fromkeys(named, 0)}  # TID2013's names, not its counts
         (manifests / f"{name}.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")

@@ -2,11 +2,13 @@
 
     job = Job(liqe, ("score", "images", "--csv", "t.csv"))        # `liqe ...`, in a process of its own
     assert job.ended_by(signal.SIGTERM, when=lambda: folder.exists()) == 143
+    assert job.killed_at("os.replace", 3) == -signal.SIGKILL      # where it is called for the third time
     codes = job.ended_at_random(random.Random(0), kills=8, seconds=2.0)    # then let it end
 
-A job is any importable function and its arguments; it exits with the code that the function returns. Its
-process is forked by a server that has imported torch and this package, so starting one takes milliseconds; it
-has one thread of torch, as the tests have. `when` is any function that says that the moment has come.
+A job is any importable function and its arguments; it exits with the code that the function returns, or with
+0 where that is no number. Its process is forked by a server that has imported torch and this package, so
+starting one takes milliseconds; it has one thread of torch, as the tests have. `when` is any function that
+says that the moment has come.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import pkgutil
 import random
 import signal
 import sys
@@ -23,6 +26,8 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import pytest
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -44,12 +49,14 @@ class Job:
         arguments: picklable.
         log: a file that gets what it writes to standard output and error.
         variables: of its environment, beside the caller's.
+        patches: dotted names, and what they stand for in its process.
     """
 
     function: Callable[..., object]
     arguments: tuple
     log: Path | str = os.devnull
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
+    patches: dict[str, object] = dataclasses.field(default_factory=dict)
 
     def start(self) -> multiprocessing.Process:
         """Its process, in the current folder, once its function is about to be called."""
@@ -60,6 +67,13 @@ class Job:
         begin.close()
         begun.recv()
         return process
+
+    def ended(self, count: int = 1) -> list[int]:
+        """The exit codes of so many processes that run it at the same time."""
+        processes = [self.start() for _ in range(count)]
+        for process in processes:
+            process.join()
+        return [process.exitcode for process in processes]
 
     def ended_by(self, number: int, when: Callable[[], bool]) -> int:
         """Run it, and send it a signal as soon as a moment has come.
@@ -75,6 +89,10 @@ class Job:
             os.kill(process.pid, number)
         process.join()
         return process.exitcode
+
+    def killed_at(self, call: str, count: int) -> int:
+        """Run it, and kill it where what `call` names is called for the `count`-th time; its exit code."""
+        return dataclasses.replace(self, patches=self.patches | {call: _Deadly(call, count)}).ended()[0]
 
     def ended_at_random(
         self, rng: random.Random, kills: int, seconds: float, after: Callable[[], None] = lambda: None
@@ -94,9 +112,7 @@ class Job:
                 end = time.monotonic() + rng.uniform(0, seconds)
                 codes.append(self.ended_by(rng.choice(SIGNALS), lambda end=end: time.monotonic() > end))
             else:
-                process = self.start()
-                process.join()
-                codes.append(process.exitcode)
+                codes += self.ended()
             after()
         return codes
 
@@ -106,6 +122,22 @@ def liqe(*arguments: str) -> int:
     from liqe_core.commands.main import main
 
     return main([str(argument) for argument in arguments])
+
+
+class _Deadly:
+    """What a name stands for, until the call that kills the process."""
+
+    def __init__(self, call: str, count: int):
+        self.call, self.count = call, count
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, whole=pkgutil.resolve_name(state["call"]))
+
+    def __call__(self, *arguments, **options):
+        self.count -= 1
+        if not self.count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.whole(*arguments, **options)
 
 
 def _run(job: Job, folder: str, variables: dict[str, str], begin: Connection) -> None:
@@ -122,8 +154,11 @@ def _run(job: Job, folder: str, variables: dict[str, str], begin: Connection) ->
     sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     code = 99
     try:
+        for name, value in job.patches.items():
+            pytest.MonkeyPatch().setattr(name, value)
         begin.send("begun")
-        code = job.function(*job.arguments) or 0
+        result = job.function(*job.arguments)
+        code = result if isinstance(result, int) else 0
     except KeyboardInterrupt as stopped:  # also one that came before the function was called
         code = getattr(stopped, "code", 130)
     except BaseException:

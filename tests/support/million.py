@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 #: As long as names in real folders are: 56 characters.
@@ -31,42 +28,42 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
         workers: processes.
 
     Returns:
-        `rows` of the table, and `right`, how many of them have the name and the score that are due; `shards`
-        seen while it ran; `most tasks` that the scheduler held whenever it was asked; `seconds`; and, in MB,
-        resident memory: `scheduler before` and `scheduler`, its peak; `driver before` the first shard,
-        `driver scoring`, its peak while shards were still missing, and `driver`, its peak at all.
+        `rows` of the table, and `right`, how many of them have the name and the score that are due; `most
+        tasks` that the scheduler held whenever it was asked; `seconds`; and, in MB, resident memory:
+        `scheduler before` and `scheduler`, its peak, and `driver`, its peak.
     """
-    from distributed import Client
-    from support.models import of_twelve_prompts  # here: the scheduler imports this module, for `_tasks`
+    import cloudpickle
+    from distributed import Client, SubprocessCluster
+    from support.models import of_twelve_prompts
 
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Dask's processes need not find this module
     of_twelve_prompts().save(folder / "model")
     with (folder / "names").open("w") as file:
         file.writelines(NAME.format(i % 16, i) + "\n" for i in range(names))
-    shards, table = folder / "table.csv.shards", folder / "table.csv"
-    command = ["-m", "liqe_core", "score", "--from-file", str(folder / "names"), "--csv", str(table)]
-    with _dask(folder, workers) as (scheduler, address), Client(address) as client:
-        client.wait_for_workers(workers, timeout=120)
+    table, log = folder / "table.csv", folder / "driver.log"
+    command = [sys.executable, "-m", "liqe_core", "score", "--from-file", str(folder / "names")]
+    command += ["--checkpoint", str(folder / "model"), "--csv", str(table), "--scheduler"]
+    addresses = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    options = {
+        "worker_class": "distributed.Worker",
+        "threads_per_worker": 1,
+        "worker_kwargs": {"memory_limit": 0},
+    }
+    with SubprocessCluster(n_workers=workers, **addresses, **options) as cluster, Client(cluster) as client:
         client.run(_draw_scores)
-        measured = {"scheduler before": _memory(scheduler, "VmRSS"), "most tasks": 0, "shards": 0}
+        measured = {"scheduler before": client.run_on_scheduler(_memory, "VmRSS"), "most tasks": 0}
         began = time.monotonic()
-        driver = _start(
-            *command, "--checkpoint", str(folder / "model"), "--scheduler", address, log=folder / "driver.log"
-        )
+        with log.open("w") as file:
+            driver = subprocess.Popen([*command, cluster.scheduler_address], stdout=file, stderr=file)
         while driver.poll() is None:
             with contextlib.suppress(OSError, IndexError):  # it has just ended
-                measured["driver"] = _memory(driver, "VmHWM")
-                if not (shards / "about.json").exists():
-                    measured["driver before"] = measured["driver"]
-                elif not table.exists() and (done := len(list(shards.glob("*.jsonl")))):
-                    if done < -(-names // 256):
-                        measured["driver scoring"] = measured["driver"]
-                    measured["shards"] = max(measured["shards"], done)
+                measured["driver"] = _memory("VmHWM", driver.pid)
             measured["most tasks"] = max(measured["most tasks"], client.run_on_scheduler(_tasks))
             time.sleep(0.02 if names < 100_000 else 0.5)
         measured["seconds"] = time.monotonic() - began
-        measured["scheduler"] = _memory(scheduler, "VmHWM")
+        measured["scheduler"] = client.run_on_scheduler(_memory, "VmHWM")
     if driver.returncode:
-        raise RuntimeError((folder / "driver.log").read_text())
+        raise RuntimeError(log.read_text())
     with table.open(newline="") as file:
         rows = [(row["image"], float(row["quality"])) for row in csv.DictReader(file)]
     measured["rows"] = len(rows)
@@ -112,46 +109,9 @@ def _tasks(dask_scheduler) -> int:
     return len(dask_scheduler.tasks)
 
 
-@contextlib.contextmanager
-def _dask(folder: Path, workers: int) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A scheduler and workers as processes; gives the scheduler's, and its address."""
-    file = folder / "scheduler.json"
-    address_file = ["--scheduler-file", str(file)]
-    scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
-    log = folder / "dask.log"
-    processes = [_start("-m", "distributed.cli.dask_scheduler", *address_file, *scheduler, log=log)]
-    try:
-        address = ""
-        while not address:
-            if processes[0].poll() is not None:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.1)
-            with contextlib.suppress(OSError, ValueError):  # not yet, or not all of it
-                address = json.loads(file.read_text())["address"]
-        worker = [*address_file, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
-        processes += [_start("-m", "distributed.cli.dask_worker", *worker, log=log) for _ in range(workers)]
-        yield processes[0], address
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait()
-
-
-def _start(*arguments: str, log: Path) -> subprocess.Popen:
-    # What is sent to them is of this module.
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    with log.open("a") as file:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-
-
-def _memory(process: subprocess.Popen, line: str) -> float:
+def _memory(line: str, process: int | str = "self") -> float:
     """Resident memory of a process in MB: now (``VmRSS``), or at its peak (``VmHWM``)."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    status = Path(f"/proc/{process}/status").read_text()
     return round(int(status.split(f"{line}:")[1].split()[0]) * 1024 / 1e6, 1)
 
 
