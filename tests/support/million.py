@@ -50,6 +50,7 @@ def rehearse(names: int, folder: Path, workers: int = 1) -> dict[str, float]:
         "worker_kwargs": {"memory_limit": 0},
     }
     with SubprocessCluster(n_workers=workers, **addresses, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(workers, timeout=120)
         client.run(_draw_scores)
         measured = {"scheduler before": client.run_on_scheduler(_memory, "VmRSS"), "most tasks": 0}
         began = time.monotonic()
