@@ -239,7 +239,7 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--json", "file/x.json"], "file/x.json"),
         (["--csv", model], model),
         (["--csv", "pictures/03.png"], "pictures/03.png"),
-        (["--csv", "a", "--json", "a"], "--json"),
+        (["--csv", "a", "--json", "a"], "same name"),
         (["--csv", "list", "--from-file", "list"], "list"),
         (["--csv", "a", "--json", "a.shards"], "--json a.shards"),
         (["--csv", "pipe"], "--csv pipe"),
