@@ -60,12 +60,12 @@ class Watch:
         """
         row = {"epoch": epoch, "step": step, "reason": bad.reason, "images": ";".join(bad.images)}
         self.skipped.append(row)
-        where = f"epoch {epoch}, step {step}"
-        self._check_weights(where)
+        moment = f"epoch {epoch}, step {step}"
+        self._check_weights(moment)
         if len(self.skipped) > self.settings.steps.max_skipped:
             names = list(dict.fromkeys(name for row in self.skipped for name in row["images"].split(";")))
             raise TrainingError(
-                f"{where}: {len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason}), "
+                f"{moment}: {len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason}), "
                 f"more than max_skipped = {self.settings.steps.max_skipped}; look at {first_few(names, 8)}"
             )
 
@@ -81,11 +81,11 @@ class Watch:
         if steps % WINDOW == 0:
             self._check_weights(f"after {steps} steps")
 
-    def _check_weights(self, where: str) -> None:
+    def _check_weights(self, moment: str) -> None:
         growth = self._norm_of_weights() / self._norm
         if not growth <= WEIGHT_GROWTH:  # NaN is not, either
             raise TrainingError(
-                f"{where}: training diverges, the weights have grown to {growth:.3g} times what they were at "
+                f"{moment}: training diverges, the weights have grown to {growth:.3g} times what they were at "
                 f"the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: "
                 "give a lower one"
             )
