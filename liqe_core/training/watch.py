@@ -85,9 +85,9 @@ class Watch:
         growth = self._norm_of_weights() / self._norm
         if not growth <= WEIGHT_GROWTH:  # NaN is not, either
             raise TrainingError(
-                f"{moment}: training diverges, the weights have grown to {growth:.3g} times what they were at "
-                f"the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: "
-                "give a lower one"
+                f"{moment}: training diverges, the weights have grown to {growth:.3g} times what they were "
+                f"at the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: give a "
+                "lower one"
             )
 
     def _norm_of_weights(self) -> float:
