@@ -86,8 +86,8 @@ class Watch:
         if not growth <= WEIGHT_GROWTH:  # NaN is not, either
             raise TrainingError(
                 f"{moment}: training diverges, the weights have grown to {growth:.3g} times what they were "
-                f"at the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: give a "
-                "lower one"
+                f"at the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: give "
+                "a lower one"
             )
 
     def _norm_of_weights(self) -> float:
