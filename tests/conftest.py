@@ -15,11 +15,12 @@ from support.data import SHARED
 LONG = (
     "test_notebooks",
     "test_rehearsal",
-    "test_90_benchmarks",
     "test_site",
     "test_sweep",
     "test_score",
     "test_loop",
+    "test_side_by_side",
+    "test_distributed",
 )
 
 

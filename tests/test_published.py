@@ -96,10 +96,8 @@ def test_the_second_source_serves_when_the_hub_does_not(hub, kept, status, capfd
 
 
 def test_what_the_hub_damages_comes_from_the_second_source(hub, kept):
-    hub.files[ON_HUB], hub.tags[ON_HUB] = (
-        b"x" + hub.files[ON_HUB][1:],
-        hashlib.sha256(hub.files[ON_HUB]).hexdigest(),
-    )
+    content = hub.files[ON_HUB]
+    hub.files[ON_HUB], hub.tags[ON_HUB] = b"x" + content[1:], hashlib.sha256(content).hexdigest()
     LIQE.from_checkpoint("official")
     assert kept.read_bytes() == hub.second[MIX]
 
