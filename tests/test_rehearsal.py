@@ -13,7 +13,7 @@ import torch
 from support.hub import LABELLED, stand_in
 
 from liqe_core import LIQE, checkpoints
-from liqe_core.commands import site as site_of
+from liqe_core.commands import notebooks
 from liqe_core.commands.main import main
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.verification import status
@@ -44,7 +44,7 @@ def hub(tmp_path, monkeypatch, openai_state, openai_small):
         monkeypatch.setenv("LIQE_RUNS", str(tmp_path / "runs"))
         official = dataclasses.replace(checkpoints.PUBLISHED["official"], architecture=openai_small)
         monkeypatch.setitem(checkpoints.PUBLISHED, "official", official)
-        monkeypatch.setattr(site_of, "is_installed", lambda: False)  # the site has tests of its own
+        monkeypatch.setattr(notebooks, "can_build_site", lambda: False)  # the site has tests of its own
         file = io.BytesIO()
         state = {f"clip_model.{key}": value.half() for key, value in openai_state.items()}
         torch.save({"params": state}, file)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liqe_core.commands.options import whole_number
 
@@ -29,9 +29,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         if names:
             wanted = "data set names, or paths of manifests" + ("; default: all" if names == "*" else "")
             parser.add_argument("names", nargs=names, metavar="NAME", help=wanted)
-        parser.add_argument(
-            "--root", help="the folder that data sets are in (default: $LIQE_DATA, or the cache)"
-        )
+        text = "the folder that data sets are in (default: $LIQE_DATA, or the cache)"
+        parser.add_argument("--root", help=text)
         text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
         parser.add_argument("--mirror", type=_clone, help=text)
         parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -42,30 +41,25 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     command("status", _status, "*", help="which are there, and what to do next")
     fetch = command("fetch", _fetch, "+", help="get data sets: names, or `paper`, or `unseen`")
     fetch.add_argument("--yes", action="store_true", help="do not ask before the transfer begins")
-    fetch.add_argument(
-        "--direct", action="store_true", help="from the authors' own address, where the hub has it too"
-    )
+    text = "from the authors' own address, where the hub has it too"
+    fetch.add_argument("--direct", action="store_true", help=text)
     fetch.add_argument("--from", dest="source", help="an archive or a clone you have, or another repository")
     unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
     unpack.add_argument("name", metavar="NAME")
     unpack.add_argument("archive", metavar="ARCHIVE")
     unpack.add_argument("--password", help="for an encrypted zip")
-    for getting in (fetch, unpack):
-        getting.add_argument(
-            "--missing", choices=("error", "skip"), default="error", help="for archives that lack images"
-        )
     verify = command("verify", _verify, "*", help="open every picture and write a report")
-    verify.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
     text = "report images with a side under so many pixels, a crop of the model that is to be trained (224)"
     verify.add_argument("--window", type=whole_number, help=text)
     audit = command("audit", _audit, "*", help="check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
     pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
     pack.add_argument("--out", help="the store's folder (default: in the cache)")
-    pack.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="pictures that are not there"
-    )
-    pack.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
+    for parser in (fetch, unpack, pack):
+        text = "where images are missing: an error (default), or go on without them"
+        parser.add_argument("--missing", choices=("error", "skip"), default="error", help=text)
+    for parser in (verify, pack):
+        parser.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
     labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
     labels.add_argument("--csv", help="write the table here")
     labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
@@ -86,12 +80,9 @@ def _list(options: argparse.Namespace) -> int:
     from liqe_core.data.manifests import available, load_manifest
 
     rows = []
-    for name in available():
-        manifest = load_manifest(name)
-        scale = manifest.score and f"{manifest.score.low:g} to {manifest.score.high:g}"
-        rows.append(
-            (name, manifest.role, manifest.images or "", scale or "", manifest.terms.access, manifest.title)
-        )
+    for m in map(load_manifest, available()):
+        scale = f"{m.score.low:g} to {m.score.high:g}" if m.score else ""
+        rows.append((m.name, m.role, m.images or "", scale, m.terms.access, m.title))
     _print(["name", "role", "images", "scores", "access", "title"], rows)
     return 0
 
@@ -125,9 +116,8 @@ def _fetch(options: argparse.Namespace) -> int:
         advice = status(plan.manifest, options.root, options.mirror).next
         print(f"{plan.manifest.name}: must be downloaded by hand: {advice}")
     if todo:
-        rows = [
-            (p.manifest.name, readable_size(p.transfer), readable_size(p.unpacked), p.source) for p in todo
-        ]
+        sizes = [(readable_size(plan.transfer), readable_size(plan.unpacked)) for plan in todo]
+        rows = [(plan.manifest.name, *size, plan.source) for plan, size in zip(todo, sizes, strict=True)]
         _print(["name", "to transfer", "unpacked", "from"], rows)
         print(f"together: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer, of what is known")
         print("\n".join(["terms:", *(f"  {plan.manifest.name}: {plan.terms}" for plan in todo)]))
@@ -137,14 +127,13 @@ def _fetch(options: argparse.Namespace) -> int:
         if not (options.yes or options.source or _agreed("Accept these terms and fetch? [y/N] ")):
             return 1
 
-    def fetch(manifest: Manifest) -> int:
+    def fetch(manifest: Manifest) -> None:
         fetch_dataset(
             manifest, options.root, options.source, options.mirror, options.missing, not options.quiet
         )
         _print_status(manifest, options)
-        return 0
 
-    failed = _for_each([plan.manifest for plan in todo], fetch)
+    _, failed = _for_each([plan.manifest for plan in todo], fetch)
     # Of a group it is no failure that some of it has to be got by hand; of a named dataset it is.
     return max(failed, int(any(plan.manifest.name in options.names for plan in by_hand)))
 
@@ -182,38 +171,26 @@ def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from liqe_core.data.verification import report_path, verify
 
-    seen = []
-
-    def check(manifest: Manifest) -> int:
+    def check(manifest: Manifest) -> int | None:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
-            return 0  # asked for all there are, and this one is not
-        report = verify(
-            manifest,
-            options.root,
-            options.mirror,
-            workers=options.workers,
-            progress=not options.quiet,
-            window=options.window,
-        )
-        seen.append(manifest.name)
+            return None  # asked for all there are, and this one is not
+        read = {"workers": options.workers, "progress": not options.quiet, "window": options.window}
+        report = verify(manifest, options.root, options.mirror, **read)
         if manifest.form == "distorted":  # its pictures are no fault before they are made
             if unmade := int((report["problem"] == "missing").sum()):
-                print(
-                    f"{manifest.name}: {unmade} pictures are not made yet; they are when they are first used"
-                )
+                print(f"{manifest.name}: {unmade} pictures are not made yet; their first use makes them")
             report = report[report["problem"] != "missing"]
-        counts = ", ".join(
-            f"{n} {problem}" for problem, n in report["problem"].value_counts(sort=False).items()
-        )
+        problems = report["problem"].value_counts(sort=False)
+        counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
         print(f"{manifest.name}: {counts or 'every picture is there and whole'}")
         if len(report):
             print(f"  the list: {report_path(manifest, options.root)}")
         return int(report["problem"].isin(["missing", "cut short", "unreadable"]).any())
 
-    code = _for_each(_manifests(options), check)
-    if not seen and not code:
+    faulty, failed = _for_each(_manifests(options), check)
+    if not faulty and not failed:
         print("no data set is there; see the command status")
-    return code
+    return max(failed, *faulty, 0)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -222,16 +199,13 @@ def _audit(options: argparse.Namespace) -> int:
     from liqe_core.data.audits import audit
     from liqe_core.files import write_csv
 
-    tables = []
-
-    def check(manifest: Manifest) -> int:
-        form = manifest.form
+    def check(manifest: Manifest) -> pd.DataFrame | None:
+        form = manifest.labels.get("form")
         if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
-            return 0
-        tables.append(audit(manifest, options.root, options.mirror, progress=not options.quiet))
-        return 0
+            return None
+        return audit(manifest, options.root, options.mirror, progress=not options.quiet)
 
-    failed = _for_each(_manifests(options), check)
+    tables, failed = _for_each(_manifests(options), check)
     if tables:
         table = pd.concat(tables, ignore_index=True)
         words = table.assign(ok=table["ok"].map({True: "yes", False: "NO"}).fillna("?"))
@@ -247,18 +221,17 @@ def _pack(options: argparse.Namespace) -> int:
     from liqe_core.data.labels import read_labels
     from liqe_core.data.store import ImageSource, PackedStore
 
-    def pack(manifest: Manifest) -> int:
+    def pack(manifest: Manifest) -> None:
         progress = not options.quiet
         table = read_labels(manifest, options.root, options.mirror)
         table = present_rows(manifest, table, options.root, options.missing, progress)
         source = ImageSource(manifest.name, manifest.folder(options.root))
         store = PackedStore.build(source, table, options.out, options.workers, progress)
         print(f"{manifest.name}: {len(store)} pictures in {store.folder}")
-        return 0
 
     if options.out and len(options.names) > 1:
         raise ValueError("--out is for one dataset; leave it out to pack several")
-    return _for_each(_manifests(options), pack)
+    return _for_each(_manifests(options), pack)[1]
 
 
 def _labels(options: argparse.Namespace) -> int:
@@ -268,14 +241,12 @@ def _labels(options: argparse.Namespace) -> int:
     from liqe_core.data.manifests import TRAINING_SETS
     from liqe_core.files import write_csv
 
-    tables = []
     options.names = options.names or list(TRAINING_SETS)
 
-    def read(manifest: Manifest) -> int:
-        tables.append(read_labels(manifest, options.root, options.mirror, options.fastfading))
-        return 0
+    def read(manifest: Manifest) -> pd.DataFrame:
+        return read_labels(manifest, options.root, options.mirror, options.fastfading)
 
-    failed = _for_each(_manifests(options), read)
+    tables, failed = _for_each(_manifests(options), read)
     if tables:
         table = pd.concat(tables, ignore_index=True)
         found = summary(table).round({"lowest": 2, "highest": 2})
@@ -291,21 +262,25 @@ def _manifests(options: argparse.Namespace) -> list[Manifest]:
     return [load_manifest(name) for name in options.names or available()]
 
 
-def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], int]) -> int:
-    """Run for every dataset; an error in one is printed and does not stop the others."""
+def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], Any]) -> tuple[list, int]:
+    """Run for every dataset; an error in one is printed and does not stop the others.
+
+    Returns:
+        The results that are not None, and the exit code.
+    """
     from liqe_core.data.released_labels import LabelsFetchError
 
-    code, unlabelled = 0, False
+    results, code, unlabelled = [], 0, False
     for manifest in manifests:
         if unlabelled and manifest.form == "liqe":
             print(f"error: {manifest.name}: skipped, since those label files are missing", file=sys.stderr)
             continue
         try:
-            code = max(code, run(manifest))
+            results.append(run(manifest))
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             code, unlabelled = 1, unlabelled or isinstance(error, LabelsFetchError)
-    return code
+    return [result for result in results if result is not None], code
 
 
 def _print(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -80,7 +80,10 @@ def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence
     from liqe_core.figures.style import drawn_as
 
     out = Path(out)
-    _require_writable(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be made ({error.strerror}); give another folder with --out") from None
     if drawing.function:
         with drawn_as(*sheets, "print"):
             paths = save(drawing.draw(), out, name, ("pdf", "svg", "png"))
@@ -98,20 +101,9 @@ def latex(table: pd.DataFrame) -> str:
     if any(table.index.names):
         table = table.reset_index()
     table = table.set_axis([" ".join(str(name).split()) for name in table.columns], axis=1)
-    table = table.convert_dtypes().astype(
-        object
-    )  # counts that were floats for want of a value are whole again
-
-    def written(cell: object) -> object:
-        return (
-            " ".join(cell.split())
-            if isinstance(cell, str)
-            else f"{cell:.3f}"
-            if isinstance(cell, float)
-            else cell
-        )
-
-    return table.map(written).mask(table.isna(), "").to_latex(index=False, escape=True)
+    # Counts that were floats for want of a value are whole again.
+    table = table.convert_dtypes().astype(object).replace(r"\s+", " ", regex=True)
+    return table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="")
 
 
 def find_drawing(name: str, folder: Path | None = None, images: Path | None = None) -> Drawing:
@@ -237,15 +229,6 @@ def _advice(name: str, folder: Path | None) -> str:
     return f"{advice}. {folder} can give: {', '.join(possible) or 'none'}"
 
 
-def _require_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{out}: cannot be made ({error.strerror}); give another folder with --out") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OSError(f"{out}: may not be written to; give another folder with --out")
-
-
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Add the command; it sets ``run``, a function of the options that returns the exit code."""
     figure = commands.add_parser(
@@ -269,7 +252,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _figure(options: argparse.Namespace) -> int:
     if options.list:
         for name, (notebook, sentence) in list_figures().items():
-            print(f"{name:24} {sentence}\n{'':24} {_origin(name, notebook)}")
+            from_runs = name in (*FROM_RUNS, *FROM_MODELS) or name.startswith("ablation_")
+            origin = "from finished runs, or" if from_runs else "from"
+            print(f"{name:24} {sentence}\n{'':24} {origin} the notebook {notebook}")
         return 0
     if not options.names:
         raise ValueError("name a figure, or ask for --list")
@@ -288,10 +273,3 @@ def _figure(options: argparse.Namespace) -> int:
         for path in redraw(name, drawing, options.out or runs_dir("figures"), sheets):
             print(path)
     return 0
-
-
-def _origin(name: str, notebook: str) -> str:
-    """What it is drawn from, for the list."""
-    if name in (*FROM_RUNS, *FROM_MODELS) or name.startswith("ablation_"):
-        return f"from finished runs, or the notebook {notebook}"
-    return f"from the notebook {notebook}"

@@ -1,5 +1,7 @@
 """``liqe notebooks``: run notebooks with papermill, as the rules of ``notebooks/rules.mk`` say.
 
+``liqe pages``: a site to read, from notebooks that were run, the docstrings and the model card.
+
 As a program, what those rules call for one notebook::
 
     python -m liqe_core.commands.notebooks SOURCE TARGET PARAMETERS.yaml
@@ -8,26 +10,44 @@ As a program, what those rules call for one notebook::
 from __future__ import annotations
 
 import argparse
+import base64
 import dataclasses
+import io
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
+from PIL import Image
 
-from liqe_core.commands import site
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
-from liqe_core.files import atomic_path, runs_dir
+from liqe_core.files import CHECKOUT, runs_dir, write_text
 from liqe_core.intake.stopping import StopRequested, stoppable
+
+if TYPE_CHECKING:
+    import nbformat
 
 #: Seconds that an interrupted kernel has to save the state of a training.
 PATIENCE = 600
+
+NOTEBOOKS = CHECKOUT / "notebooks"
+#: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
+SOURCES = CHECKOUT / "docs"
+#: The names of the notebooks' files.
+BOOKS = "[0-9][0-9]*_*.ipynb"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_LARGE = 100_000  # bytes of a figure that may be a photograph
+_ROWS = 60  # a longer table of results is no page to read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,22 +150,8 @@ def run_all(names: Sequence[str], out: Path, parameters: Mapping[str, object], a
         OSError: the folder cannot be made.
         StopRequested: a signal came; it was passed on to the cells that run, and they have ended.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"{out}, the folder for what is made, cannot be made: {error.strerror}"
-        raise OSError(f"{reason}; name another with --out (out_dir)") from error
     write_parameters(out, parameters)
-    command = [
-        "make",
-        "--no-print-directory",
-        "-s",
-        "-k",
-        "-B",
-        f"-j{at_once}",
-        "-f",
-        str(site.NOTEBOOKS / "rules.mk"),
-    ]
+    command = ["make", *f"--no-print-directory -skB -j{at_once} -f".split(), str(NOTEBOOKS / "rules.mk")]
     command += [f"RUN={out}", f"BOOKS={' '.join(names)}", f"LIQE_PYTHON={sys.executable}"]
     with stoppable():
         process = subprocess.Popen(command, start_new_session=True)
@@ -161,8 +167,7 @@ def write_parameters(out: Path, parameters: Mapping[str, object]) -> None:
     """``params.yaml`` of a run, which is written only where it changes: notebooks are made from it."""
     path, text = out / "params.yaml", yaml.safe_dump(dict(parameters), allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with atomic_path(path) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 def find_name(name: str) -> str:
@@ -171,11 +176,154 @@ def find_name(name: str) -> str:
     Raises:
         ValueError: no such notebook.
     """
-    stem, books = Path(name).stem, site.available()
+    stem, books = Path(name).stem, available()
     found = [book for book in books if stem in (book, *book.split("_", 1))]
     if not found:
         raise ValueError(f"no notebook {name}; choose from {', '.join(books)}")
     return found[0]
+
+
+def available() -> list[str]:
+    """The names of the notebooks, in their order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob(BOOKS))
+
+
+def can_build_site() -> bool:
+    """Whether what builds the site is there (the extra `site`), and its sources, which come with a clone."""
+    tools = ("myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
+    return SOURCES.is_dir() and all(find_spec(tool) for tool in tools)
+
+
+def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Build the site of the executed notebooks in a folder; an older one stays until the new one is whole.
+
+    Args:
+        folder: of executed notebooks, as `run_all` leaves it.
+        out: the site's folder; default: ``site`` in `folder`.
+
+    Returns:
+        Its first page.
+
+    Raises:
+        ValueError: there is no executed notebook, or what builds the site is not installed.
+        ChildProcessError: Sphinx failed; with the end of what it said.
+    """
+    import nbformat
+
+    folder = Path(folder).resolve()
+    out = Path(out or folder / "site").resolve()
+    books = [path for name in available() if (path := folder / f"{name}.ipynb").is_file()]
+    if not can_build_site():
+        raise ValueError("the site needs a clone of the repository, and in it: pip install -e '.[site]'")
+    if not books:
+        raise ValueError(f"no executed notebook in {folder}: run some first, with liqe notebooks")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site.") as made:
+        source, pages, old = (Path(made) / name for name in ("source", "pages", "old"))
+        shutil.copytree(SOURCES, source)
+        shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
+        shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
+        # What lies elsewhere in the repository is beside these pages on the site.
+        beside = {"../CONTRIBUTING.md": "contributing.md", "../liqe_core/weights/": ""}
+        for document in source.glob("*.md"):
+            text = document.read_text(encoding="utf-8")
+            for target, name in beside.items():
+                text = text.replace(f"]({target}", f"]({name}")
+            document.write_text(text, encoding="utf-8")
+        shutil.copy(NOTEBOOKS / "images" / "answer.png", source)
+        for path in books:
+            book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})
+            (source / path.name).write_text(_without_places(nbformat.writes(book), folder), encoding="utf-8")
+        with (source / "results.md").open("a", encoding="utf-8") as page:
+            for table in sorted((CHECKOUT / "data_manifests" / "open").glob("*.csv")):
+                if len(table.read_text(encoding="utf-8").splitlines()) <= _ROWS:
+                    shutil.copy(table, source)
+                    options = f":file: {table.name}\n:header-rows: 1"
+                    page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
+        # Sphinx hands pages out in as many parts; with one a core, one would read all of the reference.
+        parts = str(2 * (os.cpu_count() or 1))
+        command = [sys.executable, "-m", "sphinx", "-q", "-j", parts, "-d", str(Path(made) / "doctrees")]
+        done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
+        if done.returncode:
+            raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
+        print(done.stderr, end="", file=sys.stderr)  # warnings, of which a good page gives none
+        # Of the theme: for debuggers, a quarter of all bytes, and what its own pages were made from.
+        for unneeded in [*pages.rglob("*.map"), *(pages / "_static").glob("*macros.html")]:
+            unneeded.unlink()
+        shutil.rmtree(pages / "_static" / "locales", ignore_errors=True)  # its words in other languages
+        if out.exists():
+            out.rename(old)
+        pages.rename(out)
+    return out / "index.html"
+
+
+def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.NotebookNode:
+    """An executed notebook without what is alive only in Jupyter.
+
+    Widgets go (their progress bars would stand still), a link to a notebook that has no page becomes text, a
+    table's empty cell a dash; photographs are JPEG, and solutions are folded.
+
+    Args:
+        book: is changed.
+        pages: names of the notebooks that have one.
+    """
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(
+                r"\[([^\]]+)\]\((\d\d\w+)\.ipynb\)",
+                lambda link: link[0] if link[2] in pages else link[1],
+                cell.source,
+            )
+        if cell.cell_type != "code":
+            continue
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a solution
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
+        if "injected-parameters" in cell.metadata.get("tags", []):  # somebody's own folders
+            cell.source = re.sub(r"(?<=\")/[^\"\n]*/(?=[^\"/\n]+\")", ".../", cell.source)
+        cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if table := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = re.sub(r"(?<=<td>)(NaN|&lt;NA&gt;)(?=</td>)", "–", table)
+            _lighter(output)
+    book.metadata.pop("widgets", None)
+    return book
+
+
+def _lighter(output: nbformat.NotebookNode) -> None:
+    """A figure that is half as large or less as JPEG, as one with photographs is, kept so."""
+    data, metadata = output.get("data", {}), output.get("metadata", {})
+    png = base64.b64decode(data.get("image/png", ""))
+    if len(png) < _LARGE:
+        return
+    jpeg = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as opened:
+        drawn = opened.convert("RGBA")
+    ground = Image.new("RGBA", drawn.size, "white")
+    # Colours at full resolution: letters would have fringes.
+    Image.alpha_composite(ground, drawn).convert("RGB").save(jpeg, "JPEG", quality=90, subsampling=0)
+    if 2 * len(jpeg.getvalue()) <= len(png):
+        del data["image/png"]
+        data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()
+        metadata["image/jpeg"] = metadata.pop("image/png", {})
+
+
+def _without_places(text: str, folder: Path) -> str:
+    """Paths of this machine as seen from the repository, in a notebook's JSON."""
+    inside = folder.is_relative_to(CHECKOUT)
+    places = {
+        str(folder): folder.relative_to(CHECKOUT).as_posix() if inside else folder.name,
+        f"{CHECKOUT}/": "",
+        f"{sys.prefix}/lib/": "lib/",
+        f"{Path.home()}/": "~/",
+    }
+    for place, short in places.items():
+        text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
+    # What a kernel calls a cell in tracebacks, in the folder for temporary files wherever that is. Line by
+    # line: a figure is one of millions of characters, in which every slash might begin a path.
+    cell = re.compile(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py")
+    return "".join(
+        cell.sub("cell", line) if "ipykernel_" in line else line for line in text.splitlines(keepends=True)
+    )
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -197,7 +345,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     from liqe_core.commands.parameters import check_for
 
     names = list(dict.fromkeys(map(find_name, options.names)))
-    names = names or [name for name in site.available() if not name.startswith("9")]
+    names = names or [name for name in available() if not name.startswith("9")]
     parameters = check_for(names, {"profile": options.profile} | values(options.p))
     out = Path(options.out or parameters.pop("out_dir", "") or runs_dir(parameters["profile"])).resolve()
     print(f"Each notebook's results appear in {out}", flush=True)
@@ -211,16 +359,16 @@ def _notebooks(options: argparse.Namespace) -> int:
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if options.names:
         print(f"\nThe executed notebooks are in {out}; a site of them: liqe pages --out {out}")
-    elif site.is_installed():
+    elif can_build_site():
         print("\nMaking a site of them ...", flush=True)
-        print(f"The site, with a page for each executed notebook: {site.build(out)}")
+        print(f"The site, with a page for each executed notebook: {build_site(out)}")
     else:
         print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
     return 1 if failed else 0
 
 
 def _pages(options: argparse.Namespace) -> int:
-    print(f"The site: {site.build(options.out or runs_dir(options.profile))}")
+    print(f"The site: {build_site(options.out or runs_dir(options.profile))}")
     return 0
 
 

@@ -106,6 +106,11 @@ class Parameters(Settings):
         text = {name for name, field in cls.model_fields.items() if field.annotation is str}
         return {name: _read(value, name in text) for name, value in values.items()}
 
+    @model_validator(mode="after")
+    def _refuse_wrong_settings(self) -> Self:
+        self.settings()
+        return self
+
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
         """The parameters with these values; the others have their defaults.
@@ -145,6 +150,15 @@ class Parameters(Settings):
     def root(self) -> Path:
         """The folder of the profile's runs and results."""
         return Path(self.out_dir or runs_dir(self.profile))
+
+
+class BriefParameters(Parameters):
+    """Of notebooks that train a brief run where a longer one is missing."""
+
+    session: profiles.Session = 1
+    seed: NonNegativeInt = 1
+    brief_epochs: PositiveInt = 1
+    brief_steps: PositiveInt = 6
 
 
 class QuickstartParameters(Parameters):
@@ -193,24 +207,15 @@ class TrainingParameters(Parameters):
     changes: Changes = Field(default={})
     runs_root: str = ""
 
-    @model_validator(mode="after")
-    def _refuse_wrong_settings(self) -> Self:
-        self.settings()
-        return self
-
     def settings(self, **changes: object) -> profiles.Profile:
         own = {name: getattr(self, name) or None for name in ("variant", "weighting", "epochs")}
         return super().settings(**own | self.changes | changes)
 
 
-class AblationParameters(Parameters):
+class AblationParameters(BriefParameters):
     """05_ablations."""
 
     studies: Listed[Annotated[str, one_of(STUDIES)]] = Field(default=["variant"])
-    seed: NonNegativeInt = 1
-    session: profiles.Session = 1
-    brief_epochs: PositiveInt = 1
-    brief_steps: PositiveInt = 6
     test_crops: Listed[PositiveInt] = Field(default=[1, 5, 15])
     test_pictures: PositiveInt = 40
     wording: str = "a {quality} photo of a {scene} with {distortion}"
@@ -225,7 +230,7 @@ class OpenBenchmarkParameters(Parameters):
     runs_root: str = ""
 
 
-class GmadParameters(Parameters):
+class GmadParameters(BriefParameters):
     """07_gmad."""
 
     scorers: Listed[Scorer] = Field(default=["Q", "Q+S", "Q+D", "Q+S+D", "sharpness"])
@@ -237,10 +242,6 @@ class GmadParameters(Parameters):
     pictures: ExistingPath = ""
     human: ExistingPath = ""
     most: PositiveInt = 100
-    session: profiles.Session = 1
-    seed: NonNegativeInt = 1
-    brief_epochs: PositiveInt = 1
-    brief_steps: PositiveInt = 6
 
     @model_validator(mode="after")
     def _refuse_one_alone(self) -> Self:
@@ -249,13 +250,9 @@ class GmadParameters(Parameters):
         return self
 
 
-class RealignmentParameters(Parameters):
+class RealignmentParameters(BriefParameters):
     """08_realignment."""
 
-    session: profiles.Session = 1
-    seed: NonNegativeInt = 1
-    brief_epochs: PositiveInt = 1
-    brief_steps: PositiveInt = 6
     noise: NotNegative = 0.15
 
 
@@ -277,11 +274,6 @@ class PaperTableParameters(Parameters):
     changes: Changes = Field(default={})
     session: profiles.Session = 1
     seed: NonNegativeInt = 1
-
-    @model_validator(mode="after")
-    def _refuse_wrong_settings(self) -> Self:
-        self.settings()
-        return self
 
     def settings(self, **changes: object) -> profiles.Profile:
         return super().settings(**self.changes | changes)

@@ -304,8 +304,8 @@ def _print(table: pd.DataFrame) -> None:
 @contextlib.contextmanager
 def _workers(options: argparse.Namespace, images: int) -> Iterator[Client | None]:
     """Those of the scheduler that was named, or one for each of several GPUs; None: this process scores."""
-    from liqe_core.commands.cluster import dask_client
     from liqe_core.commands.score_engine import SHARD_ON_WORKER
+    from liqe_core.commands.sweep import dask_client
 
     gpus = 0
     if options.device in ("auto", "cuda") and images > SHARD_ON_WORKER and not options.scheduler:

@@ -73,9 +73,7 @@ def _check(options: argparse.Namespace) -> int:
     device = torch_device(options.device)
     present, missing = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
     for row in present.itertuples():
-        part = (
-            f"test part of session {options.session}" if row.protocol == paper_check.WITHIN else "all of it"
-        )
+        part = {paper_check.WITHIN: f"test part of session {options.session}"}.get(row.protocol, "all of it")
         print(f"{row.dataset}: {part}, {row.pictures} pictures")
     for row in missing.itertuples():
         print(f"{row.dataset}: left out, {row.missing}")
@@ -88,12 +86,8 @@ def _check(options: argparse.Namespace) -> int:
     )
     model = LIQE.from_checkpoint(options.checkpoint, device=device)
     conditions = {"checkpoint": options.checkpoint, "sha256": file_sha256(located(options.checkpoint))}
-    conditions |= {
-        "device": str(device),
-        "session": options.session,
-        "windows": settings.testing.unseen_windows,
-        "seed": settings.seed,
-    }
+    conditions |= {"device": str(device), "session": options.session, "seed": settings.seed}
+    conditions |= {"windows": settings.testing.unseen_windows}
     done = paper_check.check(model, names, lambda name: labelled(name, settings), folder, conditions)
     print(f"\n{folder / 'results.csv'}; the notebook 10_paper_tables sets it beside the published numbers")
     return int(any(name in done.reasons for name in present["dataset"]))

@@ -15,12 +15,12 @@ import urllib.request
 import nbformat
 import pytest
 
-from liqe_core.commands import site
+from liqe_core.commands import notebooks
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("LIQE_BROWSER") != "all", reason="minutes long: make test-browser runs it"
 )
-NAMES = [name for name in site.available() if not name.startswith("9")]
+NAMES = [name for name in notebooks.available() if not name.startswith("9")]
 PATIENCE = 600  # seconds for one notebook
 
 
@@ -29,7 +29,7 @@ def lab(tmp_path_factory):
     """Address of a JupyterLab on copies of the notebooks whose profile is `smoke`, and the copies' folder."""
     top = tmp_path_factory.mktemp("lab")
     for name in NAMES:
-        text = (site.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+        text = (notebooks.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
         text = re.sub(r'"(profile(?:: str)? = )\\"\w+\\"', r'"\1\\"smoke\\"', text, count=1)
         (top / f"{name}.ipynb").write_text(text, encoding="utf-8")
     with socket.socket() as free:

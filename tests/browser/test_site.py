@@ -13,7 +13,7 @@ import pytest
 from support.open_tables import kept_answers
 from support.site import executed_notebook
 
-from liqe_core.commands import site as site_of
+from liqe_core.commands import notebooks
 from liqe_core.files import CHECKOUT, runs_dir
 from liqe_core.studies.open_tables import measures
 
@@ -24,13 +24,13 @@ NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
 @pytest.fixture(scope="module")
 def built(chromium, tmp_path_factory) -> tuple[Path, str]:
     """The site's folder, and what was said of it while it was built."""
-    if not site_of.is_installed():
+    if not notebooks.can_build_site():
         pytest.skip("needs what builds the site: pip install -e '.[site]'")
     folder = runs_dir("smoke") if ALL else tmp_path_factory.mktemp("executed")
     if not ALL:
         nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        return site_of.build(folder).parent, said.getvalue()
+        return notebooks.build_site(folder).parent, said.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 import liqe_core
 from liqe_core.__main__ import main
-from liqe_core.commands import notebooks, site
+from liqe_core.commands import notebooks
 from liqe_core.commands.main import _parser
 from liqe_core.commands.options import values
 from liqe_core.commands.parameters import check_for
@@ -100,7 +100,7 @@ def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_tak
     assert lines
     for line in lines:
         options = _parser().parse_args(shlex.split(line)[1:])
-        names = map(notebooks.find_name, options.names or site.available())
+        names = map(notebooks.find_name, options.names or notebooks.available())
         check_for(names, {"profile": options.profile} | values(options.p))
 
 

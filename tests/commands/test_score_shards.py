@@ -22,7 +22,7 @@ from support.million import rehearse
 from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
-from liqe_core.commands import cluster, score_engine
+from liqe_core.commands import score_engine, sweep
 from liqe_core.commands.main import main
 from liqe_core.commands.score_engine import Settings, ShardError, plan, score_on_workers
 
@@ -34,7 +34,7 @@ def client():
     """Two workers, with a scheduler in this process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        with cluster.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
+        with sweep.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
             yield client
 
 
@@ -186,7 +186,7 @@ def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, mo
 
 
 def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monkeypatch):
-    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(sweep, "PATIENCE", 0.5)
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     for address in ("tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
         assert score(model, "pictures", "--csv", "t.csv", "--scheduler", address) == 1
@@ -238,7 +238,7 @@ def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
         made.append("workers")
         yield client
 
-    monkeypatch.setattr(cluster, "dask_client", workers)
+    monkeypatch.setattr(sweep, "dask_client", workers)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert score(model, "pictures", "--csv", "t.csv", "--device", "auto") == 1
     assert made == ["workers"] and (folder / "t.csv").exists()

@@ -11,7 +11,6 @@ import nbformat
 import pytest
 
 from liqe_core.commands import sweep
-from liqe_core.commands.cluster import dask_client
 from liqe_core.commands.main import main
 from liqe_core.prompts import VARIANTS
 
@@ -64,7 +63,7 @@ def stub(tmp_path):
 def client():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        with dask_client(workers=2, dashboard="127.0.0.1:0") as client:
+        with sweep.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
             yield client
 
 
@@ -134,7 +133,7 @@ def test_the_grid_is_what_the_notebook_will_train(tmp_path):
 
 def test_the_command_shows_the_traceback_and_fails(tmp_path, stub, monkeypatch, capsys):
     stub(fail="quality").rename(tmp_path / "book" / "04_multitask_training.ipynb")
-    monkeypatch.setattr(sweep.site, "NOTEBOOKS", tmp_path / "book")
+    monkeypatch.setattr(sweep.notebooks, "NOTEBOOKS", tmp_path / "book")
     grid = ["--seeds", "1", "--variants", "quality", "--workers", "1", "--dashboard", "127.0.0.1:0"]
     assert main(["sweep", "--profile", "smoke", "--out", str(tmp_path / "out"), *grid]) == 1
     said = capsys.readouterr()
@@ -149,7 +148,7 @@ def test_of_several_gpus_each_worker_sees_one(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        with dask_client(dashboard="127.0.0.1:0") as client:
+        with sweep.dask_client(dashboard="127.0.0.1:0") as client:
             seen = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
     assert sorted(seen.values()) == ["4", "7"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"

@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from liqe_core.commands import notebooks, site
+from liqe_core.commands import notebooks
 
 
 def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = site.NOTEBOOKS / "90_benchmarks.ipynb"
+    path = notebooks.NOTEBOOKS / "90_benchmarks.ipynb"
     done = notebooks.execute(path, tmp_path / path.name, {"profile": "smoke", "half": "bfloat16"})
     assert done.error == ""
     folder = tmp_path / "benchmarks"

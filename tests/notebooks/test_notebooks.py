@@ -19,7 +19,7 @@ from scipy.stats import norm
 from support.data import SHARED
 from support.open_tables import write_open_tables
 
-from liqe_core.commands import notebooks, site
+from liqe_core.commands import notebooks
 from liqe_core.commands.figure import list_figures
 from liqe_core.commands.main import main
 from liqe_core.commands.parameters import NOTEBOOKS
@@ -28,7 +28,7 @@ from liqe_core.figures.saving import find, read, save
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.open_benchmark import ARMS, KEPT
 
-ALL = sorted(site.NOTEBOOKS.glob("*.ipynb"))
+ALL = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 
 
 def exercises(book):
@@ -79,9 +79,9 @@ def test_written_as_a_part_of_the_course(path):
 
 
 def test_the_plan_names_every_notebook_of_the_half_day():
-    plan = (site.NOTEBOOKS / "02_concepts.ipynb").read_text()
+    plan = (notebooks.NOTEBOOKS / "02_concepts.ipynb").read_text()
     named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \|", plan)
-    there = [name for name in site.available() if name != "02_concepts" and not name.startswith("9")]
+    there = [name for name in notebooks.available() if name != "02_concepts" and not name.startswith("9")]
     assert [name for _, name, _ in named] == there
     minutes = sum(map(int, re.findall(r" \| (\d+) \|", plan)))
     assert 3.5 * 60 <= minutes <= 4.5 * 60, "half a day"
@@ -95,7 +95,7 @@ def executed(tmp_path_factory):
     patch.setenv("LIQE_CACHE", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
-    names = [name for name in site.available() if not name.startswith("9")]
+    names = [name for name in notebooks.available() if not name.startswith("9")]
     given = {"sessions": "[1, 2]", "studies": '["variant", "control"]'}
     kept = manifest_dir() / "open"
     if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
@@ -410,8 +410,8 @@ def books(tmp_path, monkeypatch):
     """Writes notebooks of a cell of parameters and one for each piece of code, in place of ours."""
     source = tmp_path / "notebooks"
     source.mkdir()
-    shutil.copy(site.NOTEBOOKS / "rules.mk", source)
-    monkeypatch.setattr(site, "NOTEBOOKS", source)
+    shutil.copy(notebooks.NOTEBOOKS / "rules.mk", source)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", source)
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
     def write(**pieces):
@@ -476,7 +476,7 @@ def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, book
     make = [
         "make",
         "-f",
-        str(site.NOTEBOOKS / "rules.mk"),
+        str(notebooks.NOTEBOOKS / "rules.mk"),
         f"RUN={tmp_path / 'out'}",
         f"LIQE_PYTHON={sys.executable}",
     ]
@@ -488,8 +488,8 @@ def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, book
 
 
 def test_the_rules_name_notebooks_of_ours_earlier_in_the_course():
-    ours = site.available()
-    rules = (site.NOTEBOOKS / "rules.mk").read_text()
+    ours = notebooks.available()
+    rules = (notebooks.NOTEBOOKS / "rules.mk").read_text()
     for targets, needed in re.findall(r"^(\$\(RUN\)/\d.*): \$\(call after,(.*)\)$", rules, re.MULTILINE):
         for target in re.findall(r"(\d\d_\w+)\.ipynb", targets):
             assert all(ours.index(name) < ours.index(target) for name in needed.split())
