@@ -200,7 +200,7 @@ def _audit(options: argparse.Namespace) -> int:
     from liqe_core.files import write_csv
 
     def check(manifest: Manifest) -> pd.DataFrame | None:
-        form = manifest.labels.get("form")
+        form = manifest.form
         if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
             return None
         return audit(manifest, options.root, options.mirror, progress=not options.quiet)
