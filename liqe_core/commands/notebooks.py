@@ -224,7 +224,11 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
         shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
         shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
         # What lies elsewhere in the repository is beside these pages on the site.
-        beside = {"../CONTRIBUTING.md": "contributing.md", "../liqe_core/weights/": ""}
+        beside = {
+            "../CONTRIBUTING.md": "contributing.md",
+            "../liqe_core/weights/": "",
+            "../notebooks/images/": "",
+        }
         for document in source.glob("*.md"):
             text = document.read_text(encoding="utf-8")
             for target, name in beside.items():

@@ -30,7 +30,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     score = commands.add_parser(
         "score",
         help="score images, or folders of them",
-        description="Quality, scene and distortion of images. When a table goes to a file, progress is saved "
+        description="Quality, scene and distortion of images; scenes by liqe-tiny are not reliable. "
+        "When a table goes to a file, progress is saved "
         "next to it: a run that was stopped or killed continues when the same command is given again. In a "
         r"table, a backslash, a line break or a byte that is not valid UTF-8 in a file name is written as "
         r"\\, \n, \xe9.",

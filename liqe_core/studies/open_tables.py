@@ -163,7 +163,7 @@ ON_THE_CARD = (
 IN_WORDS = {
     "srcc": "SRCC with the scores",
     "distortion_accuracy": "distortion named, of eleven",
-    "scene_accuracy": "scene word as labelled; source and scene coincide, see below",
+    "scene_accuracy": "scene word as labelled, images of the training's sources only, see below",
 }
 
 
