@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from liqe_core.images import MAX_PIXELS, PictureError
+from liqe_core.images import MAX_PIXELS, ImageError
 
 
 class Statistics(NamedTuple):
@@ -129,7 +129,7 @@ def resize(image: Image.Image, geometry: CropGeometry, name: str = "the picture"
     """The picture as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself.
 
     Raises:
-        PictureError: a long, thin picture would be enlarged to more than `MAX_PIXELS`; names it.
+        ImageError: a long, thin picture would be enlarged to more than `MAX_PIXELS`; names it.
     """
     size = _resized(*image.size, geometry, name)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
@@ -138,7 +138,7 @@ def resize(image: Image.Image, geometry: CropGeometry, name: str = "the picture"
 def _resized(width: int, height: int, geometry: CropGeometry, name: str) -> tuple[int, int]:
     across, down = geometry.resized(width, height)
     if across * down > max(MAX_PIXELS, width * height):
-        raise PictureError(
+        raise ImageError(
             f"{name}: {width} x {height} pixels would be enlarged to {across} x {down}, over the "
             f"{MAX_PIXELS} that a picture may have; cut it, or leave it out"
         )
@@ -156,7 +156,7 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
         (U, 3, window, window) uint8, U <= geometry.count.
 
     Raises:
-        PictureError: a side is shorter than one window, or enlarging it would take too much memory.
+        ImageError: a side is shorter than one window, or enlarging it would take too much memory.
     """
     return testing_crops(np.asarray(resize(image, geometry, name)), geometry, name)
 
@@ -181,7 +181,7 @@ def training_crops(
         (U, 3, window, window) uint8.
 
     Raises:
-        PictureError: a side is shorter than one window.
+        ImageError: a side is shorter than one window.
     """
     chosen = _drawn(pixels, geometry, count, rng, name)
     return cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
@@ -203,7 +203,7 @@ def random_crops(
         (geometry.count, 3, window, window) uint8.
 
     Raises:
-        PictureError: a side is shorter than one window.
+        ImageError: a side is shorter than one window.
     """
     dense = dataclasses.replace(geometry, wide_stride=geometry.stride)
     return cut(pixels, _drawn(pixels, dense, geometry.count, rng, name), geometry.window)
@@ -219,7 +219,7 @@ def _drawn(
 
 def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) -> None:
     if min(height, width) < geometry.window:
-        raise PictureError(
+        raise ImageError(
             f"{name}: {width} x {height} pixels, but one crop is {geometry.window} x "
             f"{geometry.window}; enlarge it to at least that (its score is then that of the enlarged "
             "picture), or leave it out"
@@ -262,7 +262,7 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
         (N, U, 3, window, window) of the same type, U <= geometry.count.
 
     Raises:
-        PictureError: a side is shorter than one window, or enlarging it would take too much memory.
+        ImageError: a side is shorter than one window, or enlarging it would take too much memory.
     """
     height, width = pictures.shape[2:]
     size = _resized(width, height, geometry, name)

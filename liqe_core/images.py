@@ -33,7 +33,7 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 #: Bytes that are fetched from a URL at most.
 MAX_BYTES = 100_000_000
 
-#: What `read_picture` reads. An array is (H, W, 3) uint8; a text that begins with http:// or https://, a URL.
+#: What `read_image` reads. An array is (H, W, 3) uint8; a text that begins with http:// or https://, a URL.
 Source = str | PathLike[str] | bytes | np.ndarray | Image.Image
 
 #: Formats that Pillow opens and that hold no photograph: documents, films, measurements.
@@ -54,7 +54,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-#: What the options of `read_picture` may be.
+#: What the options of `read_image` may be.
 OPTIONS = {
     "truncated": ("refuse", "accept"),
     "sixteen_bit": ("scale", "clip"),
@@ -66,17 +66,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """A picture that cannot be read or scored; the message names the file and says what to do."""
 
 
-class MissingPictureError(PictureError, FileNotFoundError):
+class ImageNotFoundError(ImageError, FileNotFoundError):
     """No file at that path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Options:
-    """How to read; see `read_picture`."""
+    """How to read; see `read_image`."""
 
     max_pixels: int | None
     truncated: str
@@ -90,7 +90,7 @@ class _Options:
                 raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
 
 
-def read_picture(
+def read_image(
     source: Source,
     *,
     max_pixels: int | None = MAX_PIXELS,
@@ -121,8 +121,8 @@ def read_picture(
         A loaded image of mode RGB.
 
     Raises:
-        MissingPictureError: no such file.
-        PictureError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white;
+        ImageNotFoundError: no such file.
+        ImageError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white;
             a URL that nothing comes from.
         TypeError: an array of another shape or type.
     """
@@ -138,9 +138,9 @@ def read_picture(
     try:
         image = _open(file)
     except UnidentifiedImageError:
-        raise PictureError(f"{name}: {_no_picture(file)}") from None
+        raise ImageError(f"{name}: {_no_image(file)}") from None
     except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
-        raise PictureError(f"{name}: cannot be read ({error}); copy or download it again") from error
+        raise ImageError(f"{name}: cannot be read ({error}); copy or download it again") from error
     with image:
         return _decoded(image, name, options)
 
@@ -159,7 +159,7 @@ def refuse_other_arrays(pixels: np.ndarray, name: str = "the picture") -> None:
 
 
 def is_url(source: object) -> bool:
-    """Whether it is a text that `read_picture` takes for a URL."""
+    """Whether it is a text that `read_image` takes for a URL."""
     return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
 
 
@@ -168,40 +168,40 @@ def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO
     if isinstance(source, (bytes, bytearray)):
         name, content = "the picture given as bytes", bytes(source)
     elif isinstance(source, str) and not source:
-        raise PictureError("an empty path; give that of a picture")
+        raise ImageError("an empty path; give that of a picture")
     elif isinstance(source, str) and "://" in source and not is_url(source):
-        raise PictureError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
+        raise ImageError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
     elif is_url(source):
         try:
             name, content = str(source), transfers.fetch_bytes(str(source), MAX_BYTES)
         except transfers.FetchError as error:
-            raise PictureError(str(error)) from None
+            raise ImageError(str(error)) from None
     else:
         path = Path(source)
         _refuse_no_file(path)
         return str(path), path
     if not content:
-        raise PictureError(f"{name}: empty; fetch or read it again")
+        raise ImageError(f"{name}: empty; fetch or read it again")
     return name, io.BytesIO(content)
 
 
 def _refuse_no_file(path: Path) -> None:
     try:
         if not path.exists():
-            raise MissingPictureError(f"{path}: no such file; check the path")
+            raise ImageNotFoundError(f"{path}: no such file; check the path")
         if path.is_dir():
-            raise PictureError(f"{path}: a folder, not a picture; give the files in it")
+            raise ImageError(f"{path}: a folder, not a picture; give the files in it")
         if not path.is_file():  # a pipe would be waited for without end
-            raise PictureError(f"{path}: a pipe or a device, not a file; save the picture first")
+            raise ImageError(f"{path}: a pipe or a device, not a file; save the picture first")
         if path.stat().st_size == 0:
-            raise PictureError(f"{path}: the file is empty; copy or download it again")
-    except PictureError:
+            raise ImageError(f"{path}: the file is empty; copy or download it again")
+    except ImageError:
         raise
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise PictureError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 
 
-def _no_picture(file: Path | io.BytesIO) -> str:
+def _no_image(file: Path | io.BytesIO) -> str:
     if isinstance(file, Path):
         suffix = file.suffix.lower()
         with file.open("rb") as opened:
@@ -318,28 +318,28 @@ def _why_not(path: Path) -> str:
     return f"files of another kind ({suffix})" if suffix else "files without a suffix"
 
 
-def list_pictures(folder: str | PathLike[str]) -> list[str]:
+def list_images(folder: str | PathLike[str]) -> list[str]:
     """Paths of all pictures in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
     ones. Empty where there is no such folder."""
     return survey(folder).pictures
 
 
-def no_picture_in(folder: str | PathLike[str]) -> PictureError:
+def no_image_in(folder: str | PathLike[str]) -> ImageError:
     """What to say of a folder in which `survey` found no picture."""
-    return PictureError(f"{folder}: no picture in this folder, nor in those below it")
+    return ImageError(f"{folder}: no picture in this folder, nor in those below it")
 
 
-def pictures_in(folder: str | PathLike[str]) -> list[str]:
-    """As `list_pictures`, of a folder that is expected to hold some.
+def images_in(folder: str | PathLike[str]) -> list[str]:
+    """As `list_images`, of a folder that is expected to hold some.
 
     Raises:
         NotADirectoryError: no such folder.
-        PictureError: no picture in it.
+        ImageError: no picture in it.
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
-    if not (found := list_pictures(folder)):
-        raise no_picture_in(folder)
+    if not (found := list_images(folder)):
+        raise no_image_in(folder)
     return found
 
 
@@ -371,13 +371,13 @@ def read_ahead(
 def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
     width, height = image.size
     if not (width and height):
-        raise PictureError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
+        raise ImageError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
     limit = options.max_pixels
     if undecoded and limit is not None and width * height > limit:
-        raise PictureError(
+        raise ImageError(
             f"{name}: {width} x {height} pixels, over {limit}: possibly a decompression bomb; if you trust "
-            "the file, shrink it first or read it with read_picture(..., max_pixels=None), liqe score "
+            "the file, shrink it first or read it with read_image(..., max_pixels=None), liqe score "
             "--max-pixels none"
         )
     try:
@@ -389,14 +389,14 @@ def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
         turn = TURNS.get(image.getexif().get(0x0112, 1)) if options.orientation == "apply" else None
         return rgb if turn is None else rgb.transpose(turn)
     except levels.LevelError as error:
-        raise PictureError(f"{name}: {error}") from None
+        raise ImageError(f"{name}: {error}") from None
     except Exception as error:
         if "unknown raw mode" in str(error):
             fault = f"its levels are laid out in a way that is not read ({error})"
-            raise PictureError(f"{name}: {fault}; save it again, as PNG say") from error
-        raise PictureError(
+            raise ImageError(f"{name}: {fault}; save it again, as PNG say") from error
+        raise ImageError(
             f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
-            "read_picture(..., truncated='accept'), liqe score --truncated allow"
+            "read_image(..., truncated='accept'), liqe score --truncated allow"
         ) from error
 
 

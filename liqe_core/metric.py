@@ -68,7 +68,7 @@ class LIQEMetric(nn.Module):
             (N,) float32 in `score_range`, on the model's device.
 
         Raises:
-            PictureError: a value under 0, over 1 or NaN, or a side shorter than one window.
+            ImageError: a value under 0, over 1 or NaN, or a side shorter than one window.
             TypeError: another shape or type.
         """
         refuse_other_tensors(pictures, "what the metric was given")

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from liqe_core import towers
 from liqe_core.crops import CropGeometry, Statistics, scoring_crops, standardize, tensor_crops
 from liqe_core.images import (
-    PictureError,
+    ImageError,
     Source,
-    no_picture_in,
+    no_image_in,
     read_ahead,
-    read_picture,
+    read_image,
     refuse_other_arrays,
     survey,
 )
@@ -84,7 +84,7 @@ class JointModel(nn.Module):
         batch_size: int = 8,
         progress: bool = False,
         precision: str = "float32",
-        read: Callable[[Source], Image.Image] = read_picture,
+        read: Callable[[Source], Image.Image] = read_image,
     ) -> Prediction:
         """Score pictures as the public code does: files as they are, with the crops of `geometry`.
 
@@ -97,14 +97,14 @@ class JointModel(nn.Module):
             batch_size: pictures that go through the image tower together.
             progress: show a bar.
             precision: see `products_in`; the prompts are embedded in float32 all the same.
-            read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_picture,
+            read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_image,
                 orientation="apply")``, say.
 
         Returns:
             A `Prediction` with a row for each picture, in order.
 
         Raises:
-            PictureError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
+            ImageError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
                 (``on_error="raise"``).
             TypeError: something that is no picture, or an array or a tensor of another shape or type.
         """
@@ -125,21 +125,21 @@ class JointModel(nn.Module):
             inputs.add(image)  # type: ignore[arg-type]
         names = inputs.names
 
-        def crops_of(i: int) -> Tensor | PictureError:
+        def crops_of(i: int) -> Tensor | ImageError:
             picture = inputs.pictures[i]
             try:
-                if isinstance(picture, PictureError):
+                if isinstance(picture, ImageError):
                     raise picture
                 if isinstance(picture, Tensor):
                     refuse_outside(picture[None], names[i : i + 1])
                     levels = tensor_crops(picture[None].float(), self.geometry, names[i])[0]
                     return standardize(levels, self.statistics)
                 return scoring_crops(read(picture), self.geometry, names[i])
-            except PictureError as error:
+            except ImageError as error:
                 if isinstance(picture, (bytes, bytearray, Image.Image)) and not str(error).startswith(
                     names[i]
                 ):
-                    error = PictureError(f"{names[i]}: {error}")
+                    error = ImageError(f"{names[i]}: {error}")
                 if on_error == "raise":
                     raise error
                 return error
@@ -150,7 +150,7 @@ class JointModel(nn.Module):
             )
         errors = with_names(errors, names)
         if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
-            raise PictureError(next(iter(errors.values())))
+            raise ImageError(next(iter(errors.values())))
         left_out = {reason: tuple(files) for reason, files in inputs.left_out.items()}
         return Prediction(joint.cpu(), self.grid, tuple(names), errors, left_out)
 
@@ -164,12 +164,12 @@ def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
     """A level under 0, over 1 or NaN, in (N, 3, H, W) floats.
 
     Raises:
-        PictureError: there is one; names the first picture.
+        ImageError: there is one; names the first picture.
     """
     low, high = torch.aminmax(pictures.detach().flatten(1), dim=1)
     for name, least, most in zip(names, low.tolist(), high.tolist(), strict=True):
         if not (least >= 0 and most <= 1):  # nor is NaN
-            raise PictureError(
+            raise ImageError(
                 f"{name}: its values lie in {least:g} .. {most:g}, and a tensor's are to lie in [0, 1]; "
                 "divide by what is white, or clamp, and do not normalize"
             )
@@ -179,7 +179,7 @@ def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
 class _Inputs:
     """Pictures one by one, whatever they were given as; a folder without any is the reason in its place."""
 
-    pictures: list[Source | Tensor | PictureError] = dataclasses.field(default_factory=list)
+    pictures: list[Source | Tensor | ImageError] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
@@ -211,13 +211,13 @@ class _Inputs:
             found = survey(path)
         except OSError as error:
             reason = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
-            self.pictures.append(PictureError(reason))
+            self.pictures.append(ImageError(reason))
             self.names.append(path)
             return
         for reason, files in found.left_out.items():
             self.left_out.setdefault(reason, []).extend(os.path.join(path, file) for file in files)
         files = [os.path.join(path, file) for file in found.pictures]
-        self.pictures += files or [no_picture_in(path)]
+        self.pictures += files or [no_image_in(path)]
         self.names += files or [path]
 
 
@@ -242,7 +242,7 @@ def refuse_other_tensors(pictures: Tensor, name: str = "the tensor") -> None:
 
 def predict_joint(
     model: JointModel,
-    crops_of: Callable[[Any], Tensor | PictureError],
+    crops_of: Callable[[Any], Tensor | ImageError],
     items: Sequence[Any] | np.ndarray,
     batch_size: int,
     done: Callable[[int], object] = lambda count: None,
@@ -272,7 +272,7 @@ def predict_joint(
 
 def joint_by_batch(
     model: JointModel,
-    crops_of: Callable[[Any], Tensor | PictureError],
+    crops_of: Callable[[Any], Tensor | ImageError],
     batches: Sequence[Sequence[Any] | np.ndarray],
     precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
@@ -298,7 +298,7 @@ def joint_by_batch(
     with evaluating(model), contextlib.closing(ahead):
         for batch in batches:
             results = dict(enumerate(islice(ahead, len(batch))))
-            good = {i: crops for i, crops in results.items() if not isinstance(crops, PictureError)}
+            good = {i: crops for i, crops in results.items() if not isinstance(crops, ImageError)}
             with torch.no_grad():  # not while the caller has the turn
                 joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
                 if good:
@@ -306,7 +306,7 @@ def joint_by_batch(
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
-            errors = {i: str(crops) for i, crops in results.items() if isinstance(crops, PictureError)}
+            errors = {i: str(crops) for i, crops in results.items() if isinstance(crops, ImageError)}
             no_number = joint.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
             errors |= {i: NO_NUMBER for i in no_number if i not in errors}
             yield joint, errors

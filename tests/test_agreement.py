@@ -42,7 +42,7 @@ def test_what_is_not_defined_is_nan_with_a_reason_and_no_warning(prediction, mos
     assert agreement.reason(prediction, mos) == reason
 
 
-def test_a_handful_of_pictures_does_not_fail_the_fit():
+def test_a_handful_of_images_does_not_fail_the_fit():
     for n in (2, 3, 4, 5):
         rng = np.random.default_rng(n)
         assert np.isfinite(agreement.plcc(rng.normal(size=n), rng.normal(size=n)))

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision import transforms
 
 from liqe_core.crops import CLIP_STATISTICS, CropGeometry, cut, normalize, resize, scoring_crops, tensor_crops
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 
 PAPER = CropGeometry()
 
@@ -105,7 +105,7 @@ def test_impossible_geometries(field, value):
         ((1000, 1501), (768, 1152)),  # shrunk as ever
     ],
 )
-def test_small_pictures_are_enlarged_where_the_geometry_says_so(size, after):
+def test_small_images_are_enlarged_where_the_geometry_says_so(size, after):
     geometry = CropGeometry(enlarge_to=224)
     assert geometry.resized(*size) == after
     assert PAPER.enlarge_to == 0 and (min(size) >= 224) == (PAPER.resized(*size) == after)
@@ -113,7 +113,7 @@ def test_small_pictures_are_enlarged_where_the_geometry_says_so(size, after):
     assert CropGeometry(resize_to=None, enlarge_to=900).resized(450, 600) == (900, 1200)
 
 
-def test_crops_of_an_enlarged_picture_are_those_of_torchvisions(picture):
+def test_crops_of_an_enlarged_image_are_those_of_torchvisions(picture):
     small = picture.resize((150, 100))
     geometry = CropGeometry(window=128, enlarge_to=160)
     enlarged = transforms.Resize(160)(small)
@@ -121,17 +121,17 @@ def test_crops_of_an_enlarged_picture_are_those_of_torchvisions(picture):
     assert np.array_equal(np.asarray(resize(small, geometry)), np.asarray(enlarged))
     every = unfolded(np.asarray(enlarged), 128, 32)
     assert torch.equal(scoring_crops(small, geometry), every) and len(every) == 8
-    with pytest.raises(PictureError, match=r"small\.png: 150 x 100"):
+    with pytest.raises(ImageError, match=r"small\.png: 150 x 100"):
         scoring_crops(small, CropGeometry(window=128), "small.png")
 
 
 @pytest.mark.parametrize("enlarge_to, resize_to", [(224, 768), (10**20, None)])
-def test_a_long_thin_picture_is_not_enlarged_beyond_all_memory(enlarge_to, resize_to):
+def test_a_long_thin_image_is_not_enlarged_beyond_all_memory(enlarge_to, resize_to):
     geometry = CropGeometry(enlarge_to=enlarge_to, resize_to=resize_to)
     line = Image.new("RGB", (60_000, 1))
-    with pytest.raises(PictureError, match=r"line\.png: 60000 x 1"):
+    with pytest.raises(ImageError, match=r"line\.png: 60000 x 1"):
         scoring_crops(line, geometry, "line.png")
-    with pytest.raises(PictureError, match="89478485"):
+    with pytest.raises(ImageError, match="89478485"):
         tensor_crops(torch.zeros(1, 3, 1, 60_000), geometry)
     wide = Image.new("RGB", (2_000, 40))  # 11,200 x 224
     assert len(scoring_crops(wide, CropGeometry(enlarge_to=224))) == 15
@@ -148,7 +148,7 @@ def test_crops_are_those_of_the_public_code(picture, size):
     assert torch.equal(scoring_crops(picture, PAPER), expected)
 
 
-def test_flip_is_cropping_the_mirrored_picture(photograph):
+def test_flip_is_cropping_the_mirrored_image(photograph):
     windows = np.array([[0, 0], [3, 17], [203, 416], [100, 50]])
     mirrored = np.ascontiguousarray(photograph[:, ::-1])
     assert torch.equal(cut(photograph, windows, 224, flip=True), cut(mirrored, windows, 224))

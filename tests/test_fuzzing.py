@@ -7,16 +7,16 @@ from support.fuzzing import checkpoints, mutated, pictures, try_damaged
 from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
-from liqe_core.images import PictureError, read_picture
+from liqe_core.images import ImageError, read_image
 
 
-def test_damaged_pictures_crash_hang_and_start_nothing():
+def test_damaged_images_crash_hang_and_start_nothing():
     def read(content):
-        image = read_picture(content)
+        image = read_image(content)
         assert image.mode == "RGB" and len(image.tobytes()) == 3 * image.width * image.height > 0
 
     count = int(os.environ.get("LIQE_DAMAGED", "300"))
-    refused, wrong = try_damaged(pictures(), read, PictureError, count, header=200)
+    refused, wrong = try_damaged(pictures(), read, ImageError, count, header=200)
     assert wrong == [] and refused > count // 4, "they are damaged"
 
 
@@ -30,7 +30,7 @@ def test_damaged_checkpoints_crash_hang_and_start_nothing(tmp_path):
     assert wrong == [] and refused > count // 4, "they are damaged"
 
 
-def test_no_score_without_a_picture():
+def test_no_score_without_a_image():
     damaged = [mutated(content, random.Random(name)) for name, content in pictures().items()]
     prediction = of_twelve_prompts().score([*pictures().values(), *damaged], on_error="skip")
     assert not prediction.errors.keys() & set(range(len(pictures()))), "those that are whole"

@@ -13,12 +13,12 @@ from PIL import Image, ImageFile
 from liqe_core.images import (
     HEIF_ADVICE,
     MAX_PIXELS,
-    MissingPictureError,
-    PictureError,
-    list_pictures,
-    pictures_in,
+    ImageError,
+    ImageNotFoundError,
+    images_in,
+    list_images,
     read_ahead,
-    read_picture,
+    read_image,
     suffixes,
     survey,
 )
@@ -64,40 +64,40 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("name", NO_PICTURES)
-def test_what_is_no_picture_is_refused_by_name(tmp_path, name):
+def test_what_is_no_image_is_refused_by_name(tmp_path, name):
     content, word = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PictureError, match=f"{name}: .*{word}"):
-        read_picture(tmp_path / name)
+    with pytest.raises(ImageError, match=f"{name}: .*{word}"):
+        read_image(tmp_path / name)
 
 
 def test_paths_without_a_file(tmp_path):
-    with pytest.raises(MissingPictureError, match=r"none\.jpg"):
-        read_picture(tmp_path / "none.jpg")
+    with pytest.raises(ImageNotFoundError, match=r"none\.jpg"):
+        read_image(tmp_path / "none.jpg")
     with pytest.raises(FileNotFoundError):
-        read_picture(str(tmp_path / "none.jpg"))
+        read_image(str(tmp_path / "none.jpg"))
     for path in (tmp_path, "x" * 5000, "a\0b"):
-        with pytest.raises(PictureError):
-            read_picture(path)
+        with pytest.raises(ImageError):
+            read_image(path)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_cut_short(cut_short, jpeg, monkeypatch, elsewhere):
     """Also where the program accepts such files elsewhere, by Pillow's global setting."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", elsewhere)
-    with pytest.raises(PictureError, match=r"cut\.jpg: .*truncated='accept'"):
-        read_picture(cut_short)
-    accepted = np.asarray(read_picture(cut_short, truncated="accept"))
-    assert np.array_equal(accepted[:100], np.asarray(read_picture(jpeg))[:100])
+    with pytest.raises(ImageError, match=r"cut\.jpg: .*truncated='accept'"):
+        read_image(cut_short)
+    accepted = np.asarray(read_image(cut_short, truncated="accept"))
+    assert np.array_equal(accepted[:100], np.asarray(read_image(jpeg))[:100])
     assert np.ptp(accepted[-1]) == 0, "what is missing is one colour"
     assert ImageFile.LOAD_TRUNCATED_IMAGES is elsewhere
 
 
 def test_a_pillow_image_cut_short(cut_short):
-    with Image.open(cut_short) as image, pytest.raises(PictureError, match=r"cut\.jpg"):
-        read_picture(image)
+    with Image.open(cut_short) as image, pytest.raises(ImageError, match=r"cut\.jpg"):
+        read_image(image)
     with Image.open(cut_short) as image:
-        assert read_picture(image, truncated="accept").size == image.size
+        assert read_image(image, truncated="accept").size == image.size
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
@@ -107,8 +107,8 @@ def test_decompression_bomb(tmp_path, size):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(*size))
     before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(PictureError, match=rf"bomb\.png: {size[0]} x {size[1]} .*max_pixels"):
-        read_picture(path)
+    with pytest.raises(ImageError, match=rf"bomb\.png: {size[0]} x {size[1]} .*max_pixels"):
+        read_image(path)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -116,14 +116,14 @@ def test_what_the_error_about_bombs_advises_works(picture, tmp_path, monkeypatch
     path = tmp_path / "large.png"
     picture.save(path)
     limit = 640 * 427 - 1
-    with pytest.raises(PictureError, match="640 x 427"):
-        read_picture(path, max_pixels=limit)
-    with Image.open(path) as undecoded, pytest.raises(PictureError):
-        read_picture(undecoded, max_pixels=limit)
+    with pytest.raises(ImageError, match="640 x 427"):
+        read_image(path, max_pixels=limit)
+    with Image.open(path) as undecoded, pytest.raises(ImageError):
+        read_image(undecoded, max_pixels=limit)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    trusted = read_picture(path, max_pixels=None)
+    trusted = read_image(path, max_pixels=None)
     assert Image.MAX_IMAGE_PIXELS == 1000, "Pillow's own limit is as it was"
-    assert read_picture(trusted, max_pixels=limit).size == (640, 427), "in memory it can do no more harm"
+    assert read_image(trusted, max_pixels=limit).size == (640, 427), "in memory it can do no more harm"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
@@ -133,13 +133,13 @@ def test_modes_are_converted_as_pillow_does(picture, tmp_path, mode):
     with Image.open(path) as image:
         assert image.mode == mode
         expected = np.asarray(image.convert("RGB"))
-    assert np.array_equal(np.asarray(read_picture(path)), expected)
+    assert np.array_equal(np.asarray(read_image(path)), expected)
 
 
 def test_alpha_is_dropped(picture):
     clear = picture.convert("RGBA")
     clear.putalpha(0)
-    assert np.array_equal(np.asarray(read_picture(clear)), np.asarray(picture))
+    assert np.array_equal(np.asarray(read_image(clear)), np.asarray(picture))
 
 
 def test_sixteen_bit_grey(tmp_path):
@@ -149,36 +149,36 @@ def test_sixteen_bit_grey(tmp_path):
     by_hand = [0, 0, 1, 1, 128, 254, 255, 255]
     for suffix in ("png", "tif"):
         Image.fromarray(levels).save(tmp_path / f"deep.{suffix}")
-        assert np.asarray(read_picture(tmp_path / f"deep.{suffix}"))[0, :, 0].tolist() == by_hand
-    assert np.asarray(read_picture(Image.fromarray(levels.astype(np.int32))))[0, :, 0].tolist() == by_hand
-    clipped = np.asarray(read_picture(tmp_path / "deep.png", sixteen_bit="clip"))[0, :, 0]
+        assert np.asarray(read_image(tmp_path / f"deep.{suffix}"))[0, :, 0].tolist() == by_hand
+    assert np.asarray(read_image(Image.fromarray(levels.astype(np.int32))))[0, :, 0].tolist() == by_hand
+    clipped = np.asarray(read_image(tmp_path / "deep.png", sixteen_bit="clip"))[0, :, 0]
     assert clipped.tolist() == [0, 128, 129, 255, 255, 255, 255, 255]
 
 
 def test_32_bit_grey_with_8_bit_levels_is_left_alone():
     levels = np.array([[0, 3, 255]], np.int32)
-    assert np.asarray(read_picture(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 3, 255]
+    assert np.asarray(read_image(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 3, 255]
 
 
 def test_one_image_read_by_many_threads(jpeg):
-    expected = np.asarray(read_picture(jpeg))
+    expected = np.asarray(read_image(jpeg))
     before = set(threading.enumerate())
     for _ in range(10):
         image = Image.open(jpeg)
         with ThreadPoolExecutor(4) as pool:
-            for result in pool.map(read_picture, [image] * 8):
+            for result in pool.map(read_image, [image] * 8):
                 assert np.array_equal(np.asarray(result), expected)
     assert set(threading.enumerate()) <= before, "reading leaves no thread behind"
 
 
 def test_misspelled_options(jpeg):
     with pytest.raises(ValueError, match="truncated is 'yes'"):
-        read_picture(jpeg, truncated="yes")
+        read_image(jpeg, truncated="yes")
     with pytest.raises(ValueError, match="sixteen_bit is 'auto'"):
-        read_picture(jpeg, sixteen_bit="auto")
+        read_image(jpeg, sixteen_bit="auto")
 
 
-def test_what_counts_as_a_picture_is_one_rule(tmp_path):
+def test_what_counts_as_a_image_is_one_rule(tmp_path):
     assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"} <= suffixes()
     assert {".jp2", ".avif"} <= suffixes(), "what Pillow reads, it reads here"
     assert suffixes().isdisjoint({".txt", ".csv", ".pdf", ".eps", ".h5", ".mpg"}), (
@@ -187,12 +187,12 @@ def test_what_counts_as_a_picture_is_one_rule(tmp_path):
     (tmp_path / "below" / ".hidden" / "empty").mkdir(parents=True)
     for name in ("b.PNG", "a.jpg", ".c.jpg", "notes.txt", "below/d.webp", "below/.hidden/e.jpg"):
         (tmp_path / name).touch()
-    assert list_pictures(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == pictures_in(tmp_path)
-    assert list_pictures(tmp_path / "nowhere") == []
+    assert list_images(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == images_in(tmp_path)
+    assert list_images(tmp_path / "nowhere") == []
     with pytest.raises(NotADirectoryError, match="nowhere"):
-        pictures_in(tmp_path / "nowhere")
-    with pytest.raises(PictureError):
-        pictures_in(tmp_path / "below" / ".hidden" / "empty")
+        images_in(tmp_path / "nowhere")
+    with pytest.raises(ImageError):
+        images_in(tmp_path / "below" / ".hidden" / "empty")
 
 
 def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
@@ -250,19 +250,19 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
         "links to folders that are looked at already": ["again", "more"],
         "pipes and devices": ["pipe.jpg"],
     }
-    with pytest.raises(PictureError, match="pipe"):
-        read_picture(pictures / "pipe.jpg")
+    with pytest.raises(ImageError, match="pipe"):
+        read_image(pictures / "pipe.jpg")
 
 
-def test_pictures_of_telephones(picture, tmp_path):
+def test_images_of_telephones(picture, tmp_path):
     if ".heic" not in suffixes():
         (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
         assert list(survey(tmp_path).left_out) == [f"pictures that need a plug-in: {HEIF_ADVICE}"]
-        with pytest.raises(PictureError, match=r"x\.HEIC: .*pip install pillow-heif"):
-            read_picture(tmp_path / "x.HEIC")
+        with pytest.raises(ImageError, match=r"x\.HEIC: .*pip install pillow-heif"):
+            read_image(tmp_path / "x.HEIC")
     else:
         picture.save(tmp_path / "x.HEIC", "HEIF", quality=100)
-        read = np.asarray(read_picture(tmp_path / "x.HEIC")).astype(int)
+        read = np.asarray(read_image(tmp_path / "x.HEIC")).astype(int)
         assert np.abs(read - np.asarray(picture)).mean() < 3
     picture.save(tmp_path / "x.avif", quality=100)
-    assert np.abs(np.asarray(read_picture(tmp_path / "x.avif")).astype(int) - picture).mean() < 3
+    assert np.abs(np.asarray(read_image(tmp_path / "x.avif")).astype(int) - picture).mean() < 3

@@ -18,7 +18,7 @@ def fidelity_loss(p, g, e=1e-8):
 
 
 @pytest.mark.parametrize("spread", [1, math.sqrt(2)])
-def test_quality_loss_of_two_pictures(spread):
+def test_quality_loss_of_two_images(spread):
     loss = quality_loss(torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.zeros(2), spread=spread)
     # The first was rated lower, g = 0; the model says it is better by 1, p = Phi(1), or sqrt(2) in the paper.
     assert float(loss) == pytest.approx(fidelity_loss(phi(1 / spread), 0.0), abs=1e-6)
@@ -38,7 +38,7 @@ def test_quality_loss_is_the_mean_over_pairs_then_over_data_sets():
     )
 
 
-def test_a_data_set_with_one_picture_adds_nothing():
+def test_a_data_set_with_one_image_adds_nothing():
     quality = torch.tensor([3.0, 2.0, 5.0], requires_grad=True)
     loss = quality_loss(quality, torch.tensor([10.0, 20.0, 1.0]), torch.tensor([0, 0, 1]))
     assert loss.item() == pytest.approx(fidelity_loss(phi(1.0), 0.0), abs=1e-6)
@@ -87,7 +87,7 @@ def test_other_means_and_ties_are_refused_by_name(wrong):
         quality_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2), **wrong)
 
 
-def test_a_picture_without_a_score_adds_nothing_and_a_set_of_such_is_not_counted():
+def test_a_image_without_a_score_adds_nothing_and_a_set_of_such_is_not_counted():
     quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5, 1.0, 2.0], requires_grad=True)
     mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0, math.nan, math.nan])
     dataset = torch.tensor([7, 7, 7, 7, 2, 2, 2, 5, 5])
@@ -102,7 +102,7 @@ def test_a_picture_without_a_score_adds_nothing_and_a_set_of_such_is_not_counted
     assert torch.equal(quality.grad[scored], without.grad) and without.grad.abs().min() > 0
 
 
-def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_scored_pictures():
+def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_scored_images():
     quality = torch.tensor([1.0, 2.0, 4.0, 9.0, 3.0, 1.0, 2.0, 2.0], dtype=torch.float64)
     mos = torch.tensor([10.0, 30.0, 20.0, math.nan, 1.0, 2.0, 5.0, 4.0], dtype=torch.float64)
     dataset = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
@@ -167,7 +167,7 @@ def test_distortion_loss_by_hand():
 
 
 @pytest.mark.parametrize("loss", [scene_loss, distortion_loss])
-def test_a_picture_without_a_label_adds_nothing(loss):
+def test_a_image_without_a_label_adds_nothing(loss):
     p = torch.tensor([[0.25, 0.75], [0.64, 0.36]], requires_grad=True)
     g = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     with_and_without = loss(p, g)

@@ -11,7 +11,7 @@ from support.models import of_twelve_prompts
 from liqe_core import LIQE, LIQEMetric
 from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
 from liqe_core.files import CHECKOUT
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liq
     assert all(module.training for module in small_liqe.modules())
 
 
-def test_what_is_no_picture_or_no_float32_is_named(metric):
+def test_what_is_no_image_or_no_float32_is_named(metric):
     with pytest.raises(TypeError, match="ndarray"):
         metric(np.zeros((1, 3, 40, 40), np.float32))
     for shape in ((1, 3, 40, 0), (3, 40, 40), (1, 40, 40, 3), (0, 3, 40, 40)):
@@ -92,7 +92,7 @@ def test_what_is_no_picture_or_no_float32_is_named(metric):
             metric(torch.zeros(shape))
     with pytest.raises(TypeError, match="uint8"):
         metric(torch.zeros(1, 3, 40, 40, dtype=torch.uint8))
-    with pytest.raises(PictureError, match="40 x 20"):
+    with pytest.raises(ImageError, match="40 x 20"):
         metric(torch.zeros(2, 3, 20, 40))
     for half in (metric.half, metric.double):
         with pytest.raises(TypeError, match=r"float\(\)"):
@@ -114,10 +114,10 @@ def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
 
 
 @pytest.mark.parametrize("value", [1.001, -0.5, torch.nan])
-def test_values_outside_are_refused_by_the_pictures_name(metric, value):
+def test_values_outside_are_refused_by_the_images_name(metric, value):
     pictures = torch.full((3, 3, 40, 40), 0.5)
     pictures[1, 2, 3, 4] = value
-    with pytest.raises(PictureError, match=rf"picture 1 .*{value}"):
+    with pytest.raises(ImageError, match=rf"picture 1 .*{value}"):
         metric(pictures)
 
 

@@ -14,7 +14,7 @@ from support.models import of_twelve_prompts
 from support.server import serving
 
 from liqe_core.crops import normalize, scoring_crops
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_batches_do_not_matter(small_liqe, folder, batch_size):
     assert prediction.images == tuple(map(str, files)) and prediction.errors == {}
 
 
-def test_one_picture_in_any_form(small_liqe, folder):
+def test_one_image_in_any_form(small_liqe, folder):
     path = folder / "0.png"
     expected = one_by_one(small_liqe, path)
     with Image.open(path) as opened:
@@ -74,7 +74,7 @@ def test_many_in_many_forms_at_once(small_liqe, folder):
     assert prediction.images == (str(folder / "0.png"), *names)
 
 
-def test_a_folder_is_the_pictures_in_it(small_liqe, folder, tmp_path_factory):
+def test_a_folder_is_the_images_in_it(small_liqe, folder, tmp_path_factory):
     (folder / "more").mkdir()
     (folder / "more" / "5.png").write_bytes((folder / "1.png").read_bytes())
     (folder / "list.txt").touch()
@@ -99,11 +99,11 @@ def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
     assert sorted(errors) == [1, 3, 4, 5, 6, 7]
     words = {1: "Pillow", 3: "1.5", 4: "nan", 5: "40 x 20", 6: "empty", 7: "web page"}
     assert all(f"picture {i}: " in errors[i] and word in errors[i] for i, word in words.items())
-    with pytest.raises(PictureError, match=r"picture 0: .*nan"):
+    with pytest.raises(ImageError, match=r"picture 0: .*nan"):
         small_liqe.score(nan)
 
 
-def test_a_picture_from_the_web(small_liqe, folder, monkeypatch):
+def test_a_image_from_the_web(small_liqe, folder, monkeypatch):
     content = (folder / "1.png").read_bytes()
     files = {"1.png": content, "page.jpg": b"<html>log in", "cut.png": content, "none.png": b""}
     with serving(files) as server:
@@ -115,14 +115,14 @@ def test_a_picture_from_the_web(small_liqe, folder, monkeypatch):
         for i, word in enumerate(("404", "web page", "empty")):
             assert errors[i].startswith(f"{names[i]}: ") and word in errors[i]
         server.cuts = [100]
-        with pytest.raises(PictureError, match=r"cut\.png: .*connection"):
+        with pytest.raises(ImageError, match=r"cut\.png: .*connection"):
             small_liqe.score(server.url + "cut.png")
         monkeypatch.setattr("liqe_core.images.MAX_BYTES", len(content))
         assert len(small_liqe.score(server.url + "1.png")) == 1
         monkeypatch.setattr("liqe_core.images.MAX_BYTES", len(content) - 1)
-        with pytest.raises(PictureError, match=r"1\.png: over"):
+        with pytest.raises(ImageError, match=r"1\.png: over"):
             small_liqe.score(server.url + "1.png")
-    with pytest.raises(PictureError, match=r"1\.png: .*connection"):
+    with pytest.raises(ImageError, match=r"1\.png: .*connection"):
         small_liqe.score(server.url + "1.png")
 
 
@@ -144,7 +144,7 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
         fetch_bytes(server.url, 300_000)
 
 
-def test_no_pictures(small_liqe):
+def test_no_images(small_liqe):
     prediction = small_liqe.score([])
     assert prediction.joint.shape == (0, 3, 2, 2) and len(prediction.to_frame()) == 0
 
@@ -166,7 +166,7 @@ def test_a_bad_file_does_not_lose_the_others(small_liqe, folder):
 def test_raise_stops_and_leaves_no_thread(small_liqe, folder):
     (folder / "text.jpg").write_text("no picture")
     before = set(threading.enumerate())
-    with pytest.raises(PictureError, match=r"text\.jpg"):
+    with pytest.raises(ImageError, match=r"text\.jpg"):
         small_liqe.score([folder / "0.png", folder / "text.jpg", *[folder / "3.png"] * 40], batch_size=1)
     assert set(threading.enumerate()) <= before
     assert len(small_liqe.score([folder / "0.png"] * 3)) == 3
@@ -188,7 +188,7 @@ def test_raise_stops_and_leaves_no_thread(small_liqe, folder):
     ],
 )
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_no_picture_at_all_is_a_mistake_of_the_caller(small_liqe, images, words, on_error):
+def test_no_image_at_all_is_a_mistake_of_the_caller(small_liqe, images, words, on_error):
     with pytest.raises(TypeError, match=re.escape(words)):
         small_liqe.score(images, on_error=on_error)
 
@@ -216,7 +216,7 @@ def test_every_submodule_keeps_its_mode(small_liqe, folder):
     small_liqe.clip.visual.eval()  # as one freezes batch norms
     before = [module.training for module in small_liqe.modules()]
     small_liqe.score(folder / "2.png")
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         small_liqe.score(folder / "none.png")
     assert [module.training for module in small_liqe.modules()] == before and len(set(before)) == 2
 

@@ -43,7 +43,7 @@ def side_by_side(
         architecture: pyiqa takes part where it is installed and this is ``ViT-B-32-quickgelu``.
 
     Returns:
-        A row a way (``float32``, ``bfloat16``, ``pyiqa``): ``way, seconds, pictures_a_second``, ``times``
+        A row a way (``float32``, ``bfloat16``, ``pyiqa``): ``way, seconds, images_a_second``, ``times``
         (throughput over pyiqa's, or without it over float32's) and ``apart``, the largest difference in
         quality (scale 1 to 5) from float32.
     """
@@ -63,7 +63,7 @@ def side_by_side(
         ways["pyiqa"] = lambda: np.array([float(port(str(file))) for file in files])
     qualities = {way: run() for way, run in ways.items()}  # and everything that is done once
     best = pd.Series({way: min(timed(run, seconds).times) for way, run in ways.items()}) / len(files)
-    table = pd.DataFrame({"seconds": best, "pictures_a_second": 1 / best})
+    table = pd.DataFrame({"seconds": best, "images_a_second": 1 / best})
     table["times"] = best["pyiqa" if "pyiqa" in ways else "float32"] / best
     table["apart"] = [float(np.abs(qualities[way] - qualities["float32"]).max()) for way in ways]
     return table.rename_axis("way").reset_index()

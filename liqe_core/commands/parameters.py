@@ -217,7 +217,7 @@ class AblationParameters(BriefParameters):
 
     studies: Listed[Annotated[str, one_of(STUDIES)]] = Field(default=["variant"])
     test_crops: Listed[PositiveInt] = Field(default=[1, 5, 15])
-    test_pictures: PositiveInt = 40
+    test_images: PositiveInt = 40
     wording: str = "a {quality} photo of a {scene} with {distortion}"
 
 

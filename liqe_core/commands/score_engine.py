@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from liqe_core import LIQE, PromptGrid
-    from liqe_core.images import PictureError
+    from liqe_core.images import ImageError
 
 #: Images of a shard in this process and on a worker, rounded down to whole batches: what a kill loses.
 SHARD_HERE, SHARD_ON_WORKER = 16, 256
@@ -93,7 +93,7 @@ class Settings:
         Raises:
             ValueError: a limit that is not a number.
         """
-        from liqe_core.images import MAX_PIXELS, read_picture
+        from liqe_core.images import MAX_PIXELS, read_image
 
         words = {"": MAX_PIXELS, "none": None}
         try:
@@ -103,7 +103,7 @@ class Settings:
         if limit is not None and limit < 1:
             raise ValueError(f"--max-pixels {self.max_pixels}: give a number from 1, or none")
         return functools.partial(
-            read_picture,
+            read_image,
             max_pixels=limit,
             truncated={"refuse": "refuse", "allow": "accept"}[self.truncated],
             orientation=self.orientation,
@@ -305,7 +305,7 @@ def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard,
         Each shard and its scores, not yet kept.
     """
     from liqe_core.crops import scoring_crops
-    from liqe_core.images import PictureError
+    from liqe_core.images import ImageError
     from liqe_core.scoring import joint_by_batch, with_names
 
     if not shards:
@@ -313,13 +313,13 @@ def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard,
     settings, file, stamps = shards[0].settings, shards[0].file, {}
     read = settings.reader()
 
-    def crops_of(image: str) -> Tensor | PictureError:
+    def crops_of(image: str) -> Tensor | ImageError:
         stamps[image] = shards[0].stamp(image)  # before it is read: a later change shows
         try:
             return scoring_crops(read(file(image)), model.geometry, image)
-        except PictureError as error:  # named as the user named the image
+        except ImageError as error:  # named as the user named the image
             named = file(image) == image
-            return error if named else PictureError(str(error).replace(file(image), str(Path(image))))
+            return error if named else ImageError(str(error).replace(file(image), str(Path(image))))
 
     def batches_of(shard: Shard) -> list[Sequence[str]]:
         starts = range(0, len(shard.images), settings.batch_size)

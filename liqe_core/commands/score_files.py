@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from liqe_core.files import atomic_path, first_few, unescaped
-from liqe_core.images import PictureError, no_picture_in, read_ahead, survey
+from liqe_core.images import ImageError, no_image_in, read_ahead, survey
 from liqe_core.intake.progress import tqdm
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
         exclude: glob patterns likewise; what matches one is left out.
 
     Raises:
-        PictureError: a folder without pictures, or nothing is left.
+        ImageError: a folder without pictures, or nothing is left.
     """
     chosen = Chosen()
     for path in paths:
@@ -133,7 +133,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             for reason, names in found.left_out.items():
                 chosen.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
             if not found.pictures:
-                raise PictureError("\n".join([str(no_picture_in(folder)), *chosen.summary()]))
+                raise ImageError("\n".join([str(no_image_in(folder)), *chosen.summary()]))
             candidates = [(str(folder / name), name) for name in found.pictures]
         else:
             candidates = [(path, path)]
@@ -145,7 +145,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             else:
                 chosen.images.append(image)
     if not chosen.images:
-        raise PictureError("no picture is left: give some, or other patterns to --include and --exclude")
+        raise ImageError("no picture is left: give some, or other patterns to --include and --exclude")
     return chosen
 
 
@@ -170,14 +170,14 @@ def read_list(path: str) -> list[str]:
         names = content.split(b"\0")
     else:
         names = [line.removesuffix(b"\r") for line in content.split(b"\n")]
-    if max(map(len, names)) > LONGEST or _is_picture(content):
+    if max(map(len, names)) > LONGEST or _is_image(content):
         raise ValueError(
             f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
         )
     return [os.fsdecode(name) for name in names if name.strip()]
 
 
-def _is_picture(content: bytes) -> bool:
+def _is_image(content: bytes) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)):
             return True
@@ -281,7 +281,7 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
     def thumbnail(row: int) -> str:
         if not table["quality"].iat[row] >= 0:
             return ""
-        with contextlib.suppress(PictureError):
+        with contextlib.suppress(ImageError):
             return _thumbnail(read(unescaped(table["image"].iat[row])))
         return ""
 

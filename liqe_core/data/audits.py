@@ -13,7 +13,7 @@ import pandas as pd
 
 from liqe_core.data.labels import correct_fastfading, read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import find_pictures
+from liqe_core.data.presence import find_images
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, near_duplicates
 
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
@@ -195,7 +195,7 @@ def duplicates(
     name, folder = "near-duplicates across the split", manifest.folder(root)
     if table["session_1"].isna().all():
         return _table(manifest.name, [(name, 0, 0, None, NO_SPLIT)])
-    found = find_pictures(table["image"], folder, manifest.pictures)
+    found = find_images(table["image"], folder, manifest.pictures)
     present = (found["match"] != "missing").to_numpy()
     if not present.any():
         return _table(manifest.name, [(name, 0, 0, None, "the pictures are not there")])

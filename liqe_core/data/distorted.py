@@ -19,10 +19,10 @@ import pandas as pd
 from liqe_core.data import distortions
 from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.mini import read_manifest
-from liqe_core.data.presence import find_pictures, refuse_missing
+from liqe_core.data.presence import find_images, refuse_missing
 from liqe_core.data.splits import SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.files import only_one
-from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
+from liqe_core.images import ImageError, list_images, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
 SEED = 2023
@@ -38,23 +38,23 @@ def make_missing(
 
     Raises:
         MissingImagesError: a photograph is not there.
-        PictureError: a photograph cannot be read, or is too small for the distortions.
+        ImageError: a photograph cannot be read, or is too small for the distortions.
     """
     folder = manifest.folder(root)
     photographs = {name: folder / manifest.labels.photographs / name for name in set(table["reference"])}
     best_of, best_folder = other_set(manifest, folder)
     best_folder = best_folder or best_of.folder(root)
     absent = sorted(name for name, path in photographs.items() if not path.is_file())
-    found = find_pictures(absent, best_folder, best_of.pictures)
+    found = find_images(absent, best_folder, best_of.pictures)
     refuse_missing(found, best_folder)
     files = zip(found["image"], found["file"], strict=True)
     photographs |= {image: best_folder / file for image, file in files}
 
     def distort_photograph(group: tuple[str, pd.DataFrame]) -> int:
         name, rows = group
-        clean = np.asarray(read_picture(photographs[name]))
+        clean = np.asarray(read_image(photographs[name]))
         if min(clean.shape[:2]) < distortions.MIN_SIDE:
-            raise PictureError(
+            raise ImageError(
                 f"{photographs[name]}: under {distortions.MIN_SIDE} pixels on a side; leave it out"
             )
         for image in rows["image"]:
@@ -63,7 +63,7 @@ def make_missing(
         return len(rows)
 
     with only_one(folder, wait=-1):
-        to_do = table[~table["image"].isin(list_pictures(folder))]
+        to_do = table[~table["image"].isin(list_images(folder))]
         for below in {os.path.dirname(image) for image in to_do["image"]}:
             (folder / below).mkdir(parents=True, exist_ok=True)
         hidden, done = not (progress and len(to_do)), len(table) - len(to_do)
@@ -82,7 +82,7 @@ def other_set(manifest: Manifest, folder: Path) -> tuple[Manifest, Path | None]:
 def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
     """Names of the data sets that must be fetched before the images can be made; `folder` as above."""
     best_of, best_folder = other_set(manifest, folder)
-    own = list_pictures(folder / manifest.labels.photographs)
+    own = list_images(folder / manifest.labels.photographs)
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]
 
 

@@ -25,12 +25,12 @@ from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import MissingImagesError, find_pictures, refuse_missing
+from liqe_core.data.presence import MissingImagesError, find_images, refuse_missing
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError
 from liqe_core.data.verification import CORRUPT, journal_of, status
 from liqe_core.files import atomic_path, cache_dir, file_sha256, first_few, only_one
-from liqe_core.images import list_pictures
+from liqe_core.images import list_images
 from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_file
 
 AnyPath = str | os.PathLike | None
@@ -190,7 +190,7 @@ def unpack_dataset(
         FetchError: see `unpack`.
     """
     target = manifest.folder(root)
-    unpack(archive, target, partial(_place_pictures, manifest=manifest), password, progress=progress)
+    unpack(archive, target, partial(_place_images, manifest=manifest), password, progress=progress)
     return target
 
 
@@ -271,10 +271,10 @@ def _archives(
         path = own or store / archive.name
         if own is None:
             fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
-        yield path, partial(_place_pictures, manifest=manifest)
+        yield path, partial(_place_images, manifest=manifest)
 
 
-def _place_pictures(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, Parts]:
+def _place_images(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, Parts]:
     """Leave off as many folders as it takes for the manifest's image folder to lie right below the dataset's.
 
     Archives differ in how many they put around it.
@@ -339,7 +339,7 @@ def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> Itera
 
 def _refuse_incomplete(manifest: Manifest, staging: Path, images: Iterable[str], missing: str) -> None:
     """Raise when labelled images are missing or have another size than the manifest says."""
-    found = find_pictures(images, staging, manifest.pictures)
+    found = find_images(images, staging, manifest.pictures)
     advice = f"nothing was put in place; get the dataset from {manifest.where or 'its authors'}"
     if missing == "error":
         refuse_missing(found, manifest.name, f"{advice}, or take the images that are there (--missing skip)")
@@ -365,7 +365,7 @@ def _put_in_place(staging: Path, target: Path, manifest: Manifest, root: AnyPath
             target.rmdir()
         os.replace(staging, target)
         return
-    present = {name.lower(): name for name in list_pictures(target)}  # maybe in another case
+    present = {name.lower(): name for name in list_images(target)}  # maybe in another case
     entries = journal_of(manifest, root).current()
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         staged = path.relative_to(staging).as_posix()

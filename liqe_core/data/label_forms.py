@@ -15,7 +15,7 @@ from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
-from liqe_core.images import list_pictures
+from liqe_core.images import list_images
 from liqe_core.prompts import DISTORTIONS, SCENES
 
 
@@ -109,7 +109,7 @@ def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
     words = column(rows, "scenes", path).str.split(";").map(lambda found: tuple(filter(None, found)))
     _check_words(manifest, "scene", words, path)
     scenes_of = dict(zip(names, words, strict=True))
-    images = list_pictures(folder)
+    images = list_images(folder)
     if not images:
         raise LabelError(f"{folder}: no pictures; get the data set from {manifest.where}")
     classes = [image if image in scenes_of else image.rpartition("/")[0] for image in images]
@@ -137,7 +137,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     assert best is not None, "nothing is lacking"
     table = FORMS[best_of.form](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
-    names = list_pictures(folder / manifest.labels.photographs)
+    names = list_images(folder / manifest.labels.photographs)
     return label_table(names, best_scored(table, manifest.labels.best), manifest.pictures[0])
 
 

@@ -21,7 +21,7 @@ from liqe_core.crops import CropGeometry, random_crops, testing_crops, training_
 from liqe_core.data.distorted import make_missing
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest, load_manifest
-from liqe_core.data.presence import find_pictures, refuse_missing
+from liqe_core.data.presence import find_images, refuse_missing
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.data.store import ImageSource, KeptWindows, PackedStore
 from liqe_core.prompts import PromptGrid
@@ -30,7 +30,7 @@ Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledPictures:
+class LabelledImages:
     """Pictures of one data set with their labels, aligned.
 
     Attributes:
@@ -69,7 +69,7 @@ class LabelledPictures:
                 the seed and the row.
 
         Raises:
-            PictureError: the picture is smaller than a crop; names it.
+            ImageError: the picture is smaller than a crop; names it.
             TypeError: random windows of pictures of which only the even ones were kept.
         """
         if isinstance(self.pictures, KeptWindows):
@@ -108,7 +108,7 @@ class LabelledPictures:
             raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
         return rows
 
-    def thinned(self, most: int) -> LabelledPictures:
+    def thinned(self, most: int) -> LabelledImages:
         """The same with at most so many pictures in each validation and test part, for a quick look: drawn
         by chance, the same whenever it is done; the others of these parts are then on no side."""
         table = self.table.copy()
@@ -158,7 +158,7 @@ def packed_set(
     missing: str = "error",
     leave_out: Mapping[str, str] | None = None,
     progress: bool = True,
-) -> LabelledPictures:
+) -> LabelledImages:
     """The labels and the packed images of a data set, made where they are not there yet.
 
     A set that comes without splits gets ten random ones, one whose public split has no val part gets ten
@@ -187,7 +187,7 @@ def packed_set(
     table = present_rows(manifest, table[~table["image"].isin(list(left_out))], root, missing, progress)
     source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry())
     store = PackedStore.build(source, table, progress=progress)
-    return LabelledPictures(manifest.name, store.index, store, left_out)
+    return LabelledImages(manifest.name, store.index, store, left_out)
 
 
 def present_rows(
@@ -211,7 +211,7 @@ def present_rows(
         raise ValueError(f"missing is {missing!r}: choose error or skip")
     if manifest.form == "distorted":
         make_missing(manifest, table, root, progress)
-    found = find_pictures(table["image"], manifest.folder(root), manifest.pictures)
+    found = find_images(table["image"], manifest.folder(root), manifest.pictures)
     present = (found["match"] != "missing").to_numpy()
     if missing == "error" or not present.any():
         refuse_missing(found, manifest.folder(root))

@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from liqe_core.files import first_few
-from liqe_core.images import list_pictures
+from liqe_core.images import list_images
 
 
 class MissingImagesError(FileNotFoundError):
     """Images that the labels name are missing; the message counts them and names the first five."""
 
 
-def find_pictures(
+def find_images(
     images: Iterable[str], folder: str | os.PathLike, pictures: Sequence[str] = (".",)
 ) -> pd.DataFrame:
     """Where the pictures of a label table are.
@@ -32,7 +32,7 @@ def find_pictures(
         A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
         ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case) or ``missing``.
     """
-    files = list_pictures(folder)
+    files = list_images(folder)
     exact = set(files)
     lower = {name.lower(): name for name in reversed(files)}
     first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
@@ -59,7 +59,7 @@ def refuse_missing(
     """Raise when an image is missing.
 
     Args:
-        found: from `find_pictures`.
+        found: from `find_images`.
         source: the folder or dataset that lacks it.
 
     Raises:

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from liqe_core.data.manifests import SESSIONS
-from liqe_core.images import read_ahead, read_picture
+from liqe_core.images import read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
 #: The parts of a split, and the columns of a label table that name the part of each picture.
@@ -126,11 +126,11 @@ def thumbnails(files: Sequence[str | os.PathLike], size: int = 32, progress: boo
         (n, size, size) float32 in 0..255.
 
     Raises:
-        PictureError: a file that cannot be read.
+        ImageError: a file that cannot be read.
     """
 
     def shrink(file: str | os.PathLike) -> np.ndarray:
-        grey = read_picture(file).convert("L")
+        grey = read_image(file).convert("L")
         return np.asarray(grey.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
 
     shrunk = tqdm(read_ahead(shrink, files), total=len(files), desc="thumbnails", disable=not progress)
@@ -163,7 +163,7 @@ def near_duplicates(
     """Pairs of pictures that are one photograph and lie in different parts of a split.
 
     Args:
-        table: a label table; column ``file`` (see `find_pictures`) in place of ``image`` where it is there.
+        table: a label table; column ``file`` (see `find_images`) in place of ``image`` where it is there.
         folder: the data set's folder.
 
     Returns:

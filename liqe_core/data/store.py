@@ -24,7 +24,7 @@ from torch import Tensor
 from liqe_core.crops import CropGeometry, resize
 from liqe_core.data.labels import as_text
 from liqe_core.files import atomic_path, cache_dir, is_disk_full, json_sha256, only_one, write_text
-from liqe_core.images import PictureError, read_ahead, read_picture
+from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
 FORMAT = 2
@@ -77,8 +77,8 @@ class ImageSource:
             for name in names:
                 path = self.folder / name
                 try:
-                    pixels = np.asarray(resize(read_picture(path), self.geometry, str(path)))
-                except PictureError as error:
+                    pixels = np.asarray(resize(read_image(path), self.geometry, str(path)))
+                except ImageError as error:
                     unreadable.append(str(error))
                     continue
                 file.write(pixels.data)

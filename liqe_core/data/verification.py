@@ -14,11 +14,11 @@ from liqe_core.crops import CropGeometry
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import Manifest
-from liqe_core.data.presence import Journal, find_pictures
+from liqe_core.data.presence import Journal, find_images
 from liqe_core.data.released_labels import labels_at_hand
 from liqe_core.data.tables import LabelError
 from liqe_core.files import cache_dir, first_few, only_one, write_csv
-from liqe_core.images import PictureError, list_pictures, read_ahead, read_picture
+from liqe_core.images import ImageError, list_images, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
 #: What `verify` calls an image that cannot be used.
@@ -85,12 +85,12 @@ def status(
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
     now, missing = absent, []
     if images is not None:
-        files = find_pictures(images, folder, manifest.pictures)
+        files = find_images(images, folder, manifest.pictures)
         missing = files.loc[files["match"] == "missing", "image"].tolist()
         found, case = len(files) - len(missing), int((files["match"] == "case").sum())
         now = dataclasses.replace(absent, expected=len(images), found=found, case=case)
     elif exists:
-        now = dataclasses.replace(absent, found=len(all_pictures(manifest, folder)))
+        now = dataclasses.replace(absent, found=len(all_images(manifest, folder)))
     entries = journal_of(manifest, root).current() if now.found else {}
     corrupt = sum(entry["problem"] in CORRUPT for entry in entries.values())
     state = "absent" if now.found == 0 else "corrupt" if corrupt else "partly there"
@@ -120,12 +120,12 @@ def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Pa
     return journal_of(manifest, root).path.with_suffix(".csv")
 
 
-def all_pictures(manifest: Manifest, folder: Path) -> list[str]:
+def all_images(manifest: Manifest, folder: Path) -> list[str]:
     """Every image in the folders that the manifest names, relative to the dataset's folder."""
     return [
         name if below == "." else f"{below}/{name}"
         for below in manifest.pictures
-        for name in list_pictures(folder / below)
+        for name in list_images(folder / below)
     ]
 
 
@@ -180,7 +180,7 @@ def verify(
     """
     folder = manifest.folder(root)
     images = read_labels(manifest, root, mirror)["image"]
-    found = find_pictures(images, folder, manifest.pictures)
+    found = find_images(images, folder, manifest.pictures)
     files = found.loc[found["match"] != "missing", "file"]
     journal = journal_of(manifest, root)
     with only_one(journal.path, doing="verifying"):
@@ -207,8 +207,8 @@ def _inspect(journal: Journal, file: str) -> dict:
     entry = {"file": file, "problem": "", "detail": "", "width": 0, "height": 0}
     try:
         entry |= journal.stamp(file)
-        entry["width"], entry["height"] = read_picture(journal.folder / file).size
-    except (PictureError, OSError) as error:
+        entry["width"], entry["height"] = read_image(journal.folder / file).size
+    except (ImageError, OSError) as error:
         # Pillow tells a file that ends early from one that is no picture only in words.
         words = f"{error} {error.__cause__}".lower()
         short = any(word in words for word in ("truncated", "is empty", "premature", "broken data stream"))
@@ -246,7 +246,7 @@ def _report(
             rows.append((image, file, "wrong size", f"{entry['width']} x {entry['height']}, not {wanted}"))
         if match == "case":
             rows.append((image, file, "name differs in case", f"on the disk {file}"))
-    extra = sorted(set(all_pictures(manifest, folder)) - set(found["file"].dropna()))
+    extra = sorted(set(all_images(manifest, folder)) - set(found["file"].dropna()))
     rows += [("", file, "not in the labels", "") for file in extra]
     table = pd.DataFrame(rows, columns=["image", "file", "problem", "detail"])
     table.insert(0, "dataset", manifest.name)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liqe_core import agreement
 from liqe_core.checkpoints import read_recipe
-from liqe_core.data.labelled import LabelledPictures, targets
+from liqe_core.data.labelled import LabelledImages, targets
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import write_csv
 from liqe_core.model import LIQE
@@ -26,7 +26,7 @@ BATCH_SIZE = 16
 
 def predict(
     model: LIQE,
-    pictures: LabelledPictures,
+    pictures: LabelledImages,
     rows: Sequence[int] | np.ndarray,
     ranks: Ranks | None = None,
     autocast: Callable = nullcontext,
@@ -38,10 +38,10 @@ def predict(
 
     Args:
         autocast: makes the context to compute in.
-        seed: of random windows, see `LabelledPictures.testing_crops`; None: evenly spaced ones.
+        seed: of random windows, see `LabelledImages.testing_crops`; None: evenly spaced ones.
 
     Raises:
-        PictureError: a picture is smaller than a crop; names it.
+        ImageError: a picture is smaller than a crop; names it.
     """
     ranks = ranks or Ranks(device=model.device)
     crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
@@ -52,7 +52,7 @@ def predict(
 
 def measure(
     model: LIQE,
-    sets: Sequence[LabelledPictures],
+    sets: Sequence[LabelledImages],
     session: int,
     part: str,
     ranks: Ranks | None = None,
@@ -83,7 +83,7 @@ def measure(
 
 
 def measure_kept(
-    folder: Path, sets: Sequence[LabelledPictures], session: int, seed: int, ranks: Ranks | None = None
+    folder: Path, sets: Sequence[LabelledImages], session: int, seed: int, ranks: Ranks | None = None
 ) -> pd.DataFrame:
     """Measure every kept checkpoint of a run on the test parts, in float32, and write ``results.csv``.
 

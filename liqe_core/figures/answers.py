@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import QUALITY_COLORS, Drawn, name_rows, palette, panels, plain
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 
 
 def expected_quality(probability: pd.Series) -> float:
@@ -51,7 +51,7 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     quality = expected_quality(answers["quality"])
     paint, ratios = palette(), [1.7] + [1] * len(answers)
     figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, ratios=ratios)
-    axes[0].imshow(read_picture(images["file"].iloc[0]))
+    axes[0].imshow(read_image(images["file"].iloc[0]))
     axes[0].set_axis_off()
     for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
         draw_words(ax, axis, p)
@@ -101,7 +101,7 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     """
     paint, qualities = palette(), windows["quality"].to_numpy()
     figure, (image_ax, quality_ax) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
-    image_ax.imshow(read_picture(images["file"].iloc[0]))
+    image_ax.imshow(read_image(images["file"].iloc[0]))
     image_ax.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())
     colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))

@@ -25,7 +25,7 @@ from liqe_core.figures.style import (
     panels,
     plain,
 )
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 
 _PAGE = 6.9  # inches; a column has no room for the towers
 _BOX = (1.9, 0.8)  # width and height of a box, in units of the drawing
@@ -43,7 +43,7 @@ def two_towers(images: pd.DataFrame, sizes: Sequence[int], example: str) -> Draw
     width = max(figure.get_figwidth(), _PAGE)
     figure.set_size_inches(width, 4.6 * width / 11)
     letters = min(rcParams["font.size"], 10 * width / 11)  # points, of those that fit the boxes
-    photo = np.asarray(read_picture(images["file"].iloc[0]))
+    photo = np.asarray(read_image(images["file"].iloc[0]))
     with rc_context({"font.size": letters}):
         _draw_towers(figure.subplots(), look, photo, sizes, example)
     prompts = int(np.prod(sizes))

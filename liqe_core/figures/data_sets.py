@@ -10,7 +10,7 @@ import pandas as pd
 
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, legend, listed, name_rows, palette, panels, plain
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 
 
 @drawing("mini_levels", "data_preparation", "Distortions of one built-in photograph, weak to strong.")
@@ -29,7 +29,7 @@ def contact_sheet(
     """
     figure, axes = panels(captions, 2, 1.75, most=columns, least=1.5)
     if isinstance(images, pd.DataFrame):
-        files = [read_picture(file) for file in images["file"]]
+        files = [read_image(file) for file in images["file"]]
         images = [np.asarray(image.resize((size[0], size[1])) if size else image) for image in files]
     for ax, image in zip(axes, images, strict=True):
         ax.set_axis_off()

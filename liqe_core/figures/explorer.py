@@ -32,7 +32,7 @@ from liqe_core.figures.style import (
     palette,
     readable_on,
 )
-from liqe_core.images import Source, read_picture
+from liqe_core.images import Source, read_image
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -55,7 +55,7 @@ def someone_there() -> bool:
 
 def explorer(
     pictures: Mapping[str, Source],
-    open_picture: Callable[[Source], np.ndarray],
+    open_image: Callable[[Source], np.ndarray],
     ask: Callable[[np.ndarray, Mapping[str, int]], Seen],
     sliders: Iterable[str],
     levels: int = 5,
@@ -64,9 +64,9 @@ def explorer(
 
     Args:
         pictures: what there is to choose from, by name; the first is shown.
-        open_picture: from one of them, or the bytes of an uploaded file, to the picture that is asked about.
+        open_image: from one of them, or the bytes of an uploaded file, to the picture that is asked about.
         ask: what is said of a picture at positions of the sliders, each 0 to `levels`. A ValueError of it, or
-            of `open_picture`, is shown in place of the answer.
+            of `open_image`, is shown in place of the answer.
         sliders: what they are called.
 
     Raises:
@@ -85,7 +85,7 @@ def explorer(
     word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
     answer, drawn = ipywidgets.HTML(), ipywidgets.HTML()
     # The last of each is kept: a widget that moves asks for no more than it changes.
-    opened = functools.lru_cache(1)(lambda name: open_picture(known[name]))
+    opened = functools.lru_cache(1)(lambda name: open_image(known[name]))
     asked = functools.lru_cache(1)(lambda name, positions: ask(opened(name), dict(positions)))
 
     def show(*_: object) -> None:
@@ -136,7 +136,7 @@ def as_html(seen: Seen, word: str = LIKELIEST) -> str:
     _, joint, _ = seen
     words = marginals(joint)
     with drawn_as():
-        parts = [_picture(seen), *(_bars(axis, p) for axis, p in words.items())]
+        parts = [_image(seen), *(_bars(axis, p) for axis, p in words.items())]
         if {"scene", "distortion"} <= set(words):
             word = words["quality"].idxmax() if word == LIKELIEST else word
             parts.append(_joint(joint.xs(word, level="quality"), word, joint.max()))
@@ -169,7 +169,7 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     figure = new_figure(2.3 * len(answers) + 2, 0.25 * sum(ratios))
     rows = figure.subplots(len(ratios), len(answers), squeeze=False, height_ratios=ratios)
     for column, file, (name, answer) in zip(rows.T, images["file"], answers.items(), strict=True):
-        column[0].imshow(read_picture(file))
+        column[0].imshow(read_image(file))
         column[0].set(title=f"{name}\nquality {quality_at[name]:.2f}", xticks=[], yticks=[])
         for window in windows[windows["position"] == name].itertuples():
             frame_window(column[0], window, _color(window.quality, len(words["quality"])), 1.6)
@@ -193,7 +193,7 @@ def _color(quality: float, words: int) -> str:
     return to_hex(QUALITY_COLORS((quality - 1) / max(1, words - 1)))
 
 
-def _picture(seen: Seen) -> str:
+def _image(seen: Seen) -> str:
     image, joint, windows = seen
     height, width = image.shape[:2]
     count = len(marginals(joint)["quality"])

@@ -23,7 +23,7 @@ from liqe_core.figures.style import (
     plain,
     signed,
 )
-from liqe_core.images import PictureError, read_picture
+from liqe_core.images import ImageError, read_image
 
 #: Heading, why it is empty or "", and the images with their captions.
 Column = tuple[str, str, list[tuple[Hashable, str]]]
@@ -165,10 +165,10 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
             if image not in files:
                 raise KeyError(f"no file for image {image!r}: add it to `images`")
             try:
-                picture = read_picture(files[image])
+                picture = read_image(files[image])
                 picture.thumbnail((_PIXELS, _PIXELS))
                 axes.imshow(picture)
-            except PictureError as error:
+            except ImageError as error:
                 _note(axes, f"{image} cannot be drawn: {error}")
             axes.set_xlabel(caption, fontsize="small")
         if pair[0].get_subplotspec().is_first_col():

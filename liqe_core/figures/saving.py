@@ -23,7 +23,7 @@ import pandas as pd
 
 from liqe_core.figures.style import Drawn, drawn_as, fixed_width, wrap_titles
 from liqe_core.files import atomic_path, file_sha256, write_csv, write_json
-from liqe_core.images import MissingPictureError, PictureError
+from liqe_core.images import ImageError, ImageNotFoundError
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -257,7 +257,7 @@ def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
 
 def _checked(file: Path, sha256: str) -> str:
     if not file.is_file():
-        raise MissingPictureError(f"{file}: the image is missing; name its folder with --pictures")
+        raise ImageNotFoundError(f"{file}: the image is missing; name its folder with --pictures")
     if sha256 and file_sha256(file) != sha256:
-        raise PictureError(f"{file}: not the image that was drawn; name its folder with --pictures")
+        raise ImageError(f"{file}: not the image that was drawn; name its folder with --pictures")
     return str(file.absolute())

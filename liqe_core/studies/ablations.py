@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.finished import EXCLUDED, REPEATS, FinishedRun, SelectedRuns, read_runs
 from liqe_core.studies.intervals import FEWEST, difference, mean_interval
@@ -236,7 +236,7 @@ def find_or_train(
     settings: Profile,
     short: Profile,
     root: str | Path,
-    sets: Sequence[LabelledPictures] | None = None,
+    sets: Sequence[LabelledImages] | None = None,
     progress: bool = True,
 ) -> AblationRuns:
     """What a sweep has finished, where two levels at least can be compared; else each level, trained briefly.

@@ -13,9 +13,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.store import KeptWindows, PackedStore
-from liqe_core.images import PictureError, read_ahead, read_picture
+from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
 #: Strengths of the ridge's penalty that leave-one-out on the training part chooses from.
@@ -45,7 +45,7 @@ def commonest(labels: pd.Series) -> float:
     return found / count if count else float("nan")
 
 
-def commonest_of(sets: Iterable[LabelledPictures], session: int, part: str = "test") -> pd.DataFrame:
+def commonest_of(sets: Iterable[LabelledImages], session: int, part: str = "test") -> pd.DataFrame:
     """`commonest` of a part of every data set: a row a set, `dataset`, `session`, `scene_accuracy`,
     `distortion_accuracy`, as what a model reaches is called."""
     rows = []
@@ -84,8 +84,8 @@ def brisque(files: Sequence[Path]) -> np.ndarray:
 
     def score(file: Path) -> float:
         try:
-            return -float(model.score(np.asarray(read_picture(file))))
-        except (PictureError, ValueError, ArithmeticError):
+            return -float(model.score(np.asarray(read_image(file))))
+        except (ImageError, ValueError, ArithmeticError):
             return float("nan")
 
     return np.array(list(tqdm(read_ahead(score, files), "BRISQUE", len(files))))
@@ -98,7 +98,7 @@ BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
 }
 
 
-def files_of(dataset: LabelledPictures, rows: Sequence[int] | np.ndarray) -> list[Path]:
+def files_of(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> list[Path]:
     """The picture files of a packed set, by row.
 
     Raises:
@@ -111,9 +111,9 @@ def files_of(dataset: LabelledPictures, rows: Sequence[int] | np.ndarray) -> lis
 
 
 def ridge(
-    dataset: LabelledPictures,
+    dataset: LabelledImages,
     session: int,
-    test: Sequence[tuple[LabelledPictures, Sequence[int] | np.ndarray]],
+    test: Sequence[tuple[LabelledImages, Sequence[int] | np.ndarray]],
 ) -> list[np.ndarray]:
     """Ridge regression from the mean embedding of a picture's windows to its score.
 
@@ -130,7 +130,7 @@ def ridge(
     return [model.predict(_means(tested, chosen)) for tested, chosen in test]
 
 
-def _means(dataset: LabelledPictures, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+def _means(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     kept = dataset.pictures
     if not isinstance(kept, KeptWindows):
         raise TypeError(f"{dataset.name}: images, not embeddings of them (embeddings.kept_windows)")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from liqe_core.crops import resize, testing_crops
 from liqe_core.data.distortions import LEVELS, distort
-from liqe_core.images import Source, read_picture
+from liqe_core.images import Source, read_image
 from liqe_core.prediction import expected_quality
 from liqe_core.prompts import AXES
 from liqe_core.scoring import evaluating
@@ -58,9 +58,9 @@ def modest(source: Source) -> np.ndarray:
         (H, W, 3) uint8.
 
     Raises:
-        PictureError: it cannot be read; see `images.read_picture`.
+        ImageError: it cannot be read; see `images.read_image`.
     """
-    picture = read_picture(source, orientation="apply")
+    picture = read_image(source, orientation="apply")
     scale = SHORTER_SIDE / min(picture.size)
     if scale < 1:
         width, height = (max(SHORTER_SIDE, round(side * scale)) for side in picture.size)
@@ -106,7 +106,7 @@ def look(
 
     Raises:
         ValueError: as `degrade`.
-        PictureError: a picture smaller than a window, and a model that does not enlarge it.
+        ImageError: a picture smaller than a window, and a model that does not enlarge it.
     """
     geometry = model.geometry if count is None else dataclasses.replace(model.geometry, count=count)
     shown = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.measuring import predict
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
@@ -144,7 +144,7 @@ class Answers(NamedTuple):
     """
 
     model: LIQE
-    parts: list[tuple[LabelledPictures, np.ndarray, torch.Tensor]]
+    parts: list[tuple[LabelledImages, np.ndarray, torch.Tensor]]
 
     def table(self) -> pd.DataFrame:
         """The label tables of these images, one below the other, with ``quality`` in 1..5."""

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from liqe_core.checkpoints import PACKAGED, read_recipe
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.manifests import load_manifest, manifest_dir
 from liqe_core.data.splits import SESSION_COLUMNS, by_neighbours, near_duplicates
 from liqe_core.evaluation.measuring import predict
@@ -140,7 +140,7 @@ def train_and_predict(
         write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
 
 
-def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledPictures]:
+def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledImages]:
     """The sets of a profile, with BIQ2021 split as `SPLITS` names it; pictures made of one of its photographs
     are trained on only where that photograph is."""
     sets = sets_for(settings, progress)
@@ -158,8 +158,8 @@ def split_sets(settings: Profile, split: str = "public", progress: bool = True) 
 
 
 def test_sets(
-    settings: Profile, trained: Iterable[LabelledPictures], progress: bool = True
-) -> list[LabelledPictures]:
+    settings: Profile, trained: Iterable[LabelledImages], progress: bool = True
+) -> list[LabelledImages]:
     """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here; one
     that people saw at another size than it has, at both."""
     unseen = [
@@ -171,14 +171,14 @@ def test_sets(
     return [*trained, *unseen]
 
 
-def test_rows(dataset: LabelledPictures, session: int = 1) -> np.ndarray:
+def test_rows(dataset: LabelledImages, session: int = 1) -> np.ndarray:
     """Which images of a set are tested: its test part, or all of an unseen set."""
     if dataset.name.removesuffix(AS_SHOWN) in UNSEEN:
         return np.arange(len(dataset))
     return dataset.part(session, "test")
 
 
-def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
+def predictions(model: LIQE, sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
     """What a model says of every test image.
 
     Returns:
@@ -201,7 +201,7 @@ def predictions(model: LIQE, sets: Iterable[LabelledPictures], session: int = 1)
     return pd.concat(tables, ignore_index=True)
 
 
-def labels(sets: Iterable[LabelledPictures], session: int = 1) -> pd.DataFrame:
+def labels(sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
     """The labels of the test pictures, in the order of `predictions`.
 
     Returns:
@@ -278,7 +278,7 @@ def write_kept(
 
 
 def baseline_predictions(
-    sets: Sequence[LabelledPictures], settings: Profile, progress: bool = True
+    sets: Sequence[LabelledImages], settings: Profile, progress: bool = True
 ) -> dict[str, pd.DataFrame]:
     """What the methods of `baselines` say of the scored test images; those that cannot be had are left out.
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from liqe_core import agreement
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest
 from liqe_core.data.verification import status
@@ -49,7 +49,7 @@ def what_is_missing(name: str) -> str:
 def measure_unseen(
     model: LIQE | None,
     names: Sequence[str],
-    get: Callable[[str], LabelledPictures],
+    get: Callable[[str], LabelledImages],
     trained_on: Collection[str] = (),
     windows: str = "even",
     seed: int = 0,
@@ -96,9 +96,7 @@ def measure_unseen(
     return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True), reasons
 
 
-def _measure_whole(
-    model: LIQE, dataset: LabelledPictures, seed: int | None
-) -> tuple[pd.DataFrame | None, str]:
+def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tuple[pd.DataFrame | None, str]:
     """The rows of a set, or why there are none. seed: of random windows; None: even ones."""
     window = model.geometry.window
     small = dataset.too_small(window)
@@ -123,7 +121,7 @@ def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
 
 
 def measure_within(
-    model: LIQE, name: str, get: Callable[[str], LabelledPictures], session: int
+    model: LIQE, name: str, get: Callable[[str], LabelledImages], session: int
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Test a model on a session's test part; arguments and result as `measure_unseen`'s, with accuracies."""
     if missing := what_is_missing(name):
@@ -177,7 +175,7 @@ def plan(names: Sequence[str], session: int) -> pd.DataFrame:
 def check(
     model: LIQE,
     names: Sequence[str],
-    get: Callable[[str], LabelledPictures],
+    get: Callable[[str], LabelledImages],
     folder: Path,
     conditions: dict[str, Any],
     show: Callable[[str], None] = print,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from liqe_core.data.presence import Journal
 from liqe_core.files import file_sha256
-from liqe_core.images import pictures_in, read_picture
+from liqe_core.images import images_in, read_image
 from liqe_core.prompts import VARIANTS
 
 Scorer = Callable[[Path], float]
@@ -81,7 +81,7 @@ def liqe(checkpoint: str | Path) -> Scorer:
 def sharpness(path: Path) -> float:
     """The logarithm of the mean squared Laplacian of the luma: a picture with more fine detail, or with more
     noise, gets more."""
-    luma = np.asarray(read_picture(path).convert("L"), dtype=float)
+    luma = np.asarray(read_image(path).convert("L"), dtype=float)
     if min(luma.shape) < 3:
         raise ValueError(f"{luma.shape[1]} x {luma.shape[0]} pixels: too small to tell")
     centre = luma[1:-1, 1:-1]
@@ -109,7 +109,7 @@ def score_folder(
     folder: str | os.PathLike,
     scorers: Mapping[str, Scorer],
     cache: str | os.PathLike | None = None,
-    on_picture: Callable[[str], None] | None = None,
+    on_image: Callable[[str], None] | None = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Scores every picture in a folder, and below it, with every scorer.
@@ -121,10 +121,10 @@ def score_folder(
     give a changed scorer without one another name.
 
     Args:
-        folder: where the pictures are; see `pictures_in`.
+        folder: where the pictures are; see `images_in`.
         scorers: name to callable; a callable gets the path and returns a number.
         cache: the file of a `Journal`, read when it is there and added to as the work goes on.
-        on_picture: called with each picture's name before it is scored (a progress bar's place).
+        on_image: called with each picture's name before it is scored (a progress bar's place).
         only: names of pictures, their path below `folder` with "/"; the others are left out.
 
     Returns:
@@ -143,7 +143,7 @@ def score_folder(
         raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
     identities = {name: getattr(score, "identity", "") for name, score in scorers.items()}
     keys = {name: f"{name} {identity}".rstrip() for name, identity in identities.items()}
-    names = pictures_in(folder)
+    names = images_in(folder)
     if only is not None:
         if missing := sorted(set(only) - set(names)):
             raise ValueError(f"{folder} has no picture {missing[0]!r}: give paths below the folder")
@@ -156,8 +156,8 @@ def score_folder(
             entry = journal.stamp(name) | {"scores": dict(known.get(name, {}).get("scores", {}))}
             scores, errors = entry["scores"], []
             todo = [scorer for scorer in scorers if keys[scorer] not in scores]
-            if todo and on_picture:
-                on_picture(name)
+            if todo and on_image:
+                on_image(name)
             for scorer in todo:
                 value, error = _score(folder / name, scorers[scorer])
                 if error:

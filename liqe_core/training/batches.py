@@ -17,7 +17,7 @@ from torch import Tensor
 
 from liqe_core import towers
 from liqe_core.crops import CropGeometry
-from liqe_core.data.labelled import LabelledPictures, targets
+from liqe_core.data.labelled import LabelledImages, targets
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.images import read_ahead
 from liqe_core.training.profiles import Profile
@@ -88,7 +88,7 @@ class TrainingBatches:
         sets: the datasets that `batch_sizes` names, in a fixed order.
     """
 
-    def __init__(self, settings: Profile, sets: Sequence[LabelledPictures]):
+    def __init__(self, settings: Profile, sets: Sequence[LabelledImages]):
         self.sets, self.seed, self.crops = list(sets), settings.seed, settings.steps.crops
         self.geometry, grid = geometry_of(settings), settings.grid()
         self._sizes = [settings.data.batch_sizes[dataset.name] for dataset in sets]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from liqe_core import towers
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.store import KeptWindows, PackedStore, digest
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
@@ -34,12 +34,12 @@ AT_ONCE = 8
 
 
 def kept_windows(
-    dataset: LabelledPictures,
+    dataset: LabelledImages,
     model: LIQE,
     folder: str | Path | None = None,
     progress: bool = True,
     precision: str = "float32",
-) -> LabelledPictures:
+) -> LabelledImages:
     """The same data set with embeddings in place of its pictures; computed where they are not there yet.
 
     Args:
@@ -50,7 +50,7 @@ def kept_windows(
 
     Raises:
         ValueError: another precision.
-        PictureError: a picture is smaller than a crop; names it.
+        ImageError: a picture is smaller than a crop; names it.
     """
     # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
     tower = [model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
@@ -86,7 +86,7 @@ def weights_sha256(model: LIQE) -> str:
     return sha.hexdigest()
 
 
-def _digests(dataset: LabelledPictures) -> list[str]:
+def _digests(dataset: LabelledImages) -> list[str]:
     if isinstance(dataset.pictures, KeptWindows):
         raise TypeError(f"{dataset.name}: embeddings already, not pictures")
     if isinstance(dataset.pictures, PackedStore):
@@ -94,13 +94,13 @@ def _digests(dataset: LabelledPictures) -> list[str]:
     return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.pictures]
 
 
-def _count(dataset: LabelledPictures, model: LIQE, i: int) -> int:
+def _count(dataset: LabelledImages, model: LIQE, i: int) -> int:
     height, width = dataset.pictures[i].shape[:2]
     return len(model.geometry.test_windows(width, height))
 
 
 @torch.no_grad()
-def _windows(dataset: LabelledPictures, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
+def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
     """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import Ranks, together, wrapped
 from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.files import write_csv
@@ -45,7 +45,7 @@ from liqe_core.weighting import WEIGHTINGS
 
 def fit(
     settings: Profile,
-    sets: Sequence[LabelledPictures],
+    sets: Sequence[LabelledImages],
     folder: str | Path,
     progress: bool = True,
     restart: bool = False,
@@ -98,7 +98,7 @@ class Run:
     def __init__(
         self,
         settings: Profile,
-        sets: Sequence[LabelledPictures],
+        sets: Sequence[LabelledImages],
         folder: Path,
         ranks: Ranks | None = None,
         progress: bool = False,

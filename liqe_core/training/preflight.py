@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.splits import PARTS
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import first_few
@@ -26,7 +26,7 @@ from liqe_core.training.resume import KEPT
 VALUES_PER_TOKEN = 23
 
 
-def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> list:
+def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | None = None) -> list:
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
@@ -76,7 +76,7 @@ def chosen(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | N
     return found
 
 
-def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> list[int]:
+def steps_without_pairs(settings: Profile, sets: Sequence[LabelledImages]) -> list[int]:
     """The steps of an epoch whose batch has no two scored pictures of one set, and so nothing to rank; empty
     where no set has scores."""
     steps, scored = set(range(settings.steps.steps)), False
@@ -90,7 +90,7 @@ def steps_without_pairs(settings: Profile, sets: Sequence[LabelledPictures]) -> 
     return sorted(steps) if scored else []
 
 
-def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledPictures]) -> None:
+def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledImages]) -> None:
     if settings.model.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
         return
     fault = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two pictures to rank"

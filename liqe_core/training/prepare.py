@@ -11,7 +11,7 @@ import pandas as pd
 
 from liqe_core.data import mini
 from liqe_core.data.fetch import readable_size
-from liqe_core.data.labelled import LabelledPictures, packed_set
+from liqe_core.data.labelled import LabelledImages, packed_set
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import status, unfit, verify
@@ -58,7 +58,7 @@ def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ())
     return settings.override(**{name: value for name, value in changes.items() if name not in kept})
 
 
-def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]:
+def sets_for(settings: Profile, progress: bool = True) -> list[LabelledImages]:
     """Build or find every data set that the profile names.
 
     Raises:
@@ -75,7 +75,7 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledPictures]
 
 def labelled(
     name: str, settings: Profile, progress: bool = True, missing: str = "error", as_shown: bool = False
-) -> LabelledPictures:
+) -> LabelledImages:
     """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
 
     Args:
@@ -89,7 +89,7 @@ def labelled(
     if name == "mini":
         root, labels = _mini(settings, progress)
         store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
-        return LabelledPictures(name, labels, store)
+        return LabelledImages(name, labels, store)
     if lacks := lacking([name]):
         raise ValueError(f"the data set {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
@@ -147,7 +147,7 @@ def decoded(names: Iterable[str], settings: Profile) -> str:
     return f"decoded images, kept in {cache_dir('store')}: {'; '.join(sizes) or 'small'}"
 
 
-def picture_folder(name: str, settings: Profile) -> Path:
+def image_folder(name: str, settings: Profile) -> Path:
     """The folder that the names in a data set's label table are relative to."""
     if name == "mini":
         return _mini(settings, progress=False)[0]

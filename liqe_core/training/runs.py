@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 import liqe_core
-from liqe_core.data.labelled import LabelledPictures, Pictures
+from liqe_core.data.labelled import LabelledImages, Pictures
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
 from liqe_core.training.profiles import Profile
@@ -99,7 +99,7 @@ def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
     return Profile.model_validate(description["settings"]), description
 
 
-def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks | None = None) -> dict:
+def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | None = None) -> dict:
     """What a run folder says about its run: settings, data, versions, code, machine."""
     device = (ranks or Ranks()).device
     machine = {
@@ -119,7 +119,7 @@ def describe(settings: Profile, sets: Sequence[LabelledPictures], ranks: Ranks |
             s.name: {
                 "pictures": len(s),
                 "labels_sha256": fingerprint(s.table),
-                "some_pictures_sha256": _fingerprint_of_some(s.pictures, range(len(s))),
+                "some_images_sha256": _fingerprint_of_some(s.pictures, range(len(s))),
             }
             for s in sets
         },
@@ -195,13 +195,13 @@ def _take(folder: Path, description: Mapping) -> None:
     write_json(path, {**old, "data": description["data"], "starts": [*old.get("starts", []), start]})
 
 
-def _used(dataset: LabelledPictures, session: int) -> dict[str, str]:
+def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
     """What of a dataset decides how a run trains and which weights it keeps, as checksums."""
     used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
     labels = dataset.table[["image", "mos", "distortion_group", "scenes"]].iloc[used]
     return {
         "labels_sha256": fingerprint(labels.assign(part=dataset.table[f"session_{session}"])),
-        "some_pictures_sha256": _fingerprint_of_some(dataset.pictures, used),
+        "some_images_sha256": _fingerprint_of_some(dataset.pictures, used),
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import torch_device
 from liqe_core.intake.progress import tqdm
 from liqe_core.training.loop import fit
@@ -25,7 +25,7 @@ LOOK = 1.0
 
 def fit_all(
     runs: Sequence[Profile],
-    sets: Sequence[LabelledPictures],
+    sets: Sequence[LabelledImages],
     root: str | Path,
     at_once: int = 0,
     progress: bool = True,
@@ -63,7 +63,7 @@ def how_many(run: Profile) -> int:
 
 def _train(
     waiting: Sequence[tuple[Profile, Path]],
-    sets: Sequence[LabelledPictures],
+    sets: Sequence[LabelledImages],
     at_once: int,
     progress: bool,
 ) -> None:
@@ -87,7 +87,7 @@ def _train(
 def _train_share(
     number: int,
     shares: Sequence[Sequence[tuple[Profile, Path]]],
-    sets: Sequence[LabelledPictures],
+    sets: Sequence[LabelledImages],
     threads: int,
 ) -> None:
     """What one process does: the runs of its share, one after the other."""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.data import write_picture
+from support.data import write_image
 
 from liqe_core import LIQE
 from liqe_core.benchmarks import scoring
@@ -12,15 +12,15 @@ from liqe_core.benchmarks import scoring
 
 @pytest.fixture
 def files(tmp_path):
-    return [write_picture(tmp_path / f"{i}.png", 80, 48, seed=i) for i in range(3)]
+    return [write_image(tmp_path / f"{i}.png", 80, 48, seed=i) for i in range(3)]
 
 
 def test_both_precisions_are_timed_and_compared(files):
     table = scoring.side_by_side(files, "LIQE-smoke", seconds=0.01).set_index("way")
     assert list(table.index) == ["float32", "bfloat16"], "pyiqa has no model of this size"
-    assert (table["pictures_a_second"] * table["seconds"]).to_numpy() == pytest.approx(np.ones(2))
+    assert (table["images_a_second"] * table["seconds"]).to_numpy() == pytest.approx(np.ones(2))
     assert table["times"].to_numpy() == pytest.approx(
-        table["pictures_a_second"] / table["pictures_a_second"].iloc[0]
+        table["images_a_second"] / table["images_a_second"].iloc[0]
     )
     assert table["apart"]["float32"] == 0 < table["apart"]["bfloat16"] < 0.1
 

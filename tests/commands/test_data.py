@@ -95,7 +95,7 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
         data("verify", "nonsense")
 
 
-def test_pictures_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
+def test_images_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
     manifest = distorted_set(tmp_path)
     code, out, _ = data("verify", manifest.path, "--quiet")
     assert code == 0 and f"{manifest.images} pictures" in out and "missing" not in out

@@ -6,7 +6,7 @@ import shlex
 import pandas as pd
 import pytest
 from PIL import Image
-from support.data import write_picture
+from support.data import write_image
 
 from liqe_core import LIQE
 from liqe_core.commands.main import main
@@ -27,7 +27,7 @@ def mine(page, empty_folder):
     rows = []
     for i in range(20):
         name = f"p{i:02}.png"
-        write_picture(empty_folder / "photographs" / name, 50, 40, seed=i)
+        write_image(empty_folder / "photographs" / name, 50, 40, seed=i)
         part = "val" if i < 4 else "test" if i < 8 else "train"
         rows.append(f"{name},{1 + i % 9 / 2},{','.join(shown[i % 2].split(',')[2:4])},{part}")
     (empty_folder / "scores.csv").write_text("\n".join([head, *rows]) + "\n")
@@ -63,7 +63,7 @@ def test_scores_outside_the_range_and_a_table_without_rows_are_told(mine, capsys
     assert not (mine / "run").exists()
 
 
-def test_pictures_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine, capsys):
+def test_images_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine, capsys):
     Image.new("RGB", (20, 40)).save("photographs/p05.png")
     train = ["train", "--profile", "smoke", "--data", "my.yaml", "--out", "run"]
     assert main(train) == 1

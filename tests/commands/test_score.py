@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from support.data import write_picture
+from support.data import write_image
 from support.interrupting import SIGNALS, Job, liqe
 from support.models import of_twelve_prompts
 
@@ -25,14 +25,14 @@ from liqe_core import LIQE, checkpoints, scoring
 from liqe_core.commands.main import main
 from liqe_core.commands.score_files import clear_parts
 from liqe_core.files import only_one, unescaped
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 
 
 @pytest.fixture
 def folder(empty_folder):
     """Twenty small pictures in ``pictures`` of the current folder, and one that is none."""
     for i in range(20):
-        write_picture(empty_folder / f"pictures/{i:02}.png", 40, 32 + 3 * i, seed=i)
+        write_image(empty_folder / f"pictures/{i:02}.png", 40, 32 + 3 * i, seed=i)
     (empty_folder / "pictures" / "07b.png").write_text("no picture")
     return empty_folder
 
@@ -103,7 +103,7 @@ def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model,
         (kept,) = shards(folder / "t.csv.shards").values()
         assert kept[:3] == images
         if path:
-            write_picture(folder / path, 40, 40, seed=1)
+            write_image(folder / path, 40, 40, seed=1)
     assert score(model, *run) == 1
     table = pd.read_csv("t.csv")
     assert table.loc[table["error"].notna(), "image"].tolist() == [images[0], images[2]]
@@ -265,7 +265,7 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     assert "another process" in capsys.readouterr().err
 
 
-def test_pictures_can_be_enlarged_to_the_size_at_which_people_see_them(model, folder, capsys):
+def test_images_can_be_enlarged_to_the_size_at_which_people_see_them(model, folder, capsys):
     for side in ("31", "769"):
         assert score(model, "pictures/03.png", "--enlarge-to", side) == 1
         assert f"--enlarge-to {side}" in capsys.readouterr().err
@@ -300,7 +300,7 @@ def test_weights_that_overflow_are_an_error_and_no_empty_cell(folder, capsys):
     output = capsys.readouterr()
     assert "0 of 1 images scored" in output.out
     assert "pictures/03.png: " in output.err and "weights" in output.err
-    with pytest.raises(PictureError, match=r"03\.png"):
+    with pytest.raises(ImageError, match=r"03\.png"):
         liqe.score("pictures/03.png")
     assert liqe.score("pictures/03.png", on_error="skip").errors
 
@@ -386,7 +386,7 @@ def test_what_is_left_out_of_a_folder_is_told(model, folder, capsys):
     assert "pictures/more/00.png" in set(pd.read_csv("t.csv")["image"])
 
 
-def test_how_pictures_are_read_can_be_chosen(model, folder, capsys):
+def test_how_images_are_read_can_be_chosen(model, folder, capsys):
     with Image.open(folder / "pictures/19.png") as image:
         exif = Image.Exif()
         exif[0x0112] = 6

@@ -17,7 +17,7 @@ from PIL import Image
 from liqe_core import LIQE, PromptGrid
 from liqe_core.commands.main import main
 from liqe_core.commands.score_files import SIDE, write_page
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 
 NAMES = ['<img src=x onerror="alert(1)">.png', "b & c.png", "line\nbreak.png", "wide.png"]
 
@@ -69,7 +69,7 @@ def test_thumbnails_are_in_it_and_nothing_else_is_asked_for(page):
         shown = Image.open(io.BytesIO(base64.b64decode(data)))
         assert shown.format == "JPEG" and max(shown.size) == SIDE
         assert shown.size == (int(image["width"]), int(image["height"]))
-        real = read_picture(name.replace(r"\n", "\n"))
+        real = read_image(name.replace(r"\n", "\n"))
         real.thumbnail((SIDE, SIDE))
         assert abs(np.asarray(real, float) - np.asarray(shown, float)).mean() < 40
     for reference in re.findall(r"""(?:src|href|url|@import)\s*[=(]\s*["']?([^"' >)]+)""", page):
@@ -84,10 +84,10 @@ def test_names_and_words_are_text(page):
     assert all(f"pictures/{name}" in text for name in (NAMES[0], NAMES[1], r"line\nbreak.png"))
 
 
-def test_a_picture_that_went_away_has_no_thumbnail(tmp_path):
+def test_a_image_that_went_away_has_no_thumbnail(tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     images = [str(tmp_path / "a.png"), str(tmp_path / "gone.png")]
-    write_page(tmp_path / "p.html", pd.DataFrame({"image": images, "quality": [2.0, 1.0]}), read_picture)
+    write_page(tmp_path / "p.html", pd.DataFrame({"image": images, "quality": [2.0, 1.0]}), read_image)
     first, second = rows((tmp_path / "p.html").read_text())
     assert "gone.png" in first.get_text() and not first.find("img") and second.find("img")
     assert len(first.find_all("td")) == 3, "a model of quality alone"

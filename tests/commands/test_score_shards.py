@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from support.data import write_picture
+from support.data import write_image
 from support.million import rehearse
 from support.models import of_twelve_prompts
 
@@ -43,7 +43,7 @@ def folder(empty_folder, monkeypatch):
     """Thirty small pictures in ``pictures`` of the current folder, and two that are none; shards of four."""
     monkeypatch.setattr(score_engine, "SHARD_ON_WORKER", 5)
     for i in range(30):
-        write_picture(empty_folder / f"pictures/{i:02}.png", 40, 32 + 2 * i, seed=i)
+        write_image(empty_folder / f"pictures/{i:02}.png", 40, 32 + 2 * i, seed=i)
     for name in ("07b.png", "07\\b.png"):
         (empty_folder / "pictures" / name).write_text("no picture")
     return empty_folder
@@ -127,7 +127,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
 
 
-def test_workers_that_do_not_see_a_picture(client, model, folder, capsys):
+def test_workers_that_do_not_see_a_image(client, model, folder, capsys):
     def hide(name):
         """In a worker: no file of that name is seen."""
         import os

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_picture
+from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_image
 
 from liqe_core.data import audits
 from liqe_core.data.labels import read_labels
@@ -130,14 +130,14 @@ def test_near_duplicates_of_ones_own_set(holiday):
     assert audits.duplicates(split, manifest, progress=False)["ok"].all()
     test, train = (split.loc[split["session_1"] == part, "image"].iloc[0] for part in ("test", "train"))
     seed = int(train[1:4])
-    write_picture(manifest.folder() / test, seed=seed)
+    write_image(manifest.folder() / test, seed=seed)
     found = audits.duplicates(split, manifest, progress=False).iloc[0]
     assert found["ok"] is False and found["found"] == 1
     assert audits.duplicates(table, manifest, progress=False)["ok"].tolist() == [None]
 
 
 def test_scenes_alone_are_audited_without_scores(tmp_path):
-    write_picture(tmp_path / "mine" / "sun" / "a.jpg")
+    write_image(tmp_path / "mine" / "sun" / "a.jpg")
     (tmp_path / "classes.csv").write_text("class,scenes\nsun,landscape\n")
     (tmp_path / "mine.yaml").write_text(
         "title: t\nfolder: mine\nlabels: {form: classes, file: classes.csv}\n"

@@ -20,7 +20,7 @@ from liqe_core.data.labels import read_labels
 from liqe_core.data.mini import read_manifest
 from liqe_core.data.presence import MissingImagesError
 from liqe_core.data.splits import SESSION_COLUMNS, with_validation
-from liqe_core.images import PictureError, list_pictures, read_picture
+from liqe_core.images import ImageError, list_images, read_image
 
 PHOTOGRAPHS = [f"test/{i}.jpg" for i in range(20)]
 
@@ -84,7 +84,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     assert 0 < held < 100, "else nothing was looked at"
 
 
-def test_photographs_whose_pictures_would_have_one_name_are_refused(scored):
+def test_photographs_whose_images_would_have_one_name_are_refused(scored):
     with pytest.raises(ValueError, match=r"'a/b.jpg' and 'a-b.png'"):
         label_table(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "pictures")
 
@@ -99,23 +99,23 @@ def made(tmp_path):
 
 
 def content(folder):
-    return {name: (folder / name).read_bytes() for name in list_pictures(folder)}
+    return {name: (folder / name).read_bytes() for name in list_images(folder)}
 
 
-def test_pictures_are_the_distortions_that_their_names_say(made):
+def test_images_are_the_distortions_that_their_names_say(made):
     _, table, folder = made
     clean = {
-        "part/0.png": np.asarray(read_picture(folder / "photographs/part/0.png")),
-        "Images/p04.jpg": np.asarray(read_picture(folder.parent / "BIQ2021/Images/p04.jpg")),
+        "part/0.png": np.asarray(read_image(folder / "photographs/part/0.png")),
+        "Images/p04.jpg": np.asarray(read_image(folder.parent / "BIQ2021/Images/p04.jpg")),
     }
     for i in (0, 9, 24, 25, 40):
         image, (kind, level) = table["image"][i], numbers(table)[i]
         expected = distortions.distort(clean[table["reference"][i]], kind, level, zlib.crc32(image.encode()))
         np.testing.assert_array_equal(np.asarray(Image.open(folder / image)), expected)
-    assert set(list_pictures(folder / "pictures")) == {Path(image).name for image in table["image"]}
+    assert set(list_images(folder / "pictures")) == {Path(image).name for image in table["image"]}
 
 
-def test_a_missing_picture_is_made_again_with_the_same_bytes_and_no_other(made, monkeypatch):
+def test_a_missing_image_is_made_again_with_the_same_bytes_and_no_other(made, monkeypatch):
     manifest, table, folder = made
     before = content(folder)
     gone = [table["image"][i] for i in (4, 11, 30)]  # among them such as have noise in them
@@ -125,7 +125,7 @@ def test_a_missing_picture_is_made_again_with_the_same_bytes_and_no_other(made, 
     make_missing(manifest, table, progress=False)
     assert content(folder) == before
     assert {name: (folder / name).stat().st_ctime_ns for name in kept} == kept
-    monkeypatch.setattr(distorted, "read_picture", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(distorted, "read_image", lambda path: pytest.fail(f"{path} was read"))
     make_missing(manifest, table, progress=False)
 
 
@@ -141,7 +141,7 @@ def test_killed_it_leaves_whole_images_and_goes_on(made):
     assert content(folder) == before
 
 
-def test_a_photograph_that_is_missing_or_no_picture_is_named(tmp_path):
+def test_a_photograph_that_is_missing_or_no_image_is_named(tmp_path):
     manifest = distorted_set(tmp_path, photographs=2)
     table = read_labels(manifest)
     assert len(table) == manifest.images == 100 and table["distortion_group"].notna().all()
@@ -153,10 +153,10 @@ def test_a_photograph_that_is_missing_or_no_picture_is_named(tmp_path):
         with pytest.raises(MissingImagesError, match=name):
             make_missing(manifest, table, progress=False)
         path.write_bytes(body[: len(body) // 2])
-        with pytest.raises(PictureError, match=str(path)):
+        with pytest.raises(ImageError, match=str(path)):
             make_missing(manifest, table, progress=False)
         Image.new("RGB", (200, 63)).save(path)
-        with pytest.raises(PictureError, match=rf"{path}: .*64"):
+        with pytest.raises(ImageError, match=rf"{path}: .*64"):
             make_missing(manifest, table, progress=False)
         path.write_bytes(body)
         shutil.rmtree(manifest.folder() / "pictures", ignore_errors=True)

@@ -75,7 +75,7 @@ def test_levels_that_go_both_ways(picture):
     assert spread == sorted(spread, reverse=True) and spread[2] > picture.std() > spread[3]
 
 
-def test_grey_pictures_show_no_color_distortion(picture):
+def test_grey_images_show_no_color_distortion(picture):
     grey = np.repeat(picture[..., :1], 3, axis=2)
     for kind, d in DISTORTIONS.items():
         assert (mse(distort(grey, kind, 5), grey) < 1) == (d.needs_color and kind != 5), d.name

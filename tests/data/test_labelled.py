@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from support.data import SAMPLES, needs_samples, own_set
 
-from liqe_core.data.labelled import LabelledPictures, packed_set
+from liqe_core.data.labelled import LabelledImages, packed_set
 from liqe_core.data.presence import MissingImagesError
 
 
@@ -38,7 +38,7 @@ def test_a_part_is_thinned_by_chance_and_always_alike():
     sides = ["train"] * 40 + ["val"] * 30 + ["test"] * 30
     table = pd.DataFrame({"image": [f"{i}.png" for i in range(100)], "session_1": sides})
     table["session_2"] = sides[::-1]
-    whole = LabelledPictures("own", table, [np.zeros((32, 32, 3), np.uint8)] * 100)
+    whole = LabelledImages("own", table, [np.zeros((32, 32, 3), np.uint8)] * 100)
     thin = whole.thinned(10)
     for session in (1, 2):
         assert (thin.part(session, "train") == whole.part(session, "train")).all()

@@ -9,7 +9,7 @@ from support.data import (
     needs_mirror,
     needs_samples,
     own_set,
-    write_picture,
+    write_image,
 )
 from support.hub import write_labels
 
@@ -253,7 +253,7 @@ def classes(tmp_path):
         "net/n1_cat.JPEG",
         "net/n2_gas.JPEG",
     ):
-        write_picture(tmp_path / "mine" / name)
+        write_image(tmp_path / "mine" / name)
     path = tmp_path / "mine.yaml"
     path.write_text(
         "title: Scenes\nfolder: mine\nlabels: {form: classes, file: classes.csv}\nhome: https://example.org\n"
@@ -273,7 +273,7 @@ def classes(tmp_path):
     return read
 
 
-def test_pictures_of_classes_have_the_words_of_their_class(classes):
+def test_images_of_classes_have_the_words_of_their_class(classes):
     table = classes()
     assert dict(zip(table["image"], table["scenes"], strict=True)) == {
         "net/n1_cat.JPEG": ("animal",),
@@ -304,7 +304,7 @@ def test_a_list_of_classes_that_does_not_match_is_refused(classes, words, names)
         classes(**words)
 
 
-def test_classes_without_pictures_or_columns_are_told(classes, tmp_path):
+def test_classes_without_images_or_columns_are_told(classes, tmp_path):
     classes()
     (tmp_path / "classes.csv").write_text("class,words\nsun/lake,landscape\n")
     with pytest.raises(LabelError, match=r"classes.csv, line 1: .*'scenes'"):

@@ -60,7 +60,7 @@ def test_sessions_of_a_training_set_add_up(name):
     assert sum(manifest.expect.distortions.values()) == manifest.images
 
 
-def test_five_lines_are_enough_for_ones_own_pictures(tmp_path):
+def test_five_lines_are_enough_for_ones_own_images(tmp_path):
     manifest = own_set(tmp_path, role="user")
     assert len(manifest.path.read_text().splitlines()) == 5
     assert manifest.locate() == tmp_path / "photographs", "paths are relative to the manifest"

@@ -46,7 +46,7 @@ def test_table(small):
     pd.testing.assert_frame_equal(read_labels(folder), labels)
 
 
-def test_pictures_are_the_distorted_photographs(small):
+def test_images_are_the_distorted_photographs(small):
     _, folder, labels = small
     for name in labels.image:
         with Image.open(folder / name) as image:

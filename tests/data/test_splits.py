@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
-from support.data import own_set, write_picture
+from support.data import own_set, write_image
 
 from liqe_core.data.labels import read_labels
 from liqe_core.data.splits import (
@@ -15,7 +15,7 @@ from liqe_core.data.splits import (
     with_validation,
     without_near_duplicates,
 )
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 
 
 def test_random_sessions_keep_a_reference_together(tmp_path):
@@ -78,7 +78,7 @@ def test_a_thumbnail_is_the_mean_of_what_it_stands_for(tmp_path):
     pixels[:32, :32] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
     np.testing.assert_array_equal(thumbnails([tmp_path / "a.png"], 2, progress=False), [[[200, 0], [0, 0]]])
-    with pytest.raises(PictureError, match=r"b\.png"):
+    with pytest.raises(ImageError, match=r"b\.png"):
         thumbnails([tmp_path / "b.png"], progress=False)
 
 
@@ -88,7 +88,7 @@ def split(tmp_path):
     saved as a poor JPEG; a black one lies in both parts."""
     rows = []
     for i in range(12):
-        write_picture(tmp_path / f"p{i:02}.png", 128, 96, seed=i)
+        write_image(tmp_path / f"p{i:02}.png", 128, 96, seed=i)
         rows.append((f"p{i:02}.png", i / 12, "train" if i < 6 else "val" if i < 8 else "test"))
     picture = Image.open(tmp_path / "p01.png")
     ImageEnhance.Brightness(picture).enhance(0.7).save(tmp_path / "p09.jpg", quality=20)

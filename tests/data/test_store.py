@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from support.data import own_set, write_picture
+from support.data import own_set, write_image
 from support.interrupting import Job
 from torchvision.transforms import Resize
 
@@ -66,8 +66,8 @@ def test_what_is_read_is_what_pillow_reads(holiday):
         (800, 800, (768, 768)),
     ],
 )
-def test_large_pictures_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, height, stored):
-    write_picture(tmp_path / "big.png", width, height)
+def test_large_images_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, height, stored):
+    write_image(tmp_path / "big.png", width, height)
     table = pd.DataFrame({"image": ["big.png"]})
     store = PackedStore.build(ImageSource("big", tmp_path), table, tmp_path / "store", progress=False)
     assert store[0].shape == (stored[1], stored[0], 3)
@@ -79,7 +79,7 @@ def test_large_pictures_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, 
 ENLARGED = CropGeometry(window=32, enlarge_to=96)
 
 
-def test_small_pictures_are_enlarged_as_torchvision_enlarges_them(holiday):
+def test_small_images_are_enlarged_as_torchvision_enlarges_them(holiday):
     manifest, table = holiday
     store = build(manifest, table, geometry=ENLARGED)
     for i, image in enumerate(table["image"]):
@@ -99,7 +99,7 @@ def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
     assert all(len(names) == 6 for names in packs_of) and len(set.union(*packs_of)) == 24
     assert [store[0].shape[0] for store in built] == [48, 96, 97, 48]
     with monkeypatch.context() as patch:
-        patch.setattr(stores, "read_picture", lambda path: pytest.fail(f"{path} was read again"))
+        patch.setattr(stores, "read_image", lambda path: pytest.fail(f"{path} was read again"))
         for geometry, store in zip(geometries, built, strict=True):
             assert build(manifest, table, geometry=geometry).folder == store.folder
     other_window = CropGeometry(window=48, enlarge_to=96)
@@ -114,7 +114,7 @@ def test_only_what_changed_is_made_again(holiday):
     manifest, table = holiday
     first = build(manifest, table)
     times = {p.name: p.stat().st_mtime_ns for p in first.folder.glob("pack-*.bin")}
-    write_picture(manifest.folder() / "p005.png", seed=99)
+    write_image(manifest.folder() / "p005.png", seed=99)
     second = build(manifest, table)
     np.testing.assert_array_equal(second[5], pixels(manifest, "p005.png"))
     kept = {p.name for p in second.folder.glob("pack-*.bin") if times.get(p.name) == p.stat().st_mtime_ns}
@@ -185,12 +185,12 @@ def test_killed_at_any_moment_it_goes_on(holiday, monkeypatch):
     manifest, table = holiday
     # Each of three packs is two files, put in place by os.replace; then comes the index, the last time.
     for call, count in [
-        ("liqe_core.data.store.read_picture", 2),
+        ("liqe_core.data.store.read_image", 2),
         *[("os.replace", n) for n in (1, 2, 3, 4, 3)],
     ]:
         assert job(manifest, table).killed_at(call, count) == -signal.SIGKILL
         assert not list(manifest.path.parent.glob("cache/store/*/index.json"))
-    monkeypatch.setattr(stores, "read_picture", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(stores, "read_image", lambda path: pytest.fail(f"{path} was read again"))
     store = build(manifest, table)
     assert len(store) == 10 and store.verify(progress=False) == []
     assert [p.name for p in store.folder.iterdir() if p.name.startswith(".")] == [], "what was torn is gone"
@@ -221,7 +221,7 @@ def kept(values, tmp_path):
     return KeptWindows([tmp_path / "0.npy", tmp_path / "1.npy"], COUNTS)
 
 
-def test_a_picture_has_its_own_windows_and_no_more(kept, values):
+def test_a_image_has_its_own_windows_and_no_more(kept, values):
     assert len(kept) == 5
     for i, count in enumerate(COUNTS):
         assert np.array_equal(kept[i], values[i, :, :count])
@@ -252,6 +252,6 @@ def test_what_is_drawn_does_not_write_to_the_file(kept, values, tmp_path):
     assert np.array_equal(np.load(tmp_path / "0.npy"), values[:3])
 
 
-def test_files_that_hold_other_pictures_are_refused(tmp_path, kept):
+def test_files_that_hold_other_images_are_refused(tmp_path, kept):
     with pytest.raises(ValueError, match="5 counts"):
         KeptWindows([tmp_path / "0.npy"], COUNTS)

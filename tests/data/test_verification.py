@@ -7,7 +7,7 @@ import pytest
 from support.data import (
     distorted_set,
     own_set,
-    write_picture,
+    write_image,
 )
 from support.interrupting import Job
 
@@ -17,7 +17,7 @@ from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.verification import report_path, status, unfit, verify
 from liqe_core.files import BusyError, only_one
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
 
 def test_nothing_is_fetched_to_tell_the_state(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("fetched"))
-    write_picture(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
+    write_image(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
     koniq = status(load_manifest("koniq10k"), tmp_path)
     assert (koniq.state, koniq.expected, koniq.found) == ("partly there", 10_073, 1)
     assert "data labels koniq10k" in koniq.next
@@ -55,9 +55,9 @@ def test_every_problem_is_found_and_reported(holiday):
     (folder / "p000.png").unlink()
     (folder / "p001.png").write_bytes((folder / "p001.png").read_bytes()[:-100])
     (folder / "p002.png").write_text("no picture")
-    write_picture(folder / "p003.png", 48, 64)
+    write_image(folder / "p003.png", 48, 64)
     (folder / "p004.png").rename(folder / "P004.png")
-    write_picture(folder / "extra.png")
+    write_image(folder / "extra.png")
     table = verify(holiday, progress=False)
     assert dict(zip(table["problem"], table["file"], strict=True)) == {
         "missing": "",
@@ -73,7 +73,7 @@ def test_every_problem_is_found_and_reported(holiday):
     assert (now.state, now.found, now.case, now.corrupt) == ("corrupt", 5, 1, 2)
     # Mended, only those two are opened again.
     for name in ("p001.png", "p002.png"):
-        write_picture(folder / name, seed=7)
+        write_image(folder / name, seed=7)
     assert status(holiday).corrupt == 0
     assert set(verify(holiday, progress=False)["problem"]).isdisjoint({"cut short", "unreadable"})
 
@@ -98,14 +98,14 @@ def test_one_process_at_a_time(holiday):
 def test_killed_in_the_middle_it_goes_on(tmp_path, monkeypatch):
     manifest = own_set(tmp_path, count=30)
     job = Job(partial(verify, progress=False, workers=1), (manifest,))
-    assert job.killed_at("liqe_core.data.verification.read_picture", 20) == -signal.SIGKILL
+    assert job.killed_at("liqe_core.data.verification.read_image", 20) == -signal.SIGKILL
     assert not report_path(manifest).exists(), "no report that looks whole"
     known = status(manifest).checked
     assert known > 0
     with report_path(manifest).with_suffix(".jsonl").open("a") as file:
         file.write('{"file": "p0')  # a line torn by the kill
     opened = []
-    monkeypatch.setattr(verification, "read_picture", lambda path: opened.append(path) or read_picture(path))
+    monkeypatch.setattr(verification, "read_image", lambda path: opened.append(path) or read_image(path))
     assert verify(manifest, progress=False).empty
     assert len(opened) == 30 - known
     assert status(manifest).checked == 30
@@ -122,14 +122,14 @@ def test_labels_that_cannot_be_read_are_said(holiday):
     assert now.state == "partly there" and "line 2" in now.next
 
 
-def test_pictures_smaller_than_a_crop_are_told(tmp_path):
+def test_images_smaller_than_a_crop_are_told(tmp_path):
     manifest = own_set(tmp_path, count=4, width=64, height=48)
-    write_picture(manifest.folder() / "p001.png", 20, 48)
+    write_image(manifest.folder() / "p001.png", 20, 48)
     table = verify(manifest, progress=False)
     assert table[["image", "problem"]].to_numpy().tolist() == [["p001.png", "too small"]]
     assert list(unfit(table)) == ["p001.png"] and "20 x 48" in table["detail"][0]
     assert len(verify(manifest, progress=False, window=49)) == 4 and verify(manifest, window=20).empty
-    write_picture(manifest.folder() / "p003.png", 300, 224)
+    write_image(manifest.folder() / "p003.png", 300, 224)
     small = verify(manifest, progress=False)
     assert small["image"].tolist() == ["p000.png", "p001.png", "p002.png"], "the paper's crop is 224 x 224"
 
@@ -139,7 +139,7 @@ def test_a_set_that_is_made_here_says_what_to_fetch_for_it(tmp_path):
     nothing = status(ours, tmp_path)
     assert (nothing.state, nothing.expected, nothing.found) == ("absent", 18_750, 0)
     assert nothing.next == "liqe data fetch open-distorted biq2021"
-    write_picture(tmp_path / "open-distorted" / "photographs" / "train" / "a.png")
+    write_image(tmp_path / "open-distorted" / "photographs" / "train" / "a.png")
     assert status(ours, tmp_path).next == "liqe data fetch biq2021"
     shutil.rmtree(tmp_path / "open-distorted")
     (tmp_path / "BIQ2021").mkdir()
@@ -167,6 +167,6 @@ def test_a_set_that_is_made_here_waits_for_its_first_use(tmp_path):
 def test_a_set_of_classes_that_is_partly_there_names_the_class(tmp_path):
     scenes = load_manifest("open-scenes")
     assert status(scenes, tmp_path).next == "liqe data fetch open-scenes"
-    write_picture(tmp_path / "open-scenes" / "imagenet" / "n01440764_tench.JPEG", format="JPEG")
+    write_image(tmp_path / "open-scenes" / "imagenet" / "n01440764_tench.JPEG", format="JPEG")
     now = status(scenes, tmp_path)
     assert now.state == "partly there" and "no picture of class 'sun-1/art_gallery'" in now.next

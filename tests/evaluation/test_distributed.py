@@ -75,7 +75,7 @@ def test_a_device_that_is_not_there_is_refused():
         torch_device(f"cuda:{gpus}")
 
 
-def test_more_processes_than_pictures_are_refused(pictures):
+def test_more_processes_than_images_are_refused(pictures):
     from liqe_core.training.preflight import chosen
 
     with pytest.raises(ValueError, match="3 processes"):

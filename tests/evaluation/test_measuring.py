@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from support.training import small_set
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation import measuring
 from liqe_core.evaluation.measuring import measure, measure_kept, predict
 
@@ -15,7 +15,7 @@ def pictures(tmp_path_factory):
     return small_set(tmp_path_factory.mktemp("mini"))
 
 
-def test_predictions_are_those_of_each_picture_by_itself(small_liqe, pictures):
+def test_predictions_are_those_of_each_image_by_itself(small_liqe, pictures):
     rows = pictures.part(1, "val")
     together = predict(small_liqe, pictures, rows)
     alone = small_liqe.score([Image.fromarray(pictures.pictures[row]) for row in rows]).joint
@@ -42,9 +42,9 @@ def test_checkpoints_of_one_epoch_are_measured_once(small_liqe, pictures, tmp_pa
     assert results.iloc[0, 3:].equals(results.iloc[1, 3:])
 
 
-def test_a_picture_smaller_than_a_crop_is_named(small_liqe, pictures):
+def test_a_image_smaller_than_a_crop_is_named(small_liqe, pictures):
     small = list(pictures.pictures)
     row = pictures.part(1, "val")[1]
     small[row] = small[row][:20]
     with pytest.raises(ValueError, match=f"{pictures.table['image'][row]}: 96 x 20"):
-        measure(small_liqe, [LabelledPictures("mini", pictures.table, small)], 1, "val")
+        measure(small_liqe, [LabelledImages("mini", pictures.table, small)], 1, "val")

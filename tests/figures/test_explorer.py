@@ -13,7 +13,7 @@ from support.figures import drawn, texts
 from liqe_core.figures import explorer as module
 from liqe_core.figures.explorer import as_html, at_positions, explorer, in_words, someone_there
 from liqe_core.figures.saving import image_table
-from liqe_core.images import PictureError, read_picture
+from liqe_core.images import ImageError, read_image
 
 AXES = {"quality": ["bad", "fair", "good"], "scene": ["sea", "sky"], "distortion": ["blur", "noise & <rain>"]}
 
@@ -43,7 +43,7 @@ def upload(name, content):
 
 
 def opened(source):
-    return np.asarray(read_picture(source))
+    return np.asarray(read_image(source))
 
 
 def at(folder, seen):
@@ -97,7 +97,7 @@ def test_my_own_photograph_is_uploaded_and_scored(widgets):
     assert widgets.drawing.value != after, "another file of the same name"
 
 
-def test_what_is_no_picture_is_said_in_place_of_the_answer(widgets):
+def test_what_is_no_image_is_said_in_place_of_the_answer(widgets):
     widgets.picture.value = "cut"
     assert "picture" in widgets.answer.value and widgets.drawing.value == ""
     widgets.rain.value = 3
@@ -108,7 +108,7 @@ def test_what_is_no_picture_is_said_in_place_of_the_answer(widgets):
 
 def test_a_refusal_of_the_model_is_said_too():
     def refuse(image, positions):
-        raise PictureError("40 x 30 pixels, but one crop is <224>")
+        raise ImageError("40 x 30 pixels, but one crop is <224>")
 
     box = explorer({"red": file_of("red")}, opened, refuse, ["blur"])
     assert box.children[-2].value == "40 x 30 pixels, but one crop is &lt;224&gt;"

@@ -10,7 +10,7 @@ from PIL import Image
 from liqe_core.figures.data_sets import contact_sheet
 from liqe_core.figures.saving import Drawing, drawing, find, image_table, read, save, save_table
 from liqe_core.figures.training import agreement
-from liqe_core.images import MissingPictureError, PictureError
+from liqe_core.images import ImageError, ImageNotFoundError
 
 
 def saved(table, folder, **keywords):
@@ -94,11 +94,11 @@ def test_images_are_read_again_from_where_they_lie(tmp_path):
     assert reread.axes[0].get_images()[0].get_array()[0, 0].tolist() == [255, 0, 0]
     file = tmp_path / "moved" / "images" / "red.png"
     file.rename(tmp_path / "red.png")
-    with pytest.raises(MissingPictureError, match=r"red\.png.*--pictures"):
+    with pytest.raises(ImageNotFoundError, match=r"red\.png.*--pictures"):
         read(tmp_path / "moved" / "sheet.json")
     read(tmp_path / "moved" / "sheet.json", images=tmp_path).draw()
     Image.new("RGB", (8, 6), "blue").save(tmp_path / "red.png")
-    with pytest.raises(PictureError, match=r"red\.png"):
+    with pytest.raises(ImageError, match=r"red\.png"):
         read(tmp_path / "moved" / "sheet.json", images=tmp_path)
 
 

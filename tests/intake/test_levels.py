@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from liqe_core.images import PictureError, read_picture
+from liqe_core.images import ImageError, read_image
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def grey(photograph):
 
 
 def read(path, **options):
-    return np.asarray(read_picture(path, **options))[..., 0]
+    return np.asarray(read_image(path, **options))[..., 0]
 
 
 def pfm(path, levels):
@@ -41,7 +41,7 @@ def test_grey_tiff(grey, tmp_path, kind, white, photometric, compression, order)
     tifffile.imwrite(path, levels, photometric=photometric, compression=compression, byteorder=order)
     try:
         assert np.array_equal(read(path), grey)
-    except PictureError as error:  # Pillow has no reader for it; that is told, and not a wrong score
+    except ImageError as error:  # Pillow has no reader for it; that is told, and not a wrong score
         assert order == ">" or photometric == "miniswhite", error
 
 
@@ -53,7 +53,7 @@ def test_colour_tiff_of_16_bits(photograph, tmp_path, planes, tile, compression,
     levels = levels.transpose(2, 0, 1).copy() if planes == "separate" else levels
     path, options = tmp_path / "x.tif", {"photometric": "rgb", "planarconfig": planes, "tile": tile}
     tifffile.imwrite(path, levels, compression=compression, byteorder=order, **options)
-    assert np.array_equal(np.asarray(read_picture(path)), photograph[:60, :80])
+    assert np.array_equal(np.asarray(read_image(path)), photograph[:60, :80])
 
 
 def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
@@ -78,8 +78,8 @@ def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
 def test_levels_without_a_white_are_refused_by_name(tmp_path, levels):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, levels)
-    with pytest.raises(PictureError, match=r"x\.tif: its .*levels"):
-        read_picture(path)
+    with pytest.raises(ImageError, match=r"x\.tif: its .*levels"):
+        read_image(path)
     clipped = read(path, sixteen_bit="clip")  # what Pillow, and so the public code, makes of them
     assert clipped.shape == levels.shape
     assert levels.dtype != np.int8 or clipped.tolist() == [[100, 100]]
@@ -90,26 +90,24 @@ def test_levels_of_fits_are_signed_and_moved_and_so_refused(tmp_path):
     cards = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in head.items()) + "END".ljust(80)
     pixels = np.arange(64 * 48, dtype=">i2").tobytes()
     (tmp_path / "x.fits").write_bytes(cards.ljust(2880).encode() + pixels.ljust(-len(pixels) % 2880))
-    with pytest.raises(PictureError, match=r"x\.fits"):
-        read_picture(tmp_path / "x.fits")
+    with pytest.raises(ImageError, match=r"x\.fits"):
+        read_image(tmp_path / "x.fits")
 
 
 def test_colour_profiles(photograph, tmp_path):
     picture = Image.fromarray(photograph[:60, :80])
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture.save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert (
-        np.abs(np.asarray(read_picture(tmp_path / "srgb.png", icc="srgb")).astype(int) - picture).max() <= 1
-    )
+    assert np.abs(np.asarray(read_image(tmp_path / "srgb.png", icc="srgb")).astype(int) - picture).max() <= 1
     picture.save(tmp_path / "none.png")
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "none.png", icc="srgb")), picture)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "none.png", icc="srgb")), picture)
     picture.save(tmp_path / "odd.png", icc_profile=b"no profile")
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "odd.png")), picture)
-    with pytest.raises(PictureError, match=r"odd\.png.*ICC"):
-        read_picture(tmp_path / "odd.png", icc="srgb")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "odd.png")), picture)
+    with pytest.raises(ImageError, match=r"odd\.png.*ICC"):
+        read_image(tmp_path / "odd.png", icc="srgb")
     picture.convert("CMYK").save(tmp_path / "cmyk.jpg", icc_profile=srgb)
-    with pytest.raises(PictureError, match="CMYK"):
-        read_picture(tmp_path / "cmyk.jpg", icc="srgb")
+    with pytest.raises(ImageError, match="CMYK"):
+        read_image(tmp_path / "cmyk.jpg", icc="srgb")
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
@@ -119,7 +117,7 @@ def test_orientation(photograph, tmp_path, tag):
     exif = Image.Exif()
     exif[0x0112] = tag
     Image.fromarray(photograph[:30, :50]).save(tmp_path / "x.png", exif=exif)
-    assert read_picture(tmp_path / "x.png").size == (50, 30), "as the public code does"
+    assert read_image(tmp_path / "x.png").size == (50, 30), "as the public code does"
     with Image.open(tmp_path / "x.png") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "x.png", orientation="apply")), expected)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "x.png", orientation="apply")), expected)

@@ -316,7 +316,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
     assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
 
 
-def test_gmad_is_judged_where_people_scored_the_pictures(executed):
+def test_gmad_is_judged_where_people_scored_the_images(executed):
     folder, results = executed
     verdicts = pd.read_csv(folder / "gmad" / "open_verdicts.csv")
     assert verdicts.groupby("side").size().tolist() == [len(ARMS), len(ARMS)]
@@ -372,7 +372,7 @@ def test_half_precision_is_counted(executed):
     assert schedule["epochs"].sum() == 80 and schedule["rounded away"].is_monotonic_decreasing
 
 
-def test_every_figure_is_a_picture_with_something_on_it(executed):
+def test_every_figure_is_a_image_with_something_on_it(executed):
     folder, _ = executed
     figures = sorted(path.with_suffix(".png") for path in folder.glob("*/*.svg"))
     assert len(figures) >= 10

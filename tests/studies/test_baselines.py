@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from liqe_core.agreement import scene_accuracy
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.store import KeptWindows
 from liqe_core.studies import baselines
 
@@ -32,7 +32,7 @@ def test_the_commonest_word_is_counted_as_a_model_that_always_says_it():
 
 def test_the_commonest_word_is_that_of_the_part(tmp_path):
     table = pd.DataFrame({"scenes": [("a", "b"), ("a",), (), ("b",)], "session_2": ["test"] * 3 + ["train"]})
-    dataset = LabelledPictures("some", table.assign(distortion_group=["x", "y", "y", "x"]), [None] * 4)
+    dataset = LabelledImages("some", table.assign(distortion_group=["x", "y", "y", "x"]), [None] * 4)
     (row,) = baselines.commonest_of([dataset], 2).to_dict("records")
     assert row == {
         "dataset": "some",
@@ -62,8 +62,8 @@ def test_ridge_finds_a_linear_rule_in_the_mean_of_the_windows(tmp_path):
     means = np.stack([kept[i, 0, : counts[i]].astype(np.float32).mean(axis=0) for i in range(120)])
     table = pd.DataFrame({"image": [f"{i}.png" for i in range(120)], "mos": means @ np.arange(8.0) + 3})
     table["session_1"] = ["train"] * 80 + ["test"] * 40
-    dataset = LabelledPictures("made", table, KeptWindows([tmp_path / "0.npy"], counts))
+    dataset = LabelledImages("made", table, KeptWindows([tmp_path / "0.npy"], counts))
     (found,) = baselines.ridge(dataset, 1, [(dataset, range(120))])
     assert np.abs(found[80:] - table["mos"].to_numpy()[80:]).max() < 0.5
     with pytest.raises(TypeError, match="made"):
-        baselines.ridge(LabelledPictures("made", table, list(kept)), 1, [(dataset, range(120))])
+        baselines.ridge(LabelledImages("made", table, list(kept)), 1, [(dataset, range(120))])

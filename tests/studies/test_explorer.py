@@ -9,7 +9,7 @@ from support.models import of_twelve_prompts
 from liqe_core import LIQE
 from liqe_core.data.distortions import distort
 from liqe_core.data.mini import open_photograph
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 from liqe_core.studies.explorer import FAULTS, degrade, look, modest
 
 
@@ -60,7 +60,7 @@ def test_modest_is_upright_and_no_larger_than_it_must_be(tmp_path):
     camera.save(tmp_path / "held.jpg", exif=exif)
     assert modest((tmp_path / "held.jpg").read_bytes()).shape == (512, 256, 3)
     assert modest(Image.new("RGB", (300, 200))).shape == (200, 300, 3), "what is small already stays"
-    with pytest.raises(PictureError, match="no such file"):
+    with pytest.raises(ImageError, match="no such file"):
         modest(tmp_path / "none.jpg")
 
 

@@ -9,7 +9,7 @@ from support.data import own_set
 from support.training import settings, small_set
 
 from liqe_core.checkpoints import PACKAGED, read_checkpoint
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.prompts import VARIANTS
@@ -32,8 +32,8 @@ def test_a_photograph_of_another_part_is_not_trained_on_in_disguise(monkeypatch)
     made = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], **parts})
     made["reference"] = ["bsds.jpg", "i/ss (0).jpg", "i/ss (399).jpg"]
     sets = [
-        LabelledPictures("biq2021", photographs, [None] * 400),
-        LabelledPictures("open-distorted", made, [None] * 3),
+        LabelledImages("biq2021", photographs, [None] * 400),
+        LabelledImages("open-distorted", made, [None] * 3),
     ]
     monkeypatch.setattr(study, "sets_for", lambda *_: sets)
     assert study.split_sets(None, "public") is sets
@@ -69,7 +69,7 @@ def test_every_arm_is_a_profile_that_can_be():
         )
 
 
-def test_pictures_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
+def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
     manifest = own_set(tmp_path, count=10, width=60, height=40)
     manifest.path.write_text(manifest.path.read_text() + "shown: 2160\n")
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))

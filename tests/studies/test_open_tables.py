@@ -76,7 +76,7 @@ def test_scenes_are_counted_as_the_training_script_counts():
     assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
 
 
-def test_the_card_counts_photographs_not_pictures():
+def test_the_card_counts_photographs_not_images():
     """Of twenty photographs half are named rightly, whatever was made of them."""
     made = pd.DataFrame({"photograph": np.repeat(np.arange(20), 25)})
     made = made.assign(

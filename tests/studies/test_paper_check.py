@@ -9,7 +9,7 @@ import torch
 from support.runs import write_run
 
 from liqe_core.crops import CropGeometry
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.evaluation.measuring import measure, predict
 from liqe_core.studies import paper_check
@@ -28,7 +28,7 @@ def get(photograph, monkeypatch):
         table["distortion_group"], table["scenes"] = "blur", [("human",)] * 12
         table["session_2"] = ["train", "test"] * 6
         pictures = [np.ascontiguousarray(photograph[20 * i : 20 * i + 48, :64]) for i in range(12)]
-        return LabelledPictures(name, table, pictures)
+        return LabelledImages(name, table, pictures)
 
     return found
 
@@ -115,7 +115,7 @@ def get_small(photograph):
         mos = [1.0] * 6 if name == "constant" else [float(i) for i in range(6)]
         table = pd.DataFrame({"image": [f"{i}.png" for i in range(6)], "mos": mos})
         pictures = [np.ascontiguousarray(photograph[40 * i : 40 * i + 48, :64]) for i in range(6)]
-        return LabelledPictures(name, table, pictures)
+        return LabelledImages(name, table, pictures)
 
     return found
 
@@ -142,12 +142,12 @@ def test_what_is_missing(tmp_path, monkeypatch):
     assert table.empty and reasons["spaq"].startswith("no pictures")
 
 
-def a_set(name, sizes, photograph) -> LabelledPictures:
+def a_set(name, sizes, photograph) -> LabelledImages:
     table = pd.DataFrame(
         {"image": [f"{i}.png" for i in range(len(sizes))], "mos": np.arange(len(sizes)) % 5.0}
     )
     pictures = [np.ascontiguousarray(photograph[9 * i : 9 * i + h, :w]) for i, (w, h) in enumerate(sizes)]
-    return LabelledPictures(name, table, pictures)
+    return LabelledImages(name, table, pictures)
 
 
 @pytest.fixture
@@ -155,11 +155,11 @@ def all_present(monkeypatch):
     monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
 
 
-def test_a_picture_below_a_crop_is_left_out_counted_and_told(small_liqe, photograph, all_present):
+def test_a_image_below_a_crop_is_left_out_counted_and_told(small_liqe, photograph, all_present):
     sizes = [(64, 48), (31, 64), (64, 64), (50, 40), (64, 10), (33, 32), (64, 64)]
     dataset = a_set("flive", sizes, photograph)
     large = [i for i, size in enumerate(sizes) if min(size) >= 32]
-    large_alone = LabelledPictures(
+    large_alone = LabelledImages(
         "flive", dataset.table.iloc[large].reset_index(drop=True), [dataset.pictures[i] for i in large]
     )
     table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: dataset)

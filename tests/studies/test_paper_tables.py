@@ -124,7 +124,7 @@ def test_the_papers_ablation_and_its_honest_blank():
     )
 
 
-def test_confusion_counts_every_label_of_a_picture():
+def test_confusion_counts_every_label_of_a_image():
     labels = pd.Series([("a", "b"), ("b",), (), None], index=[7, 3, 5, 9])
     p = np.array([[0.9, 0.1], [0.2, 0.8], [1, 0], [1, 0]])
     counts = confusion_counts(labels, p, ["a", "b"])

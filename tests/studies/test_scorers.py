@@ -86,7 +86,7 @@ def brightness(path):
         return np.asarray(image).mean()
 
 
-def test_every_picture_by_every_scorer(folder):
+def test_every_image_by_every_scorer(folder):
     table = score_folder(folder, {"brightness": brightness, "bytes_": lambda path: path.stat().st_size})
     assert list(table.index) == ["a.JPG", "b.png", "sub/c.png"]
     assert list(table.columns) == ["brightness", "bytes_", "error"]
@@ -95,7 +95,7 @@ def test_every_picture_by_every_scorer(folder):
     assert (table["error"] == "").all()
 
 
-def test_a_bad_picture_is_reported_and_does_not_lose_the_others(folder):
+def test_a_bad_image_is_reported_and_does_not_lose_the_others(folder):
     (folder / "cut.jpg").write_bytes((folder / "a.JPG").read_bytes()[:30])
     table = score_folder(folder, {"brightness": brightness, "infinite": lambda path: float("inf")})
     assert np.isnan(table.at["cut.jpg", "brightness"])
@@ -163,7 +163,7 @@ def test_bad_input_names_itself(folder, tmp_path):
     assert foreign.read_bytes() == b"\xff\x00 no text at all", "nothing was added to somebody's file"
 
 
-def test_only_the_named_pictures(folder):
+def test_only_the_named_images(folder):
     table = score_folder(folder, {"brightness": brightness}, only=["sub/c.png", "a.JPG"])
     assert table["brightness"].to_dict() == {"a.JPG": 40, "sub/c.png": 120}
     with pytest.raises(ValueError, match=r"no picture 'd\.png'"):

@@ -23,7 +23,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def write_picture(path: Path, width=64, height=48, seed=0, **options) -> Path:
+def write_image(path: Path, width=64, height=48, seed=0, **options) -> Path:
     """A small picture of smooth noise, different for each seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
@@ -36,7 +36,7 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
     """A user's data set of `count` pictures with scores 1, 2, 3, ...: its manifest, loaded."""
     names = [f"p{i:03}{suffix}" for i in range(count)]
     for i, name in enumerate(names):
-        write_picture(folder / "photographs" / name, width, height, seed=i)
+        write_image(folder / "photographs" / name, width, height, seed=i)
     (folder / "photographs" / "scores.csv").write_text(
         "file_name,opinion\n" + "".join(f"{name},{i + 1}\n" for i, name in enumerate(names))
     )
@@ -57,10 +57,10 @@ def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
     Of the pictures p00, p01, ... of BIQ2021 each is better than the one before; the last is a test picture.
     """
     for i in range(photographs):
-        write_picture(folder / "made" / "photographs" / f"part/{i}.png", 72, 64, seed=i)
+        write_image(folder / "made" / "photographs" / f"part/{i}.png", 72, 64, seed=i)
     biq = folder / "BIQ2021"
     for i in range(scored):
-        write_picture(biq / "Images" / f"p{i:02}.jpg", 64, 72, seed=100 + i)
+        write_image(biq / "Images" / f"p{i:02}.jpg", 64, 72, seed=100 + i)
     rows = [f"p{i:02}.jpg,{i / 10}\n" for i in range(scored)]
     (biq / "Train (Images and MOS).csv").write_text("Image Name,MOS\n" + "".join(rows[:-1]))
     (biq / "Test (Images and MOS).csv").write_text("Image Name,MOS\n" + rows[-1])

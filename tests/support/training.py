@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data import mini
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.files import file_sha256
-from liqe_core.images import read_picture
+from liqe_core.images import read_image
 from liqe_core.training.profiles import Profile, profile
 
 #: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
@@ -25,11 +25,11 @@ SELECTION = mini.Selection(
 )
 
 
-def small_set(root, name: str = "mini") -> LabelledPictures:
+def small_set(root, name: str = "mini") -> LabelledImages:
     """24 pictures of 96 x 72, built in a tenth of a second, read in another."""
     folder, labels = mini.build(root, SELECTION, progress=False)
-    pictures = [np.asarray(read_picture(folder / image)) for image in labels["image"]]
-    return LabelledPictures(name, labels, pictures)
+    pictures = [np.asarray(read_image(folder / image)) for image in labels["image"]]
+    return LabelledImages(name, labels, pictures)
 
 
 def settings(**overrides) -> Profile:

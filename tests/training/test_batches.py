@@ -71,7 +71,7 @@ def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:
     return found, table.sort_index()
 
 
-def test_shuffled_labels_are_those_of_other_training_pictures_of_the_set(tmp_path):
+def test_shuffled_labels_are_those_of_other_training_images_of_the_set(tmp_path):
     first, second = small_set(tmp_path, "one"), small_set(tmp_path, "other")
     # Scenes that neither the other set nor the parts outside of training have show what comes from where.
     unused = first.table["session_2"] != "train"

@@ -10,9 +10,9 @@ from support.training import CrashError, assert_same_run, at_step, crash, settin
 
 from liqe_core import LIQE, crops, towers
 from liqe_core.crops import CropGeometry, Statistics
-from liqe_core.data.labelled import LabelledPictures, packed_set
+from liqe_core.data.labelled import LabelledImages, packed_set
 from liqe_core.evaluation.measuring import measure, predict
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 from liqe_core.prediction import expected_quality
 from liqe_core.prompts import PromptGrid
 from liqe_core.training import embeddings
@@ -39,7 +39,7 @@ def place(tmp_path):
 def pictures(pictures):
     """24 pictures; those of 96 x 72 have two windows of 64, and the third, which is smaller, one."""
     cut = [p[:64, :80] if i == 2 else p for i, p in enumerate(pictures.pictures)]
-    return LabelledPictures(pictures.name, pictures.table, cut)
+    return LabelledImages(pictures.name, pictures.table, cut)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_embeddings_of_another_tower_are_never_read(pictures, model, computed, c
     assert len(computed) == 6 and set(place.iterdir()) > before
 
 
-def test_embeddings_of_other_pictures_are_never_read(pictures, model, computed, place):
+def test_embeddings_of_other_images_are_never_read(pictures, model, computed, place):
     kept_windows(pictures, model, place, progress=False)
     before = set(place.iterdir())
     computed.clear()
@@ -181,10 +181,10 @@ def test_a_packed_store_is_known_by_its_checksums(model, computed, tmp_path, pla
         kept_windows(kept, model, place, progress=False)
 
 
-def test_a_picture_smaller_than_a_crop_is_named(pictures, model, place):
+def test_a_image_smaller_than_a_crop_is_named(pictures, model, place):
     small = [p[:40] if i == 4 else p for i, p in enumerate(pictures.pictures)]
     name = pictures.table["image"][4]
-    with pytest.raises(PictureError, match=f"mini/{name}"):
+    with pytest.raises(ImageError, match=f"mini/{name}"):
         kept_windows(dataclasses.replace(pictures, pictures=small), model, place, progress=False)
 
 

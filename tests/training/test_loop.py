@@ -16,7 +16,7 @@ from support.training import CrashError, assert_same_run, at_step, crash, settin
 
 from liqe_core import LIQE
 from liqe_core.crops import normalize
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.measuring import measure
 from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
@@ -157,7 +157,7 @@ def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stoppe
         fit(settings(learning_rate=0.002, seed=7), [pictures], folder, progress=False)
     relabelled = pictures.table.assign(mos=pictures.table["mos"] + 1)
     with pytest.raises(RunFolderError, match=r"mini\.labels_sha256"):
-        fit(settings(), [LabelledPictures("mini", relabelled, pictures.pictures)], folder, progress=False)
+        fit(settings(), [LabelledImages("mini", relabelled, pictures.pictures)], folder, progress=False)
     fit(settings(save_seconds=7, max_skipped=3), [pictures], folder, progress=False)  # these change nothing
 
 
@@ -234,12 +234,12 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
 
 
-def test_a_picture_without_a_score_is_refused_by_name(pictures, tmp_path):
+def test_a_image_without_a_score_is_refused_by_name(pictures, tmp_path):
     row = pictures.part(1, "val")[0]
     table = pictures.table.copy()
     table.loc[row, "mos"] = math.nan
     with pytest.raises(ValueError, match=f"val.*{table['image'][row]}"):
-        fit(settings(), [LabelledPictures("mini", table, pictures.pictures)], tmp_path)
+        fit(settings(), [LabelledImages("mini", table, pictures.pictures)], tmp_path)
 
 
 def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
@@ -248,7 +248,7 @@ def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
     distorted = bare.assign(distortion=pictures.table["distortion"])
     scenic = bare.assign(scenes=pd.Series([("plant",)] * len(bare), dtype=object))
     for table in (distorted, scenic):
-        sets = [LabelledPictures("mini", table, pictures.pictures)]
+        sets = [LabelledImages("mini", table, pictures.pictures)]
         assert chosen(settings(), sets) == sets
     unlabelled, partly_scored = scenic.copy(), scenic.copy()
     row = pictures.part(1, "train")[3]
@@ -256,7 +256,7 @@ def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
     partly_scored.loc[row, "mos"] = 3.0
     for table in (bare, unlabelled, partly_scored):
         with pytest.raises(ValueError, match="mini"):
-            chosen(settings(), [LabelledPictures("mini", table, pictures.pictures)])
+            chosen(settings(), [LabelledImages("mini", table, pictures.pictures)])
 
 
 def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path):
@@ -296,12 +296,12 @@ def test_a_loss_that_rises_stops_nothing(pictures, tmp_path):
     run.watch.check(100)
 
 
-def test_fewer_pictures_than_a_batch_are_a_short_batch(pictures, tmp_path):
+def test_fewer_images_than_a_batch_are_a_short_batch(pictures, tmp_path):
     run = Run(settings(batch_sizes={"mini": 40}), [pictures], tmp_path)
     assert len(run.batches.batch(0, 0).images) == len(set(run.batches.batch(0, 1).images)) == 12
     empty = pictures.table.assign(session_1="test")
     with pytest.raises(ValueError, match="train"):
-        fit(settings(), [LabelledPictures("mini", empty, pictures.pictures)], tmp_path / "run")
+        fit(settings(), [LabelledImages("mini", empty, pictures.pictures)], tmp_path / "run")
     with pytest.raises(ValueError, match="other"):
         fit(settings(batch_sizes={"mini": 4, "other": 4}), [pictures], tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from support.training import settings
 
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.training.batches import TrainingBatches
 from liqe_core.training.preflight import chosen, steps_without_pairs
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_a_picture_smaller_than_a_crop_is_refused_in_any_part(pictures, part):
+def test_a_image_smaller_than_a_crop_is_refused_in_any_part(pictures, part):
     row = int(pictures.part(1, part)[-1])
     pixels = list(pictures.pictures)
     pixels[row] = np.zeros((20, 120, 3), np.uint8)
@@ -31,7 +31,7 @@ def of_size(pictures, name, training, scored=True):
     table.loc[0, "session_1"], table.loc[1, "session_1"] = "val", "test"
     if not scored:
         table["mos"] = np.nan
-    return LabelledPictures(name, table, list(pictures.pictures)[: training + 2])
+    return LabelledImages(name, table, list(pictures.pictures)[: training + 2])
 
 
 @pytest.mark.parametrize(

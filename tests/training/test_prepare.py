@@ -7,7 +7,7 @@ import torch
 from support.data import distorted_set, own_set
 from support.training import settings
 
-from liqe_core.images import PictureError
+from liqe_core.images import ImageError
 from liqe_core.training.batches import TrainingBatches, geometry_of
 from liqe_core.training.prepare import labelled, scored_by_people, sets_for
 
@@ -43,7 +43,7 @@ def test_a_set_without_scores_trains_its_distortions(tmp_path):
     assert all(map(math.isnan, batch.mos)) and (batch.distortion.sum(dim=1) == 1).all()
 
 
-def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
+def test_images_that_are_too_small_are_enlarged_when_asked(tmp_path):
     path = str(own_set(tmp_path, count=10, width=30, height=20).path)
     for enlarge in (False, True):
         chosen = settings(enlarge=enlarge, batch_sizes={"holiday": 2})
@@ -54,11 +54,11 @@ def test_pictures_that_are_too_small_are_enlarged_when_asked(tmp_path):
             assert batches.batch(0, 0).crops.shape == (2, 3, 3, 32, 32)
             assert dataset.testing_crops(0, geometry_of(chosen)).dtype == torch.uint8
         else:
-            with pytest.raises(PictureError, match=r"holiday/p00\d\.png"):
+            with pytest.raises(ImageError, match=r"holiday/p00\d\.png"):
                 batches.batch(0, 0)
 
 
-def test_pictures_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
+def test_images_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
     manifest = own_set(tmp_path, count=10, width=60, height=40)
     with pytest.raises(ValueError, match="shown"):
         labelled(str(manifest.path), settings(), progress=False, as_shown=True)
@@ -70,7 +70,7 @@ def test_pictures_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
     assert as_it_is.pictures[0].shape == (40, 60, 3) and as_it_is.name == "holiday"
 
 
-def test_a_profile_may_look_at_some_of_the_pictures_only(tmp_path):
+def test_a_profile_may_look_at_some_of_the_images_only(tmp_path):
     path = str(own_set(tmp_path, count=40).path)
     (whole,) = sets_for(settings(batch_sizes={path: 4}), progress=False)
     (reduced,) = sets_for(settings(batch_sizes={path: 4}, measured=3), progress=False)

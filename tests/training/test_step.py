@@ -10,7 +10,7 @@ from open_clip.model import convert_weights_to_lp
 from support.training import settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
-from liqe_core.data.labelled import LabelledPictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.losses import plcc_loss, quality_loss, regression_loss
 from liqe_core.text import text_parameters
 from liqe_core.training.batches import geometry_of
@@ -143,10 +143,10 @@ def uneven(sets):
     """Seven pictures to train on in one of the sets (in batches of two, three and a lone one a lap) and all
     scores at one of three levels, so that there are ties."""
 
-    def changed(dataset: LabelledPictures, count: int) -> LabelledPictures:
+    def changed(dataset: LabelledImages, count: int) -> LabelledImages:
         table = dataset.table.assign(mos=dataset.table["mos"].rank(pct=True).mul(3).round())
         table.loc[dataset.part(1, "train")[count:], "session_1"] = "val"
-        return LabelledPictures(dataset.name, table, dataset.pictures)
+        return LabelledImages(dataset.name, table, dataset.pictures)
 
     return [changed(sets[0], 12), changed(sets[1], 7)]
 
