@@ -300,8 +300,8 @@ def _lighter(output: nbformat.NotebookNode) -> None:
     if len(png) < _LARGE:
         return
     jpeg = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as opened:
-        drawn = opened.convert("RGBA")
+    with Image.open(io.BytesIO(png)) as png_image:
+        drawn = png_image.convert("RGBA")
     ground = Image.new("RGBA", drawn.size, "white")
     # Colours at full resolution: letters would have fringes.
     Image.alpha_composite(ground, drawn).convert("RGB").save(jpeg, "JPEG", quality=90, subsampling=0)

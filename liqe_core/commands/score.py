@@ -68,18 +68,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "the probability of every word as well (not in --html)"
     table.add_argument("--distributions", action="store_true", help=text)
     table.add_argument("--restart", action="store_true", help="begin anew where another run was stopped")
-    reading = score.add_argument_group("how images are read; by default as the public code does")
+    reading_options = score.add_argument_group("how images are read; by default as the public code does")
     text = "turn images as their EXIF tag says"
-    reading.add_argument("--orientation", choices=("ignore", "apply"), default="ignore", help=text)
+    reading_options.add_argument("--orientation", choices=("ignore", "apply"), default="ignore", help=text)
     text = "convert colours by the ICC profile"
-    reading.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
+    reading_options.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
     text = "enlarge each image until its shorter side has N pixels, where people see all at one size, "
     text += "whatever size they have (default, and 0: as the model does; liqe-tiny takes 224 to 768)"
-    reading.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
+    reading_options.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
     text = "refuse images with more pixels (89478485); none: no limit"
-    reading.add_argument("--max-pixels", default="", metavar="N", help=text)
+    reading_options.add_argument("--max-pixels", default="", metavar="N", help=text)
     text = "score files that are cut short, with grey for what is missing"
-    reading.add_argument("--truncated", choices=("refuse", "allow"), default="refuse", help=text)
+    reading_options.add_argument("--truncated", choices=("refuse", "allow"), default="refuse", help=text)
     score.set_defaults(run=_score)
 
 

@@ -21,13 +21,13 @@ class Ranks:
     """The processes that train together, and this one's place among them.
 
     Attributes:
-        rank: 0..world-1; rank 0 leads: it alone writes files and shows progress.
-        world: how many processes.
+        rank: 0..world_size - 1; rank 0 leads: it alone writes files and shows progress.
+        world_size: how many processes.
         device: where this one computes.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"):
-        self.rank, self.world, self.device = rank, world, torch.device(device)
+    def __init__(self, rank: int = 0, world_size: int = 1, device: torch.device | str = "cpu"):
+        self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
 
     @property
     def leads(self) -> bool:
@@ -48,9 +48,9 @@ class Ranks:
 
         Returns:
             (count, ...) on every process. In the backward pass each gets the gradient of its own rows times
-            `world`, since DistributedDataParallel will divide by it.
+            `world_size`, since DistributedDataParallel will divide by it.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return part
         sizes = self._sizes(count)
         own = part[: sizes[self.rank]]
@@ -60,13 +60,13 @@ class Ranks:
         dist.all_gather(parts, padded)
         parts = [gathered[:size] for gathered, size in zip(parts, sizes, strict=True)]
         if own.requires_grad:
-            own.register_hook(lambda gradient: gradient * self.world)
+            own.register_hook(lambda gradient: gradient * self.world_size)
         parts[self.rank] = own
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)], device=self.device)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
@@ -74,7 +74,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.barrier()
 
     def agreed(self, value: object, subject: str) -> None:
@@ -83,9 +83,9 @@ class Ranks:
         Raises:
             RuntimeError: it is not; says what, and each process's value.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return
-        values: list[object] = [None] * self.world
+        values: list[object] = [None] * self.world_size
         dist.all_gather_object(values, value)
         if any(answer != values[0] for answer in values):
             raise RuntimeError(
@@ -93,8 +93,8 @@ class Ranks:
             )
 
     def _sizes(self, count: int) -> list[int]:
-        least, more = divmod(count, self.world)
-        return [least + (rank < more) for rank in range(self.world)]
+        least, more = divmod(count, self.world_size)
+        return [least + (rank < more) for rank in range(self.world_size)]
 
 
 def together(device: str = "auto") -> Ranks:
@@ -148,7 +148,7 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
 
 def wrapped(model: nn.Module, ranks: Ranks) -> nn.Module:
     """The model to call in a training step: itself, or DistributedDataParallel around it."""
-    if ranks.world == 1 or not any(p.requires_grad for p in model.parameters()):
+    if ranks.world_size == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
     devices = [ranks.device.index] if ranks.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)

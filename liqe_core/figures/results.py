@@ -36,8 +36,12 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
         share = (of_word == word).mean()
         ax.barh(row, share, color=paint.tasks["distortion"])
         ax.barh(row, 1 - share, left=share, color=paint.faint)
-        wrong = of_word[of_word != word].value_counts()
-        note = f"rather: {wrong.index[0]} ({wrong.iloc[0]})" if len(wrong) else ""
+        wrong_word_counts = of_word[of_word != word].value_counts()
+        note = (
+            f"rather: {wrong_word_counts.index[0]} ({wrong_word_counts.iloc[0]})"
+            if len(wrong_word_counts)
+            else ""
+        )
         ax.text(0.99, row, note, ha="right", va="center", fontsize="x-small", color=paint.ink)
     ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
     most = true.value_counts(normalize=True)
@@ -189,8 +193,8 @@ def shaded_table(text: pd.DataFrame, distance: pd.DataFrame, title: str = "", li
         ax.spines[:].set_visible(False)
     axes[0].set_title(title)
     if shaded:
-        bar = ScalarMappable(scale, shades)
-        figure.colorbar(bar, ax=list(axes), label="ours less published", fraction=0.03, pad=0.01)
+        color_mapping = ScalarMappable(scale, shades)
+        figure.colorbar(color_mapping, ax=list(axes), label="ours less published", fraction=0.03, pad=0.01)
     rows, heads = ("; ".join(map(str, names)) for names in (text.index, text.columns))
     compared = "no number of ours to compare with"
     if shaded:

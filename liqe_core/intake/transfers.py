@@ -84,10 +84,10 @@ def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool 
         except FetchError:
             raise
         except Exception as error:  # libraries below huggingface_hub raise errors of their own
-            kept = part.stat().st_size if part.is_file() else 0
-            if not kept:
+            bytes_kept = part.stat().st_size if part.is_file() else 0
+            if not bytes_kept:
                 part.unlink(missing_ok=True)
-            raise FetchError(f"{source.url}: {_reason(error, source.page, kept)}") from error
+            raise FetchError(f"{source.url}: {_reason(error, source.page, bytes_kept)}") from error
         if sha256 and (found := file_sha256(part)) != sha256:
             with part.open("rb") as content:
                 mistake = mistaken(content.read(512))
@@ -176,8 +176,8 @@ def _http_status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _reason(error: BaseException, page: str = "", kept: int = 0) -> str:
-    """Say why huggingface_hub could not transfer a file, and what to do; `kept`: bytes of its part."""
+def _reason(error: BaseException, page: str = "", bytes_kept: int = 0) -> str:
+    """Say why huggingface_hub could not transfer a file, and what to do; `bytes_kept`: bytes of its part."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
@@ -192,7 +192,11 @@ def _reason(error: BaseException, page: str = "", kept: int = 0) -> str:
         reasons[429] = "too many requests; wait some minutes, or log in (`hf auth login`)"
         return f"HTTP {status}, {reasons.get(status, 'the server failed; try again later')}"
     problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    advice = f"{kept} bytes are kept, try again to continue" if kept else "check the network and try again"
+    advice = (
+        f"{bytes_kept} bytes are kept, try again to continue"
+        if bytes_kept
+        else "check the network and try again"
+    )
     return f"no connection, or it broke ({problem}); {advice}"
 
 

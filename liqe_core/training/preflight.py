@@ -62,15 +62,16 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
                     f"{dataset.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
                     f"{first_few(unscored)}; give their scores, or leave them out of the table"
                 )
-    world = ranks.world if ranks else 1
-    if world > 1 and settings.model.batch_norm == "learned":
+    world_size = ranks.world_size if ranks else 1
+    if world_size > 1 and settings.model.batch_norm == "learned":
         raise ValueError(
-            f"batch_norm is 'learned', and {world} processes would each learn the statistics of their share; "
-            "start one process, or give batch_norm='frozen'"
+            f"batch_norm is 'learned', and {world_size} processes would each learn the statistics of "
+            "their share; start one process, or give batch_norm='frozen'"
         )
-    if (pictures := sum(settings.data.batch_sizes.values())) < world:
+    if (pictures := sum(settings.data.batch_sizes.values())) < world_size:
         raise ValueError(
-            f"{world} processes share a batch of {pictures} pictures; start fewer, or give larger batch_sizes"
+            f"{world_size} processes share a batch of {pictures} pictures; start fewer, or give "
+            "larger batch_sizes"
         )
     _tell_lone_steps(settings, found)
     return found
@@ -110,7 +111,7 @@ def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
         MemoryError: the step is estimated to need more than is free.
         OSError: the checkpoints will not fit.
     """
-    need, free = step_memory(settings, model, ranks.world), free_memory(ranks.device)
+    need, free = step_memory(settings, model, ranks.world_size), free_memory(ranks.device)
     if need > free:
         raise MemoryError(
             f"a step is estimated to need {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free on "
@@ -124,13 +125,13 @@ def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
         )
 
 
-def step_memory(settings: Profile, model: LIQE, world: int = 1) -> int:
+def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
     """Bytes that training needs beside the weights: gradients, the optimiser's moments, activations.
 
     An estimate, for transformers; of other image towers only gradients and moments are counted.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    pictures = -(-sum(settings.data.batch_sizes.values()) // world)
+    pictures = -(-sum(settings.data.batch_sizes.values()) // world_size)
     towers = []
     vision = model.architecture["vision_cfg"]
     if settings.model.freeze not in ("image", "all") and isinstance(vision.get("patch_size"), int):

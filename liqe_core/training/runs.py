@@ -108,7 +108,7 @@ def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | N
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "processes": (ranks or Ranks()).world,
+        "processes": (ranks or Ranks()).world_size,
     }
     if device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)

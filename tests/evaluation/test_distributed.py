@@ -60,8 +60,8 @@ def test_a_run_of_two_processes_is_the_run_of_one(two, pictures, tmp_path):
 
 def test_shares_cover_everything_once():
     for count in (1, 2, 5, 6, 48):
-        for world in (1, 2, 3, 7):
-            parts = [list(range(count))[Ranks(rank, world).share(count)] for rank in range(world)]
+        for world_size in (1, 2, 3, 7):
+            parts = [list(range(count))[Ranks(rank, world_size).share(count)] for rank in range(world_size)]
             assert [i for part in parts for i in part] == list(range(count))
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
 

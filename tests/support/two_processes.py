@@ -69,7 +69,7 @@ def run_two(root: Path, folder: Path) -> None:
 def _take_steps(root: Path, folder: Path) -> None:
     pictures = sets(root)
     ranks = together("cpu")
-    assert ranks.world == 2
+    assert ranks.world_size == 2
     for name, sizes in BATCHES.items():
         for extra in ({}, {"gradient_checkpointing": True, "precision": "bfloat16"}):
             run = Run(settings(batch_sizes=sizes, **extra), pictures, folder, ranks)
