@@ -23,7 +23,7 @@ def page():
 def mine(page, empty_folder):
     """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
     (empty_folder / "my.yaml").write_text(page["yaml"])
-    head, *shown = page["csv"].splitlines()
+    head, *shown = page["text"].splitlines()
     rows = []
     for i in range(20):
         name = f"p{i:02}.png"
