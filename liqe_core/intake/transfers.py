@@ -14,8 +14,10 @@ import hashlib
 import os
 import re
 import shutil
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from liqe_core.files import file_sha256, is_disk_full, mistaken, only_one
 from liqe_core.intake.progress import tqdm
@@ -122,7 +124,7 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
             sha256 = metadata.etag
         if part.exists() and size is not None and part.stat().st_size > size:
             part.unlink()  # of another file
-    with part.open("ab") as content:
+    with part.open("ab") as content, _only_https_after_https():
         try:
             http_get(
                 url,
@@ -140,6 +142,24 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
         content.flush()
         os.fsync(content.fileno())
     return url, sha256
+
+
+@contextlib.contextmanager
+def _only_https_after_https() -> Iterator[None]:
+    """In the block, a transfer that began over https is not redirected to plain http."""
+    from huggingface_hub import get_session
+
+    def refuse_downgrade(response: Any) -> None:
+        target = urllib.parse.urljoin(str(response.url), response.headers.get("location", ""))
+        if response.url.scheme == "https" and urllib.parse.urlsplit(target).scheme == "http":
+            raise FetchError(f"{response.url}: redirects to {target}, not https; get the file by hand")
+
+    hooks = get_session().event_hooks["response"]
+    hooks.append(refuse_downgrade)
+    try:
+        yield
+    finally:
+        hooks.remove(refuse_downgrade)
 
 
 def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:

@@ -4,9 +4,12 @@ import errno
 import hashlib
 import os
 import signal
+import sys
 from functools import partial
 
 import pytest
+from huggingface_hub import get_session, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 from support.hub import COMMIT, hub_of
 from support.interrupting import Job
 
@@ -176,3 +179,22 @@ def test_a_full_disk_keeps_the_part(hub, tmp_path, source, monkeypatch):
     assert not (tmp_path / "new" / "a.zip").exists()
     get(source(hub), tmp_path)
     assert (tmp_path / "new" / "a.zip").read_bytes() == BODY
+
+
+def test_https_is_not_left_for_http(tmp_path):
+    """A server sends a download on to plain http: nothing is asked there, and nothing stays here."""
+    client = type(get_session())
+    web = sys.modules[client.__module__.partition(".")[0]]
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        return web.Response(302, headers={"location": "http://example.org/file.zip"})
+
+    set_client_factory(lambda: client(transport=web.MockTransport(answer), follow_redirects=True))
+    try:
+        with pytest.raises(FetchError, match=r"http://example\.org/file\.zip"):
+            fetch_file(RemoteFile("https://example.org/file.zip"), tmp_path / "file.zip", progress=False)
+    finally:
+        set_client_factory(default_client_factory)
+    assert asked == ["https://example.org/file.zip"] and not (tmp_path / "file.zip").exists()
