@@ -15,13 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from torch.nn.functional import normalize
-from torch.utils.benchmark import Measurement, Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from liqe_core.evaluation.distributed import Ranks, torch_device
@@ -36,12 +36,17 @@ from liqe_core.training.preflight import free_memory, step_memory
 from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.step import TrainStep, build_model, build_optimizer
 
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Measurement
+
 #: Images of the paper's six sets together, and the parts of them that are measured each time.
 PAPER_IMAGES, VALIDATION_PART, TEST_PART = 23_591, 0.1, 0.2
 
 
 def timed(run: Callable[[], object], seconds: float = 1.0) -> Measurement:
     """Call `run` for that long, once at least after a call that does not count, on all threads."""
+    from torch.utils.benchmark import Timer  # looks for a compiler, and warns where there is no GPU
+
     timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
     return timer.blocked_autorange(min_run_time=seconds)
 
