@@ -27,7 +27,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from PIL import Image
 
 from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
@@ -117,6 +116,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
 
 def main(arguments: Sequence[str]) -> int:
     """Run one notebook for Make, on its share of the cores; returns the exit code."""
+    import yaml
+
     source, target, parameters = map(Path, arguments)
     jobs = re.search(r"-j(\d+)", os.environ.get("MAKEFLAGS", ""))
     if jobs:  # threads of one process would otherwise wait for a core on which another's are
@@ -165,6 +166,8 @@ def run_all(names: Sequence[str], out: Path, parameters: Mapping[str, object], a
 
 def write_parameters(out: Path, parameters: Mapping[str, object]) -> None:
     """``params.yaml`` of a run, which is written only where it changes: notebooks are made from it."""
+    import yaml  # here, since `liqe --help` does without
+
     path, text = out / "params.yaml", yaml.safe_dump(dict(parameters), allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

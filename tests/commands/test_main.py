@@ -131,3 +131,14 @@ def test_the_commands_of_the_makefile_can_be_parsed():
     assert {"check", "sweep", "notebooks"} <= {options.command for options in parsed}
     (paper,) = [o for o in parsed if o.command == "sweep" and o.profile == "paper"]
     assert paper.sessions == list(range(1, 11)) and paper.seeds == [1] and paper.variants is None
+
+
+@pytest.mark.parametrize(("package", "command"), [("pydantic", "data list"), ("yaml", "data list")])
+def test_a_command_names_the_extra_that_it_lacks_and_others_do_without(package, command):
+    code = f"import sys; sys.modules[{package!r}] = None; from liqe_core.commands.main import main; "
+    code += "sys.exit(main(sys.argv[1:]))"
+    start = [sys.executable, "-c", code]
+    lacking = subprocess.run([*start, *command.split()], capture_output=True, text=True)
+    assert lacking.returncode == 1 and "liqe-core[data]" in lacking.stderr
+    assert lacking.stderr.count("\n") == 1, "no traceback"
+    assert subprocess.run([*start, "score", "--help"], capture_output=True).returncode == 0
