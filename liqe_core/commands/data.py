@@ -5,80 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from liqe_core.commands.options import whole_number
+import pandas as pd
 
-if TYPE_CHECKING:
-    from liqe_core.data.manifests import Manifest
-
-
-def add_command(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command ``data`` with its own commands; each sets ``run``, a function of the options that
-    returns the exit code."""
-    data = subparsers.add_parser(
-        "data", help="data sets: list, status, fetch, unpack, verify, audit, pack, labels"
-    )
-    commands = data.add_subparsers(title="commands", dest="data_command", metavar="COMMAND", required=True)
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], names: str, **words
-    ) -> argparse.ArgumentParser:
-        parser = commands.add_parser(name, **words)
-        if names:
-            wanted = "data set names, or paths of manifests" + ("; default: all" if names == "*" else "")
-            parser.add_argument("names", nargs=names, metavar="NAME", help=wanted)
-        text = "the folder that data sets are in (default: $LIQE_DATA, or the cache)"
-        parser.add_argument("--root", help=text)
-        text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
-        parser.add_argument("--mirror", type=_clone, help=text)
-        parser.add_argument("--quiet", action="store_true", help="no progress bars")
-        parser.set_defaults(run=run)
-        return parser
-
-    command("list", _list, "", help="the data sets that there are manifests for")
-    command("status", _status, "*", help="which are there, and what to do next")
-    fetch = command("fetch", _fetch, "+", help="get data sets: names, or `paper`, or `unseen`")
-    fetch.add_argument("--yes", action="store_true", help="do not ask before the transfer begins")
-    text = "from the authors' own address, where the hub has it too"
-    fetch.add_argument("--direct", action="store_true", help=text)
-    fetch.add_argument("--from", dest="source", help="an archive or a clone you have, or another repository")
-    unpack = command("unpack", _unpack, "", help="unpack an archive that you have")
-    unpack.add_argument("name", metavar="NAME")
-    unpack.add_argument("archive", metavar="ARCHIVE")
-    unpack.add_argument("--password", help="for an encrypted zip")
-    verify = command("verify", _verify, "*", help="open every picture and write a report")
-    text = "report images with a side under so many pixels, a crop of the model that is to be trained (224)"
-    verify.add_argument("--window", type=whole_number, help=text)
-    audit = command("audit", _audit, "*", help="check labels, splits and scores")
-    audit.add_argument("--csv", help="write the table here as well")
-    pack = command("pack", _pack, "+", help="decode the pictures into a store for training")
-    pack.add_argument("--out", help="the store's folder (default: in the cache)")
-    for parser in (fetch, unpack, pack):
-        text = "where images are missing: an error (default), or go on without them"
-        parser.add_argument("--missing", choices=("error", "skip"), default="error", help=text)
-    for parser in (verify, pack):
-        parser.add_argument("--workers", type=whole_number, help="threads (default: one a core)")
-    labels = command("labels", _labels, "*", help="read the labels, fetching them where needed")
-    labels.add_argument("--csv", help="write the table here")
-    labels.add_argument("--fastfading", choices=("released", "corrected"), default="released")
+from liqe_core.data.audits import audit
+from liqe_core.data.fetch import (
+    check_room,
+    fetch_dataset,
+    is_hub_archive,
+    plan_fetch,
+    readable_size,
+    unpack_dataset,
+    without_hub,
+)
+from liqe_core.data.labelled import present_rows
+from liqe_core.data.labels import read_labels, summary
+from liqe_core.data.manifests import TRAINING_SETS, Manifest, available, load_manifest, sets_called
+from liqe_core.data.released_labels import LabelsFetchError
+from liqe_core.data.store import ImageSource, PackedStore
+from liqe_core.data.verification import report_path, status, verify
+from liqe_core.files import write_csv
 
 
-def _clone(text: str) -> str:
-    """The type of ``--mirror``, which is easily taken for a place of pictures."""
-    folder = Path(text).expanduser()
-    if folder.name != "IQA_Database" and not (folder / "IQA_Database").is_dir():
-        raise argparse.ArgumentTypeError(
-            f"{text}: no clone of zwx8981/LIQE (no folder IQA_Database in it), where the labels come from; "
-            "pictures that you have go in with `liqe data fetch NAME --from ARCHIVE`"
-        )
-    return text
-
-
-def _list(options: argparse.Namespace) -> int:
-    from liqe_core.data.manifests import available, load_manifest
-
+def run_list(options: argparse.Namespace) -> int:
     rows = []
     for m in map(load_manifest, available()):
         scale = f"{m.score.low:g} to {m.score.high:g}" if m.score else ""
@@ -87,9 +37,7 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(options: argparse.Namespace) -> int:
-    from liqe_core.data.verification import status
-
+def run_status(options: argparse.Namespace) -> int:
     found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
     rows = [
         (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
@@ -98,11 +46,7 @@ def _status(options: argparse.Namespace) -> int:
     return 1 if any(s.state == "corrupt" for s in found) else 0
 
 
-def _fetch(options: argparse.Namespace) -> int:
-    from liqe_core.data.fetch import check_room, fetch_dataset, plan_fetch, readable_size, without_hub
-    from liqe_core.data.manifests import load_manifest, sets_called
-    from liqe_core.data.verification import status
-
+def run_fetch(options: argparse.Namespace) -> int:
     manifests = [load_manifest(name) for name in sets_called(options.names)]
     if options.direct:
         manifests = list(map(without_hub, manifests))
@@ -146,10 +90,7 @@ def _agreed(question: str) -> bool:
     return input(question).strip().lower() in ("y", "yes")
 
 
-def _unpack(options: argparse.Namespace) -> int:
-    from liqe_core.data.fetch import fetch_dataset, is_hub_archive, unpack_dataset
-    from liqe_core.data.manifests import load_manifest
-
+def run_unpack(options: argparse.Namespace) -> int:
     manifest, progress = load_manifest(options.name), not options.quiet
     if is_hub_archive(manifest, options.archive):
         fetch_dataset(manifest, options.root, options.archive, options.mirror, options.missing, progress)
@@ -161,16 +102,12 @@ def _unpack(options: argparse.Namespace) -> int:
 
 def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
     """Print the state of a dataset, and what to do next."""
-    from liqe_core.data.verification import status
-
     now = status(manifest, options.root, options.mirror)
     print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
     print(f"next: {now.next}")
 
 
-def _verify(options: argparse.Namespace) -> int:
-    from liqe_core.data.verification import report_path, verify
-
+def run_verify(options: argparse.Namespace) -> int:
     def check(manifest: Manifest) -> int | None:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
             return None  # asked for all there are, and this one is not
@@ -193,12 +130,7 @@ def _verify(options: argparse.Namespace) -> int:
     return max(failed, *faulty, 0)
 
 
-def _audit(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from liqe_core.data.audits import audit
-    from liqe_core.files import write_csv
-
+def run_audit(options: argparse.Namespace) -> int:
     def check(manifest: Manifest) -> pd.DataFrame | None:
         form = manifest.form
         if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
@@ -216,11 +148,7 @@ def _audit(options: argparse.Namespace) -> int:
     return failed
 
 
-def _pack(options: argparse.Namespace) -> int:
-    from liqe_core.data.labelled import present_rows
-    from liqe_core.data.labels import read_labels
-    from liqe_core.data.store import ImageSource, PackedStore
-
+def run_pack(options: argparse.Namespace) -> int:
     def pack(manifest: Manifest) -> None:
         progress = not options.quiet
         table = read_labels(manifest, options.root, options.mirror)
@@ -234,13 +162,7 @@ def _pack(options: argparse.Namespace) -> int:
     return _for_each(_manifests(options), pack)[1]
 
 
-def _labels(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from liqe_core.data.labels import read_labels, summary
-    from liqe_core.data.manifests import TRAINING_SETS
-    from liqe_core.files import write_csv
-
+def run_labels(options: argparse.Namespace) -> int:
     options.names = options.names or list(TRAINING_SETS)
 
     def read(manifest: Manifest) -> pd.DataFrame:
@@ -257,8 +179,6 @@ def _labels(options: argparse.Namespace) -> int:
 
 
 def _manifests(options: argparse.Namespace) -> list[Manifest]:
-    from liqe_core.data.manifests import available, load_manifest
-
     return [load_manifest(name) for name in options.names or available()]
 
 
@@ -268,8 +188,6 @@ def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], Any]) -> 
     Returns:
         The results that are not None, and the exit code.
     """
-    from liqe_core.data.released_labels import LabelsFetchError
-
     results, code, unlabelled = [], 0, False
     for manifest in manifests:
         if unlabelled and manifest.form == "liqe":

@@ -15,15 +15,17 @@ import os
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from liqe_core import figures
+from liqe_core.data.manifests import manifest_dir
+from liqe_core.figures.saving import LIST, Drawing, Listed, find, read, save
+from liqe_core.figures.style import drawn_as
 from liqe_core.files import runs_dir, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from liqe_core.figures.saving import Drawing, Listed
-    from liqe_core.studies.finished import FinishedRun
+from liqe_core.studies import ablations, finished
+from liqe_core.studies.finished import FinishedRun, read_run, read_runs
+from liqe_core.training.prepare import scored_by_people
 
 #: Tables that are no figures: the notebook that saves each, and what it shows.
 TABLES = {
@@ -52,11 +54,8 @@ FROM_MODELS = ("agreement", "confusion_scene", "confusion_distortion")
 @functools.cache
 def list_figures() -> dict[str, Listed]:
     """Every figure and table by name, those of a notebook together; registers what draws them."""
-    import liqe_core.figures as package
-    from liqe_core.figures.saving import LIST, Listed
-
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(figures.__path__):
+        importlib.import_module(f"{figures.__name__}.{module.name}")
     listed = LIST | {name: Listed(*entry) for name, entry in TABLES.items()}
     return dict(sorted(listed.items(), key=lambda item: item[1].notebook))
 
@@ -76,9 +75,6 @@ def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence
     Raises:
         OSError: the folder cannot be written.
     """
-    from liqe_core.figures.saving import save
-    from liqe_core.figures.style import drawn_as
-
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -114,11 +110,13 @@ def find_drawing(name: str, folder: Path | None = None, images: Path | None = No
         images: the folder of the images that a figure shows; None: where they lay when it was saved.
 
     Raises:
-        ValueError: it is not there, or cannot be read; says what to do.
+        ValueError: no figure has this name; or it is not there, or cannot be read. Says what to do.
     """
-    from liqe_core.data.manifests import manifest_dir
-    from liqe_core.figures.saving import find, read
-
+    names = list_figures()
+    if name not in names and not (folder and find(name, folder)):
+        near = difflib.get_close_matches(name, names, 3, 0.4) or [known for known in names if name in known]
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        raise ValueError(f"no figure or table {name!r}; {hint}`liqe figure --list` names them all")
     problem: ValueError | None = None
     if folder and (name in FROM_RUNS or name.startswith("ablation_")):
         try:
@@ -141,8 +139,6 @@ def read_folder(folder: Path) -> list[FinishedRun]:
     Raises:
         ValueError: there is none; says why.
     """
-    from liqe_core.studies.finished import read_run, read_runs
-
     if (folder / "settings.json").is_file():
         try:
             return [read_run(folder)]
@@ -165,12 +161,6 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     Raises:
         ValueError: the runs cannot be compared, their weights are gone, or did not learn what is asked for.
     """
-    import pandas as pd
-
-    from liqe_core.figures.saving import Drawing
-    from liqe_core.studies import ablations, finished
-    from liqe_core.training.prepare import scored_by_people
-
     if name.startswith("ablation_"):
         study = ablations.STUDIES[name.removeprefix("ablation_")]
         chosen = ablations.largest_comparable(runs, study)
@@ -200,22 +190,8 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     return Drawing("confusion", {"matrix": answers.confusion(axis)}, {"title": title})
 
 
-def _check_name(name: str, folder: Path | None) -> None:
-    """Report a slip in a name with the nearest ones; what is saved in the folder has any name."""
-    from liqe_core.figures.saving import find
-
-    names = list_figures()
-    if name in names or (folder and find(name, folder)):
-        return
-    near = difflib.get_close_matches(name, names, 3, 0.4) or [known for known in names if name in known]
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    raise ValueError(f"no figure or table {name!r}; {hint}`liqe figure --list` names them all")
-
-
 def _advice(name: str, folder: Path | None) -> str:
     """Which notebook makes what is not there, and what the folder can give in its place."""
-    from liqe_core.figures.saving import find
-
     notebook = list_figures()[name].notebook
     place = f"below {folder}" if folder else "among the kept tables, and no folder is given with --run"
     command = f"liqe notebooks {notebook} --out {folder or runs_dir('mini')}"
@@ -229,27 +205,7 @@ def _advice(name: str, folder: Path | None) -> str:
     return f"{advice}. {folder} can give: {', '.join(possible) or 'none'}"
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
-    figure = commands.add_parser(
-        "figure", help="a figure or table of the notebooks again, for a paper or a slide"
-    )
-    figure.add_argument("names", nargs="*", metavar="NAME", help="which, as --list names them")
-    figure.add_argument("--list", action="store_true", help="name them all, with a sentence each")
-    text = "the folder of a finished run, or one that sweeps and notebooks wrote to, such as runs/mini"
-    figure.add_argument("--run", dest="folder", metavar="FOLDER", type=Path, help=text)
-    figure.add_argument("--out", help="the folder for the files; default: runs/figures")
-    text = "default: paper"
-    figure.add_argument("--style", choices=("paper", "notebook", "talk"), default="paper", help=text)
-    text = "of a paper: column (3.3 inches, default) or page (6.9)"
-    figure.add_argument("--width", choices=("column", "page"), help=text)
-    figure.add_argument("--dark", action="store_true", help="light letters on a dark ground")
-    text = "the folder of the images that it shows; default: where they lay when the figure was saved"
-    figure.add_argument("--pictures", metavar="FOLDER", type=Path, help=text)
-    figure.set_defaults(run=_figure)
-
-
-def _figure(options: argparse.Namespace) -> int:
+def run_figure(options: argparse.Namespace) -> int:
     if options.list:
         for name, (notebook, sentence) in list_figures().items():
             from_runs = name in (*FROM_RUNS, *FROM_MODELS) or name.startswith("ablation_")
@@ -263,13 +219,12 @@ def _figure(options: argparse.Namespace) -> int:
     for folder in (options.folder, options.pictures):
         if folder and not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
-    for name in options.names:
-        _check_name(name, options.folder)  # before anything is drawn
+    # All of them before any is drawn.
+    drawings = {name: find_drawing(name, options.folder, options.pictures) for name in options.names}
     sheets = [options.style] if options.style != "notebook" else []
     sheets += ["page"] if options.width == "page" else []
     sheets += ["dark"] if options.dark else []
-    for name in options.names:
-        drawing = find_drawing(name, options.folder, options.pictures)
+    for name, drawing in drawings.items():
         for path in redraw(name, drawing, options.out or runs_dir("figures"), sheets):
             print(path)
     return 0

@@ -1,30 +1,18 @@
-"""``liqe``, or ``python -m liqe_core``: the parser, and what to do with an error.
+"""``liqe``, or ``python -m liqe_core``: runs a command, and says what to do about an error.
 
-A command's module is light until the command runs: `--help` must not wait for torch.
+A command's module is imported when the command runs: `--help` must not wait for torch.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
+import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from liqe_core import __version__
-from liqe_core.commands import data, figure, notebooks, score, sweep, train
-
-_ABOUT = "How good is a photograph, with no original to compare it with? LIQE, reproduced (CVPR 2023)."
-_FIRST_STEPS = """\
-first steps:
-  liqe score holiday/ --checkpoint official --csv scores.csv
-                          quality, scene and distortion of every picture in a folder
-  liqe notebooks          train a small model on built-in data, and make a site of all of it
-  liqe data status        which data sets are on this machine, and how to get the others
-
-Each command says more of itself: liqe score --help
-"""
+from liqe_core.commands.options import build_parser
 
 #: The extra that brings a package which scoring does without.
 EXTRAS = {
@@ -41,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: default: those that the process was started with.
     """
     try:
-        options = _parser().parse_args(arguments)
-        return options.run(options)
+        options = build_parser().parse_args(arguments)
+        return pkgutil.resolve_name(f"liqe_core.commands.{options.run}")(options)
     except (ValueError, OSError, MemoryError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
         message = str(error)
@@ -77,17 +65,3 @@ def run() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="liqe",
-        description=_ABOUT,
-        epilog=_FIRST_STEPS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"liqe {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (score, data, train, sweep, notebooks, figure):
-        command.add_command(commands)
-    return parser

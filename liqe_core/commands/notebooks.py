@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
+from liqe_core.commands.options import values
 from liqe_core.files import CHECKOUT, runs_dir, write_text
 from liqe_core.intake.stopping import StopRequested, stoppable
 
@@ -333,22 +333,7 @@ def _without_places(text: str, folder: Path) -> str:
     )
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the commands ``notebooks`` and ``pages``; each sets ``run``, a function of the options that returns
-    the exit code."""
-    notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
-    notebooks.add_argument("names", nargs="*", help="which, such as 02; default: all that belong to the demo")
-    add_profile(notebooks)
-    add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
-    text = "how many run at the same time; default: 1"
-    notebooks.add_argument("--at-once", type=whole_number, default=1, metavar="N", help=text)
-    notebooks.set_defaults(run=_notebooks)
-    pages = commands.add_parser("pages", help="make a site from notebooks that were run")
-    add_profile(pages)
-    pages.set_defaults(run=_pages)
-
-
-def _notebooks(options: argparse.Namespace) -> int:
+def run_notebooks(options: argparse.Namespace) -> int:
     from liqe_core.commands.parameters import check_for
 
     names = list(dict.fromkeys(map(find_name, options.names)))
@@ -374,7 +359,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _pages(options: argparse.Namespace) -> int:
+def run_pages(options: argparse.Namespace) -> int:
     print(f"The site: {build_site(options.out or runs_dir(options.profile))}")
     return 0
 

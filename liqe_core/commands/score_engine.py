@@ -127,7 +127,7 @@ class Settings:
             CropGeometry.named(self.geometry)  # refused before the weights are read
         grid = PromptGrid.variant(self.grid) if self.grid else None
         model = LIQE.from_checkpoint(
-            self.checkpoint, geometry=self.geometry or None, grid=grid, device=device(self.device)
+            self.checkpoint, geometry=self.geometry or None, grid=grid, device=self.device
         )
         if self.enlarge_to:
             low, high = model.geometry.window, model.geometry.resize_to or math.inf
@@ -173,14 +173,14 @@ class Shard:
 
     Attributes:
         images: names, in order.
-        root: the folder that relative names are relative to; empty: the process's own.
+        root: the folder that relative names are relative to.
         path: of the file of its scores, a line of JSON for each image; None: they stay in memory, in `rows`.
     """
 
     number: int
     images: Sequence[str]
     settings: Settings
-    root: str = ""
+    root: str
     path: Path | None = None
     rows: list[Row] | None = None
 
@@ -236,16 +236,13 @@ def count_scored(rows: Sequence[Row]) -> int:
     return sum(not row["error"] for row in rows)
 
 
-def plan(
-    images: Sequence[str], settings: Settings, size: int, folder: Path | None = None, root: str = ""
-) -> list[Shard]:
+def plan(images: Sequence[str], settings: Settings, size: int, folder: Path | None = None) -> list[Shard]:
     """All shards of a run: its images cut every `size`, a whole number of batches; one image counts once.
 
     Args:
         folder: where the shards' files are; None: in memory.
-        root: see `Shard`.
     """
-    unique = list(dict.fromkeys(images))
+    unique, root = list(dict.fromkeys(images)), os.getcwd()
     return [
         Shard(number, unique[start : start + size], settings, root, folder and folder / f"{number:06}.jsonl")
         for number, start in enumerate(range(0, len(unique), size))
@@ -337,6 +334,14 @@ def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard,
             yield shard, rows
 
 
+def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, int], None, None]:
+    """Score shards in this process and keep their scores; yields as `score_on_workers` does."""
+    with contextlib.closing(score_shards(model, shards)) as results:
+        for shard, rows in results:
+            shard.keep(rows)
+            yield shard, count_scored(rows)
+
+
 def _rows(grid: PromptGrid, batch: Sequence[str], joint: Tensor, errors: Mapping[int, str]) -> list[Row]:
     import torch
 
@@ -415,7 +420,7 @@ def _this_worker() -> str:
 
 def score_on_workers(
     client: Client, shards: Sequence[Shard], work: Callable[[Shard], int] = score_shard
-) -> Iterator[tuple[Shard, int]]:
+) -> Generator[tuple[Shard, int], None, None]:
     """Have Dask workers score shards, a few a worker at a time.
 
     A shard whose worker dies goes to another. Dask gives up a shard of which four workers died, also one that
@@ -537,25 +542,14 @@ def table(
     return frame(names, values[:, 0], marginals, grid, reasons, distributions), unseen
 
 
-def device(name: str) -> str:
-    """The device that a word stands for: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest here.
+def device_name(name: str) -> str:
+    """The device that a word stands for, see `evaluation.distributed.torch_device`."""
+    from liqe_core.evaluation.distributed import torch_device
 
-    Raises:
-        ValueError: another word, or no such device here.
-    """
-    import torch
-
-    has_mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"--device {name}: no such device; give cpu, cuda, cuda:1 or auto")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
-    if int(number or 0) >= count:
-        available = f"there are {count} of its kind here" if count else "there is none of its kind here"
-        raise ValueError(f"--device {name}: {available}; give cpu, or auto for the fastest there is")
-    return name
+    try:
+        return str(torch_device(name))
+    except ValueError as error:
+        raise ValueError(f"--device {name}: {error}") from None
 
 
 def device_of_workers(client: Client, name: str) -> str:
@@ -566,7 +560,7 @@ def device_of_workers(client: Client, name: str) -> str:
     """
     if name != "auto":
         return name
-    kinds = sorted(set(client.run(device, name).values()))
+    kinds = sorted(set(client.run(device_name, name).values()))
     if len(kinds) > 1:
         raise ValueError(f"--device auto: some workers have {' and some '.join(kinds)}; say which to use")
     return kinds[0] if kinds else "cpu"

@@ -6,10 +6,10 @@ that needs no other file; each whole or not at all.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import codecs
 import contextlib
-import dataclasses
 import fnmatch
 import glob
 import html
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from liqe_core.files import atomic_path, first_few, unescaped
-from liqe_core.images import ImageError, no_image_in, read_ahead, survey
+from liqe_core.images import ImageError, Survey, no_image_in, read_ahead, survey
 from liqe_core.intake.progress import tqdm
 
 if TYPE_CHECKING:
@@ -94,27 +94,28 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
-@dataclasses.dataclass
-class Chosen:
-    """Which images are to be scored.
-
-    Attributes:
-        images: paths as they were given, or below a folder as it was given; one may be there twice.
-        left_out: what was not taken, by the reason.
-    """
-
-    images: list[str] = dataclasses.field(default_factory=list)
-    left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-
-    def summary(self) -> list[str]:
-        """A line for each reason: how many, and the first of them."""
-        return [
-            f"left out, {reason}: {len(names)} ({first_few(names, EXAMPLES)})"
-            for reason, names in self.left_out.items()
-        ]
+def outputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """The tables that are asked for: their forms, and their files."""
+    found = []
+    for form in FORMS:
+        path = getattr(options, form)
+        if path in ("", "-"):
+            raise ValueError(f"--{form} {path!r}: give the name of a file; what is printed needs no option")
+        if path is not None:
+            # Where a link leads, so that it stays one.
+            found.append((form, Path(os.path.realpath(path) if os.path.islink(path) else path)))
+    return found
 
 
-def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Chosen:
+def summary(chosen: Survey) -> list[str]:
+    """A line for each reason why files were left out: how many, and the first of them."""
+    return [
+        f"left out, {reason}: {len(names)} ({first_few(names, EXAMPLES)})"
+        for reason, names in chosen.left_out.items()
+    ]
+
+
+def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Survey:
     """Files as they are, so that an error can name them, and of folders the pictures in them and below.
 
     Args:
@@ -125,7 +126,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
     Raises:
         ImageError: a folder without pictures, or nothing is left.
     """
-    chosen = Chosen()
+    chosen = Survey()
     for path in paths:
         folder = Path(path)
         if os.path.isdir(path):  # False of a name that is too long or none: what reads it says so
@@ -133,7 +134,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             for reason, names in found.left_out.items():
                 chosen.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
             if not found.pictures:
-                raise ImageError("\n".join([str(no_image_in(folder)), *chosen.summary()]))
+                raise ImageError("\n".join([str(no_image_in(folder)), *summary(chosen)]))
             candidates = [(str(folder / name), name) for name in found.pictures]
         else:
             candidates = [(path, path)]
@@ -143,8 +144,8 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             elif _matches(name, exclude):
                 chosen.left_out.setdefault("excluded", []).append(image)
             else:
-                chosen.images.append(image)
-    if not chosen.images:
+                chosen.pictures.append(image)
+    if not chosen.pictures:
         raise ImageError("no picture is left: give some, or other patterns to --include and --exclude")
     return chosen
 
@@ -190,12 +191,26 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
-def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
-    """Whether a table can be written there, before hours are spent on it. Makes the folder that it is in.
+def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str]) -> None:
+    """Whether tables can be written, before hours are spent on them.
+
+    Raises:
+        ValueError, OSError: one cannot, see `_check_place`; or two have the same name, or that of the shards.
+    """
+    for form, path in outputs:
+        _check_place(form, path, read_files)
+        if path.resolve() == Path(f"{outputs[0][1]}.shards").resolve():
+            raise ValueError(f"--{form} {path}: progress is saved under this name; give another")
+    if len({path.resolve() for _, path in outputs}) < len(outputs):
+        raise ValueError("two tables of the same name: give each form its own")
+
+
+def _check_place(form: str, path: Path, read_files: Iterable[str]) -> None:
+    """Whether a table can be written there. Makes the folder that it is in.
 
     Args:
         form: one of `FORMS`.
-        keep: files that it must not replace.
+        read_files: files that it must not replace.
 
     Raises:
         ValueError: a folder is in its place, or a file that is needed; the package for the form is missing.
@@ -210,7 +225,9 @@ def check_place(form: str, path: Path, keep: Iterable[str]) -> None:
             raise ValueError(f"--{form} {path}: a device or a pipe, which it would replace; give a file")
         if not os.access(path, os.W_OK):
             raise ValueError(f"--{form} {path}: may not be written to; give another name")
-        if needed := next((k for k in keep if os.path.exists(k) and path.samefile(k)), None):
+        if needed := next(
+            (file for file in read_files if os.path.exists(file) and path.samefile(file)), None
+        ):
             raise ValueError(f"--{form} {path}: would replace {needed}, which is read; give another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

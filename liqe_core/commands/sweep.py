@@ -27,17 +27,17 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_core.commands import notebooks
-from liqe_core.commands.options import add_pairs, add_profile, values, whole_number
+from liqe_core.commands.options import values
 from liqe_core.files import runs_dir, write_csv, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-    from distributed import Client, Future
+    from distributed import Client
 
     from liqe_core.training.profiles import Profile
 
@@ -113,41 +113,34 @@ def run_cell(
             that this sweep has run to its end is then only read.
 
     Returns:
-        The record, as in ``outcome.json``: `cell` (the folder's name), `sweep`, `ok`, `seconds`, `error`,
+        The record, as in ``outcome.json``: `cell` (the folder's name), `sweep`, `state`, `seconds`, `error`,
         `traceback`, `notebook` (the executed copy), `worker` (the machine's name).
     """
     started = time.perf_counter()
     path, folder = Path(notebook), Path(folder)
-    executed = folder / path.name
-    before = read_outcome(folder)
-    if sweep and before.get("sweep") == sweep:
-        return before
+    record = folder / "outcome.json"
+    with contextlib.suppress(OSError, ValueError):
+        outcome = json.loads(record.read_text(encoding="utf-8"))
+        if sweep and outcome["sweep"] == sweep:
+            return outcome
     try:
-        done = notebooks.execute(path, executed, parameters)
-        executed, error, trace = done.path, done.error, done.traceback
+        run = notebooks.execute(path, folder / path.name, parameters)
     except Exception as failed:  # papermill itself, a full disk: a cell that failed like any other
-        error, trace = f"{type(failed).__name__}: {failed}", traceback.format_exc()
-    record = {
+        error = f"{type(failed).__name__}: {failed}"
+        run = notebooks.Executed(folder / path.name, 0, error, traceback.format_exc())
+    outcome = {
         "cell": folder.name,
         "sweep": sweep,
-        "ok": not error,
+        "state": "failed" if run.error else "done",
         "seconds": round(time.perf_counter() - started, 1),
-        "error": error,
-        "traceback": trace,
-        "notebook": str(executed),
+        "error": run.error,
+        "traceback": run.traceback,
+        "notebook": str(run.path),
         "worker": socket.gethostname(),
     }
     with contextlib.suppress(OSError):  # the record also travels back by itself
-        write_json(folder / "outcome.json", record)
-    return record
-
-
-def read_outcome(folder: str | Path) -> dict:
-    """The record of a cell's last run, or {} where there is none that can be read."""
-    try:
-        return json.loads((Path(folder) / "outcome.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        write_json(record, outcome)
+    return outcome
 
 
 def sweep(
@@ -155,15 +148,13 @@ def sweep(
     root: str | Path,
     client: Client,
     notebook: str | Path | None = None,
-    tell: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Run every cell that is not finished yet.
+    """Run every cell that is not finished yet, and print a line about each that ends.
 
     Args:
         root: run folders go below ``root/train``, everything else of a cell to ``root/sweep/<its name>``.
         client: of the cluster to run on.
         notebook: default: ``04_multitask_training``.
-        tell: given a line about each cell that ends.
 
     Returns:
         A row a cell: `cell`, `session`, `seed` (of its training), `variant`, `state` ("done", "done before"
@@ -180,7 +171,8 @@ def sweep(
         run = cell.run_folder(root)
         values = cell.settings.flat()
         row = {"cell": run.name} | {name: values[name] for name in ("session", "seed", "variant")}
-        table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": "", "traceback": ""}
+        table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": ""}
+        table[run.name] |= {"traceback": "", "notebook": ""}
         if not is_finished(run):
             folder = root / "sweep" / run.name
             table[run.name] |= {"state": "waiting", "notebook": str(folder / notebook.name)}
@@ -189,25 +181,22 @@ def sweep(
             key = f"{run.name}-{name}"
             future = client.submit(run_cell, str(notebook), str(folder), parameters, name, key=key)
             futures[future] = run.name
-    tell(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
+    print(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
     with _announced(root, client.dashboard_link if futures else ""):
         for number, future in enumerate(as_completed(list(futures)), 1):
             row = table[futures[future]]
-            row |= _outcome(future)
+            if future.status == "finished":
+                outcome = future.result()
+                row |= {
+                    name: outcome[name] for name in ("state", "seconds", "error", "traceback", "notebook")
+                }
+            else:
+                reason = "cancelled" if future.status == "cancelled" else str(future.exception())
+                row |= {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
             ended = "done" if row["state"] == "done" else f"failed, {row['error']}"
-            tell(f"[{number}/{len(futures)}] {row['cell']}  {row['seconds']:.0f} s  {ended}")
+            print(f"[{number}/{len(futures)}] {row['cell']}  {row['seconds']:.0f} s  {ended}")
             _write_summary(root, table)
     return _write_summary(root, table)
-
-
-def _outcome(future: Future) -> dict:
-    """The state of a cell that ended, from its record or from what kept it from having one."""
-    if future.status == "finished":
-        record = future.result()
-        state = "done" if record["ok"] else "failed"
-        return {"state": state} | {k: record[k] for k in ("seconds", "error", "traceback", "notebook")}
-    reason = "cancelled" if future.status == "cancelled" else str(future.exception())
-    return {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
 
 
 def beforehand(grid: Sequence[Cell], root: Path) -> str:
@@ -264,8 +253,7 @@ def _announced(root: Path, dashboard: str) -> Iterator[None]:
 def _write_summary(root: Path, table: Mapping[str, Mapping]) -> pd.DataFrame:
     import pandas as pd
 
-    columns = ["cell", "session", "seed", "variant", "state", "seconds", "error", "traceback", "notebook"]
-    summary = pd.DataFrame(table.values(), columns=columns).fillna({"notebook": ""})
+    summary = pd.DataFrame(table.values())
     write_csv(root / "sweep" / "summary.csv", summary)
     return summary
 
@@ -336,25 +324,7 @@ def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
         yield client
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Add the command; it sets ``run``, a function of the options that returns the exit code."""
-    sweep = commands.add_parser(
-        "sweep", help="an ablation: sessions x variants x seeds; what is finished is not run again"
-    )
-    add_profile(sweep)
-    sweep.add_argument("--sessions", type=int, nargs="+", default=[1], help="default: 1")
-    sweep.add_argument("--variants", nargs="+", help="default: the four of the paper's ablation")
-    sweep.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    text = "another setting of the profile, for all cells; the value as JSON or text"
-    add_pairs(sweep, "-s", "--set", name="SETTING", text=text)
-    sweep.add_argument("--scheduler", help="address of a Dask scheduler (tcp://host:8786); default: local")
-    text = "local workers, of one thread each; default: one a GPU, else one a core"
-    sweep.add_argument("--workers", type=whole_number, help=text)
-    sweep.add_argument("--dashboard", default=":8787", help="where a local cluster serves its dashboard")
-    sweep.set_defaults(run=_sweep)
-
-
-def _sweep(options: argparse.Namespace) -> int:
+def run_sweep(options: argparse.Namespace) -> int:
     from liqe_core.training.profiles import profile
 
     out = Path(options.out) if options.out else runs_dir(options.profile)

@@ -1,4 +1,3 @@
-import argparse
 import io
 import shutil
 import subprocess
@@ -10,10 +9,9 @@ import pytest
 from support.data import MIRROR, distorted_set, needs_mirror, own_set
 from support.hub import stand_in
 
-from liqe_core.commands.data import add_command
+from liqe_core.commands.main import main
 from liqe_core.data.store import PackedStore
 from liqe_core.files import CHECKOUT
-from liqe_core.intake.transfers import FetchError
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +24,9 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def data(capsys):
     """Runs ``data ...``; gives the exit code and what was printed."""
-    parser = argparse.ArgumentParser()
-    add_command(parser.add_subparsers(required=True))
 
     def run(*arguments):
-        options = parser.parse_args(["data", *map(str, arguments)])
-        code = options.run(options)
+        code = main(["data", *map(str, arguments)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -91,8 +86,7 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     (tmp_path / "empty").mkdir()
     code, out, _ = data("verify", "--root", tmp_path / "empty")
     assert code == 0 and "status" in out
-    with pytest.raises(ValueError, match="nonsense"):
-        data("verify", "nonsense")
+    assert "nonsense" in data("verify", "nonsense")[2]
 
 
 def test_images_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
@@ -129,8 +123,7 @@ def test_fetch_stops_where_there_is_no_room_and_goes_on_after_a_set_that_failed(
         (tmp_path / "manifests" / "huge.yaml").write_text(
             (tmp_path / "manifests" / "csiq.yaml").read_text().replace("bytes: ", "bytes: 99999999999")
         )
-        with pytest.raises(FetchError, match="are needed"):
-            data("fetch", "huge", "--yes")
+        assert "are needed" in data("fetch", "huge", "--yes")[2]
 
 
 def test_a_mirror_is_asked_where_hf_endpoint_says(tmp_path, monkeypatch):

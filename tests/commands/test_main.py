@@ -10,8 +10,7 @@ import pytest
 import liqe_core
 from liqe_core.__main__ import main
 from liqe_core.commands import notebooks
-from liqe_core.commands.main import _parser
-from liqe_core.commands.options import values
+from liqe_core.commands.options import build_parser, values
 from liqe_core.commands.parameters import check_for
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
@@ -72,7 +71,7 @@ def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
     for command in commands:
         words = shlex.split(command)[1:]
         if words != ["--help"]:
-            assert _parser().parse_args(words).run, command
+            assert build_parser().parse_args(words).run, command
 
 
 def text_of(*pages):
@@ -100,7 +99,7 @@ def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_tak
     lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
     assert lines
     for line in lines:
-        options = _parser().parse_args(shlex.split(line)[1:])
+        options = build_parser().parse_args(shlex.split(line)[1:])
         names = map(notebooks.find_name, options.names or notebooks.available())
         check_for(names, {"profile": options.profile} | values(options.p))
 
@@ -118,7 +117,7 @@ def test_commands_that_are_quick_are_run(arguments, tmp_path, monkeypatch, capsy
 
 
 def test_help_fits_on_one_screen_and_needs_no_torch():
-    code = "import sys; from liqe_core.commands.main import _parser; print(_parser().format_help());"
+    code = "import sys; from liqe_core.commands import options; print(options.build_parser().format_help());"
     code += "assert not {'torch', 'pandas', 'papermill'} & set(sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert len(shown.splitlines()) <= 32 and "liqe score" in shown and "%" not in shown
@@ -127,7 +126,7 @@ def test_help_fits_on_one_screen_and_needs_no_torch():
 def test_the_commands_of_the_makefile_can_be_parsed():
     text = re.sub(r" \$\(if .*", "", (CHECKOUT / "Makefile").read_text()).replace("$(PROFILE)", "mini")
     commands = re.findall(r"^\t\S+ (liqe .+)", text, flags=re.MULTILINE)
-    parsed = [_parser().parse_args(shlex.split(command)[1:]) for command in commands]
+    parsed = [build_parser().parse_args(shlex.split(command)[1:]) for command in commands]
     assert {"check", "sweep", "notebooks"} <= {options.command for options in parsed}
     (paper,) = [o for o in parsed if o.command == "sweep" and o.profile == "paper"]
     assert paper.sessions == list(range(1, 11)) and paper.seeds == [1] and paper.variants is None

@@ -12,41 +12,39 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
 
 
 @pytest.mark.parametrize(
-    "given, names",
+    "notebook, values, words",
     [
-        ({"sessions": 1}, "sessions is 1"),
-        ({"sessions": [0]}, "sessions.0 is 0"),
-        ({"sessions": [11]}, "sessions.0 is 11"),
-        ({"sessions": [1.5]}, "sessions.0 is 1.5"),
-        ({"sessions": [True]}, "sessions.0 is True"),
-        ({"sessions": [1, 1]}, "sessions is [1, 1]"),
-        ({"sessions": []}, "sessions is []"),
-        ({"sessions": "[]"}, "sessions is []"),
-        ({"sessions": "one"}, "sessions is 'one'"),
-        ({"epochs": "three"}, "epochs is 'three'"),
-        ({"epochs": 2.5}, "epochs is 2.5"),
-        ({"epochs": -1}, "epochs is -1"),
-        ({"epochs": None}, "epochs is None"),
-        ({"seed": -1}, "seed is -1"),
-        ({"profile": "msini"}, "profile is 'msini'; choose one of 'smoke', 'mini'"),
-        ({"scratch": "msini"}, "scratch is 'msini'; choose one of '', 'smoke'"),
-        ({"variant": "scene"}, "variant is 'scene'; choose one of 'quality'"),
-        ({"weighting": "dwb"}, "weighting is 'dwb'"),
-        ({"changes": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
-        ({"changes": {"freeze": "txt"}}, "freeze is 'txt'"),
-        ({"changes": {"learning_rat": 1e-4}}, "learning_rat;"),
-        ({"changes": [1]}, "changes is [1]"),
-        ({"out_dir": None}, "out_dir is None"),
-        ({"at_once": -1}, "at_once is -1"),
-        ({"seed": -1, "epochs": -1}, "epochs is -1"),
-        ({"sesions": [1]}, "sesions unknown"),
+        (TRAINING, {"sessions": 1}, "sessions is 1"),
+        (TRAINING, {"sessions": [11]}, "sessions.0 is 11"),
+        (TRAINING, {"sessions": [True]}, "sessions.0 is True"),
+        (TRAINING, {"sessions": [1, 1]}, "sessions is [1, 1]"),
+        (TRAINING, {"sessions": "[]"}, "sessions is []"),
+        (TRAINING, {"epochs": "three"}, "epochs is 'three'"),
+        (TRAINING, {"epochs": 2.5}, "epochs is 2.5"),
+        (TRAINING, {"seed": -1, "epochs": -1}, "epochs is -1"),
+        (TRAINING, {"profile": "msini"}, "profile is 'msini'; choose one of 'smoke', 'mini'"),
+        (TRAINING, {"scratch": "msini"}, "scratch is 'msini'; choose one of '', 'smoke'"),
+        (TRAINING, {"variant": "scene"}, "variant is 'scene'; choose one of 'quality'"),
+        (TRAINING, {"weighting": "dwb"}, "weighting is 'dwb'"),
+        (TRAINING, {"changes": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
+        (TRAINING, {"changes": {"learning_rat": 1e-4}}, "learning_rat;"),
+        (TRAINING, {"changes": [1]}, "changes is [1]"),
+        (TRAINING, {"out_dir": None}, "out_dir is None"),
+        ("00_quickstart", {"photograph": "chelsee"}, "photograph is 'chelsee'; choose"),
+        ("00_quickstart", {"picture": "nope.jpg"}, "picture is 'nope.jpg'"),
+        (ABLATIONS, {"studies": ["varient"]}, "studies.0 is 'varient'; choose one of 'variant'"),
+        ("10_paper_tables", {"checkpoint": "/nope"}, "checkpoint is '/nope'"),
+        ("10_paper_tables", {"changes": {"epochs": 0}}, "epochs is 0"),
+        ("07_gmad", {"scorers": ["Q", "nope"]}, "scorers.1 is 'nope'"),
+        ("07_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
+        ("90_benchmarks", {"half": "float32"}, "half is 'float32'"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_named_in_one_line(given, names):
+def test_a_wrong_value_is_named_in_one_line(notebook, values, words):
     with pytest.raises(ParameterError) as raised:
-        TrainingParameters.check(given)
-    assert names in str(raised.value) and "\n" not in str(raised.value)
+        check_for([notebook], values)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
     assert raised.value._render_traceback_() == [f"ParameterError: {raised.value}"]
 
 
@@ -67,30 +65,6 @@ def test_a_name_that_papermill_adds_and_no_notebook_has_is_refused():
         known["p"] = TrainingParameters()
     with pytest.raises(ParameterError, match=r"sesions; choose from .*sessions"):
         TrainingParameters.from_notebook({"In": ["# Parameters\nsesions = [1]\n"], "sesions": [1]})
-
-
-@pytest.mark.parametrize(
-    "name, given, names",
-    [
-        ("00_quickstart", {"photograph": "chelsee"}, "photograph is 'chelsee'; choose"),
-        ("00_quickstart", {"picture": "nope.jpg"}, "picture is 'nope.jpg'"),
-        ("03_data_preparation", {"labels_mirror": "/nope"}, "labels_mirror is '/nope'"),
-        (ABLATIONS, {"studies": ["varient"]}, "studies.0 is 'varient'; choose one of 'variant'"),
-        ("10_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'"),
-        ("10_paper_tables", {"checkpoint": "/nope"}, "checkpoint is '/nope'"),
-        ("10_paper_tables", {"changes": {"epochs": 0}}, "epochs is 0"),
-        ("07_gmad", {"attacker": "nope"}, "attacker is 'nope'"),
-        ("07_gmad", {"scorers": ["Q", "nope"]}, "scorers.1 is 'nope'"),
-        ("07_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
-        ("07_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'"),
-        ("90_benchmarks", {"half": "float32"}, "half is 'float32'"),
-    ],
-    ids=str,
-)
-def test_what_is_not_there_is_told_before_a_notebook_runs(name, given, names):
-    with pytest.raises(ParameterError) as raised:
-        check_for([name], given)
-    assert names in str(raised.value)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -201,15 +201,6 @@ def test_without_a_checkpoint_the_packaged_one_is_taken_with_a_notice(model, fol
     assert mine.out != packaged.out and mine.err == named.err
 
 
-def test_memory_that_is_used_up_is_told_in_words(model, folder, monkeypatch, capsys):
-    def used_up(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr("liqe_core.crops.scoring_crops", used_up)
-    assert score(model, "pictures") == 1
-    assert "error: memory" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("when", ["scoring", "writing the table"])
 def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypatch, capsys, when):
     def full(*_):

@@ -91,7 +91,7 @@ def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
 
     killer = threading.Thread(target=kill_a_worker_half_way, daemon=True)
     killer.start()
-    summary = sweep.sweep(grid, tmp_path, client, stub(slow_after=[5, 6, 7]), tell=lambda line: None)
+    summary = sweep.sweep(grid, tmp_path, client, stub(slow_after=[5, 6, 7]))
     assert len(killed) == 1
     assert summary["state"].tolist() == ["done"] * 12
     names = sorted(summary["cell"])
@@ -102,22 +102,21 @@ def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
     )
     assert not (tmp_path / "sweep" / "running.json").exists()
 
-    again = sweep.sweep(grid, tmp_path, client, stub(), tell=lambda line: None)
+    again = sweep.sweep(grid, tmp_path, client, stub())
     assert again["state"].tolist() == ["done before"] * 12
     assert len(log(tmp_path)) == 25, "what is done is not done again"
 
 
-def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_path, stub, client):
+def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_path, stub, client, capsys):
     grid = sweep.cells("smoke", seeds=[1], variants=VARIANTS[:3])
-    said = []
-    summary = sweep.sweep(grid, tmp_path, client, stub(fail=VARIANTS[1]), tell=said.append)
+    summary = sweep.sweep(grid, tmp_path, client, stub(fail=VARIANTS[1]))
     assert summary["state"].tolist() == ["done", "failed", "done"]
     bad = summary.iloc[1]
     assert bad["error"] == "ValueError: the reason"
     assert "raise ValueError" in bad["traceback"] and "\x1b" not in bad["traceback"]
     assert "the reason" in Path(bad["notebook"]).read_text()
-    assert any("failed, ValueError: the reason" in line for line in said)
-    mended = sweep.sweep(grid, tmp_path, client, stub(), tell=said.append)
+    assert "failed, ValueError: the reason" in capsys.readouterr().out
+    mended = sweep.sweep(grid, tmp_path, client, stub())
     assert mended["state"].tolist() == ["done before", "done", "done before"]
 
 

@@ -46,27 +46,17 @@ def test_written_as_a_notebook_here_is(path):
     assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are stripped in git"
     (parameters,) = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert parameters is code[0], "parameters come first"
-    for line in parameters.source.splitlines():
-        assert "  # " in line, f"a parameter without a comment: {line}"
-    assert "out_dir" in parameters.source and "profile" in parameters.source
+    assert all("  # " in line for line in parameters.source.splitlines()), "a comment for each"
     title = book.cells[0]
     assert title.cell_type == "markdown" and title.source.startswith("# ")
-    assert 2 <= len(title.source.strip().splitlines()[1:]) <= 6, (
-        "a title and three lines of what you will see"
-    )
-    assert any("## Exercises" in cell.source for cell in book.cells)
+    assert 2 <= len(title.source.strip().splitlines()[1:]) <= 6, "three lines of what you will see"
     assert max(len(cell.source.splitlines()) for cell in code) <= 30, "short code cells"
 
-
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_written_as_a_part_of_the_course(path):
-    book = nbformat.read(path, as_version=4)
-    code = [cell.source for cell in book.cells if cell.cell_type == "code"]
     declared = papermill.inspect_notebook(str(path))
     defaults = {name: ast.literal_eval(field["default"]) for name, field in declared.items()}
     model = NOTEBOOKS[path.stem]
     assert defaults == model().model_dump(), "the cell's defaults are the model's"
-    assert f"p = {model.__name__}.from_notebook(globals())" in code[1], "checked before any work"
+    assert f"p = {model.__name__}.from_notebook(globals())" in code[1].source, "checked before any work"
     pairs, last = exercises(book)
     assert pairs
     for number, (exercise, solution) in enumerate(pairs, 1):
@@ -74,8 +64,8 @@ def test_written_as_a_part_of_the_course(path):
         assert asked == [str(number)], "an exercise a cell, numbered"
         assert solution.metadata.tags == ["solution"] and solution.metadata.jupyter.source_hidden
         assert solution.source.startswith(f"# {number}. "), "the solution says which, and the answer"
-    after = [one.stem for one in ALL[ALL.index(path) + 1 :]]
-    assert f"]({(after or ['00_quickstart'])[0]}.ipynb)" in last.source
+    following = [*ALL[ALL.index(path) + 1 :], ALL[0]][0]
+    assert f"]({following.name})" in last.source
 
 
 def test_the_plan_names_every_notebook_of_the_half_day():
@@ -111,11 +101,6 @@ def executed(tmp_path_factory):
     assert code == 0 and not failed, failed
     yield folder, {name: folder / f"{name}.ipynb" for name in names}
     patch.undo()
-
-
-def test_all_of_them_run(executed):
-    _, books = executed
-    assert all(path.is_file() for path in books.values()) and len(books) > 8
 
 
 def test_every_solution_ran_and_says_something(executed):
@@ -187,18 +172,6 @@ def test_quickstart_shows_no_folder_of_this_machine(executed):
     folder, _ = executed
     book = nbformat.read(folder / "00_quickstart.ipynb", as_version=4)
     assert str(folder) not in json.dumps([cell.outputs for cell in book.cells if cell.cell_type == "code"])
-
-
-def test_every_exercise_of_quickstart_has_a_folded_solution_that_ran(executed):
-    folder, _ = executed
-    cells = nbformat.read(folder / "00_quickstart.ipynb", as_version=4).cells
-    (first,) = [i for i, cell in enumerate(cells) if "## Exercises" in cell.source]
-    *pairs, last = cells[first:]
-    assert len(pairs) == 10 and "](02_concepts.ipynb)" in last.source
-    for number, (exercise, solution) in enumerate(zip(pairs[::2], pairs[1::2], strict=True), 1):
-        assert f"{number}. " in exercise.source
-        assert solution.metadata.tags == ["solution"] and solution.metadata.jupyter.source_hidden
-        assert solution.execution_count and solution.outputs
 
 
 def test_data_preparation_leaves_the_label_table(executed):
