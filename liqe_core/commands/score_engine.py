@@ -127,7 +127,7 @@ class Settings:
             CropGeometry.named(self.geometry)  # refused before the weights are read
         grid = PromptGrid.variant(self.grid) if self.grid else None
         model = LIQE.from_checkpoint(
-            self.checkpoint, geometry=self.geometry or None, grid=grid, device=self.device
+            self.checkpoint, geometry=self.geometry or None, grid=grid, device=device_name(self.device)
         )
         if self.enlarge_to:
             low, high = model.geometry.window, model.geometry.resize_to or math.inf
@@ -543,13 +543,25 @@ def table(
 
 
 def device_name(name: str) -> str:
-    """The device that a word stands for, see `evaluation.distributed.torch_device`."""
+    """The device that a word stands for: see `torch_device`; ``auto`` is ``mps``, too, where that is fastest.
+
+    Raises:
+        ValueError: another word, or no such device here.
+    """
+    import torch
+
     from liqe_core.evaluation.distributed import torch_device
 
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto" and has_mps and not torch.cuda.is_available():
+        return "mps"
     try:
-        return str(torch_device(name))
+        device = torch_device(name)
     except ValueError as error:
         raise ValueError(f"--device {name}: {error}") from None
+    if device.type not in ("cpu", "cuda") and not (device.type == "mps" and has_mps):
+        raise ValueError(f"--device {name}: no such device here; give cpu, cuda, cuda:1 or auto")
+    return str(device)
 
 
 def device_of_workers(client: Client, name: str) -> str:
