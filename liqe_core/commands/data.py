@@ -29,6 +29,7 @@ from liqe_core.files import write_csv
 
 
 def run_list(options: argparse.Namespace) -> int:
+    """Print the datasets that there are manifests for."""
     rows = []
     for m in map(load_manifest, available()):
         scale = f"{m.score.low:g} to {m.score.high:g}" if m.score else ""
@@ -38,6 +39,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
+    """Print which datasets are here, and what to do next."""
     found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
     rows = [
         (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
@@ -47,6 +49,7 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def run_fetch(options: argparse.Namespace) -> int:
+    """Get datasets, after saying what that takes."""
     manifests = [load_manifest(name) for name in sets_called(options.names)]
     if options.direct:
         manifests = list(map(without_hub, manifests))
@@ -91,6 +94,7 @@ def _agreed(question: str) -> bool:
 
 
 def run_unpack(options: argparse.Namespace) -> int:
+    """Unpack an archive."""
     manifest, progress = load_manifest(options.name), not options.quiet
     if is_hub_archive(manifest, options.archive):
         fetch_dataset(manifest, options.root, options.archive, options.mirror, options.missing, progress)
@@ -108,6 +112,8 @@ def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
 
 
 def run_verify(options: argparse.Namespace) -> int:
+    """Open every image, and write a report."""
+
     def check(manifest: Manifest) -> int | None:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
             return None  # asked for all there are, and this one is not
@@ -131,6 +137,8 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def run_audit(options: argparse.Namespace) -> int:
+    """Check labels, splits and scores."""
+
     def check(manifest: Manifest) -> pd.DataFrame | None:
         form = manifest.form
         if form is None or (not options.names and form != "liqe" and manifest.locate(options.root) is None):
@@ -149,6 +157,8 @@ def run_audit(options: argparse.Namespace) -> int:
 
 
 def run_pack(options: argparse.Namespace) -> int:
+    """Decode images into a store for training."""
+
     def pack(manifest: Manifest) -> None:
         progress = not options.quiet
         table = read_labels(manifest, options.root, options.mirror)
@@ -163,6 +173,7 @@ def run_pack(options: argparse.Namespace) -> int:
 
 
 def run_labels(options: argparse.Namespace) -> int:
+    """Read labels, and print what is in them."""
     options.names = options.names or list(TRAINING_SETS)
 
     def read(manifest: Manifest) -> pd.DataFrame:

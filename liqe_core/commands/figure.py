@@ -206,6 +206,7 @@ def _advice(name: str, folder: Path | None) -> str:
 
 
 def run_figure(options: argparse.Namespace) -> int:
+    """List figures, or draw some."""
     if options.list:
         for name, (notebook, sentence) in list_figures().items():
             from_runs = name in (*FROM_RUNS, *FROM_MODELS) or name.startswith("ablation_")

@@ -334,6 +334,7 @@ def _without_places(text: str, folder: Path) -> str:
 
 
 def run_notebooks(options: argparse.Namespace) -> int:
+    """Run notebooks."""
     from liqe_core.commands.parameters import check_for
 
     names = list(dict.fromkeys(map(find_name, options.names)))
@@ -360,6 +361,7 @@ def run_notebooks(options: argparse.Namespace) -> int:
 
 
 def run_pages(options: argparse.Namespace) -> int:
+    """Build the site."""
     print(f"The site: {build_site(options.out or runs_dir(options.profile))}")
     return 0
 

@@ -59,9 +59,9 @@ class _Run:
         paths = [*options.images, *(files.read_list(options.from_file) if options.from_file else ())]
         if not paths:
             raise ValueError("no images given: name files or folders, or a list of them with --from-file")
-        chosen = files.choose(paths, options.include, options.exclude)
-        self.images = chosen.pictures
-        for line in files.summary(chosen):
+        selection = files.choose(paths, options.include, options.exclude)
+        self.images = selection.pictures
+        for line in files.summary(selection):
             print(escaped(line), file=sys.stderr)
         files.check_places(self.outputs, [options.checkpoint, options.from_file or "", *self.images])
         if options.scheduler and not self.outputs:
@@ -130,8 +130,8 @@ class _Run:
         self.model = (dataclasses.replace(settings, device="cpu") if client else settings).model()
         folder, size = self.folder and self.folder.absolute(), settings.batch_size
         if folder:
-            most = engine.SHARD_ON_WORKER if client else engine.SHARD_HERE
-            size = engine.begin(folder, settings.about(self.model), most)
+            shard_size = engine.SHARD_ON_WORKER if client else engine.SHARD_HERE
+            size = engine.begin(folder, settings.about(self.model), shard_size)
         self.shards = engine.plan(self.images, settings, size, folder)
 
     def _score(self, stop: Stop, client: Client | None) -> None:

@@ -96,22 +96,22 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 
 def outputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
     """The tables that are asked for: their forms, and their files."""
-    found = []
+    tables = []
     for form in FORMS:
         path = getattr(options, form)
         if path in ("", "-"):
             raise ValueError(f"--{form} {path!r}: give the name of a file; what is printed needs no option")
         if path is not None:
             # Where a link leads, so that it stays one.
-            found.append((form, Path(os.path.realpath(path) if os.path.islink(path) else path)))
-    return found
+            tables.append((form, Path(os.path.realpath(path) if os.path.islink(path) else path)))
+    return tables
 
 
-def summary(chosen: Survey) -> list[str]:
+def summary(selection: Survey) -> list[str]:
     """A line for each reason why files were left out: how many, and the first of them."""
     return [
         f"left out, {reason}: {len(names)} ({first_few(names, EXAMPLES)})"
-        for reason, names in chosen.left_out.items()
+        for reason, names in selection.left_out.items()
     ]
 
 
@@ -126,28 +126,28 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
     Raises:
         ImageError: a folder without pictures, or nothing is left.
     """
-    chosen = Survey()
+    selection = Survey()
     for path in paths:
         folder = Path(path)
         if os.path.isdir(path):  # False of a name that is too long or none: what reads it says so
-            found = survey(folder)
-            for reason, names in found.left_out.items():
-                chosen.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
-            if not found.pictures:
-                raise ImageError("\n".join([str(no_image_in(folder)), *summary(chosen)]))
-            candidates = [(str(folder / name), name) for name in found.pictures]
+            content = survey(folder)
+            for reason, names in content.left_out.items():
+                selection.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
+            if not content.pictures:
+                raise ImageError("\n".join([str(no_image_in(folder)), *summary(selection)]))
+            candidates = [(str(folder / name), name) for name in content.pictures]
         else:
             candidates = [(path, path)]
         for image, name in candidates:
             if include and not _matches(name, include):
-                chosen.left_out.setdefault("not included", []).append(image)
+                selection.left_out.setdefault("not included", []).append(image)
             elif _matches(name, exclude):
-                chosen.left_out.setdefault("excluded", []).append(image)
+                selection.left_out.setdefault("excluded", []).append(image)
             else:
-                chosen.pictures.append(image)
-    if not chosen.pictures:
+                selection.pictures.append(image)
+    if not selection.pictures:
         raise ImageError("no picture is left: give some, or other patterns to --include and --exclude")
-    return chosen
+    return selection
 
 
 def read_list(path: str) -> list[str]:

@@ -325,6 +325,7 @@ def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
 
 
 def run_sweep(options: argparse.Namespace) -> int:
+    """Run the grid, and print what it leaves."""
     from liqe_core.training.profiles import profile
 
     out = Path(options.out) if options.out else runs_dir(options.profile)

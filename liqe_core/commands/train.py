@@ -21,6 +21,7 @@ from liqe_core.training.runs import run_folder
 
 
 def run_train(options: argparse.Namespace) -> int:
+    """Train a model."""
     settings = profile(options.profile, **values(options.set))
     if options.data:
         settings = prepare.on_data(settings, options.data, [name for name, _ in options.set])
@@ -37,6 +38,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def run_check(options: argparse.Namespace) -> int:
+    """Evaluate weights as they are."""
     settings = profile(options.profile, **values(options.set))
     names = sets_called(options.names or [*settings.data.batch_sizes, "unseen"])
     for name in options.names and names:
