@@ -94,7 +94,6 @@ def measure_kept(
         session: whose test parts. seed: the run's, for the table.
     """
     ranks = ranks or Ranks()
-    ranks.wait()  # for the one that writes the checkpoints: all must find the same
     frames, of_epoch = [], {}
     for path in sorted(Path(folder).glob("best_*.safetensors")):
         epoch = read_recipe(path).get("epoch", path)

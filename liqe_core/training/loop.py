@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import Ranks, together, wrapped
@@ -79,7 +80,8 @@ def fit(
                 measure_kept(folder, run.sets, settings.session, settings.seed, ranks)
         ranks.wait()
         if ranks.leads:
-            resume.remove_states(folder)
+            for state in resume.saved_states(folder):
+                state.unlink()
         return runs.read_results(folder)
 
 
@@ -247,28 +249,35 @@ class Run:
         if not self.ranks.leads:
             return
         self.write_tables()
-        content = {
+        state = {
+            "weights": self.model.clip.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             "weighting": self.weighting.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "skipped": self.watch.skipped,
             **{name: getattr(self, name) for name in STATE},
         }
-        resume.save_state(self.folder, self.taken, resume.pack(self.model.clip, self.optimizer), content)
+        resume.save_state(self.folder, self.taken, state)
 
     def restore(self) -> None:
         """Go on from the last state that is whole, if there is one."""
-        saved = resume.load_state(self.folder)
-        self.ranks.agreed(saved and (saved[1]["epoch"], saved[1]["step"]), "where the run stopped")
-        if saved is None:
+        state = resume.load_state(self.folder)
+        self.ranks.agreed(state and (state["epoch"], state["step"]), "where the run stopped")
+        if state is None:
             return
-        tensors, content = saved
-        resume.unpack(tensors, self.model.clip, self.optimizer)
-        self.weighting.load_state_dict(content["weighting"])
-        if content["scaler"]:
-            self.precision.scaler.load_state_dict(content["scaler"])
-        self.watch.skipped = content["skipped"]
+        self.model.clip.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random_cuda"])
+        self.weighting.load_state_dict(state["weighting"])
+        if state["scaler"]:
+            self.precision.scaler.load_state_dict(state["scaler"])
+        self.watch.skipped = state["skipped"]
         for name in STATE:
-            setattr(self, name, content[name])
+            setattr(self, name, state[name])
 
     def bar(self) -> tqdm:
         """A progress bar that starts where the run does."""

@@ -28,7 +28,7 @@ from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_js
 from liqe_core.training.profiles import Profile
 
 #: What a run writes, by pattern; `restart` removes these and nothing else.
-PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.safetensors", "state_*.json", ".*.part*")
+PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.pt", ".*.part*")
 
 #: Of ``settings.json``. A folder of another format is neither resumed nor read.
 FORMAT = 1

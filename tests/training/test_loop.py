@@ -71,8 +71,8 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_numbers(never_stopp
         return lambda: (folder / name).exists()
 
     for number, code, moment in [
-        (signal.SIGKILL, -9, saved("state_0000002.safetensors")),  # its JSON is not
-        (signal.SIGTERM, 143, saved("state_0000004.json")),
+        (signal.SIGKILL, -9, saved("state_0000002.pt")),
+        (signal.SIGTERM, 143, saved("state_0000004.pt")),
     ]:
         assert job.ended_by(number, moment) == code, (tmp_path / "log").read_text()
         assert not (folder / "results.csv").exists()
@@ -106,7 +106,7 @@ def test_an_interrupt_saves_the_state_and_changes_nothing(
         monkeypatch.setattr(loop, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt, match=f"{steps} steps"):
         fit(settings(), [pictures], tmp_path, progress=False)
-    assert [path.name for path in tmp_path.glob("state_*.json")] == [f"state_{steps:07d}.json"]
+    assert [path.name for path in tmp_path.glob("state_*")] == [f"state_{steps:07d}.pt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
     fit(settings(), [pictures], tmp_path, progress=False)
@@ -119,15 +119,16 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_used(pictures, tmp_pat
         patch.setattr(run, "end_epoch", crash)
         with pytest.raises(CrashError):
             run.train()
-    states = sorted(path.name for path in tmp_path.glob("state_*.json"))
-    assert states == ["state_0000002.json", "state_0000003.json"]
-    torn = tmp_path / "state_0000003.safetensors"
-    torn.write_bytes(torn.read_bytes()[:-1000] + bytes(1000))  # the length is right, the content is not
+    states = sorted(path.name for path in tmp_path.glob("state_*"))
+    assert states == ["state_0000002.pt", "state_0000003.pt"]
+    torn = tmp_path / "state_0000003.pt"
+    content = torn.read_bytes()  # the length is right, the content is not
+    torn.write_bytes(content[:1_000_000] + bytes(1000) + content[1_001_000:])
     resumed = Run(settings(save_seconds=0), [pictures], tmp_path)
     resumed.restore()
     assert (resumed.epoch, resumed.step) == (0, 2)
     assert "state_0000003" in caplog.text
-    (tmp_path / "state_0000002.json").write_text('{"sha256": "')
+    (tmp_path / "state_0000002.pt").write_bytes(content[:-1000])
     with pytest.raises(StateError, match=r"state_0000003, state_0000002 .*restart"):
         resumed.restore()
 

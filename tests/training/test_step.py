@@ -264,6 +264,19 @@ def test_a_float16_step_whose_gradient_overflows_is_left_out_and_the_scale_halve
     assert resumed.precision.scaler.get_scale() == 2.0**59
 
 
+def test_a_convolutional_tower_resumes_with_its_moments_where_its_parameters_are(sets, tmp_path):
+    """Its weights lie channels last in memory, which fused AdamW walks."""
+    run, resumed = (a_run(sets, tmp_path, architecture="LIQE-mini") for _ in range(2))
+    run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
+    run.save()
+    resumed.restore()
+    for each_run in (run, resumed):
+        each_run.take_step(run.batches.batch(0, 1), EQUAL, 1e-3)
+    assert any(p.ndim == 4 and not p.is_contiguous() for p in run.model.parameters()), "the case that is meant"
+    weights = resumed.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
+
+
 @pytest.mark.parametrize("freeze", ["text", "image"])
 def test_a_frozen_tower_stays_and_the_other_gets_the_same_gradient(sets, tmp_path, freeze):
     exact, frozen = gradients(a_run(sets, tmp_path)), a_run(sets, tmp_path, freeze=freeze)
