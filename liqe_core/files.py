@@ -112,7 +112,7 @@ def mistaken(start: bytes) -> str:
     Downloads that want a login or a confirmation leave such files, and so does a clone without Git LFS.
     """
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if is_web_page(text):
+    if text.startswith((b"<!doctype html", b"<html")):
         return "a web page (a login, say): open its address in a browser, and download the file itself"
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer: run `git lfs pull` where it comes from, or download the file itself"
@@ -135,16 +135,13 @@ def escaped(name: str) -> str:
 
 def unescaped(text: str) -> str:
     """The file name that `escaped` was given."""
-    back = {short: name for name, short in _ESCAPES.items()}
-
-    def byte(match: re.Match[str]) -> bytes:
-        return os.fsencode(back[match[0]]) if match[0] in back else bytes.fromhex(match[0][2:])
-
-    pieces, end = [], 0
-    for match in re.finditer(r"\\(?:[\\nrt]|x[0-9a-f]{2})", text):
-        pieces += [os.fsencode(text[end : match.start()]), byte(match)]
-        end = match.end()
-    return os.fsdecode(b"".join([*pieces, os.fsencode(text[end:])]))
+    return os.fsdecode(
+        re.sub(
+            rb"\\(?:[\\nrt]|x[0-9a-f]{2})",
+            lambda match: match[0].decode("unicode_escape").encode("latin-1"),
+            os.fsencode(text),
+        )
+    )
 
 
 _ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -186,11 +183,6 @@ def only_one(
     finally:
         holder.unlink(missing_ok=True)
         held.release()
-
-
-def is_web_page(start: bytes) -> bool:
-    """Whether a file that begins so is a web page, such as a login, which servers send in place of others."""
-    return start[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:

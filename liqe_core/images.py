@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import io
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -187,18 +188,15 @@ def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO
 
 def _refuse_no_file(path: Path) -> None:
     try:
-        if not path.exists():
-            raise ImageNotFoundError(f"{path}: no such file; check the path")
-        if path.is_dir():
-            raise ImageError(f"{path}: a folder, not a picture; give the files in it")
-        if not path.is_file():  # a pipe would be waited for without end
-            raise ImageError(f"{path}: a pipe or a device, not a file; save the picture first")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: the file is empty; copy or download it again")
-    except ImageError:
-        raise
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageNotFoundError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        raise ImageError(f"{path}: cannot be read ({error}); check the path") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        raise ImageError(f"{path}: a folder, a pipe or a device, not a file; give image files")
+    if status.st_size == 0:
+        raise ImageError(f"{path}: the file is empty; copy or download it again")
 
 
 def _no_image(file: Path | io.BytesIO) -> str:
@@ -301,8 +299,8 @@ def survey(folder: str | PathLike[str]) -> Survey:
 
 def _identity(folder: Path) -> tuple[int, int]:
     """What tells a folder from all others, whatever path leads to it."""
-    stat = folder.stat()
-    return stat.st_dev, stat.st_ino
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _why_not(path: Path) -> str:
@@ -418,8 +416,8 @@ def _pillow_setting(module: ModuleType, name: str, value: object) -> Iterator[No
 
 def _open(file: Path | BinaryIO) -> Image.Image:
     """Read the header. Pillow's own limit of pixels is lifted for it, so that `max_pixels` decides."""
+    _plug_ins()
     with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):
-        _plug_ins()
         return Image.open(file)
 
 

@@ -156,19 +156,8 @@ def _check_template(template: str, axes: tuple[str, ...]) -> None:
         fields = list(string.Formatter().parse(template))
     except ValueError as error:
         raise GridError(f"{field}: {error}; write a literal brace twice") from None
-    found = []
-    for _, name, spec, conversion in fields:
-        if name is None:
-            continue
-        # Attribute access and format specifications are refused with the unknown names: a template is data.
-        if name not in AXES or spec or conversion:
-            raise GridError(
-                f"{field}: unknown placeholder {{{name}}}; use {', '.join(f'{{{axis}}}' for axis in axes)}"
-            )
-        if name not in axes:
-            raise GridError(f"{field}: {{{name}}} has no words; give PromptGrid.{name} some or leave it out")
-        found.append(name)
-    if missing := [axis for axis in axes if axis not in found]:
-        raise GridError(
-            f"{field}: no placeholder {{{missing[0]}}}, so its words would make the same prompt; add it"
-        )
+    # Attribute access and format specifications are refused with the unknown names: a template is data.
+    placeholders = {tuple(parts) for _, *parts in fields if parts[0] is not None}
+    if placeholders != {(axis, "", None) for axis in axes}:
+        expected = ", ".join(f"{{{axis}}}" for axis in axes)
+        raise GridError(f"{field}: its placeholders have to be {expected}, those of the axes that have words")

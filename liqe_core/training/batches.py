@@ -57,10 +57,6 @@ class Batch:
         """The same batch in memory that a GPU can copy from by itself."""
         return self._each(Tensor.pin_memory)
 
-    def used_on(self, stream: torch.cuda.Stream) -> None:
-        """Tell the allocator that work on `stream` reads these tensors, so it does not give them away."""
-        self._each(lambda tensor: tensor.record_stream(stream))
-
     def _each(self, change: Callable) -> Batch:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
@@ -144,22 +140,14 @@ def batches_ahead(
 ) -> Iterator[Batch]:
     """The batches of steps `first` to `stop` of an epoch, in order, on this process's device.
 
-    On a GPU the crops go there from pinned memory on a stream of their own, so the copy overlaps the step
-    before. The crops are those of this process's share, the labels those of the whole batch.
+    On a GPU the crops go there from pinned memory, so the copy waits for no step. The crops are those of this
+    process's share, the labels those of the whole batch.
     """
     device = ranks.device
-    side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def read(step: int) -> Batch:
         batch = batches.batch(epoch, step, ranks.share)
-        if side is None:
-            return batch.to(device)
-        with torch.cuda.stream(side):
-            moved = batch.pinned().to(device, non_blocking=True)
-        side.synchronize()  # this thread waits, the one that trains does not
-        return moved
+        return batch.pinned() if device.type == "cuda" else batch
 
     for batch in read_ahead(read, range(first, stop), readers, readers + 1):
-        if side is not None:
-            batch.used_on(torch.cuda.current_stream(device))
-        yield batch
+        yield batch.to(device, non_blocking=True)

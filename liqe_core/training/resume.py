@@ -78,7 +78,9 @@ def space_explained(folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         states = saved_states(folder)
-        kept = f"the state after {int(states[0].stem[6:])} steps is kept" if states else "no state is there yet"
+        kept = (
+            f"the state after {int(states[0].stem[6:])} steps is kept" if states else "no state is there yet"
+        )
         raise OSError(
             errno.ENOSPC, f"no space left for {folder}: {kept}; free some and start the same command again"
         ) from error

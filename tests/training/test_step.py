@@ -48,7 +48,7 @@ def public_fidelity(p: float, g: float):
     return 1 - (p * g + 1e-8) ** 0.5 - ((1 - p) * (1 - g) + 1e-8) ** 0.5
 
 
-def public_losses(joint, batch, pair_mean="sets", ties="half"):
+def public_losses(joint, batch):
     """Quality pair by pair and set by set, scene by scene, picture by picture; NaN where a set has one
     picture, whose mean over no pair is 0 / 0."""
     quality = sum((c + 1) * joint[:, c].sum(dim=(1, 2)) for c in range(5))
@@ -58,9 +58,7 @@ def public_losses(joint, batch, pair_mean="sets", ties="half"):
         pairs = []
         for i, j in itertools.combinations(rows, 2):
             difference = (batch.mos[i] - batch.mos[j]).item()
-            g = float(difference > 0)
-            if difference == 0:
-                g = 0.5 if ties == "half" else 1.0
+            g = 0.5 if difference == 0 else float(difference > 0)
             pairs.append(public_fidelity(0.5 * (1 + torch.erf((quality[i] - quality[j]) / math.sqrt(2))), g))
         pairs_of_sets.append(pairs)
     pictures, scenes = batch.scene.shape
@@ -72,13 +70,8 @@ def public_losses(joint, batch, pair_mean="sets", ties="half"):
         1 - sum((p_distortion[n, d] * batch.distortion[n, d] + 1e-8) ** 0.5 for d in range(11))
         for n in range(pictures)
     )
-    if pair_mean == "pairs":
-        pairs = list(itertools.chain(*pairs_of_sets))
-        quality = sum(pairs) / len(pairs)
-    else:
-        means = [sum(pairs) / len(pairs) if pairs else math.nan for pairs in pairs_of_sets]
-        quality = sum(means) / len(means)
-    return [quality, scene / pictures / scenes, distortion / pictures]
+    means = [sum(pairs) / len(pairs) if pairs else math.nan for pairs in pairs_of_sets]
+    return [sum(means) / len(means), scene / pictures / scenes, distortion / pictures]
 
 
 def to_half_and_back(clip) -> None:
@@ -89,7 +82,7 @@ def to_half_and_back(clip) -> None:
         parameter.data = parameter.data.float()
 
 
-def public_run(start: Run, epochs: int, steps: int, padded: bool = True, **options) -> list[list[float]]:
+def public_run(start: Run, epochs: int, steps: int, padded: bool = True) -> list[list[float]]:
     """Padded prompts through `encode_text` (or the tree of prefixes), its losses, its weighting, torch's own
     scheduler.
 
@@ -121,7 +114,7 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True, **optio
             image = image / image.norm(dim=1, keepdim=True)
             text = text / text.norm(dim=1, keepdim=True)
             logits = (clip.logit_scale.exp() * image @ text.t()).view(pictures, crops, -1).mean(1)
-            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch, **options)
+            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch)
             if any(loss != loss for loss in losses):
                 seen.append([math.nan] * 3)
                 continue
@@ -157,7 +150,6 @@ def uneven(sets):
         {"lone_pictures": "drop step", "precision": "public"},
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"precision": "public"}, marks=pytest.mark.slow),
-        pytest.param({"pair_mean": "pairs", "ties": "preferred"}, marks=pytest.mark.slow),
     ],
     ids=lambda overrides: " ".join(overrides.values()) or "default",
 )
@@ -169,10 +161,7 @@ def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, 
         epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2, max_skipped=0, validate_every=10
     )
     start = a_run(sets if plain else uneven, tmp_path, **more, **overrides)
-    options = {name: overrides[name] for name in ("pair_mean", "ties") if name in overrides}
-    if not plain and "lone_pictures" not in overrides:  # seven at once: six times the pairs of the other set
-        start.batches._sizes[1] = 7
-    public = public_run(start, 10, 5, padded=plain, **options)
+    public = public_run(start, 10, 5, padded=plain)
     start.train()
     ours = [[row[f"{task}_loss"] for task in ("quality", "scene", "distortion")] for row in start.steps]
     assert len(ours) == len(public) == 50
@@ -272,7 +261,9 @@ def test_a_convolutional_tower_resumes_with_its_moments_where_its_parameters_are
     resumed.restore()
     for each_run in (run, resumed):
         each_run.take_step(run.batches.batch(0, 1), EQUAL, 1e-3)
-    assert any(p.ndim == 4 and not p.is_contiguous() for p in run.model.parameters()), "the case that is meant"
+    assert any(p.ndim == 4 and not p.is_contiguous() for p in run.model.parameters()), (
+        "the case that is meant"
+    )
     weights = resumed.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
 
