@@ -7,8 +7,6 @@ Which members are wanted and where they go is a function from paths in the archi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 import os
 import re
 import shutil
@@ -20,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from liqe_core.files import first_few, only_one
 from liqe_core.intake.progress import tqdm
@@ -31,7 +29,7 @@ Place = Callable[[Sequence[Parts]], Mapping[Parts, Parts]]
 
 #: Images hardly shrink in an archive; what grows a hundredfold is no dataset.
 MAX_RATIO = 100
-_SPARE = 100_000_000
+SPARE = 100_000_000
 
 # Files that other programs leave in archives.
 _JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|Thumbs\.db$)")
@@ -41,8 +39,7 @@ class DamagedArchiveError(FetchError):
     """An archive is incomplete or damaged: getting it again may help."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A regular file in an archive: its path there, its size in bytes, and how to open it."""
 
     name: Parts
@@ -55,7 +52,6 @@ def unpack(
     folder: str | os.PathLike,
     place: Place,
     password: str | None = None,
-    max_ratio: float | None = MAX_RATIO,
     progress: bool = True,
 ) -> None:
     """Unpack the wanted files of a zip or tar archive; its links and devices are left out.
@@ -65,7 +61,6 @@ def unpack(
     Args:
         place: from the paths of all members to those wanted, and where in `folder` each goes.
         password: for an encrypted zip.
-        max_ratio: refuse an archive that grows more than this; None: no limit.
 
     Raises:
         FetchError: a file that would leave `folder`, an archive that grows out of proportion, is damaged,
@@ -75,17 +70,16 @@ def unpack(
     """
     archive, folder = Path(archive), Path(folder)
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
-        limit = math.inf if max_ratio is None else archive.stat().st_size * max_ratio + _SPARE
-        files: dict[Parts, Member] = {}
-        size = 0
+        limit = archive.stat().st_size * MAX_RATIO + SPARE
+        files, size = {}, 0
         for member in members:
+            files[member.name] = member
             size += member.size
             if size > limit:
                 raise FetchError(
                     f"{archive}: grows to over {limit / 1e9:.1f} GB, possibly a decompression bomb; if you "
                     "trust it, unpack it by hand"
                 )
-            files[member.name] = member
         wanted = {_inside(folder, parts, archive): files[name] for name, parts in place(list(files)).items()}
         folder.mkdir(parents=True, exist_ok=True)
         needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
@@ -184,7 +178,7 @@ def place_by_rules(
                 "manifest's `take` is for: unpack it by hand"
             )
         labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}
-        if (by_name and len(labelled) != len(images or ())) or (by_name and images is None):
+        if by_name and (images is None or len(labelled) != len(images)):
             raise FetchError(f"{archive}: images cannot be matched by name, as the manifest's `take` says")
         for name in below:
             place = target + name[len(source) :]

@@ -109,7 +109,7 @@ class PackedStore:
     def __init__(self, folder: Path, source: ImageSource, packs: list[str], index: pd.DataFrame):
         self.folder, self.source, self.index = folder, source, index
         self._packs = packs
-        self._places = list(zip(*(index[name].tolist() for name in _PLACES[:4]), strict=True))
+        self._places = index[_PLACES[:4]].to_numpy().tolist()
         self._maps: dict[int, np.ndarray] = {}
 
     @classmethod
@@ -143,7 +143,9 @@ class PackedStore:
             _make_packs(packs, source, folder, workers, progress)
             geometry = {"resize_to": source.geometry.resize_to, "enlarge_to": source.geometry.enlarge_to}
             header = {"format": FORMAT, "name": source.name, "source": str(source.folder.resolve())}
-            _write_index(folder / "index.json", header | geometry | {"packs": list(packs)}, table)
+            columns = {n: table[n].astype(object).where(table[n].notna(), None).tolist() for n in table}
+            content = header | geometry | {"packs": list(packs), "columns": columns}
+            write_text(folder / "index.json", json.dumps(content, ensure_ascii=False))
             for old in folder.glob("pack-*"):
                 if old.stem not in packs:
                     old.unlink()
@@ -172,16 +174,10 @@ class PackedStore:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
         places = []
         for number, name in enumerate(content["packs"]):
-            try:
-                pack = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-                size = (folder / f"{name}.bin").stat().st_size
-            except (FileNotFoundError, json.JSONDecodeError) as error:
-                raise StoreError(f"{name}: gone or damaged ({error}); build the store again") from None
-            if size != pack["bytes"]:
-                raise StoreError(
-                    f"{folder / name}.bin: {size} bytes, {pack['bytes']} expected; run verify, then build"
-                )
-            places += [(number, *place) for place in pack["places"]]
+            pack = _read_places(folder / name)
+            if pack is None:
+                raise StoreError(f"{folder / name}.bin: missing or cut short; build the store again")
+            places += [(number, *place) for place in pack]
         index[_PLACES] = pd.DataFrame(places, columns=_PLACES, index=index.index)
         geometry = CropGeometry(1, resize_to=content["resize_to"], enlarge_to=content["enlarge_to"])
         source = ImageSource(content["name"], Path(content["source"]), geometry)
@@ -195,23 +191,6 @@ class PackedStore:
         number, offset, height, width = self._places[i]
         return self._map(number)[offset : offset + height * width * 3].reshape(height, width, 3)
 
-    def verify(self, progress: bool = True) -> list[str]:
-        """Compare every image's bytes with its checksum; the next `build` makes damaged packs again.
-
-        Returns:
-            The images that are damaged; empty when all is well.
-        """
-
-        def is_damaged(i: int) -> bool:
-            return digest(self[i]) != self.index["digest"].iat[i]
-
-        checks = read_ahead(is_damaged, range(len(self)))
-        bar = tqdm(checks, f"{self.source.name} store", len(self), disable=not progress)
-        damaged = self.index[np.fromiter(bar, bool, len(self))]
-        for number in damaged["pack"].unique():
-            (self.folder / f"{self._packs[number]}.json").unlink(missing_ok=True)
-        return damaged["image"].tolist()
-
     def _map(self, number: int) -> np.ndarray:
         if number not in self._maps:
             file = self.folder / f"{self._packs[number]}.bin"
@@ -222,25 +201,28 @@ class PackedStore:
         # A data loader's worker process maps the files itself.
         return self.__dict__ | {"_maps": {}}
 
-    def __repr__(self) -> str:
-        return f"PackedStore({self.source.name}, {len(self)} images, {str(self.folder)!r})"
+
+def _read_places(stem: Path) -> list | None:
+    """Where the images of a pack lie in it; None: it is missing or cut short."""
+    try:
+        pack = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        return pack["places"] if stem.with_suffix(".bin").stat().st_size == pack["bytes"] else None
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
 
 
 def _make_packs(
     packs: dict[str, Sequence[str]], source: ImageSource, folder: Path, workers: int | None, progress: bool
 ) -> None:
-    """Write the packs that are not there yet; those that can be read are all finished before it raises."""
-    to_do = {name: files for name, files in packs.items() if not (folder / f"{name}.json").is_file()}
-    total, to_read = (sum(map(len, group.values())) for group in (packs, to_do))
+    """Write the packs that are missing; those that can be read are all finished before it raises."""
+    to_do = {name: files for name, files in packs.items() if _read_places(folder / name) is None}
     unreadable: list[str] = []
     hidden = not (progress and to_do)
-    with tqdm(total=total, initial=total - to_read, desc=f"packing {folder.name}", disable=hidden) as bar:
-
-        def make(name: str) -> list[str]:
-            return source.write_pack(to_do[name], folder / name, bar)
-
+    with tqdm(total=sum(map(len, to_do.values())), desc=f"packing {folder.name}", disable=hidden) as bar:
         try:
-            for faults in read_ahead(make, to_do, workers):
+            for faults in read_ahead(
+                lambda name: source.write_pack(to_do[name], folder / name, bar), to_do, workers
+            ):
                 unreadable += faults
         except OSError as error:
             if not is_disk_full(error):
@@ -250,7 +232,7 @@ def _make_packs(
             ) from error
     if unreadable:
         raise StoreError(
-            f"{source.folder}: {len(unreadable)} images cannot be packed (run verify for the whole list, or "
+            f"{source.folder}: {len(unreadable)} images cannot be packed (`liqe data verify` lists them; or "
             "train without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5])
         )
 
@@ -258,14 +240,6 @@ def _make_packs(
 def digest(pixels: np.ndarray) -> str:
     """The checksum of an image's bytes: BLAKE2b, 16 bytes, in hexadecimal digits."""
     return hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
-
-
-def _write_index(path: Path, header: dict, table: pd.DataFrame) -> None:
-    """Write the header, and the table by columns; the file is left alone where it says so already."""
-    columns = {name: table[name].astype(object).where(table[name].notna(), None).tolist() for name in table}
-    content = json.dumps(header | {"columns": columns}, ensure_ascii=False)
-    if not (path.is_file() and path.read_text(encoding="utf-8") == content):
-        write_text(path, content)
 
 
 class KeptWindows:
@@ -283,8 +257,6 @@ class KeptWindows:
         self._chunks = [np.load(file, mmap_mode="r") for file in files]
         self._starts = np.cumsum([0, *map(len, self._chunks)])
         self.counts = counts
-        if len(counts) != self._starts[-1]:
-            raise ValueError(f"{len(counts)} counts for {self._starts[-1]} kept images")
 
     def __len__(self) -> int:
         return len(self.counts)

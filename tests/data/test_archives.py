@@ -83,13 +83,11 @@ def test_links_and_devices_are_not_made(tmp_path, kind):
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_a_bomb_is_refused_before_it_is_written(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(archives, "_SPARE", 0)
+    monkeypatch.setattr(archives, "SPARE", 0)
     path = make(tmp_path / name, {"zeros.bmp": bytes(3_000_000)})  # shrinks a thousandfold
     with pytest.raises(FetchError, match="bomb"):
         unpack_below(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    unpack_below(path, tmp_path / "out", max_ratio=None)
-    assert (tmp_path / "out" / "zeros.bmp").stat().st_size == 3_000_000
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):

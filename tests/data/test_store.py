@@ -48,7 +48,6 @@ def test_what_is_read_is_what_pillow_reads(holiday):
     for i, image in enumerate(table["image"]):
         assert store[i].shape == (48, 64, 3) and store[i].dtype == np.uint8
         np.testing.assert_array_equal(store[i], pixels(manifest, image))
-    assert store.verify(progress=False) == []
     assert not store[0].flags.writeable
     with pytest.raises(IndexError):
         store[10]
@@ -127,35 +126,23 @@ def test_only_what_changed_is_made_again(holiday):
     }
 
 
-def test_damage_is_found_and_mended(holiday):
-    manifest, table = holiday
-    store = build(manifest, table)
-    victim = sorted(store.folder.glob("pack-00001-*.bin"))[0]
-    raw = bytearray(victim.read_bytes())
-    raw[100] ^= 1  # one bit of p004
-    victim.write_bytes(raw)
-    store = PackedStore.open(store.folder)
-    assert store.verify(progress=False) == ["p004.png"]
-    with pytest.raises(StoreError, match="pack-00001"):
-        PackedStore.open(store.folder)
-    assert build(manifest, table).verify(progress=False) == []
-
-
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
         (lambda f: (f / "index.json").unlink(), "build"),
         (lambda f: (f / "index.json").write_text('{"format"'), "index.json"),
         (lambda f: (f / "index.json").write_text('{"format": 0}'), "format 0"),
-        (lambda f: os.truncate(sorted(f.glob("*.bin"))[0], 1000), "1000 bytes"),
+        (lambda f: os.truncate(sorted(f.glob("*.bin"))[0], 1000), "pack-00000"),
         (lambda f: sorted(f.glob("pack-*.json"))[0].unlink(), "pack-00000"),
     ],
 )
-def test_a_store_that_is_not_whole_is_refused(holiday, spoil, word):
-    store = build(*holiday)
+def test_a_store_that_is_not_whole_is_refused_and_built_again(holiday, spoil, word):
+    manifest, table = holiday
+    store = build(manifest, table)
     spoil(store.folder)
     with pytest.raises(StoreError, match=word):
         PackedStore.open(store.folder)
+    np.testing.assert_array_equal(build(manifest, table)[0], pixels(manifest, table["image"][0]))
 
 
 def test_a_name_that_differs_in_case_is_found(holiday):
@@ -192,14 +179,14 @@ def test_killed_at_any_moment_it_goes_on(holiday, monkeypatch):
         assert not list(manifest.path.parent.glob("cache/store/*/index.json"))
     monkeypatch.setattr(stores, "read_image", lambda path: pytest.fail(f"{path} was read again"))
     store = build(manifest, table)
-    assert len(store) == 10 and store.verify(progress=False) == []
+    assert len(store) == 10
     assert [p.name for p in store.folder.iterdir() if p.name.startswith(".")] == [], "what was torn is gone"
     np.testing.assert_array_equal(store[7], pixels(manifest, "p007.png"))
 
 
 def test_two_builders_at_once_make_one_store(holiday):
     assert job(*holiday).ended(2) == [0, 0]
-    assert build(*holiday).verify(progress=False) == []
+    assert len(build(*holiday)) == 10
 
 
 # ---- embeddings of windows in place of images ----
@@ -250,8 +237,3 @@ def test_what_is_drawn_does_not_write_to_the_file(kept, values, tmp_path):
     kept.for_training(0, 3, np.random.default_rng(0)).zero_()
     kept.for_testing(0).zero_()
     assert np.array_equal(np.load(tmp_path / "0.npy"), values[:3])
-
-
-def test_files_that_hold_other_images_are_refused(tmp_path, kept):
-    with pytest.raises(ValueError, match="5 counts"):
-        KeptWindows([tmp_path / "0.npy"], COUNTS)
