@@ -30,6 +30,8 @@ from liqe_core.training.prepare import scored_by_people
 #: Tables that are no figures: the notebook that saves each, and what it shows.
 TABLES = {
     "data_sets": ("data_preparation", "The datasets, and what of them is here."),
+    "session_sizes": ("data_preparation", "How many images each session trains, validates and tests on."),
+    "two_starts": ("multitask_training", "Validation of runs from two starts, by images seen."),
     "test_results": ("multitask_training", "What each session reached on its test parts."),
     "test_summary": ("multitask_training", "Median and spread over sessions, beside not looking."),
     "wording_in_testing": ("ablations", "A trained model in other words."),
@@ -41,6 +43,10 @@ TABLES = {
     "curves": ("realignment", "Shift and stretch of every set, by both models."),
     "thrown_together": ("realignment", "How well all sets' scores in one heap rank, realigned and not."),
     "stuck": ("half_precision", "Which weights half precision lets move, a row a kind of weight."),
+    "within_set": ("paper_tables", "The paper's table of its six sets, with ours beside."),
+    "within_set_rest": ("paper_tables", "Numbers of other methods that are known at third hand."),
+    "unseen": ("paper_tables", "The paper's table of sets never trained on, with ours beside."),
+    "unseen_aigc": ("paper_tables", "The same for generated images."),
     "disagreements": ("paper_tables", "Published numbers on which sources disagree."),
     "accuracies": ("paper_tables", "How often scenes and distortions are named rightly."),
     "text_pass": ("benchmarks", "The text pass, padded and as a prefix tree."),
@@ -65,8 +71,7 @@ def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence
 
     Args:
         out: the folder for ``NAME.pdf``, ``.svg``, ``.png`` (300 dots an inch) and what it was drawn from; of
-            a table only that, and ``.tex`` (LaTeX, for the package booktabs), which a figure of a table has
-            too.
+            a table only that, and ``.tex`` (LaTeX, for the package booktabs), which an ablation has too.
         sheets: style sheets on top of a notebook's; see `figures.style.drawn_as`.
 
     Returns:
@@ -85,7 +90,7 @@ def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence
             paths = save(drawing.draw(), out, name, ("pdf", "svg", "png"))
     else:
         paths = drawing.write(out, name)
-    if drawing.function in ("", "shaded_table", "ablation"):
+    if drawing.function in ("", "ablation"):
         paths.append(out / f"{name}.tex")
         write_text(paths[-1], latex(drawing.table))
     return paths

@@ -42,7 +42,7 @@ def ablation(
 
     Args:
         table: from `ablations.compare`; with a column ``paper`` of published values, drawn as diamonds.
-        runs: from `ablations.scores`; dots of one session and seed are joined.
+        runs: from `ablations.scores`; a dot each.
         pairs: from `ablations.paired`.
         reference: the level that differences are taken to.
     """
@@ -52,13 +52,9 @@ def ablation(
         ["", ""], 5.25, 1.5 + 0.55 * len(levels), ratios=ratios, sharey=True
     )
     place = {level: row for row, level in enumerate(levels)}
-    for _, repeat in runs.groupby(["session", "seed"]):
-        repeat = repeat[repeat["level"].isin(levels)].sort_values("level", key=lambda c: c.map(place))
-        rows = repeat["level"].map(place)
-        values_ax.plot(repeat["value"], rows, color=paint.faint, linewidth=0.9, zorder=1)
-        values_ax.scatter(
-            repeat["value"], rows, s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
-        )
+    look: dict[str, Any] = {"s": dot(16), "color": paint.ink, "alpha": 0.6, "linewidths": 0, "zorder": 2}
+    runs = runs[runs["level"].isin(levels)]
+    values_ax.scatter(runs["value"], runs["level"].map(place), **look)
     for row in table.itertuples():
         at = place[row.level]
         if np.isnan(row.mean):
@@ -71,15 +67,13 @@ def ablation(
         )
         if not np.isnan(row.difference):
             dots = pairs.loc[pairs["level"] == row.level, "difference"]
-            differences_ax.scatter(
-                dots, np.full(len(dots), at), s=dot(16), color=paint.ink, alpha=0.6, linewidths=0, zorder=2
-            )
+            differences_ax.scatter(dots, np.full(len(dots), at), **look)
             differences_ax.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
             differences_ax.hlines(
                 at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3
             )
     if "paper" in table and table["paper"].notna().any():
-        look: dict[str, Any] = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
+        look = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
         values_ax.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
         legend(figure)
     values_ax.set_yticks(range(len(levels)), [_named(level) for level in levels])

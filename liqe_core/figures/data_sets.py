@@ -38,24 +38,6 @@ def contact_sheet(
     return figure.described(f"Images side by side, captioned: {'; '.join(captions)}.")
 
 
-@drawing("score_histograms", "data_preparation", "Human scores of the datasets, each on its own scale.")
-def score_histograms(table: pd.DataFrame) -> Drawn:
-    """Human scores of every data set, side by side, each on its own scale.
-
-    Args:
-        table: ``dataset``, ``mos``.
-    """
-    sets = list(dict.fromkeys(table["dataset"]))
-    figure, axes = panels(sets, 2.9, 2.5, least=2)
-    for ax, name in zip(axes, sets, strict=True):
-        ax.hist(table.loc[table["dataset"] == name, "mos"], bins=30, color=palette().tasks["quality"])
-        ax.set_xlabel("score")
-        plain(ax, "y")
-    ranges = table.groupby("dataset", sort=False)["mos"].agg(["min", "max"])
-    scales = ", ".join(f"{row.Index} {row.min:.3g} to {row.max:.3g}" for row in ranges.itertuples())
-    return figure.described(f"Histograms of human scores, a panel a dataset, each on its scale: {scales}.")
-
-
 @drawing("label_counts", "data_preparation", "How many images show each scene and each distortion.")
 def label_counts(table: pd.DataFrame) -> Drawn:
     """How many images show each scene and each distortion; datasets stacked.
@@ -85,30 +67,4 @@ def label_counts(table: pd.DataFrame) -> Drawn:
     scenes, distortions = (listed(totals[axis], ".0f") for axis in axes_of_words)
     return figure.described(
         f"Bars: images a scene ({scenes}) and a distortion ({distortions}), stacked by dataset."
-    )
-
-
-@drawing("session_sizes", "data_preparation", "How many images each session trains, validates and tests on.")
-def session_sizes(table: pd.DataFrame) -> Drawn:
-    """How many images each session trains on, validates on and tests on; a panel a dataset.
-
-    Args:
-        table: ``dataset``, ``session`` from 1, ``part`` and how many ``images``.
-    """
-    sets, sessions = table["dataset"].unique(), sorted(table["session"].unique())
-    figure, axes = panels(sets, 3.1, 2.4, least=2.2)
-    colors = dict(zip(("train", "val", "test"), palette().colors, strict=False))
-    for ax, name in zip(axes, sets, strict=True):
-        bottom = np.zeros(len(sessions))
-        for part, color in colors.items():
-            of_part = table[(table["dataset"] == name) & (table["part"] == part)]
-            counts = of_part.set_index("session")["images"].reindex(sessions, fill_value=0).to_numpy()
-            ax.bar(sessions, counts, bottom=bottom, color=color, label=part)
-            bottom += counts
-        ax.set(xlabel="session", xticks=sessions)
-        plain(ax, "y")
-    legend(figure, axes)
-    return figure.described(
-        f"Stacked bars: images to train, validate and test on in {len(sessions)} sessions, "
-        f"a panel for each of {', '.join(sets)}."
     )

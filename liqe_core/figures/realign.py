@@ -9,60 +9,11 @@ import pandas as pd
 
 from liqe_core.figures.gmad import Column, image_pairs
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, pairs, palette, panels, plain
+from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, palette, panels, plain
 
 
-@drawing("panels", "realignment", "Human score against prediction, before and after realignment.")
-@drawing("check_panels", "realignment", "Realignment where the answer is known.")
+@drawing("check_curves", "realignment", "Realignment where the answer is known.")
 @drawing("two_scales", "realignment", "BIQ2021's and HEVC's scores on one scale.")
-def realignment_panels(
-    scores: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0), most: int = 2000
-) -> Drawn:
-    """Human score against prediction, a column a data set: the set's own scale above, realigned below. Above
-    the half that the curve was fitted on, below the other, and in grey what was held at the curve's ends.
-
-    Args:
-        scores: `Realignment.scores`.
-        points: `realign.curve_points`; a set without a curve says so.
-        scale: the common scale's ends.
-        most: dots a panel at most, evenly taken.
-    """
-    sets = list(pd.unique(scores["dataset"]))
-    paint = palette()
-    figure, columns = pairs(len(sets), 2.2, 4.7, least=2, sharex=True, sharey="row")
-    for number, (name, (before, after)) in enumerate(zip(sets, columns, strict=True)):
-        colour = paint.colors[number % len(paint.colors)]
-        rows = scores[scores["dataset"] == name].dropna(subset=["prediction", "raw"])
-        curve = points[points["dataset"] == name]
-        for axes, y, part, shade in (
-            (before, "raw", rows["fitted"] | rows["aligned"].isna(), colour),
-            (after, "aligned", ~rows["fitted"] & rows["held"], paint.grey),
-            (after, "aligned", ~rows["fitted"] & ~rows["held"], colour),
-        ):
-            dots = rows[part].iloc[:: max(1, -(-part.sum() // most))]
-            look = {"color": shade, "alpha": 0.35, "linewidths": 0, "rasterized": True}
-            axes.scatter(dots["prediction"], dots[y], s=dot(4), **look)
-            plain(axes)
-        before.plot(curve["prediction"], curve["raw"], color=paint.ink, linewidth=1.6)
-        after.plot(scale, scale, color=paint.ink, linewidth=1, linestyle=(0, (4, 3)))
-        if curve.empty:
-            after.text(0.5, 0.5, "no curve", transform=after.transAxes, ha="center", color=paint.grey)
-        left_out = f"\n{rows['held'].sum():,} beyond the curve" if not curve.empty else ""
-        before.set_title(f"{name}\n{len(rows):,} images{left_out}")
-        room = 0.03 * (scale[1] - scale[0])  # so that dots on the border are whole
-        ends = (scale[0] - room, scale[1] + room)
-        after.set(xlim=ends, ylim=ends, xticks=np.arange(np.ceil(scale[0]), scale[1] + 1e-9))
-        before.set_ylim(-0.03, 1.03)
-        if before.get_subplotspec().is_first_col():
-            before.set_ylabel("before: score / range\n(the half fitted on)")
-            after.set_ylabel("after: common scale\n(the other half)")
-    figure.supxlabel("prediction", fontsize="medium")
-    return figure.described(
-        "Scatter plots of human score against prediction, above on each set's own scale and below realigned "
-        f"to the common one, for {listed(scores['dataset'].value_counts(sort=False), 'd')} pictures."
-    )
-
-
 @drawing("overview", "realignment", "The curves of all sets, and where the tenths of their ranges land.")
 def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Drawn:
     """All sets in one: their curves, and where the tenths of each set's range land on the common scale.

@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     MARKERS,
-    STYLES,
     Drawn,
     dot,
     heat_map,
@@ -60,31 +59,6 @@ def training_curves(epochs: pd.DataFrame) -> Drawn:
     return figure.described(
         f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation"
         f"{', at the end ' + listed(ends) if ends else ''}."
-    )
-
-
-@drawing("two_starts", "multitask_training", "Validation of runs from two starts, by images seen.")
-def two_starts(curves: pd.DataFrame) -> Drawn:
-    """Validation of runs that started from different weights, against how many pictures they had seen.
-
-    Args:
-        curves: ``start``, ``pictures``, and ``srcc`` and ``distortion_accuracy``; a row a validation.
-    """
-    names = {"srcc": "SRCC", "distortion_accuracy": "distortion accuracy"}
-    figure, axes = panels([f"validation: {label}" for label in names.values()], 4.5, 3.4)
-    colors = palette().colors
-    for ax, (measure, label) in zip(axes, names.items(), strict=True):
-        for number, (start, validated) in enumerate(curves.groupby("start", sort=False)):
-            known = validated.dropna(subset=[measure])
-            style = {"color": colors[number], "linestyle": STYLES[number], "marker": "o", "markersize": 4}
-            ax.plot(known["pictures"], known[measure], label=start, **style)
-        ax.set(xlabel="pictures trained on", ylabel=label)
-        plain(ax, "y")
-    legend(figure)
-    ends = curves.dropna(subset="srcc").groupby("start", sort=False)["srcc"].last()
-    return figure.described(
-        "Lines: validation SRCC and distortion accuracy against pictures trained on, from different starting "
-        f"weights. SRCC at the end: {listed(ends)}."
     )
 
 

@@ -252,13 +252,12 @@ class Beside(NamedTuple):
     """A table of the paper with ours below.
 
     Attributes:
-        text, distance: as `figures.paper_tables.shaded_table` takes them.
+        text: from `paper_tables.with_ours`.
         left_out: what the rows that were left out have, as a sentence; see `paper_tables.mostly_known`.
         compared: every published number of LIQE with ours.
     """
 
     text: pd.DataFrame
-    distance: pd.DataFrame
     left_out: str
     compared: pd.DataFrame
 
@@ -290,12 +289,11 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     table, left_out = paper_tables.mostly_known(table)
     values = {name: row["ours"].to_numpy() for name, row in checked.items()}
     compared = compared.assign(best_by_average=averaged["ours"], **values)
-    return Beside(*paper_tables.with_ours(table, ours), left_out, compared)
+    return Beside(paper_tables.with_ours(table, ours), left_out, compared)
 
 
-def third_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The methods that `within_set` leaves out, for having a source for one set alone: text, and distances
-    that are all NaN."""
+def third_hand() -> pd.DataFrame:
+    """The methods that `within_set` leaves out, for having a source for one set alone."""
     published = load_published()
     within = published[published["protocol"] == WITHIN]
     narrow = within[~paper_tables.widely_known(within)]
@@ -318,4 +316,4 @@ def unseen_sets(protocol: str, compared: pd.DataFrame, checks: Sequence[Check]) 
         names += list(compared.loc[compared["published"].isna() & compared["ours"].notna(), "dataset"])
     table, left_out = paper_tables.mostly_known(paper_tables.method_table(known, names, ["SRCC"]))
     ours = rows(checks, known, UNSEEN) | {"ours": compared}
-    return Beside(*paper_tables.with_ours(table, ours), left_out, compared)
+    return Beside(paper_tables.with_ours(table, ours), left_out, compared)

@@ -214,41 +214,35 @@ def _trained(training: str) -> str:
     return "\n(training not stated)" if training == "not stated" else f"\n({training} alone)"
 
 
-def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Last rows with our numbers, and the distances to shade by.
+def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A table with our numbers as its last rows.
 
     Args:
         table: from `method_table`.
-        rows: by the name of the row, what `beside` gave; where several sources give a value, the distance is
-            to the nearest.
-
-    Rows without a single number are left out.
+        rows: by the name of the row, what `beside` gave.
 
     Returns:
-        The text with the rows added, where a missing number is the first words of its reason, and distances
-        of the same shape, NaN but in these rows.
+        The text with the rows added that hold a number; below each number the difference to the nearest
+        published one. A missing number is the first words of its reason.
     """
     rows = {name: row for name, row in rows.items() if row["ours"].notna().any()}
-    index = [*table.index, *rows]
-    distance = pd.DataFrame(float("nan"), index=index, columns=table.columns)
-    text = table.reindex(index)
+    text = table.reindex(pd.Index([*table.index, *rows], name="method"))
     for name, compared in rows.items():
         text.loc[name] = "no metric"
         for (dataset, metric), group in compared.groupby(_CELL, sort=False):
-            column = f"{dataset}\n{metric}"
-            if column in text:
-                text.at[name, column], distance.at[name, column] = _cell(group)
-    return text, distance
+            if (column := f"{dataset}\n{metric}") in text:
+                text.at[name, column] = _cell(group)
+    return text
 
 
-def _cell(group: pd.DataFrame) -> tuple[str, float]:
-    """What a cell of ours says, and how far it lies from the nearest published value (NaN: from none)."""
+def _cell(group: pd.DataFrame) -> str:
+    """What a cell of ours says; several sources may give a value."""
     if group["ours"].isna().all():
-        return group["reason"].iloc[0].split(":")[0], float("nan")
+        return group["reason"].iloc[0].split(":")[0]
     if group["distance"].isna().all():  # nothing published to lie near to
-        return f"{group['ours'].iloc[0]:.3f}", float("nan")
+        return f"{group['ours'].iloc[0]:.3f}"
     nearest = group.loc[group["distance"].abs().idxmin()]
-    return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})", float(nearest["distance"])
+    return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})"
 
 
 def disagreements(published: pd.DataFrame) -> pd.DataFrame:

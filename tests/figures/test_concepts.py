@@ -2,27 +2,9 @@
 
 import pandas as pd
 import pytest
-from support.figures import drawn, texts
+from support.figures import drawn
 
-from liqe_core.figures.concepts import joints, losses_of_a_pair, two_towers
-
-
-def test_both_towers_and_the_three_tasks_are_drawn(images):
-    figure = two_towers(
-        images[:1], (5, 9, 11), "a photo of a cat with blur artifacts, which is of bad quality"
-    )
-    words = texts(figure)
-    for part in ("image tower\n$f$", "text tower\n$g$", "495 sentences"):
-        assert part in words
-    assert all(
-        f"{task}\n{count} words" in words
-        for task, count in (("quality", 5), ("scene", 9), ("distortion", 11))
-    )
-    (ax,) = figure.axes
-    start, end = ax.get_xlim()
-    boxes = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
-    assert len(boxes) == 8 and all(start <= box.x0 < box.x1 <= end for box in boxes)
-    assert drawn(figure).std() > 5
+from liqe_core.figures.concepts import joints, losses_of_a_pair
 
 
 def test_a_joint_distribution_has_its_marginals_beside_it():

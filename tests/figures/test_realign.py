@@ -4,22 +4,12 @@ import numpy as np
 import pytest
 from support.figures import drawn, texts
 
-from liqe_core.figures.realign import realignment_overview, realignment_panels, same_score_grid
+from liqe_core.figures.realign import realignment_overview, same_score_grid
 from liqe_core.studies.realign import curve_points, same_score_pairs
 
 
 def test_realignment_figures_show_every_set(realigned):
     points = curve_points(realigned)
-    panels = realignment_panels(realigned.scores, points, most=50)
-    assert len(panels.axes) == 2 * 3
-    assert "no curve" in texts(panels), "the set that could not be aligned"
-    assert max(len(c.get_offsets()) for axes in panels.axes for c in axes.collections) <= 50
-    bent = realigned.scores.query("dataset == 'bent'")
-    assert f"120 images\n{bent['held'].sum()} beyond the curve" in texts(panels)
-    shown = {(round(x, 9), round(y, 9)) for c in panels.axes[4].collections for x, y in c.get_offsets()}
-    judged = bent.loc[~bent["fitted"], ["prediction", "aligned"]].round(9)
-    assert shown <= set(judged.itertuples(index=False, name=None)), "below stands the half that judges"
-    drawn(panels)
     overview = realignment_overview(realigned.curves, points)
     assert [t.get_text() for t in overview.axes[1].get_yticklabels()] == ["naive", "straight", "bent"]
     assert f"stretch {realigned.curves.at['bent', 'stretch']:.2f}" in texts(overview)
