@@ -327,7 +327,7 @@ def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
     assert set(curves.index) == {
         (arm, name) for arm in ("Q", "Q+S+D") for name in ("biq2021", "hevc as shown")
     }
-    scores = pd.read_csv(out / "two_scales.csv")
+    scores = pd.read_csv(out / "two_scales_scores.csv")
     halves = scores.groupby("dataset")["fitted"].mean()
     assert halves.between(0.49, 0.51).all()
     assert (curves["judged"] <= curves["count"] - curves["count"] // 2).all() and (curves["held"] > 0).all()
