@@ -36,8 +36,9 @@ from liqe_core.intake.stopping import StopRequested, stoppable
 if TYPE_CHECKING:
     import nbformat
 
-#: Seconds that an interrupted kernel has to save the state of a training.
-PATIENCE = 600
+#: Seconds that a kernel has to end: an interrupted one saves the state of a training, one that no longer answers
+#: is killed after them.
+PATIENCE = 60
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 #: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
