@@ -36,8 +36,8 @@ from liqe_core.intake.stopping import StopRequested, stoppable
 if TYPE_CHECKING:
     import nbformat
 
-#: Seconds that a kernel has to end: an interrupted one saves the state of a training, one that no longer answers
-#: is killed after them.
+#: Seconds that a kernel has to end. One that is interrupted saves the state of a training first;
+#: one that no longer answers is killed after them.
 PATIENCE = 60
 
 NOTEBOOKS = CHECKOUT / "notebooks"
