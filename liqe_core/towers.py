@@ -2,8 +2,9 @@
 
 An architecture is described as open_clip describes it, by a dictionary of `embed_dim`, `vision_cfg`,
 `text_cfg` and so on. The small ones of our own lie as JSON files in `architectures/` and are known to
-open_clip by their file names. One entry is ours: `heads`, the numbers of words of the axes, has a linear head
-an axis in place of the text tower, the control of the open benchmark in which language has no part.
+open_clip by their file names. Two entries are ours. `heads`, the numbers of words of the axes, has a linear
+head an axis in place of the text tower, the control of the open benchmark in which language has no part.
+`stages` pools every stage of an EfficientNet, not its end alone (see `StagePooledEfficientNet`).
 """
 
 from __future__ import annotations
@@ -86,12 +87,14 @@ def _built(config: dict[str, Any]) -> Clip:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
             config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
-    heads = config.pop("heads", ())
+    heads, stages = config.pop("heads", ()), config.pop("stages", ())
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     if "multimodal_cfg" in config:
         clip = open_clip.CoCa(**config)
     else:
         clip = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+    if stages:
+        pool_stages(clip, stages, config["embed_dim"])
     if not isinstance(clip.visual, VisionTransformer):
         clip.visual.to(memory_format=torch.channels_last)  # convolutions run about a quarter faster
     if heads:
@@ -106,6 +109,54 @@ def add_heads(clip: Clip, heads: Sequence[int], width: int) -> None:
         width: E, of the embeddings.
     """
     clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in heads)
+
+
+class StagePooledEfficientNet(EfficientNet):
+    """An EfficientNet that gives the mean and the deviation of each channel after chosen stages, and the mean
+    at its end: what tells quality is in the middle of the network, and in how it varies over the image.
+
+    Attributes:
+        stages: numbers of the stages (`blocks`) that are pooled, from 0.
+    """
+
+    stages: Sequence[int]
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(B, 3, H, W) crops to (B, F): F is twice the channels of the stages, and `num_features`."""
+        features, pooled = self.bn1(self.conv_stem(crops)), []
+        for number, stage in enumerate(self.blocks):
+            features = stage(features)
+            if number in self.stages:
+                variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
+                pooled += [
+                    mean,
+                    (variance + 1e-6).sqrt(),
+                ]  # a flat crop has no variance, and a slope all the same
+        last = self.bn2(self.conv_head(features)).mean(dim=(2, 3))
+        return torch.cat([*pooled, last], dim=1)
+
+
+def pool_stages(clip: Clip, stages: Sequence[int], width: int) -> None:
+    """Let an EfficientNet's stages speak too; the projection is new, random from torch's global generator.
+
+    What is pooled is brought to one scale by a batch norm before it is projected.
+
+    Args:
+        stages: see `StagePooledEfficientNet`. width: E, of the embeddings.
+
+    Raises:
+        ArchitectureError: the image tower is not an EfficientNet, or has no such stage.
+    """
+    trunk = getattr(clip.visual, "trunk", None)
+    if not isinstance(trunk, EfficientNet):
+        raise ArchitectureError("stages: the image tower is not one of timm's EfficientNets")
+    if not set(stages) <= set(range(len(trunk.blocks))):
+        raise ArchitectureError(f"stages {list(stages)}: the image tower has 0 to {len(trunk.blocks) - 1}")
+    trunk.__class__ = StagePooledEfficientNet  # its weights keep their names
+    cast(StagePooledEfficientNet, trunk).stages = tuple(stages)
+    with torch.no_grad():
+        pooled = trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+    clip.visual.head = nn.Sequential(nn.BatchNorm1d(pooled, affine=False), nn.Linear(pooled, width))
 
 
 def pretrained(name: str, tag: str) -> Clip:

@@ -304,3 +304,37 @@ def test_towers_that_are_evaluated_as_they_are():
     for option in ({"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}):
         config["vision_cfg"] = small | option
         assert towers.to_evaluate(towers.build(config).visual) is None, option
+
+
+def test_stages_are_pooled():
+    """Mean and deviation of the chosen stages, and the last mean, as hooks on timm's own model find them."""
+    torch.manual_seed(0)
+    clip = towers.build(towers.architecture("LIQE-stages"))
+    trunk, crops = clip.visual.trunk, torch.rand(2, 3, 96, 96)
+    plain = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    plain.load_state_dict(trunk.state_dict())
+    expected = []
+    for number in (1, 2, 4, 5):
+        plain.blocks[number].register_forward_hook(
+            lambda _, __, x: expected.extend([x.mean((2, 3)), x.std((2, 3), correction=0)])
+        )
+    with torch.no_grad():
+        last = plain(crops)
+        pooled = trunk(crops)
+        torch.testing.assert_close(pooled, torch.cat([*expected, last], 1), atol=2e-3, rtol=1e-3)
+        folded = towers.to_evaluate(clip.visual)
+        torch.testing.assert_close(folded(crops), clip.visual(crops), atol=1e-4, rtol=1e-4)
+    assert pooled.shape == (2, 736 + 1280)
+
+
+def test_a_flat_crop_has_a_gradient():
+    clip = towers.build(towers.architecture("LIQE-stages"))
+    crops = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    clip.visual(crops).sum().backward()
+    assert crops.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("architecture, stages", [("LIQE-tiny", [9]), ("LIQE-smoke", [1])])
+def test_stages_that_a_tower_does_not_have(architecture, stages):
+    with pytest.raises(ArchitectureError, match="stages"):
+        towers.build(towers.architecture(architecture) | {"stages": stages})
