@@ -28,10 +28,10 @@ from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_js
 from liqe_core.training.profiles import Profile
 
 #: What a run writes, by pattern; `restart` removes these and nothing else.
-PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*.pt", ".*.part*")
+PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*", ".*.part*")
 
 #: Of ``settings.json``. A folder of another format is neither resumed nor read.
-FORMAT = 1
+FORMAT = 2
 
 
 class RunFolderError(ValueError):

@@ -188,7 +188,7 @@ def test_a_folder_in_use_is_refused_and_says_by_whom(pictures, tmp_path, monkeyp
     fit(chosen, [pictures], tmp_path, progress=False)  # the lock went with its owner
     path = tmp_path / "settings.json"
     finished = json.loads(path.read_text())
-    for change in ({"format": 0}, {"settings": {"name": "smoke", "colour": 1}}):
+    for change in ({"format": 1}, {"settings": {"name": "smoke", "colour": 1}}):
         path.write_text(json.dumps(finished | change))
         with pytest.raises(RunFolderError, match=r"settings\.json.*version.*restart"):
             fit(chosen, [pictures], tmp_path, progress=False)
