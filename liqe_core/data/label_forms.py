@@ -148,6 +148,7 @@ FORMS = {
     "csv": read_csv,
     "json": read_csv,
     "classes": read_classes,
+    "scenes": read_csv,
     "distorted": read_distorted,
 }
 
@@ -169,7 +170,10 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
 def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) -> pd.DataFrame:
     """The columns that the manifest names."""
     names = unique(column(rows, manifest.labels.image, path), path)
-    mos = numbers(column(rows, manifest.score.column, path), path)
+    if manifest.score:
+        mos = numbers(column(rows, manifest.score.column, path), path)
+    else:  # form: scenes
+        mos = pd.Series(float("nan"), index=rows.index)
     return _table(manifest, names + manifest.labels.suffix, mos, **more)
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 from liqe_core.intake.settings import Settings
 
 #: Forms of labels that have no column of human scores.
-WITHOUT_SCORES = ("classes", "distorted")
+WITHOUT_SCORES = ("classes", "scenes", "distorted")
 #: What a form of labels needs; the others need ``file``.
 NEEDED = {
     "liqe": ("prefix",),
@@ -98,7 +98,7 @@ class Score(Settings):
 class LabelFields(Settings):
     """How the label files read."""
 
-    form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "classes", "distorted"]
+    form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "classes", "scenes", "distorted"]
     prefix: str = ""
     file: Names = Field(default=[])
     image: str = ""

@@ -343,3 +343,13 @@ def test_a_manifest_without_labels_is_told(tmp_path):
     path.write_text("title: m\nphotographs: [x]\n")
     with pytest.raises(LabelError, match=r"mini\.yaml"):
         read_labels(path)
+
+
+def test_images_may_have_scenes_and_no_scores(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.csv").write_text("name,scenes,reference,session_1\na.png,night;plant,web,val\n")
+    fields = "title: Mine\nfolder: mine\nlabels: {form: scenes, file: a.csv, image: name}\n"
+    (tmp_path / "mine.yaml").write_text(fields)
+    table = read_labels(tmp_path / "mine.yaml")
+    assert table.loc[0, ["scenes", "reference", "session_1"]].tolist() == [("night", "plant"), "web", "val"]
+    assert table["mos"].isna().all()

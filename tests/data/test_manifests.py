@@ -19,7 +19,14 @@ def test_every_published_set_has_a_manifest_that_passes_the_schema():
 
 
 def test_sets_of_public_repositories_are_pinned():
-    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "open-scenes": 4, "tid2013-part": 1}
+    several = {
+        "biq2021": 1,
+        "hevc": 1,
+        "open-distorted": 1,
+        "open-scenes": 4,
+        "scenes": 26,
+        "tid2013-part": 1,
+    }
     counts = {name: len(load_manifest(name).repositories) for name in available()}
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:
