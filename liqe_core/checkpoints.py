@@ -315,22 +315,18 @@ def read_recipe(path: str | PathLike[str]) -> dict[str, Any]:
     """How the weights in a file of our own format were trained, without reading them.
 
     Raises:
-        CheckpointError: no such file, or damaged.
+        CheckpointError: no such file, damaged, or of another version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of ours ({error})") from None
+    _, header = _read_safetensors(Path(path), with_tensors=False)
     return header.get("recipe") or {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path, with_tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, json.JSONDecodeError) as error:
+            tensors = {key: file.get_tensor(key) for key in file.keys() if with_tensors}  # noqa: SIM118, not a dict
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
     if header is None:  # safetensors written by someone else
         return tensors, {}
