@@ -325,8 +325,10 @@ def _read_safetensors(path: Path, with_tensors: bool = True) -> tuple[dict[str, 
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys() if with_tensors}  # noqa: SIM118, not a dict
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+            tensors = {key: file.get_tensor(key) for key in (file.keys() if with_tensors else ())}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); check the path") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
     if header is None:  # safetensors written by someone else
         return tensors, {}

@@ -24,6 +24,15 @@ def test_weights_are_one_for_two_epochs_then_follow_the_pace():
     assert sum(weights.values()) == pytest.approx(2)
 
 
+def test_what_is_recorded_in_an_epoch_does_not_change_its_weights():
+    weighting = DynamicWeightAverage(["quality", "scene"])
+    for _ in range(2):
+        run_epoch(weighting, (1.0, 1.0))
+    before = weighting.weights()
+    weighting.record({"quality": 9.0, "scene": 0.1})
+    assert weighting.weights() == before
+
+
 def test_temperature_levels_the_weights():
     sharp, flat = (DynamicWeightAverage(["quality", "scene"], temperature=t) for t in (0.5, 50))
     for weighting in (sharp, flat):

@@ -36,9 +36,8 @@ from liqe_core.intake.stopping import StopRequested, stoppable
 if TYPE_CHECKING:
     import nbformat
 
-#: Seconds that a kernel has to end. One that is interrupted saves the state of a training first;
-#: one that no longer answers is killed after them.
-PATIENCE = 60
+#: Seconds that an interrupted kernel has to end its step and save the state of a training.
+PATIENCE = 600
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 #: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.

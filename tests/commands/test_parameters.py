@@ -38,6 +38,19 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
         ("07_gmad", {"scorers": ["Q", "nope"]}, "scorers.1 is 'nope'"),
         ("07_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
         ("90_benchmarks", {"half": "float32"}, "half is 'float32'"),
+        (TRAINING, {"sessions": [0]}, "sessions.0 is 0"),
+        (TRAINING, {"sessions": [1.5]}, "sessions.0 is 1.5"),
+        (TRAINING, {"sessions": []}, "sessions is []"),
+        (TRAINING, {"sessions": "one"}, "sessions is 'one'"),
+        (TRAINING, {"epochs": -1}, "epochs is -1"),
+        (TRAINING, {"epochs": None}, "epochs is None"),
+        (TRAINING, {"seed": -1}, "seed is -1"),
+        (TRAINING, {"changes": {"freeze": "txt"}}, "freeze is 'txt'"),
+        (TRAINING, {"at_once": -1}, "at_once is -1"),
+        ("03_data_preparation", {"labels_mirror": "/nope"}, "labels_mirror is '/nope'"),
+        ("10_paper_tables", {"paper_runs": "/nope"}, "paper_runs is '/nope'"),
+        ("07_gmad", {"attacker": "nope"}, "attacker is 'nope'"),
+        ("07_gmad", {"human": "/nope.csv"}, "human is '/nope.csv'"),
     ],
     ids=str,
 )
@@ -46,6 +59,11 @@ def test_a_wrong_value_is_named_in_one_line(notebook, values, words):
         check_for([notebook], values)
     assert words in str(raised.value) and "\n" not in str(raised.value)
     assert raised.value._render_traceback_() == [f"ParameterError: {raised.value}"]
+
+
+def test_a_misspelled_name_is_refused():
+    with pytest.raises(ParameterError, match="sesions unknown"):
+        TrainingParameters.check({"sesions": [1]})
 
 
 def test_text_is_taken_for_what_it_says():

@@ -235,6 +235,14 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
 
 
+def test_an_image_without_a_score_is_refused_by_name(pictures, tmp_path):
+    row = pictures.part(1, "val")[0]
+    table = pictures.table.copy()
+    table.loc[row, "mos"] = math.nan
+    with pytest.raises(ValueError, match=f"val.*{table['image'][row]}"):
+        fit(settings(), [LabelledImages("mini", table, pictures.pictures)], tmp_path)
+
+
 def test_a_set_without_scores_is_taken_when_it_teaches_something_else(pictures):
     bare = pictures.table.assign(mos=math.nan, distortion=None)
     bare["scenes"] = pd.Series([()] * len(bare), dtype=object)
