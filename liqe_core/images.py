@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import heapq
 import io
 import os
 import stat
@@ -20,7 +21,7 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -75,22 +76,6 @@ class ImageNotFoundError(ImageError, FileNotFoundError):
     """No file at that path."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Options:
-    """How to read; see `read_image`."""
-
-    max_pixels: int | None
-    truncated: str
-    sixteen_bit: str
-    orientation: str
-    icc: str
-
-    def __post_init__(self) -> None:
-        for option, choices in OPTIONS.items():
-            if (value := getattr(self, option)) not in choices:
-                raise ValueError(f"{option} is {value!r}: choose {' or '.join(choices)}")
-
-
 def read_image(
     source: Source,
     *,
@@ -127,23 +112,35 @@ def read_image(
             a URL that nothing comes from.
         TypeError: an array of another shape or type.
     """
-    options = _Options(max_pixels, truncated, sixteen_bit, orientation, icc)
-    if isinstance(source, Image.Image):
-        name = getattr(source, "filename", "") or "the picture given as a Pillow image"
-        with _one_by_one:  # an image that two threads load at once comes out as a mix, or not at all
-            return _decoded(source, str(name), options)
+    chosen = {"truncated": truncated, "sixteen_bit": sixteen_bit, "orientation": orientation, "icc": icc}
+    for option, value in chosen.items():
+        if value not in OPTIONS[option]:
+            raise ValueError(f"{option} is {value!r}: choose {' or '.join(OPTIONS[option])}")
     if isinstance(source, np.ndarray):
         refuse_other_arrays(source)
         return Image.fromarray(source)
-    name, file = _opened(source)
-    try:
-        image = _open(file)
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: {_no_image(file)}") from None
-    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
-        raise ImageError(f"{name}: cannot be read ({error}); copy or download it again") from error
-    with image:
-        return _decoded(image, name, options)
+    name, image = _opened(source)
+    # The caller's own stays open; loaded by two threads at once it would come out as a mix, or not at all.
+    with _one_by_one if image is source else image:
+        _refuse_size(image, name, max_pixels)
+        try:
+            stored = levels.stored(image)
+            _load(image, accept_truncated=truncated == "accept")
+            convert = levels.as_srgb if icc == "srgb" else levels.as_rgb
+            rgb = convert(image, stored, sixteen_bit)
+            # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
+            turn = TURNS.get(image.getexif().get(0x0112, 1)) if orientation == "apply" else None
+            return rgb if turn is None else rgb.transpose(turn)
+        except levels.LevelError as error:
+            raise ImageError(f"{name}: {error}") from None
+        except Exception as error:
+            fault = f"damaged or cut short ({error}); copy or download it again, or score what is there with "
+            fault += "read_image(..., truncated='accept'), liqe score --truncated allow"
+            if "unknown raw mode" in str(error):
+                fault = (
+                    f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
+                )
+            raise ImageError(f"{name}: {fault}") from error
 
 
 def refuse_other_arrays(pixels: np.ndarray, name: str = "the picture") -> None:
@@ -164,26 +161,33 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
 
 
-def _opened(source: str | PathLike[str] | bytes) -> tuple[str, Path | io.BytesIO]:
-    """What a picture is called, and where Pillow is to read it."""
+def _opened(source: Source) -> tuple[str, Image.Image]:
+    """What a picture is called, and its header read: its pixels are not decoded yet."""
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "the picture given as a Pillow image"), source
+    file: Path | io.BytesIO
     if isinstance(source, (bytes, bytearray)):
-        name, content = "the picture given as bytes", bytes(source)
+        name, file = "the picture given as bytes", io.BytesIO(source)
     elif isinstance(source, str) and not source:
         raise ImageError("an empty path; give that of a picture")
     elif isinstance(source, str) and "://" in source and not is_url(source):
         raise ImageError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
     elif is_url(source):
         try:
-            name, content = str(source), transfers.fetch_bytes(str(source), MAX_BYTES)
+            name, file = str(source), io.BytesIO(transfers.fetch_bytes(str(source), MAX_BYTES))
         except transfers.FetchError as error:
             raise ImageError(str(error)) from None
     else:
-        path = Path(source)
-        _refuse_no_file(path)
-        return str(path), path
-    if not content:
-        raise ImageError(f"{name}: empty; fetch or read it again")
-    return name, io.BytesIO(content)
+        name, file = str(source), Path(source)  # type: ignore[arg-type]
+        _refuse_no_file(file)
+    _plug_ins()
+    try:
+        with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):  # so that `max_pixels` decides
+            return name, Image.open(file)
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: {_no_image(file)}") from None
+    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
+        raise ImageError(f"{name}: cannot be read ({error}); copy or download it again") from error
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -195,8 +199,6 @@ def _refuse_no_file(path: Path) -> None:
         raise ImageError(f"{path}: cannot be read ({error}); check the path") from None
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
         raise ImageError(f"{path}: a folder, a pipe or a device, not a file; give image files")
-    if status.st_size == 0:
-        raise ImageError(f"{path}: the file is empty; copy or download it again")
 
 
 def _no_image(file: Path | io.BytesIO) -> str:
@@ -206,6 +208,8 @@ def _no_image(file: Path | io.BytesIO) -> str:
             start = opened.read(512)
     else:
         suffix, start = "", file.getvalue()[:512]
+    if not start:
+        return "empty; copy, fetch or read it again"
     if mistake := files.mistaken(start):
         return f"no picture but {mistake}"
     if suffix in HEIF_SUFFIXES and suffix not in suffixes():
@@ -252,61 +256,47 @@ def survey(folder: str | PathLike[str]) -> Survey:
     own path before any link to it, so links that lead round in circles end.
     """
     found, root = Survey(), Path(folder)
-    seen: set[tuple[int, int]] = set()
-    links = [root]
+    seen: set[Path] = set()
+    folders, links = [root], list[Path]()
 
     def leave(path: Path, reason: str) -> None:
         found.left_out.setdefault(reason, []).append(path.relative_to(root).as_posix())
 
-    def leave_closed(error: OSError) -> None:
-        if Path(error.filename) != root:
-            leave(Path(error.filename), f"folders that cannot be looked into ({error.strerror})")
-        elif not isinstance(error, FileNotFoundError):
-            raise error
-
-    while links:  # what links lead to may hold further links
-        top = min(links)
-        links.remove(top)
-        target, parent = top.resolve(), top.parent.resolve()
-        if top != root and (target == parent or target in parent.parents):
-            leave(top, "links that lead round in circles")
-        elif top != root and _identity(target) in seen:
-            leave(top, "links to folders that are looked at already")
-        else:
-            for place, folders, names in os.walk(top, onerror=leave_closed):
-                if (identity := _identity(Path(place))) in seen:
-                    folders.clear()
-                    continue
-                seen.add(identity)
-                for path in [Path(place, name) for name in folders]:
-                    if path.name.startswith("."):
-                        leave(path, "hidden")
-                    elif os.path.islink(path):
-                        links.append(path)
-                    else:
-                        continue
-                    folders.remove(path.name)
-                for path in [Path(place, name) for name in names]:
-                    if reason := _why_not(path):
-                        leave(path, reason)
-                    else:
-                        found.pictures.append(path.relative_to(root).as_posix())
+    while folders or links:  # what links lead to may hold further links
+        place = folders.pop() if folders else heapq.heappop(links)
+        target, parent = place.resolve(), place.parent.resolve()
+        if place != root and (target == parent or target in parent.parents):
+            leave(place, "links that lead round in circles")
+            continue
+        if target in seen:
+            leave(place, "links to folders that are looked at already")
+            continue
+        seen.add(target)
+        try:
+            paths = [Path(entry) for entry in os.scandir(place)]
+        except OSError as error:
+            if place != root:
+                leave(place, f"folders that cannot be looked into ({error.strerror})")
+            elif not isinstance(error, FileNotFoundError):
+                raise
+            continue
+        for path in paths:
+            if path.name.startswith("."):
+                leave(path, "hidden")
+            elif os.path.isdir(path):
+                heapq.heappush(links if path.is_symlink() else folders, path)
+            elif reason := _why_not(path):
+                leave(path, reason)
+            else:
+                found.pictures.append(path.relative_to(root).as_posix())
     found.pictures.sort()
     for names in found.left_out.values():
         names.sort()
     return found
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    """What tells a folder from all others, whatever path leads to it."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
 def _why_not(path: Path) -> str:
     """Why a file does not count as a picture; empty where it does."""
-    if path.name.startswith("."):
-        return "hidden"
     suffix = path.suffix.lower()
     if suffix in suffixes():
         # What a broken link names is missing, and told as that when it is to be read.
@@ -366,36 +356,17 @@ def read_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _decoded(image: Image.Image, name: str, options: _Options) -> Image.Image:
+def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:
     width, height = image.size
     if not (width and height):
         raise ImageError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
     undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
-    limit = options.max_pixels
     if undecoded and limit is not None and width * height > limit:
         raise ImageError(
             f"{name}: {width} x {height} pixels, over {limit}: possibly a decompression bomb; if you trust "
             "the file, shrink it first or read it with read_image(..., max_pixels=None), liqe score "
             "--max-pixels none"
         )
-    try:
-        stored = levels.stored(image)
-        _load(image, accept_truncated=options.truncated == "accept")
-        convert = levels.as_srgb if options.icc == "srgb" else levels.as_rgb
-        rgb = convert(image, stored, options.sixteen_bit)
-        # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
-        turn = TURNS.get(image.getexif().get(0x0112, 1)) if options.orientation == "apply" else None
-        return rgb if turn is None else rgb.transpose(turn)
-    except levels.LevelError as error:
-        raise ImageError(f"{name}: {error}") from None
-    except Exception as error:
-        if "unknown raw mode" in str(error):
-            fault = f"its levels are laid out in a way that is not read ({error})"
-            raise ImageError(f"{name}: {fault}; save it again, as PNG say") from error
-        raise ImageError(
-            f"{name}: damaged or cut short ({error}); copy or download it again, or score what is there with "
-            "read_image(..., truncated='accept'), liqe score --truncated allow"
-        ) from error
 
 
 _pillow_lock = threading.Lock()
@@ -412,13 +383,6 @@ def _pillow_setting(module: ModuleType, name: str, value: object) -> Iterator[No
             yield
         finally:
             setattr(module, name, before)
-
-
-def _open(file: Path | BinaryIO) -> Image.Image:
-    """Read the header. Pillow's own limit of pixels is lifted for it, so that `max_pixels` decides."""
-    _plug_ins()
-    with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):
-        return Image.open(file)
 
 
 def _load(image: Image.Image, accept_truncated: bool) -> None:
