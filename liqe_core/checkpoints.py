@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import pickle
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -72,18 +72,12 @@ PUBLISHED = {
 #: Entries that OpenAI's archives carry beside the weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
-#: What training programs keep a state dict under, and what tells of it; anything else makes it ``public``.
-WRAPPERS = {
-    "model_state_dict": "public training",
-    "params": "pyiqa",
-    "params_ema": "pyiqa",
-    "state_dict": "public",
-    "model": "public",
-}
+#: What training programs keep a state dict under.
+WRAPPERS = ("model_state_dict", "params", "params_ema", "state_dict", "model")
 
-#: What stands before every name when a model was saved within another: by DataParallel, by torch.compile, by
+#: What stands before a name when a model was saved within another: by DataParallel, by torch.compile, by
 #: `LIQE` itself, by pyiqa.
-PREFIXES = ("module.", "_orig_mod.", "clip.", "clip_model.")
+PREFIXES = re.compile(r"((module|_orig_mod|clip|clip_model)\.)+")
 
 
 class CheckpointError(ValueError):
@@ -97,19 +91,17 @@ class Checkpoint:
     Attributes:
         state_dict: parameter name, as in open_clip, to float32 tensor.
         architecture: open_clip's configuration of the model.
-        kind: ``liqe_core``, ``public``, ``public training`` or ``pyiqa``.
         grid: arguments of `PromptGrid`, where the file says.
         geometry: arguments of `CropGeometry`, where the file says.
-        statistics: what the crops are scaled by, where the file says; else they are CLIP's.
+        statistics: what the crops are scaled by; None: the file is not ours, and does not say.
         recipe: how the weights were trained, where the file says.
     """
 
     state_dict: dict[str, Tensor]
     architecture: dict[str, Any]
-    kind: str
     grid: dict[str, Any] | None = None
     geometry: dict[str, Any] | None = None
-    statistics: Statistics = CLIP_STATISTICS
+    statistics: Statistics | None = None
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -143,11 +135,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         content, header = _read_safetensors(path)
     else:
         content, header = _read_torch(path), {}
-    kind, tensors = _unwrapped(path, content)
-    if header:
-        kind = "liqe_core"
     state_dict = {}
-    for key, value in tensors.items():
+    for key, value in _unwrapped(path, content).items():
         if key in NOT_WEIGHTS:
             continue
         if not isinstance(value, Tensor):
@@ -160,7 +149,7 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         if architecture is None:
             architecture = header.get("architecture") or towers.openai_architecture(state_dict)
         elif isinstance(architecture, str):
-            if kind != "liqe_core":
+            if not header:
                 _warn_of_gelu(path, architecture)
             architecture = towers.architecture(architecture)
         if not isinstance(architecture, Mapping):
@@ -170,9 +159,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     except towers.ArchitectureError as error:
         raise CheckpointError(f"{path}: {error}") from None
     known = {k: header[k] for k in ("grid", "geometry", "recipe") if header.get(k)}
-    if "statistics" in header:
-        known["statistics"] = _statistics(path, header["statistics"])
-    return Checkpoint(state_dict, dict(architecture), kind, **known)
+    if header:
+        known["statistics"] = _statistics(path, header.get("statistics", CLIP_STATISTICS))
+    return Checkpoint(state_dict, dict(architecture), **known)
 
 
 def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> None:
@@ -184,19 +173,9 @@ def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor])
     """
     weights = sum(value.numel() for value in state_dict.values())
     for part, sizes in architecture.items():
-        if not isinstance(sizes, Mapping):
-            continue
-
-        def size(name: str, sizes: Mapping[str, Any] = sizes) -> float:
-            value = sizes.get(name, 0)
-            numbers = value if isinstance(value, (list, tuple)) else [value]
-            return sum(number for number in numbers if isinstance(number, (int, float)))
-
-        # What no transformer does without: the products of attention and of the layers between, embeddings.
-        products = (4 + 2 * size("mlp_ratio")) * size("layers") * size("width") ** 2
-        patches = (size("image_size") // (size("patch_size") or 32)) ** 2
-        places = (size("vocab_size") + size("context_length") + patches) * max(1, size("width"))
-        if not max(products, places, size("layers"), size("width")) <= 2 * weights:
+        values = sizes.values() if isinstance(sizes, Mapping) else ()
+        numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
+        if any(isinstance(number, (int, float)) and number > weights for number in numbers):
             raise towers.ArchitectureError(
                 f"its header names a {part} of more weights than the {weights} in the file; get it again"
             )
@@ -348,20 +327,13 @@ def _read_torch(path: Path) -> object:
         # An opened file, not its path: by the path's suffix torch would guess another format.
         with torch.serialization.safe_globals(_numpy_scalars()), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's message has the culprit ("GLOBAL os.system") in a paragraph of advice not to be given here
-        reason = next((line.strip() for line in str(error).splitlines() if "nsupported" in line), "")
-        reason = reason.split(" was not an allowed")[0]
-        if ("global" in str(error).lower() or reason) and "operand" not in reason:  # that is no pickle at all
-            raise CheckpointError(
-                f"{path}: refused, it holds more than tensors and could run code when loaded ({reason}); "
-                "get the weights as a plain state dict or as safetensors"
-            ) from None
-        raise CheckpointError(f"{path}: not a checkpoint that torch can read; check what it holds") from None
     except Exception as error:  # a damaged pickle raises whatever it runs into
-        advice = "copy or download it again"
+        advice = "check what it holds, or copy or download it again"
         if "TorchScript" in str(error):
             advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
+        elif culprit := re.search(r"(?i)unsupported (global|class)[: ]+(GLOBAL )?(\S+)", str(error)):
+            advice = f"it holds more than tensors, and could run code when loaded ({culprit[3]}); get the "
+            advice += "weights as a plain state dict or as safetensors"
         raise CheckpointError(f"{path}: not a checkpoint that torch can read; {advice}") from None
 
 
@@ -372,30 +344,17 @@ def _numpy_scalars() -> list[Any]:
     return [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, *kinds]
 
 
-def _unwrapped(path: Path, content: object) -> tuple[str, Mapping[str, object]]:
-    """The kind of a file, and its state dict by the names that open_clip has."""
-    kind = "public"
+def _unwrapped(path: Path, content: object) -> dict[str, object]:
+    """The state dict in what a file holds, by the names that open_clip has."""
     for _ in WRAPPERS:  # a dictionary can hold itself
-        if not isinstance(content, Mapping):
-            break
-        inner = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is not None:
-            kind, content = WRAPPERS[inner] if kind == "public" else kind, content[inner]
+        inner = [content[key] for key in WRAPPERS if isinstance(content, Mapping) and key in content]
+        content = next((value for value in inner if isinstance(value, Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
         raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
     if odd := [key for key in content if not isinstance(key, str)]:
         raise CheckpointError(f"{path}: {odd[0]!r} names an entry, expected text, the name of a parameter")
-    for _ in range(4):  # as deep as models are wrapped
-        names = [key for key in content if key not in NOT_WEIGHTS]
-        for prefix in PREFIXES:
-            if names and all(key.startswith(prefix) for key in names):
-                kind = "pyiqa" if prefix == "clip_model." else kind
-                content = {key.removeprefix(prefix): value for key, value in content.items()}
-                break
-    if kind == "pyiqa":  # which has entries of its own beside the model's
-        content = {key.removeprefix("clip_model."): value for key, value in content.items()}
-    return kind, content
+    return {key[prefix.end() if (prefix := PREFIXES.match(key)) else 0 :]: content[key] for key in content}
 
 
 def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | PathLike[str]) -> None:
@@ -441,7 +400,7 @@ def write_checkpoint(
         "architecture": checkpoint.architecture,
         "grid": checkpoint.grid,
         "geometry": checkpoint.geometry,
-        "statistics": list(map(list, checkpoint.statistics)),
+        "statistics": list(map(list, checkpoint.statistics or CLIP_STATISTICS)),
         "recipe": checkpoint.recipe,
     }
     tensors = {

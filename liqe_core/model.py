@@ -103,10 +103,8 @@ class LIQE(JointModel):
         except (TypeError, ValueError) as error:  # what the file says, not what the caller gave
             raise checkpoints.CheckpointError(f"{path}: {error}") from None
         checkpoints.load_weights(clip, file.state_dict, path)
-        statistics = file.statistics
-        if file.kind != "liqe_core":
-            name = architecture if isinstance(architecture, str) else None
-            statistics = towers.statistics(file.architecture, name)
+        name = architecture if isinstance(architecture, str) else None
+        statistics = file.statistics or towers.statistics(file.architecture, name)
         return cls._assembled(clip, grid, file.architecture, geometry, statistics, device)
 
     @classmethod
@@ -142,7 +140,7 @@ class LIQE(JointModel):
             clip = towers.build(config)
             file = checkpoints.read_checkpoint(pretrained, config)
             checkpoints.load_weights(clip, file.state_dict, pretrained)
-            statistics = file.statistics if file.kind == "liqe_core" else statistics
+            statistics = file.statistics or statistics
         elif pretrained == "imagenet":
             clip = towers.imagenet(config)
         else:
@@ -184,7 +182,6 @@ class LIQE(JointModel):
         checkpoint = checkpoints.Checkpoint(
             self.clip.state_dict(),
             self.architecture,
-            kind="liqe_core",
             grid=self.grid.to_dict(),
             geometry=dataclasses.asdict(self.geometry),
             statistics=self.statistics,
