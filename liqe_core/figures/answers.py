@@ -67,19 +67,20 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
 
 
 @drawing("joint", "quickstart", "The joint probability of that image, a map a quality word.")
-def joint_maps(table: pd.DataFrame) -> Drawn:
+def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
     """The joint probability as heat maps, one a quality word; all on one scale.
 
     Args:
-        table: ``quality``, ``scene``, ``distortion`` and ``probability``, summing to 1, in that order.
+        table: ``quality``, ``scene``, ``distortion`` and ``probability``, in that order.
+        most: the probability that has the fullest colour; None: the highest.
     """
     axes_of_words = ("quality", "scene", "distortion")
     qualities, scenes, distortions = (list(table[axis].unique()) for axis in axes_of_words)
     p = table["probability"].to_numpy().reshape(len(qualities), len(scenes), len(distortions))
     titles = [f"{word}\n(p = {part.sum():.2f})" for word, part in zip(qualities, p, strict=True)]
-    figure, axes = panels(titles, 2.8, 3.8, most=len(titles), least=1.95, sharey=True)
+    figure, axes = panels(titles, max(2.8, 4.6 / len(titles)), 3.8, most=len(titles), least=1.95, sharey=True)
     for ax, part in zip(axes, p, strict=True):
-        shown = ax.imshow(part.T, cmap=palette().sequential, vmin=0, vmax=p.max(), aspect="auto")
+        shown = ax.imshow(part.T, cmap=palette().sequential, vmin=0, vmax=most or p.max(), aspect="auto")
         ax.set_xticks(range(len(scenes)), scenes, rotation=60, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(distortions)), distortions)
         ax.tick_params(length=0)

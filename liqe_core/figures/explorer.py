@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
-from PIL import Image
 
-from liqe_core.figures.answers import draw_words, expected_quality, frame_window
+from liqe_core.figures.answers import draw_words, expected_quality, frame_window, joint_maps
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     QUALITY_COLORS,
@@ -29,8 +28,6 @@ from liqe_core.figures.style import (
     drawn_as,
     listed,
     new_figure,
-    palette,
-    readable_on,
 )
 from liqe_core.images import Source, read_image
 
@@ -131,16 +128,23 @@ def in_words(seen: Seen) -> str:
 
 
 def as_html(seen: Seen, word: str = LIKELIEST) -> str:
-    """The picture with its windows, the probability of every word as bars, and the joint probability at one
-    quality word, as HTML that needs nothing else and fits a narrow page."""
-    _, joint, _ = seen
-    words = marginals(joint)
-    with drawn_as():
-        parts = [_image(seen), *(_bars(axis, p) for axis, p in words.items())]
-        if {"scene", "distortion"} <= set(words):
-            word = words["quality"].idxmax() if word == LIKELIEST else word
-            parts.append(_joint(joint.xs(word, level="quality"), word, joint.max()))
-    return f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em;line-height:1.35">{"".join(parts)}</div>'
+    """The figure of one position, and the joint probability at one quality word, as images in HTML that needs
+    nothing else."""
+    image, joint, windows = seen
+    table, quality = joint.rename("probability").reset_index(), marginals(joint)["quality"]
+    shown = [table.assign(position=""), windows.assign(position=""), pd.DataFrame({"file": [image]})]
+    figures = [at_positions(*shown)]
+    if {"scene", "distortion"} <= set(marginals(joint)):
+        word = quality.idxmax() if word == LIKELIEST else word
+        figures.append(joint_maps(table[table["quality"] == word], float(joint.max())))
+    parts = []
+    for figure in figures:
+        file = io.BytesIO()
+        with drawn_as():
+            figure.savefig(file, format="png", dpi=120)
+        data = base64.b64encode(file.getvalue()).decode()
+        parts.append(f'<img alt="{html.escape(figure.alt)}" src="data:image/png;base64,{data}">')
+    return f'<div style="display:flex;flex-wrap:wrap;align-items:start">{"".join(parts)}</div>'
 
 
 @drawing("explorer", "quickstart", "What the explorer shows at some positions of its sliders.")
@@ -165,12 +169,12 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     }
     words = next(iter(answers.values()))
     quality_at = {name: expected_quality(answer["quality"]) for name, answer in answers.items()}
-    ratios = [7, *map(len, words.values())]
-    figure = new_figure(2.3 * len(answers) + 2, 0.25 * sum(ratios))
+    ratios = [7 if len(answers) > 1 else 10, *map(len, words.values())]
+    figure = new_figure(max(2.3 * len(answers), 3.6) + 2, 0.25 * sum(ratios))
     rows = figure.subplots(len(ratios), len(answers), squeeze=False, height_ratios=ratios)
     for column, file, (name, answer) in zip(rows.T, images["file"], answers.items(), strict=True):
         column[0].imshow(read_image(file))
-        column[0].set(title=f"{name}\nquality {quality_at[name]:.2f}", xticks=[], yticks=[])
+        column[0].set(title=f"{name}\nquality {quality_at[name]:.2f}".strip(), xticks=[], yticks=[])
         for window in windows[windows["position"] == name].itertuples():
             frame_window(column[0], window, _color(window.quality, len(words["quality"])), 1.6)
         for ax, (axis, p) in zip(column[1:], answer.items(), strict=True):
@@ -191,58 +195,3 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
 
 def _color(quality: float, words: int) -> str:
     return to_hex(QUALITY_COLORS((quality - 1) / max(1, words - 1)))
-
-
-def _image(seen: Seen) -> str:
-    image, joint, windows = seen
-    height, width = image.shape[:2]
-    count = len(marginals(joint)["quality"])
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=1)  # what compression does is to be seen
-    data = base64.b64encode(file.getvalue()).decode()
-    frames, marks = [], []
-    for y, x, side, quality in windows[["y", "x", "side", "quality"]].itertuples(index=False):
-        color, middle = _color(quality, count), f'x="{x + side / 2}" y="{y + side / 2}"'
-        frame = f'<rect x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" fill="none"'
-        frames += [f'{frame} stroke="white" stroke-width="4"/>{frame} stroke="{color}" stroke-width="2"/>']
-        ink = readable_on(color)
-        marks += [
-            f'<rect {middle} width="34" height="20" rx="4" fill="{color}" transform="translate(-17 -10)"/>'
-            f'<text {middle} dy="5" text-anchor="middle" font-size="14" fill="{ink}">{quality:.1f}</text>'
-        ]
-    label = f"the picture, and {len(windows)} windows with a quality of "
-    label += f"{windows['quality'].min():.1f} to {windows['quality'].max():.1f} by themselves"
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
-        f'style="flex:1 1 260px;max-width:{width}px"><image width="{width}" height="{height}" '
-        f'href="data:image/png;base64,{data}"/>{"".join(frames + marks)}</svg>'
-    )
-
-
-def _bars(axis: str, p: pd.Series) -> str:
-    bar = f'<span style="display:block;height:0.8em;background:{palette().tasks[axis]};width:'
-    rows = [
-        f'<span>{html.escape(word)}</span><span>{bar}{value:.1%}"></span></span><span>{value:.2f}</span>'
-        for word, value in p.items()
-    ]
-    grid = "display:grid;grid-template-columns:max-content 7em max-content;gap:0 0.6em;align-items:center"
-    return f'<div><b>{axis}</b><div style="{grid}">{"".join(rows)}</div></div>'
-
-
-def _joint(p: pd.Series, word: str, most: float) -> str:
-    table = p.unstack("scene", sort=False)
-    upright = 'scope="col" style="writing-mode:vertical-rl;transform:rotate(180deg);font-weight:normal"'
-    heads = "".join(f"<th {upright}>{html.escape(name)}</th>" for name in table.columns)
-    # All words on one scale. The last two digits of the colour are how opaque it is: ink stays readable.
-    shades = (140 * table / most).round().astype(int)
-    rows, ground = [], palette().tasks["quality"]
-    for name in table.index:
-        cells = "".join(
-            f'<td style="min-width:1.9em;text-align:right;background:{ground}{shade:02x}">'
-            f"{round(100 * value) or ''}</td>"
-            for value, shade in zip(table.loc[name], shades.loc[name], strict=True)
-        )
-        head = f'<th scope="row" style="font-weight:normal;text-align:left">{html.escape(str(name))}</th>'
-        rows.append(f"<tr>{head}{cells}</tr>")
-    caption = f"<caption><b>joint probability with {html.escape(word)}, in hundredths</b></caption>"
-    return f"<table>{caption}<tr><td></td>{heads}</tr>{''.join(rows)}</table>"
