@@ -60,7 +60,7 @@ lab: $(INSTALLED)
 	$(IN_VENV) jupyter lab --notebook-dir=. --KernelManager.transport=ipc notebooks/00_quickstart.ipynb
 
 open: $(TOOLS)
-	$(IN_VENV) liqe data fetch biq2021 open-distorted open-scenes hevc
+	$(IN_VENV) liqe data fetch biq2021 open-distorted scenes hevc
 	$(IN_VENV) liqe notebooks 06_open_benchmark --profile open-frozen -p recompute true
 
 paper-check: $(INSTALLED)

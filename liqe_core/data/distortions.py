@@ -7,6 +7,9 @@ Numbers, order and level parameters are those of the public KADID-10k generator:
 QoMEX 2019). The functions are our own. Where Matlab has a tool that Python lacks, the docstring says what
 stands in for it; the pictures are therefore alike, not equal, to KADID-10k's.
 
+Numbers from 26 are not KADID-10k's: exposure and contrast changed by other curves, each as strongly as the
+distortion of KADID-10k whose place it takes (`Distortion.stands_for`) changes the same picture at that level.
+
 A level is not always a degradation: Gaussian blur 1 (sigma 0.1), motion blur 1 (length 1), color
 saturation 2 at 1 (factor 1) and mean shift 3 (by 0) leave the picture as it was, in KADID-10k as here.
 """
@@ -33,33 +36,40 @@ MIN_SIDE = 64  # the patches of 16 and 32 pixels need room to move
 
 @dataclass(frozen=True)
 class Distortion:
-    """One of the 25: what it is called, where, and what it does."""
+    """What one is called, where, and what it does."""
 
-    number: int  # 1..25, as in KADID-10k's file names I<reference>_<number>_<level>.png
+    number: int  # 1..25, as in KADID-10k's file names I<reference>_<number>_<level>.png; from 26 ours
     name: str  # KADID-10k's name
     label: str  # the name in the label files of the public LIQE code
     group: str  # one of LIQE's eleven appearance-based distortions
     parameters: tuple[float, ...]  # for levels 1..5
     apply: Callable  # (x, parameter, rng) -> y; float32 arrays (H, W, 3) in 0..1, y may leave 0..1
     needs_color: bool  # does nothing to a grey picture
+    stands_for: int  # its own number, or that of the one of KADID-10k that it is as strong as
 
 
+#: KADID-10k's.
 DISTORTIONS: dict[int, Distortion] = {}
+#: Other curves for some of them.
+OTHER_CURVES: dict[int, Distortion] = {}
 
 
 def _kadid(number: int, name: str, label: str, group: str, parameters: tuple, needs_color: bool = False):
     def register(function: Callable) -> Callable:
-        DISTORTIONS[number] = Distortion(number, name, label, group, parameters, function, needs_color)
+        DISTORTIONS[number] = Distortion(
+            number, name, label, group, parameters, function, needs_color, number
+        )
         return function
 
     return register
 
 
 def find(kind: int | str) -> Distortion:
-    """The distortion of that number (1..25) or KADID-10k name; ValueError for any other."""
-    if found := [d for d in DISTORTIONS.values() if kind in (d.number, d.name)]:
+    """The distortion of that number or name; ValueError for any other."""
+    known = [*DISTORTIONS.values(), *OTHER_CURVES.values()]
+    if found := [d for d in known if kind in (d.number, d.name)]:
         return found[0]
-    names = ", ".join(f"{d.number} {d.name}" for d in DISTORTIONS.values())
+    names = ", ".join(f"{d.number} {d.name}" for d in known)
     raise ValueError(f"no distortion {kind!r}; choose one of {names}")
 
 
@@ -69,7 +79,7 @@ def distort(image: np.ndarray, kind: int | str, level: int, seed: int = 0) -> np
     Args:
         image: (H, W, 3) uint8, RGB, at least 64 pixels a side. A grey picture is refused, not guessed at:
             stack it to three equal channels first.
-        kind: 1..25 or KADID-10k's name.
+        kind: a number or a name.
         level: 1..5.
         seed: a non-negative integer. The same arguments give the same picture; the random part (noise,
             directions, places) differs from kind to kind and level to level.
@@ -323,6 +333,59 @@ def high_sharpen(x, amount, rng):
 def contrast_change(x, amount, rng):
     """A curve through (0.3, 0.25 - amount / 4) and (0.7, 0.75 + amount / 4)."""
     return CubicSpline((0, 0.3, 0.5, 0.7, 1), (0, 0.25 - amount / 4, 0.5, 0.75 + amount / 4, 1))(x)
+
+
+# ---- other curves ----
+
+
+def _gain(x: np.ndarray, strength: float) -> np.ndarray:
+    """More or less light: the linear values times a factor, stored in sRGB again."""
+    linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) * 2.0**strength
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _gamma(x: np.ndarray, strength: float) -> np.ndarray:
+    return x**2.0**-strength
+
+
+def _factor(x: np.ndarray, strength: float) -> np.ndarray:
+    """As Pillow's ``ImageEnhance.Brightness``."""
+    return x * 2.0**strength
+
+
+def _from_the_mean(x: np.ndarray, strength: float) -> np.ndarray:
+    """As Pillow's ``ImageEnhance.Contrast``: away from the mean grey, or towards it."""
+    mean = color.rgb2gray(x).mean()
+    return mean + (x - mean) * 2.0**strength
+
+
+def _other_curve(number: int, name: str, stands_for: int, curve: Callable, measured: Callable) -> None:
+    """Register a curve that grows with its strength, brought to the strength at which what is measured of the
+    picture (its mean, its deviation) is what KADID-10k's distortion makes of it."""
+    model = DISTORTIONS[stands_for]
+
+    def apply(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+        small = x[::4, ::4]
+        wanted = measured(np.clip(model.apply(small, amount, rng), 0, 1))
+        low, high = -6.0, 6.0
+        for _ in range(16):
+            middle = (low + high) / 2
+            weaker = measured(np.clip(curve(small, middle), 0, 1)) < wanted
+            low, high = (middle, high) if weaker else (low, middle)
+        return curve(x, (low + high) / 2)
+
+    OTHER_CURVES[number] = Distortion(
+        number, name, model.label, model.group, model.parameters, apply, False, stands_for
+    )
+
+
+_other_curve(26, "less light", 17, _gain, np.mean)
+_other_curve(27, "darker by gamma", 17, _gamma, np.mean)
+_other_curve(28, "darker by a factor", 17, _factor, np.mean)
+_other_curve(29, "more light", 16, _gain, np.mean)
+_other_curve(30, "brighter by gamma", 16, _gamma, np.mean)
+_other_curve(31, "brighter by a factor", 16, _factor, np.mean)
+_other_curve(32, "contrast by a factor", 25, _from_the_mean, np.std)
 
 
 # ---- shared by the above ----

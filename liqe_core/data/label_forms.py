@@ -46,10 +46,20 @@ def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
 
 
 def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Two CSVs, one a part of the public split, which becomes session 1."""
+    """Two CSVs, one a part of the public split, which becomes session 1; scenes and distortions of some
+    images, where the manifest names a table of them (its ``none`` is no distortion)."""
     paths = {part: folder / getattr(manifest.labels, part) for part in ("train", "test")}
     tables = [_from_columns(manifest, read_table(path), path, session_1=part) for part, path in paths.items()]
-    return _joined(tables, folder)
+    table = _joined(tables, folder)
+    if manifest.labels.described:
+        path = manifest.path.parent / manifest.labels.described
+        known = read_table(path).set_index("image")
+        scenes, distortions = known["scenes"].str.split(";"), known["distortion"].replace("none", None)
+        _check_words(manifest, "scene", scenes, path)
+        _check_words(manifest, "distortion", distortions, path)
+        table["scenes"] = [tuple(scenes.get(image, ())) for image in table["image"]]
+        table["distortion"] = table["image"].map(distortions)
+    return table
 
 
 def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -94,37 +104,6 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
         )
 
 
-def read_classes(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Images in a folder a class, and a table of the classes: its columns are ``class``, the folder's path
-    (or a single image's), and ``scenes``, the paper's words with ``;`` between, nothing where none fits.
-
-    An image of a class without a word is not in the table: a word is not forced on it.
-
-    Raises:
-        LabelError: a class that is not there, an image whose class is not in the table, an unknown word.
-    """
-    path = label_file(manifest, folder)
-    rows = read_table(path)
-    names = unique(column(rows, "class", path), path)
-    words = column(rows, "scenes", path).str.split(";").map(lambda found: tuple(filter(None, found)))
-    _check_words(manifest, "scene", words, path)
-    scenes_of = dict(zip(names, words, strict=True))
-    images = list_images(folder)
-    if not images:
-        raise LabelError(f"{folder}: no pictures; get the data set from {manifest.where}")
-    classes = [image if image in scenes_of else image.rpartition("/")[0] for image in images]
-    if strange := [image for image, name in zip(images, classes, strict=True) if name not in scenes_of]:
-        raise LabelError(f"{path}: no class of {strange[0]!r} ({len(strange)} such pictures in {folder})")
-    if len(absent := names[~names.isin(classes)]):
-        raise LabelError(
-            f"{path}, line {absent.index[0]}: no picture of class {absent.iloc[0]!r} in {folder} "
-            f"({len(absent)} such classes); get the set again"
-        )
-    table = pd.DataFrame({"image": images, "mos": float("nan"), "reference": None})
-    table["scenes"] = [scenes_of[name] for name in classes]
-    return table[table["scenes"].map(bool)]
-
-
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """Photographs that are distorted here; the table names every picture before any is made.
 
@@ -147,7 +126,6 @@ FORMS = {
     "biq2021": read_biq2021,
     "csv": read_csv,
     "json": read_csv,
-    "classes": read_classes,
     "scenes": read_csv,
     "distorted": read_distorted,
 }

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
 from liqe_core.crops import CropGeometry, random_crops, testing_crops, training_crops
@@ -28,6 +29,9 @@ from liqe_core.prompts import PromptGrid
 
 Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
 
+#: The longer sides, in pixels, between which the size of a picture is drawn (evenly in the logarithm).
+SIDES = (256, 1024)
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
@@ -39,12 +43,17 @@ class LabelledImages:
         pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
             `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
         left_out: pictures that the labels name and the table does not, and why.
+        any_size: each time a picture is looked at, it is first brought to a size drawn between `SIDES`, at
+            least that of a crop.
+        grey: (n,) how likely each picture is to be made grey then.
     """
 
     name: str
     table: pd.DataFrame
     pictures: Pictures
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    any_size: bool = False
+    grey: np.ndarray | None = None
 
     def __post_init__(self):
         if len(self.table) != len(self.pictures):
@@ -59,7 +68,7 @@ class LabelledImages:
         """Random crops of a picture (see `crops.training_crops`), or what is kept in their place."""
         if isinstance(self.pictures, KeptWindows):
             return self.pictures.for_training(row, count, rng)
-        return training_crops(self.pictures[row], geometry, count, rng, self.names[row])
+        return training_crops(self._varied(row, geometry, rng), geometry, count, rng, self.names[row])
 
     def testing_crops(self, row: int, geometry: CropGeometry, seed: int | None = None) -> Tensor:
         """The crops on which a picture is tested, or what is kept in their place.
@@ -79,7 +88,21 @@ class LabelledImages:
         if seed is not None:
             rng = np.random.default_rng((seed, row))
             return random_crops(self.pictures[row], geometry, rng, self.names[row])
-        return testing_crops(self.pictures[row], geometry, self.names[row])
+        return testing_crops(
+            self._varied(row, geometry, np.random.default_rng(row)), geometry, self.names[row]
+        )
+
+    def _varied(self, row: int, geometry: CropGeometry, rng: np.random.Generator) -> np.ndarray:
+        """The pixels of a picture, in another size or in grey where the set is so."""
+        pixels = self.pictures[row]
+        if self.grey is not None and rng.random() < self.grey[row]:
+            pixels = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
+        if self.any_size:
+            side = np.exp(rng.uniform(*np.log(SIDES)))
+            scale = max(side / max(pixels.shape), geometry.window / min(pixels.shape[:2]))
+            size = [max(geometry.window, round(length * scale)) for length in pixels.shape[1::-1]]
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        return pixels
 
     def too_small(self, window: int) -> dict[str, str]:
         """The pictures with a side under `window` pixels, and their size in words."""

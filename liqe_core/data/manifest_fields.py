@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 from liqe_core.intake.settings import Settings
 
 #: Forms of labels that have no column of human scores.
-WITHOUT_SCORES = ("classes", "scenes", "distorted")
+WITHOUT_SCORES = ("scenes", "distorted")
 #: What a form of labels needs; the others need ``file``.
 NEEDED = {
     "liqe": ("prefix",),
@@ -98,7 +98,7 @@ class Score(Settings):
 class LabelFields(Settings):
     """How the label files read."""
 
-    form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "classes", "scenes", "distorted"]
+    form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "scenes", "distorted"]
     prefix: str = ""
     file: Names = Field(default=[])
     image: str = ""
@@ -108,6 +108,7 @@ class LabelFields(Settings):
     photographs: str = ""
     best_of: str = ""
     best: NonNegativeInt = 0
+    described: str = ""  # of biq2021: a table beside the manifest, with scenes and distortions of some images
 
     @model_validator(mode="after")
     def _check_form(self) -> LabelFields:

@@ -57,6 +57,8 @@ def kept_windows(
     geometry = dataclasses.asdict(model.geometry)
     decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(dataset)]
     decides += [precision] * (precision != "float32")
+    if dataset.any_size or dataset.grey is not None:
+        decides += [dataset.any_size, digest(np.asarray(dataset.grey))]
     place = Path(folder or cache_dir("embeddings")) / f"{dataset.name}-{json_sha256(decides)[:16]}"
     starts = range(0, len(dataset), PER_FILE)
     files = [place / f"{start:07}.npy" for start in starts]
@@ -73,7 +75,7 @@ def kept_windows(
                     np.save(opened, values)
                 bar.update(len(rows))
     counts = np.array([_count(dataset, model, i) for i in range(len(dataset))])
-    return dataclasses.replace(dataset, pictures=KeptWindows(files, counts))
+    return dataclasses.replace(dataset, pictures=KeptWindows(files, counts), any_size=False, grey=None)
 
 
 def weights_sha256(model: LIQE) -> str:
@@ -95,6 +97,8 @@ def _digests(dataset: LabelledImages) -> list[str]:
 
 
 def _count(dataset: LabelledImages, model: LIQE, i: int) -> int:
+    if dataset.any_size:
+        return len(dataset.testing_crops(i, model.geometry))
     height, width = dataset.pictures[i].shape[:2]
     return len(model.geometry.test_windows(width, height))
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from liqe_core.data import mini
@@ -108,6 +109,9 @@ def labelled(
     dataset = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.data.stand_in:
         dataset = dataclasses.replace(dataset, table=dataset.table.assign(mos=float("nan")))
+    if settings.data.vary and (made or manifest.score is None):
+        grey = np.where(dataset.table["distortion_group"] == "color", 0, 1 / 8)
+        dataset = dataclasses.replace(dataset, grey=grey, any_size=not made)
     if as_shown:
         name = dataset.name + AS_SHOWN
         dataset = dataclasses.replace(dataset, name=name, table=dataset.table.assign(dataset=name))

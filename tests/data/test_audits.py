@@ -138,9 +138,9 @@ def test_near_duplicates_of_ones_own_set(holiday):
 
 def test_scenes_alone_are_audited_without_scores(tmp_path):
     write_image(tmp_path / "mine" / "sun" / "a.jpg")
-    (tmp_path / "classes.csv").write_text("class,scenes\nsun,landscape\n")
+    (tmp_path / "scenes.csv").write_text("image,scenes\nsun/a.jpg,landscape\n")
     (tmp_path / "mine.yaml").write_text(
-        "title: t\nfolder: mine\nlabels: {form: classes, file: classes.csv}\n"
+        "title: t\nfolder: mine\nlabels: {form: scenes, file: scenes.csv, image: image}\n"
     )
     table = audits.audit(load_manifest(tmp_path / "mine.yaml"), progress=False)
     assert list(table.columns) == audits.COLUMNS and not table["audit"].str.contains("score").any()

@@ -41,14 +41,17 @@ def numbers(table):
 
 def test_each_photograph_has_every_distortion_once_and_every_level_five_times(scored):
     table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
-    assert len(table) == 25 * 25 and table["image"].is_unique
-    orders = set()
+    assert table["image"].is_unique
+    orders, grey = set(), 0
     for _, rows in table.groupby("reference"):
-        kinds, levels = zip(*numbers(rows), strict=True)
-        assert kinds == tuple(range(1, 26))
-        assert sorted(levels) == sorted([1, 2, 3, 4, 5] * 5)
-        orders.add(levels)
+        level_of = dict(numbers(rows))
+        if 7 not in level_of:  # what would have made the photograph grey
+            level_of[7], grey = 4, grey + 1
+        assert sorted(level_of) == list(range(1, 33))
+        assert sorted(level_of[kind] for kind in range(1, 26)) == sorted([1, 2, 3, 4, 5] * 5)
+        orders.add(tuple(level_of[kind] for kind in range(1, 33)))
     assert len(orders) == 25, "the levels are drawn anew for each photograph"
+    assert 0 < grey < 25 and len(table) == 25 * 32 - grey
     for session in SESSION_COLUMNS:
         parts = table[table["reference"].isin(PHOTOGRAPHS)].groupby("reference")[session].agg(set)
         assert parts.map(min).value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
@@ -62,7 +65,8 @@ def test_a_row_says_what_its_name_says(scored):
     table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
     opinions = read_manifest()["opinions"]["mean"]
     for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
-        assert mos == opinions[kind][level - 1] and name == distortions.find(kind).label
+        distortion = distortions.find(kind)
+        assert mos == opinions[distortion.stands_for][level - 1] and name == distortion.label
 
 
 def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(scored):
@@ -75,7 +79,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     for session in SESSION_COLUMNS:
         parts = table[table["reference"].isin(best["image"])].groupby("reference")[session].agg(list)
         for name, of_photograph in parts.items():
-            assert len(of_photograph) == 25
+            assert len(of_photograph) in (31, 32)
             if theirs.loc[name, session] == "train":
                 assert set(of_photograph) == {"train"}
             else:
@@ -144,7 +148,7 @@ def test_killed_it_leaves_whole_images_and_goes_on(made):
 def test_a_photograph_that_is_missing_or_no_image_is_named(tmp_path):
     manifest = distorted_set(tmp_path, photographs=2)
     table = read_labels(manifest)
-    assert len(table) == manifest.images == 100 and table["distortion_group"].notna().all()
+    assert table["reference"].nunique() == 4 and table["distortion_group"].notna().all()
     own = manifest.folder() / "photographs/part/1.png"
     theirs = tmp_path / "BIQ2021/Images/p04.jpg"
     for path, name in ((own, "part/1.png"), (theirs, "Images/p04.jpg")):
@@ -167,5 +171,5 @@ def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "BIQ2021").rename(tmp_path / "elsewhere" / "BIQ2021")
     dataset = packed_set(manifest, root=tmp_path, progress=False)
-    assert len(dataset) == 50 and dataset.table["image"].tolist() == read_labels(manifest)["image"].tolist()
-    assert dataset.pictures[0].shape == (64, 72, 3) and dataset.pictures[49].shape == (72, 64, 3)
+    assert dataset.table["image"].tolist() == read_labels(manifest)["image"].tolist()
+    assert dataset.pictures[0].shape == (64, 72, 3) and dataset.pictures[-1].shape == (72, 64, 3)

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from liqe_core.data.distortions import DISTORTIONS, LEVELS, distort, find
+from liqe_core.data.distortions import DISTORTIONS, LEVELS, OTHER_CURVES, distort, find
 
 GROUPS = {
     "jpeg2000 compression", "jpeg compression", "noise", "blur", "color", "contrast",
@@ -42,6 +43,40 @@ def test_table_is_complete():
     assert all(len(d.parameters) == 5 for d in DISTORTIONS.values())
     assert len({d.name for d in DISTORTIONS.values()}) == len({d.label for d in DISTORTIONS.values()}) == 25
     assert [n for n, d in DISTORTIONS.items() if d.needs_color] == [4, 5, 7, 8]
+    assert all(d.stands_for == number for number, d in DISTORTIONS.items())
+
+
+@pytest.mark.parametrize("kind", OTHER_CURVES)
+def test_another_curve_is_as_strong_as_the_distortion_it_stands_for(picture, kind):
+    """Darker and brighter by the mean, contrast by the deviation, which is what people would see first."""
+    other = find(kind)
+    model = find(other.stands_for)
+    assert (other.label, other.group) == (model.label, model.group)
+    measure = np.std if model.name == "contrast change" else np.mean
+    for level in LEVELS:
+        ours, theirs = distort(picture, kind, level), distort(picture, model.number, level)
+        assert measure(ours) == pytest.approx(measure(theirs), abs=3)
+    assert mse(ours, theirs) > 5, "by another curve"
+
+
+def test_the_other_curves_are_those_of_known_tools(picture):
+    """Pillow's factors, a power, and a factor of linear light, each found again from what it made."""
+    image, x = Image.fromarray(picture), picture / 255
+
+    def best(made, candidates):
+        return min(mse(made, np.clip(np.asarray(candidate), 0, 255)) for candidate in candidates)
+
+    factors = np.linspace(0.2, 1, 161)
+    darker = [ImageEnhance.Brightness(image).enhance(factor) for factor in factors]
+    assert best(distort(picture, "darker by a factor", 4), darker) < 0.5
+    flatter = [ImageEnhance.Contrast(image).enhance(factor) for factor in factors]
+    assert best(distort(picture, "contrast by a factor", 5), flatter) < 0.5
+    powers = [255 * x**power for power in np.linspace(1, 3, 401)]
+    assert best(distort(picture, "darker by gamma", 4), powers) < 0.5
+    linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    lights = [linear * factor for factor in np.linspace(0.05, 1, 400)]
+    stored = [255 * np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055) for y in lights]
+    assert best(distort(picture, "less light", 4), stored) < 0.5
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
@@ -173,7 +208,7 @@ RGB = np.zeros((96, 96, 3), np.uint8)
 @pytest.mark.parametrize(
     ("pixels", "kind", "level", "word"),
     [
-        *[(RGB, kind, 1, f"no distortion {kind!r}") for kind in (0, 26, "blurry", None, 1.5)],
+        *[(RGB, kind, 1, f"no distortion {kind!r}") for kind in (0, 33, "blurry", None, 1.5)],
         *[(RGB, "jpeg", level, f"no level {level!r} of jpeg") for level in (0, 6, -1, "2", 2.5)],
         (RGB[..., 0], 1, 1, "RGB"),
         (RGB[..., [0, 1, 2, 2]], 1, 1, "RGB"),

@@ -402,7 +402,7 @@ def clones(tmp_path):
     bare = folder.with_suffix(".git")
     git(tmp_path, "clone", "-q", "--bare", str(folder), str(bare))
     shutil.rmtree(folder)
-    manifest = load_manifest("open-scenes")
+    manifest = load_manifest("scenes")
     return tmp_path / "clones", manifest.model_copy(update={"repositories": pinned})
 
 
@@ -410,8 +410,8 @@ def clones(tmp_path):
 def test_several_repositories_each_at_its_commit(tmp_path, clones):
     source, manifest = clones
     folder = fetch_dataset(manifest, tmp_path / "data", source, progress=False)
-    assert folder == tmp_path / "data" / "open-scenes" and content(folder) == BOTH
-    assert names_in(tmp_path / "data") == ["open-scenes"] and kept(tmp_path, manifest.name) == []
+    assert folder == tmp_path / "data" / "scenes" and content(folder) == BOTH
+    assert names_in(tmp_path / "data") == ["scenes"] and kept(tmp_path, manifest.name) == []
     (folder / "one" / "a.jpg").write_bytes(b"mine")
     (folder / "two" / "c.jpg").unlink()
     fetch_dataset(manifest, tmp_path / "data", source, progress=False)

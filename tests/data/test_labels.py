@@ -243,80 +243,9 @@ def test_a_suffix_is_put_after_the_names(tmp_path):
     assert list(read_labels(manifest)["image"]) == ["p000.png", "a.b/p001.v2.png"]
 
 
-@pytest.fixture
-def classes(tmp_path):
-    """A set of two classes that are folders, one that is a picture, and one without a word."""
-    for name in (
-        "sun/lake/b.jpg",
-        "sun/lake/a.jpg",
-        "sun/garden/c.jpg",
-        "net/n1_cat.JPEG",
-        "net/n2_gas.JPEG",
-    ):
-        write_image(tmp_path / "mine" / name)
-    path = tmp_path / "mine.yaml"
-    path.write_text(
-        "title: Scenes\nfolder: mine\nlabels: {form: classes, file: classes.csv}\nhome: https://example.org\n"
-    )
-
-    def read(**words):
-        lines = {
-            "sun/lake": "landscape",
-            "sun/garden": "landscape;plant",
-            "net/n1_cat.JPEG": "animal",
-            "net/n2_gas.JPEG": "",
-        } | words
-        rows = [f"{name},{scenes}\n" for name, scenes in lines.items() if scenes is not None]
-        (tmp_path / "classes.csv").write_text("class,scenes\n" + "".join(rows))
-        return read_labels(path)
-
-    return read
-
-
-def test_images_of_classes_have_the_words_of_their_class(classes):
-    table = classes()
-    assert dict(zip(table["image"], table["scenes"], strict=True)) == {
-        "net/n1_cat.JPEG": ("animal",),
-        "sun/garden/c.jpg": ("landscape", "plant"),
-        "sun/lake/a.jpg": ("landscape",),
-        "sun/lake/b.jpg": ("landscape",),
-    }, "no word is forced on the picture that none fits"
-    assert tuple(table.columns) == COLUMNS and set(table["dataset"]) == {"mine"}
-    assert table["mos"].isna().all() and table["distortion"].isna().all()
-    words = classes(**{"sun/lake": "", "sun/garden": None, "sun/garden/c.jpg": "plant"})
-    assert list(words["image"]) == ["net/n1_cat.JPEG", "sun/garden/c.jpg"], "a word for a single picture"
-
-
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        ({"net/n2_gas.JPEG": "gas"}, "line 5: .* gas; .*animal"),
-        ({"sun/lake": "landscape;moon"}, "line 2: .* moon;"),
-        ({"sun/night": "night"}, "line 6: .*'sun/night' in .*mine"),
-        ({"sun": "night"}, "line 6: .*'sun' in "),
-        ({"sun/lake": None}, "'sun/lake/a.jpg'"),
-        ({"net/n2_gas.JPEG": None}, "'net/n2_gas.JPEG'"),
-        ({"": "plant"}, "line 6: .*name"),
-    ],
-)
-def test_a_list_of_classes_that_does_not_match_is_refused(classes, words, names):
-    with pytest.raises(LabelError, match=rf"classes\.csv.*{names}"):
-        classes(**words)
-
-
-def test_classes_without_images_or_columns_are_told(classes, tmp_path):
-    classes()
-    (tmp_path / "classes.csv").write_text("class,words\nsun/lake,landscape\n")
-    with pytest.raises(LabelError, match=r"classes.csv, line 1: .*'scenes'"):
-        read_labels(tmp_path / "mine.yaml")
-    shutil.rmtree(tmp_path / "mine")
-    with pytest.raises(LabelError, match=r"mine: .*https://example\.org"):
-        classes()
-
-
 def test_photographs_to_distort_that_are_not_there_are_told(tmp_path):
     manifest = distorted_set(tmp_path, photographs=2, best=1)
-    assert len(read_labels(manifest)) == 75
+    assert 3 * 31 <= len(read_labels(manifest)) <= 3 * 32
     (tmp_path / "BIQ2021").rename(tmp_path / "away")
     with pytest.raises(LabelError, match=r"liqe data fetch biq2021$"):
         read_labels(manifest)

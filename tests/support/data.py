@@ -71,6 +71,5 @@ def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
         "pictures: pictures\n"
         f"labels: {{form: distorted, photographs: photographs, best_of: biq2021, best: {best}}}\n"
         "score: {column: opinions, range: [1, 5]}\n"
-        f"images: {25 * (photographs + best)}\n"
     )
     return load_manifest(path)

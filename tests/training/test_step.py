@@ -188,8 +188,8 @@ def test_the_quality_loss_is_the_public_codes_unless_a_profile_asks_for_another(
     assert ranking_of(asked)(*batch) == quality_loss(*batch, pair_mean="pairs") + 0.5 * plcc_loss(*batch)
     asked = settings(quality_loss="squared error", batch_sizes={"biq2021": 4, "hevc": 3})
     assert ranking_of(asked)(*batch) == regression_loss(*batch, ends=torch.tensor([[0.0, 1.0], [1.0, 5.0]]))
-    with pytest.raises(ValueError, match="open-scenes"):
-        ranking_of(settings(quality_loss="squared error", batch_sizes={"open-scenes": 4}))
+    with pytest.raises(ValueError, match="scenes"):
+        ranking_of(settings(quality_loss="squared error", batch_sizes={"scenes": 4}))
 
 
 @pytest.mark.parametrize("epochs", [1, 23])
