@@ -126,11 +126,16 @@ def ridge(
     """
     rows = dataset.part(session, "train")
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
-    model.fit(_means(dataset, rows), dataset.table["mos"].to_numpy(float)[rows])
-    return [model.predict(_means(tested, chosen)) for tested, chosen in test]
+    model.fit(mean_embeddings(dataset, rows), dataset.table["mos"].to_numpy(float)[rows])
+    return [model.predict(mean_embeddings(tested, chosen)) for tested, chosen in test]
 
 
-def _means(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+def mean_embeddings(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(rows, F) float32: the mean of each picture's kept windows.
+
+    Raises:
+        TypeError: the set has images, not embeddings of them.
+    """
     kept = dataset.pictures
     if not isinstance(kept, KeptWindows):
         raise TypeError(f"{dataset.name}: images, not embeddings of them (embeddings.kept_windows)")

@@ -1,0 +1,156 @@
+"""Are scenes seen, or what comes with them? Sources held out, sizes changed, sources told apart.
+
+A class of photographs that comes from one source comes with that source's sizes, colors and compression, and
+a test part of the same source cannot tell which of these a model has learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from liqe_core.data.labelled import LabelledImages
+from liqe_core.files import write_csv
+from liqe_core.images import read_image
+from liqe_core.model import LIQE
+from liqe_core.prompts import VARIANTS
+from liqe_core.studies import baselines
+from liqe_core.studies.open_benchmark import labels, predictions
+from liqe_core.studies.open_tables import with_labels
+from liqe_core.training.embeddings import kept_windows
+from liqe_core.training.loop import fit
+from liqe_core.training.prepare import sets_for
+from liqe_core.training.profiles import profile
+from liqe_core.training.runs import is_finished
+
+#: The longer sides, in pixels, at which the same photograph is asked for its scene.
+SIDES = (256, 400, 800, 1600)
+
+
+def held_out(root: str | Path, name: str = "open-frozen", progress: bool = True) -> pd.DataFrame:
+    """The scenes of photographs whose whole source was left out of training, each source in turn.
+
+    Ten runs of quality and scene on the frozen tower, one a session of ``scenes``; what is there is not
+    trained again.
+
+    Args:
+        root: run folders are in ``root/<name>/sources/<session>``.
+
+    Returns:
+        `open_tables.with_labels` of every photograph, ``reference`` the source.
+    """
+    tables = []
+    for session in range(1, 11):
+        folder = Path(root) / name / "sources" / str(session)
+        settings = profile(
+            name, session=session, variant=VARIANTS[1], batch_sizes={"biq2021": 32, "scenes": 32}
+        )
+        if not (folder / "predictions.csv").is_file():
+            sets = sets_for(settings, progress)
+            if not is_finished(folder):
+                fit(settings, sets, folder, progress)
+            model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
+            precision = settings.machine.precision
+            tested = [
+                kept_windows(part, model, None, progress, precision) for part in sets if part.name == "scenes"
+            ]
+            table = with_labels(predictions(model, tested, session), labels(tested, session))
+            write_csv(folder / "predictions.csv", table)
+        tables.append(pd.read_csv(folder / "predictions.csv"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_class(table: pd.DataFrame) -> pd.DataFrame:
+    """How often the likeliest scene is one of the labelled ones, by the first label.
+
+    Args:
+        table: from `with_labels`.
+
+    Returns:
+        Indexed by scene: ``images, right, accuracy``; the last rows are the ``mean over classes`` and
+        ``all images``, and what the ``commonest word`` reaches in each.
+    """
+    labelled = table[table["scenes"].fillna("") != ""]
+    words, likeliest = labelled["scenes"].str.split(";"), labelled["scene"].str.split(";").str[0]
+    first = words.str[0]
+
+    def right(answers: Sequence[str]) -> pd.Series:
+        hits = [answer in known for answer, known in zip(answers, words, strict=True)]
+        return pd.Series(hits, index=labelled.index)
+
+    groups = right(likeliest).groupby(first)
+    classes = pd.DataFrame({"images": groups.size(), "right": groups.sum(), "accuracy": groups.mean()})
+    commonest = right([first.mode()[0]] * len(labelled))
+    rows = {
+        "mean over classes": (len(labelled), None, classes["accuracy"].mean()),
+        "all images": (len(labelled), classes["right"].sum(), classes["right"].sum() / len(labelled)),
+        "commonest word, mean over classes": (len(labelled), None, commonest.groupby(first).mean().mean()),
+        "commonest word, all images": (len(labelled), commonest.sum(), commonest.mean()),
+    }
+    return pd.concat(
+        [classes, pd.DataFrame(rows, index=classes.columns).T.astype(classes.dtypes["accuracy"])]
+    )
+
+
+def at_sizes(
+    model: LIQE, dataset: LabelledImages, rows: Sequence[int], sides: Sequence[int] = SIDES
+) -> pd.DataFrame:
+    """The likeliest scene of the same photographs at several sizes.
+
+    Args:
+        dataset: packed; its files are read as they are.
+        rows: of the photographs.
+        sides: the longer sides, in pixels.
+
+    Returns:
+        A row a photograph: ``image``, and a column a side.
+    """
+    answers: dict[str, Sequence[str]] = {"image": dataset.table["image"].iloc[rows].to_numpy()}
+    files = baselines.files_of(dataset, rows)
+    for side in sides:
+        images = []
+        for file in files:
+            image = read_image(file)
+            scale = side / max(image.size)
+            size = [max(1, round(length * scale)) for length in image.size]
+            images.append(image.resize(size, Image.Resampling.BICUBIC))
+        answers[str(side)] = model.score(images).to_frame()["scene"].to_numpy()
+    return pd.DataFrame(answers)
+
+
+def changing(answers: pd.DataFrame) -> float:
+    """The part of photographs whose scene is not the same at all sizes of `at_sizes`."""
+    return float((answers.drop(columns="image").nunique(axis=1) > 1).mean())
+
+
+def source_probe(dataset: LabelledImages) -> pd.DataFrame:
+    """How well the sources within a class can be told apart by the frozen tower's embeddings.
+
+    Where they can, and they always can to some degree, only a test on sources held out is a test of scenes.
+
+    Args:
+        dataset: with kept windows (`embeddings.kept_windows`); ``reference`` is the source.
+
+    Returns:
+        A row a first label with two sources of at least twenty images: ``scene, sources, images``, the
+        accuracy of a linear ``probe`` (five-fold) and that of the ``commonest`` source.
+    """
+    first, rows = dataset.table["scenes"].str[0], []
+    for scene, part in dataset.table.groupby(first):
+        counts = part["reference"].value_counts()
+        part = part[part["reference"].isin(counts[counts >= 20].index)]
+        if part["reference"].nunique() < 2:
+            continue
+        values = baselines.mean_embeddings(dataset, part.index.to_numpy())
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+        accuracy = cross_val_score(probe, values, part["reference"], cv=5).mean()
+        shares = part["reference"].value_counts(normalize=True)
+        rows.append((scene, len(shares), len(part), accuracy, shares.iloc[0]))
+    return pd.DataFrame(rows, columns=["scene", "sources", "images", "probe", "commonest"])
