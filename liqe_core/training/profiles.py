@@ -371,7 +371,7 @@ PROFILES = {
         ),
         OPEN.override(
             name="open-frozen",
-            batch_sizes={"biq2021": 64},
+            batch_sizes={"biq2021": 64, "open-distorted": 48, "scenes": 32},
             steps=100,
             windows=2,
             measured=0,
