@@ -1,11 +1,10 @@
 """Named settings of training runs, in groups; every one can be overridden by its own name.
 
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
-every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open``, and, each
-going on from the one before, ``open-second`` and ``open-third`` make ``liqe-tiny`` of data that anyone may
-download, ``open-frozen`` leaves the image tower as ImageNet made it, in a minute; ``paper`` is the protocol
-of the public script over six data sets, its half-precision weights included, ``paper-float32`` the same with
-weights that keep what each step adds.
+every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open``, and, going on
+from it, ``open-second`` make ``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image
+tower as ImageNet made it, in a minute; ``paper`` is the protocol of the public script over six data sets, its
+half-precision weights included, ``paper-float32`` the same with weights that keep what each step adds.
 """
 
 from __future__ import annotations
@@ -291,7 +290,7 @@ BASE = Profile(name="paper-float32")
 
 OPEN = BASE.override(
     name="open",
-    architecture="LIQE-stages",
+    architecture="LIQE-tiny",
     pretrained="imagenet",
     batch_sizes={"biq2021": 28, "open-distorted": 16, "scenes": 16},
     session=4,

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from support.data import SAMPLES, needs_samples, own_set
 
-from liqe_core.data.labelled import LabelledImages, packed_set
+from liqe_core.crops import CropGeometry
+from liqe_core.data.labelled import SIDES, LabelledImages, packed_set
 from liqe_core.data.presence import MissingImagesError
 
 
@@ -48,3 +49,29 @@ def test_a_part_is_thinned_by_chance_and_always_alike():
     assert thin.part(1, "test").tolist() != whole.part(1, "test")[:10].tolist(), "not the first ones"
     assert whole.thinned(10).table.equals(thin.table) and whole.thinned(30).table.equals(table)
     assert len(whole.part(1, "test")) == 30, "the set itself stays as it is"
+
+
+def test_a_varied_set_is_seen_at_any_size_and_now_and_then_in_grey():
+    """Training draws anew each time, testing draws once for all; the stored images stay as they are."""
+    colored = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(40)], "session_1": ["train"] * 40})
+    geometry = CropGeometry(window=32, resize_to=None, stride=8)
+    varied = LabelledImages("own", table, [colored] * 40, any_size=True, grey=np.array([0.0, 1.0] * 20))
+
+    def grey(crops):
+        return bool((crops[:, 0] == crops[:, 1]).all() and (crops[:, 0] == crops[:, 2]).all())
+
+    tested = [varied.testing_crops(row, geometry) for row in range(40)]
+    assert [grey(crops) for crops in tested] == [False, True] * 20
+    assert all((varied.testing_crops(row, geometry) == tested[row]).all() for row in range(40))
+    shapes = [varied._varied(0, geometry, np.random.default_rng(seed)).shape for seed in range(200)]
+    longer = np.array([max(shape) for shape in shapes])
+    assert longer.min() < 300 and longer.max() > 900 and (longer <= SIDES[1]).all()
+    assert abs(np.median(np.log(longer)) - np.log(512)) < 0.15, "evenly in the logarithm"
+    assert all(abs(w / h - 1.5) < 0.02 for h, w, _ in shapes), "never stretched"
+    larger = CropGeometry(window=400, resize_to=None)
+    assert min(varied._varied(0, larger, np.random.default_rng(7)).shape[:2]) >= 400, (
+        "no image without a crop"
+    )
+    rng = np.random.default_rng(1)
+    assert len({varied.training_crops(0, geometry, 1, rng)[0].float().std().item() for _ in range(9)}) == 9

@@ -9,7 +9,6 @@ from support.data import (
     needs_mirror,
     needs_samples,
     own_set,
-    write_image,
 )
 from support.hub import write_labels
 
@@ -282,3 +281,24 @@ def test_images_may_have_scenes_and_no_scores(tmp_path):
     table = read_labels(tmp_path / "mine.yaml")
     assert table.loc[0, ["scenes", "reference", "session_1"]].tolist() == [("night", "plant"), "web", "val"]
     assert table["mos"].isna().all()
+
+
+def test_labels_of_biq2021_are_those_of_the_table_beside_its_manifest(tmp_path):
+    """Of 1,000 images, which the public split has on the side that the table says."""
+    manifest = load_manifest("biq2021")
+    ours = pd.read_csv(manifest.path.parent / manifest.labels.described)
+    folder = tmp_path / "BIQ2021"
+    folder.mkdir()
+    for part, file in (("train", manifest.labels.train), ("test", manifest.labels.test)):
+        names = ours.loc[ours["part"] == part, "image"].str.removeprefix("Images/").tolist()
+        (folder / file).write_text(
+            "Image Name,MOS\n" + "".join(f"{n},0.5\n" for n in (*names, f"{part}.jpg"))
+        )
+    table = read_labels(manifest, tmp_path).set_index("image")
+    assert (table.loc[ours["image"], "session_1"].to_numpy() == ours["part"]).all()
+    assert table.loc[ours["image"], "scenes"].str.join(";").tolist() == ours["scenes"].tolist()
+    distortions = table.loc[ours["image"], "distortion_group"].fillna("none")
+    assert distortions.tolist() == ours["distortion"].tolist()
+    assert table.loc["Images/train.jpg", "scenes"] == () and pd.isna(
+        table.loc["Images/test.jpg", "distortion"]
+    )

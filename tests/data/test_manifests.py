@@ -1,14 +1,10 @@
 import json
-from itertools import chain
 
 import pytest
 from support.data import own_set
-from timm.data import ImageNetInfo
 
 from liqe_core.data.manifest_fields import HubFields, RepositoryFields
 from liqe_core.data.manifests import ManifestError, available, load_manifest
-from liqe_core.data.tables import read_table
-from liqe_core.prompts import SCENES
 
 
 def test_every_published_set_has_a_manifest_that_passes_the_schema():
@@ -90,7 +86,10 @@ def test_what_a_manifest_may_hold(tmp_path):
         assert manifest.hosted[0] == hosted and manifest.can_be_fetched
     assert manifest.hosted[1].name == "a.csv"
     assert load(tmp_path, **SCENES_ALONE, repository=json.dumps(PINNED)).repositories == [pinned]
-    assert load(tmp_path, **SCENES_ALONE, repository=json.dumps([PINNED] * 2)).repositories == [pinned, pinned]
+    assert load(tmp_path, **SCENES_ALONE, repository=json.dumps([PINNED] * 2)).repositories == [
+        pinned,
+        pinned,
+    ]
     nothing = load(tmp_path, **SCENES_ALONE)
     assert nothing.repositories == nothing.hosted == [] and not nothing.can_be_fetched
 
