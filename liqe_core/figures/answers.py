@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import QUALITY_COLORS, Drawn, name_rows, palette, panels, plain
+from liqe_core.figures.style import (
+    MARKERS,
+    QUALITY_COLORS,
+    Drawn,
+    legend,
+    listed,
+    name_rows,
+    palette,
+    panels,
+    plain,
+)
 from liqe_core.images import read_image
 
 
@@ -121,4 +131,29 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     return figure.described(
         f"The picture with its {len(qualities)} windows drawn on it, numbered, and the quality of each by "
         f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
+    )
+
+
+@drawing("fault_curves", "quickstart", "The quality of one photograph as faults rise.")
+def fault_curves(table: pd.DataFrame) -> Drawn:
+    """The quality of one photograph as each of some faults rises; a filled marker where it is named.
+
+    Args:
+        table: ``fault``, its ``level``, the ``quality``, and whether the fault is ``named``.
+    """
+    figure, (ax,) = panels([""], 6.2, 3.6)
+    for color, marker, (fault, rows) in zip(
+        palette().colors, MARKERS, table.groupby("fault", sort=False), strict=False
+    ):
+        filled = [color if named else palette().ground for named in rows["named"]]
+        ax.plot(rows["level"], rows["quality"], color=color, label=fault)
+        ax.scatter(rows["level"], rows["quality"], c=filled, edgecolor=color, marker=marker, zorder=3)
+    ax.set(xlabel="level of the fault", ylabel="quality", ylim=(0.9, 5.1))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    plain(ax, "y")
+    legend(figure)
+    last = table.groupby("fault", sort=False)["quality"].last()
+    return figure.described(
+        f"A line for each fault, quality over its level; at the highest level {listed(last)}. "
+        f"The fault is named in {table['named'].sum()} of {len(table)} images."
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FAULTS = {"JPEG": "jpeg", "blur": "lens blur", "noise": "white noise", "darkness": "darken"}
 
 #: The shorter side, in pixels, to which a picture is shrunk before it is played with.
-SHORTER_SIDE = 256
+SHORTER_SIDE = 320
 
 
 class Look(NamedTuple):
