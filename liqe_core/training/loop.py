@@ -145,8 +145,9 @@ class Run:
 
     def weights(self) -> dict[str, float]:
         """What each task's loss counts in the epoch under way."""
-        weights = self.weighting.weights()
-        return weights | {"quality": weights["quality"] * self.settings.losses.quality_weight}
+        losses = self.settings.losses
+        factors = {"quality": losses.quality_weight, "scene": losses.scene_weight}
+        return {task: weight * factors.get(task, 1) for task, weight in self.weighting.weights().items()}
 
     def train_epoch(self, bar: tqdm, stop: Stop) -> None:
         """The steps of an epoch that are still to be taken."""

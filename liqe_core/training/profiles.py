@@ -1,10 +1,10 @@
 """Named settings of training runs, in groups; every one can be overridden by its own name.
 
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
-every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open``, and, going on
-from it, ``open-second`` make ``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image
-tower as ImageNet made it, in a minute; ``paper`` is the protocol of the public script over six data sets, its
-half-precision weights included, ``paper-float32`` the same with weights that keep what each step adds.
+every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` makes
+``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image tower as ImageNet made it, in
+a minute; ``paper`` is the protocol of the public script over six data sets, its half-precision weights
+included, ``paper-float32`` the same with weights that keep what each step adds.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class LossSettings(Settings):
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         quality_loss: ``fidelity`` of pairs, as in the paper, or the ``squared error`` of each prediction, the
             scores' scale laid over 1 to 5 (`losses.regression_loss`): what plain regression does.
-        quality_weight: how many times its weight the quality loss counts; 1 in the paper.
+        quality_weight, scene_weight: how many times its weight the loss of a task counts; 1 in the paper.
         plcc_weight: what one minus Pearson's correlation counts within the quality loss, whose pairs count
             one (`losses.plcc_loss`); 0 in the paper.
         pair_mean: the quality loss is the mean over ``sets`` of each set's mean over pairs, as in the public
@@ -123,6 +123,7 @@ class LossSettings(Settings):
     temperature: Positive = 2.0
     quality_loss: Literal["fidelity", "squared error"] = "fidelity"
     quality_weight: Positive = 1.0
+    scene_weight: Positive = 1.0
     plcc_weight: NotNegative = 0.0
     pair_mean: Literal["sets", "pairs"] = "sets"
     ties: Literal["half", "preferred"] = "half"
@@ -307,7 +308,8 @@ OPEN = BASE.override(
     freeze="image",
     unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
     batch_norm="learned",
-    quality_weight=6.0,
+    quality_weight=1.5,
+    scene_weight=8.0,  # else its gradient on the tower is a tenth of each other one's
     plcc_weight=1.0,
     pair_mean="pairs",  # else the few stand-in scores of a step would weigh as much as people's
     validate_every=5,
@@ -341,6 +343,7 @@ PROFILES = {
             unlocked_groups=8,  # a step takes half the time that 13 take
             batch_norm="frozen",
             quality_weight=1.0,
+            scene_weight=1.0,
             plcc_weight=0.0,
             validate_every=2,
             measured=150,
@@ -363,12 +366,6 @@ PROFILES = {
         ),
         OPEN,
         OPEN.override(
-            name="open-second",  # -s pretrained FILE: a checkpoint of `open`, which it goes on from
-            batch_sizes={"biq2021": 36, "open-distorted": 12, "scenes": 12},
-            learning_rate=2.5e-4,
-            quality_weight=10.0,
-        ),
-        OPEN.override(
             name="open-frozen",
             batch_sizes={"biq2021": 64, "open-distorted": 48, "scenes": 32},
             steps=100,
@@ -378,6 +375,7 @@ PROFILES = {
             warmup_steps=50,
             unlocked_groups=0,
             quality_weight=1.0,
+            scene_weight=1.0,
             plcc_weight=0.0,
             keep_windows=True,
             precision="bfloat16",  # nearly twice as many windows a second; what is kept is rounded anyway
