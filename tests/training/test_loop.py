@@ -268,17 +268,17 @@ def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path):
     assert (tmp_path / "steps.csv").exists()
 
 
-def test_the_quality_loss_may_count_more(pictures, tmp_path):
+def test_the_losses_may_count_more(pictures, tmp_path):
     task_weights = []
 
     def step(batch, weights, rate):
         task_weights.append(dict(weights))
         return dict.fromkeys(weights, 0.5), 1.0
 
-    run = Run(settings(quality_weight=3.0, epochs=1, steps=1), [pictures], tmp_path)
+    run = Run(settings(quality_weight=3.0, scene_weight=5.0, epochs=1, steps=1), [pictures], tmp_path)
     run.take_step = step
     run.train()
-    assert task_weights == [{"quality": 3.0, "scene": 1.0, "distortion": 1.0}]
+    assert task_weights == [{"quality": 3.0, "scene": 5.0, "distortion": 1.0}]
     assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
 
 
