@@ -153,9 +153,10 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
 ON_THE_CARD = (
     ("biq2021", "BIQ2021, public test part", "srcc"),
     ("biq2021 without near-duplicates", "the same, without pictures whose twin was trained on", "srcc"),
-    ("open-distorted", "photographs distorted in 25 ways, none of them trained on", "srcc"),
+    ("open-distorted", "photographs distorted in 32 ways, none of them trained on", "srcc"),
     ("open-distorted", "the same", "distortion_accuracy"),
-    ("open-scenes", "other pictures of the three sources that scenes were learned from", "scene_accuracy"),
+    ("scenes", "photographs of three sources, none of them trained on", "scene_accuracy"),
+    ("biq2021", "BIQ2021, images of the test part with labels", "scene_accuracy"),
     ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
     ("hevc as shown", "the same, all enlarged to one size", "srcc"),
 )
@@ -163,8 +164,11 @@ ON_THE_CARD = (
 IN_WORDS = {
     "srcc": "SRCC with the scores",
     "distortion_accuracy": "distortion named, of eleven",
-    "scene_accuracy": "scene word as labelled, images of the training's sources only, see below",
+    "scene_accuracy": "scene named, of nine",
 }
+
+#: The column of labels without which an image does not count.
+COUNTED = {"srcc": "mos", "distortion_accuracy": "true_distortion", "scene_accuracy": "scenes"}
 
 
 def card_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -183,6 +187,7 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         if name not in by_name:
             continue
         part = by_name[name]
+        part = part[part[COUNTED[measure]].notna() & part[COUNTED[measure]].ne("")]
         groups = list(part.groupby(part["reference"].fillna(part["image"])).indices.values())
 
         def measured(drawn, part=part, groups=groups, measure=measure) -> float:

@@ -22,11 +22,11 @@ from liqe_core.images import read_image
 from liqe_core.model import LIQE
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import baselines
-from liqe_core.studies.open_benchmark import labels, predictions
+from liqe_core.studies.open_benchmark import KEPT, labels, predictions
 from liqe_core.studies.open_tables import with_labels
 from liqe_core.training.embeddings import kept_windows
 from liqe_core.training.loop import fit
-from liqe_core.training.prepare import sets_for
+from liqe_core.training.prepare import labelled, sets_for
 from liqe_core.training.profiles import profile
 from liqe_core.training.runs import is_finished
 
@@ -123,6 +123,15 @@ def at_sizes(
             images.append(image.resize(size, Image.Resampling.BICUBIC))
         answers[str(side)] = model.score(images).to_frame()["scene"].to_numpy()
     return pd.DataFrame(answers)
+
+
+def write_sizes(folder: str | Path = KEPT, source: str = "coco", count: int = 100) -> None:
+    """Write ``sizes.csv``: `at_sizes` of ``liqe-tiny``, of photographs of a source that it did not train on."""
+    settings = profile("open")
+    dataset = labelled("scenes", settings)
+    rows = dataset.part(settings.session, "test")
+    rows = rows[dataset.table["reference"].iloc[rows].eq(source).to_numpy()][:count]
+    write_csv(Path(folder) / "sizes.csv", at_sizes(LIQE.from_checkpoint("liqe-tiny"), dataset, rows))
 
 
 def changing(answers: pd.DataFrame) -> float:
