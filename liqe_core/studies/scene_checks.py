@@ -126,7 +126,7 @@ def at_sizes(
 
 
 def write_sizes(folder: str | Path = KEPT, source: str = "coco", count: int = 100) -> None:
-    """Write ``sizes.csv``: `at_sizes` of ``liqe-tiny``, of photographs of a source that it did not train on."""
+    """Write ``sizes.csv``: `at_sizes` of ``liqe-tiny``, photographs of a source that it did not train on."""
     settings = profile("open")
     dataset = labelled("scenes", settings)
     rows = dataset.part(settings.session, "test")
