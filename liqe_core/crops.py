@@ -292,5 +292,5 @@ def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor
 
 def standardize(levels: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
     """(..., 3, H, W) float32 levels in [0, 1], less the mean, over the deviation; differentiable."""
-    mean, std = (torch.tensor(values, device=levels.device).view(3, 1, 1) for values in statistics)
+    mean, std = (levels.new_tensor(values).view(3, 1, 1) for values in statistics)
     return levels.sub(mean).div_(std)

@@ -11,6 +11,7 @@ Names are those by which IQA-PyTorch (`lower_better`, `score_range`) and torchme
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 
 import torch
@@ -74,12 +75,13 @@ class LIQEMetric(nn.Module):
         refuse_other_tensors(pictures, "what the metric was given")
         refuse_outside(pictures, [f"picture {i} of the tensor" for i in range(len(pictures))])
         model = self.model
-        levels = tensor_crops(pictures.to(model.device).float(), model.geometry)
-        with torch.no_grad():
-            text = model.text()
-        with evaluating(model), products_in(self.precision, model.device):
-            joint = model.joint_of(list(standardize(levels, model.statistics)), text)
-        return expected_quality(joint)
+        with evaluating(model), torch.autocast(model.device.type, enabled=False):  # also in a caller's
+            levels = tensor_crops(pictures.to(model.device).float(), model.geometry)
+            with torch.no_grad():
+                text = model.text()
+            with products_in(self.precision, model.device):
+                joint = model.joint_of(list(standardize(levels, model.statistics)), text)
+            return expected_quality(joint)
 
     @torch.no_grad()
     def update(self, pictures: Tensor) -> None:
@@ -88,9 +90,12 @@ class LIQEMetric(nn.Module):
         self._count += len(pictures)
 
     def compute(self) -> Tensor:
-        """Scalar, float32: the mean quality of the pictures since `reset`; NaN where there were none."""
+        """Scalar, float32: the mean quality of what `update` counted since `reset`; NaN, and a warning, where
+        there was nothing."""
+        if not self._count:
+            warnings.warn("compute() without update(): a plain call is not counted", stacklevel=2)
         mean = self._sum / self._count if self._count else torch.nan
-        return torch.tensor(mean, device=self.model.device)
+        return torch.tensor(mean, dtype=torch.float32, device=self.model.device)
 
     def reset(self) -> None:
         """Begin a new mean."""

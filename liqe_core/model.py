@@ -165,7 +165,9 @@ class LIQE(JointModel):
         if isinstance(geometry, str):
             geometry = CropGeometry.named(geometry, window=towers.crop_size(clip))
         tokenizer = towers.tokenizer(architecture)
-        return cls(clip, grid, tokenizer, architecture, geometry, statistics).to(device).eval()
+        with torch.device("cpu"):  # whatever is the caller's default
+            model = cls(clip, grid, tokenizer, architecture, geometry, statistics)
+        return model.to(device).float().eval()
 
     def save(
         self,

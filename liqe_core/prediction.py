@@ -40,7 +40,8 @@ class Prediction:
     @property
     def quality(self) -> Tensor:
         """(N,) expected quality, in [1, Q]: [1, 5] with the paper's words."""
-        return expected_quality(self.joint)
+        with torch.autocast(self.joint.device.type, enabled=False):
+            return expected_quality(self.joint)
 
     @property
     def quality_distribution(self) -> Tensor:

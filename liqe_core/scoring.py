@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
@@ -37,6 +38,9 @@ Pictures = Source | Tensor
 
 #: Why a picture that could be read has no score.
 NO_NUMBER = "the model's answer is no number: its weights overflow; get the checkpoint again, or another"
+
+#: How far a level may lie outside of [0, 1], as sums and resizing leave it.
+ROUNDING = 1e-5
 
 #: Threads that read pictures while the model is busy.
 READERS = 2
@@ -144,7 +148,8 @@ class JointModel(nn.Module):
                     raise error
                 return error
 
-        with tqdm(total=len(names), disable=not progress, unit="picture") as bar:
+        plain = torch.autocast(self.device.type, enabled=False)  # also where the caller's is on
+        with tqdm(total=len(names), disable=not progress, unit="picture") as bar, plain:
             joint, errors = predict_joint(
                 self, crops_of, range(len(names)), batch_size, bar.update, precision
             )
@@ -168,7 +173,7 @@ def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
     """
     low, high = torch.aminmax(pictures.detach().flatten(1), dim=1)
     for name, least, most in zip(names, low.tolist(), high.tolist(), strict=True):
-        if not (least >= 0 and most <= 1):  # nor is NaN
+        if not (least >= -ROUNDING and most <= 1 + ROUNDING):  # nor is NaN
             raise ImageError(
                 f"{name}: its values lie in {least:g} .. {most:g}, and a tensor's are to lie in [0, 1]; "
                 "divide by what is white, or clamp, and do not normalize"
@@ -258,7 +263,7 @@ def predict_joint(
     Returns:
         (n, Q, S, D) on the model's device, NaN for an item without crops; and the reason, by position.
     """
-    joint = torch.full((len(items), *model.grid.shape), torch.nan, device=model.device)
+    joint = torch.full((len(items), *model.grid.shape), torch.nan, dtype=torch.float32, device=model.device)
     errors: dict[int, str] = {}
     starts = range(0, len(items), batch_size)
     batches = [items[start : start + batch_size] for start in starts]
@@ -300,7 +305,9 @@ def joint_by_batch(
             results = dict(enumerate(islice(ahead, len(batch))))
             good = {i: crops for i, crops in results.items() if not isinstance(crops, ImageError)}
             with torch.no_grad():  # not while the caller has the turn
-                joint = torch.full((len(batch), *model.grid.shape), torch.nan, device=model.device)
+                joint = torch.full(
+                    (len(batch), *model.grid.shape), torch.nan, dtype=torch.float32, device=model.device
+                )
                 if good:
                     if text is None:  # not before there is a picture that they are needed for
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
@@ -328,6 +335,11 @@ def products_in(precision: str, device: torch.device) -> contextlib.AbstractCont
     return torch.autocast(device.type, rounded) if rounded else contextlib.nullcontext()
 
 
+# Of models in use: how each module was before, and how many threads and generators use the model now.
+_modes: dict[nn.Module, tuple[dict[nn.Module, bool], int]] = {}
+_modes_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode during the block; afterwards each module as it was, since a frozen batch
@@ -338,11 +350,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             f"the model's weights are {kinds.pop()}, and LIQE computes in float32: call .float() on it; for "
             "speed give precision='bfloat16'"
         )
-    modes = {module: module.training for module in model.modules()}
-    if any(modes.values()):
-        model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
+    with _modes_lock:
+        modes, users = _modes.get(model) or ({module: module.training for module in model.modules()}, 0)
+        _modes[model] = modes, users + 1
+        if any(module.training for module in modes):
+            model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        with _modes_lock:
+            modes, users = _modes.pop(model)
+            if users > 1:
+                _modes[model] = modes, users - 1
+            else:
+                for module, training in modes.items():
+                    module.training = training

@@ -76,7 +76,8 @@ def build(config: Architecture) -> Clip:
     """
     _refuse_code(config)
     try:
-        return _built(copy.deepcopy(dict(config)))
+        with torch.device("cpu"):  # whatever is the caller's default
+            return _built(copy.deepcopy(dict(config)))
     except Exception as error:  # sizes that do not go together, misspelled names: each has its own
         raise ArchitectureError(
             f"open_clip makes no model of this architecture ({type(error).__name__}: {error})"

@@ -1,5 +1,6 @@
 """LIQE on tensors: the scores of the same pixels from a file, with a gradient, and refusals."""
 
+import contextlib
 import functools
 import re
 
@@ -12,6 +13,7 @@ from liqe_core import LIQE, LIQEMetric
 from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
 from liqe_core.files import CHECKOUT
 from liqe_core.images import ImageError
+from liqe_core.scoring import evaluating
 
 
 @pytest.fixture
@@ -81,6 +83,10 @@ def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liq
     metric = LIQEMetric(small_liqe)
     metric(torch.rand(1, 3, 40, 40))
     assert [(p.requires_grad, p.shape) for p in small_liqe.parameters()] == before
+    with evaluating(small_liqe), contextlib.ExitStack() as another_thread:
+        another_thread.enter_context(evaluating(small_liqe))
+        another_thread.close()
+        assert not any(module.training for module in small_liqe.modules()), "one of two still computes"
     assert all(module.training for module in small_liqe.modules())
 
 
@@ -102,7 +108,9 @@ def test_what_is_no_image_or_no_float32_is_named(metric):
 def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
     assert metric.lower_better is False and metric.higher_is_better and metric.is_differentiable
     assert metric.score_range == (1.0, 3.0), "three words of quality"
-    assert metric.compute().isnan()
+    metric(torch.rand(1, 3, 40, 40))
+    with pytest.warns(UserWarning, match="update"):
+        assert metric.compute().isnan()
     batches = [torch.rand(n, 3, 40, 40) for n in (3, 1)]
     for batch in batches:
         metric.update(batch)
@@ -119,6 +127,7 @@ def test_values_outside_are_refused_by_the_images_name(metric, value):
     pictures[1, 2, 3, 4] = value
     with pytest.raises(ImageError, match=rf"picture 1 .*{value}"):
         metric(pictures)
+    assert metric(torch.full((1, 3, 40, 40), 1.000001)).isfinite(), "an error of rounding"
 
 
 def test_precision(small_liqe):
@@ -129,6 +138,10 @@ def test_precision(small_liqe):
     torch.testing.assert_close(quality.detach(), expected, atol=1e-5, rtol=0)
     assert quality.dtype == torch.float32
     assert (quality - LIQEMetric(small_liqe)(pictures)).abs().max() > 1e-6
+    expected = LIQEMetric(small_liqe)(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        for quality in (LIQEMetric(small_liqe)(pictures), small_liqe.score(pictures).quality):
+            torch.testing.assert_close(quality, expected, atol=1e-5, rtol=0, msg="a caller's own precision")
     with pytest.raises(ValueError, match="precision"):
         LIQEMetric(small_liqe, precision="half")
 
@@ -155,7 +168,7 @@ def test_the_example_of_the_documentation_runs(small_liqe, monkeypatch, capsys):
     names: dict = {}
     exec(example, names)
     assert names["quality"].shape == (4,) and names["pictures"].grad.abs().sum() > 0
-    assert "tensor(" in capsys.readouterr().out and names["metric"].compute().isnan()
+    assert "tensor(" in capsys.readouterr().out and names["metric"]._count == 0
 
 
 def _smaller(rand, *shape, **options):

@@ -4,6 +4,7 @@ torchvision, every window by `unfold`, padded prompts. (Training steps: tests/tr
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -209,3 +210,14 @@ def test_what_cannot_be_is_refused():
         LIQE.from_clip("LIQE-smoke", pretrained=None, geometry=CropGeometry())
     with pytest.raises(ValueError, match="demo"):
         LIQE.from_clip("LIQE-smoke", pretrained=None, geometry="demo")
+
+
+def test_what_tensors_a_caller_makes_by_default_changes_nothing():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            model = LIQE.from_clip("LIQE-smoke", pretrained=None)
+        prediction = model.score(np.zeros((40, 40, 3), np.uint8))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert prediction.quality.dtype == torch.float32 and prediction.quality.isfinite()

@@ -6,6 +6,9 @@ score as published.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +20,9 @@ from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
 from liqe_core.images import list_images
 from liqe_core.prompts import DISTORTIONS, SCENES
+
+#: Columns of a user's table, and what else they may be called: the axis, as in the manifest's ``words``.
+SYNONYMS = {"scenes": "scene", "distortion": "distortions", "reference": "ref"}
 
 
 def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -66,12 +72,16 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     """A table: CSV, a spreadsheet, or JSON.
 
     Columns called ``distortion``, ``scenes`` (names with ``;`` or ``|`` between), ``reference``, ``split`` or
-    ``session_1`` .. ``session_10`` are taken where they are.
+    ``session_1`` .. ``session_10`` are taken where they are; of a user's table all other columns are named.
     """
     path = label_file(manifest, folder)
     rows = read_table(path)
     table = _from_columns(manifest, rows, path)
     columns = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
+    for name, synonym in SYNONYMS.items():
+        if synonym in columns and name not in columns:
+            columns[name] = columns.pop(synonym)
+    _check_columns(manifest, rows, columns, path)
     for name in {"distortion", "reference"} & set(columns):
         table[name] = columns[name].to_numpy()
     if "distortion" in columns:
@@ -88,8 +98,28 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
             raise LabelError(
                 f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r}; known: {', '.join(PARTS)}"
             )
+        if empty := int(parts.isna().sum()):
+            warnings.warn(f"{path}: {empty} of {len(parts)} rows are in no part of {session}", stacklevel=2)
         table[session] = parts.to_numpy()
     return table
+
+
+def _check_columns(manifest: Manifest, rows: pd.DataFrame, columns: Collection[str], path: Path) -> None:
+    """Refuse a table without a column that the manifest has words for, and name columns that are not read."""
+    names = ("scenes", "distortion", "reference", "split", *SESSION_COLUMNS)
+    titles = (manifest.labels.image, *([manifest.score.column] if manifest.score else []))
+    used = {str(column(rows, title, path).name).lower() for title in titles}
+    unread = sorted(set(columns) - {*names, *used})
+    close = {name: "".join(get_close_matches(name, names, 1, 0.5)) for name in unread}
+    unread = [f"{name!r}" + f" (is it {close[name]!r}?)" * bool(close[name]) for name in unread]
+    for axis, name in {"scene": "scenes", "distortion": "distortion"}.items():
+        if axis in manifest.words and name not in columns:
+            raise LabelError(
+                f"{path}, line 1: no column {name!r}, and the manifest has words of {axis}; not read are "
+                f"{', '.join(unread) or 'none'}; name the column so, or remove the words"
+            )
+    if unread and manifest.role == "user":
+        warnings.warn(f"{path}: columns that are not read: {', '.join(unread)}", stacklevel=2)
 
 
 def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) -> None:
@@ -149,7 +179,7 @@ def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) ->
     """The columns that the manifest names."""
     names = unique(column(rows, manifest.labels.image, path), path)
     if manifest.score:
-        mos = numbers(column(rows, manifest.score.column, path), path)
+        mos = numbers(column(rows, manifest.score.column, path), path, manifest.score.range)
     else:  # form: scenes
         mos = pd.Series(float("nan"), index=rows.index)
     return _table(manifest, names + manifest.labels.suffix, mos, **more)

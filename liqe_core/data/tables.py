@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+#: Blank lines, and Excel's line that names the separator.
+_BEFORE_THE_HEADER = re.compile(r"(?:[ \t,;]*\r?\n)*(?:sep=(.)\r?\n)?")
 
 
 class LabelError(ValueError):
@@ -67,27 +72,31 @@ def read_table(
         table = _json(path)
     else:
         text = read_text(path)
-        first = text.split("\n", 1)[0]
-        sep = sep or max("\t;,", key=first.count)
+        heading = _BEFORE_THE_HEADER.match(text)
+        assert heading is not None, "it matches no character as well"
+        text = text[heading.end() :]
+        sep = sep or heading[1] or max("\t;,", key=text.split("\n", 1)[0].count)
         try:
-            table = pd.read_csv(
-                io.StringIO(text),
-                sep=sep,
-                header=None if columns else 0,
-                names=columns,
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-            )
+            with warnings.catch_warnings():  # pandas cuts a first row with too many fields, with a warning
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                table = pd.read_csv(
+                    io.StringIO(text),
+                    sep=sep,
+                    header=None if columns else 0,
+                    names=columns,
+                    index_col=False,
+                    dtype=str,
+                    keep_default_na=False,
+                    skip_blank_lines=False,
+                    skipinitialspace=True,
+                )
         except pd.errors.ParserWarning as warning:
             raise LabelError(f"{path}: a row has more fields than there are columns ({warning})") from None
-        except pd.errors.ParserError as error:
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise LabelError(
                 f"{path}: {str(error).strip()}; check the separator ({sep!r} was assumed)"
             ) from None
-        table.index += 1 if columns else 2
+        table.index += heading[0].count("\n") + (1 if columns else 2)
     table.columns = [str(name).strip() for name in table.columns]
     table = table.fillna("").apply(lambda column: column.str.strip())
     table = table[(table != "").any(axis=1)]
@@ -131,21 +140,46 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
     return table.iloc[:, places[0]]
 
 
-def numbers(values: pd.Series, path: str | os.PathLike) -> pd.Series:
-    """Text as finite float64; a decimal comma is understood.
+def numbers(
+    values: pd.Series, path: str | os.PathLike, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> pd.Series:
+    """Text as finite float64. The decimal separator, point or comma, is one for the whole column.
+
+    Args:
+        limits: the lowest and the highest score; they decide whether ``1,250`` has a thousand or decimals.
 
     Raises:
-        LabelError: a value that is no finite number, with its line.
+        LabelError: a value that is no finite number, or may be either of two, with its line.
     """
-    text = values.str.replace(",", ".", regex=False)
-    result = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    if len(wrong := values[~np.isfinite(result)]):
+    text = values.str.replace("[−–]", "-", regex=True)
+    point, comma = _as_numbers(text, "."), _as_numbers(text, ",")
+    readings = [reading for reading in (point, comma) if reading.notna().all()]
+    if not readings:
+        wrong = values[point.isna() & comma.isna()]
+        wrong = values[point.isna()] if wrong.empty else wrong
         more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
         raise LabelError(
-            f"{path}, line {wrong.index[0]}: score {wrong.iloc[0]!r} is not a number{more}; "
-            "correct it or remove the line"
+            f"{path}, line {wrong.index[0]}: score {wrong.iloc[0]!r} is not a number, or its decimal "
+            f"separator is not that of other lines{more}; correct it or remove the line"
         )
-    return result
+    ambiguous = values[(point != comma) & values.str.contains(",") & (len(readings) == 2)]
+    readings = [reading for reading in readings if reading[ambiguous.index].between(*limits).all()]
+    if len(ambiguous) and len(readings) != 1:
+        raise LabelError(
+            f"{path}, line {ambiguous.index[0]}: score {ambiguous.iloc[0]!r} may be "
+            f"{point[ambiguous.index[0]]:g} or {comma[ambiguous.index[0]]:g}; write it without the comma"
+        )
+    return readings[0]
+
+
+def _as_numbers(text: pd.Series, decimal: str) -> pd.Series:
+    """float64; NaN for what is no finite number with this decimal separator."""
+    separators = {",": ".", ".": ","}[decimal] + r"\s'’"
+    thousands = rf"^([+-]?[1-9][0-9]{{0,2}})((?:[{separators}][0-9]{{3}})+)(?![0-9])"
+    text = text.str.replace(thousands, lambda match: match[1] + re.sub("[^0-9]", "", match[2]), regex=True)
+    text = text.str.translate({ord(","): "?", ord("."): "?", ord(decimal): "."})
+    number = pd.to_numeric(text, errors="coerce").astype(np.float64)
+    return number.where(np.isfinite(number))
 
 
 def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:

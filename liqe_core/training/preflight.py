@@ -62,6 +62,11 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
                     f"{dataset.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
                     f"{first_few(unscored)}; give their scores, or leave them out of the table"
                 )
+            if rows["mos"].nunique() < 2 and not teaches_no_quality and settings.model.freeze != "all":
+                fault = f"{dataset.name}: the {part} part has no two different scores"
+                if part == "train":
+                    raise ValueError(f"{fault}, so there is nothing to rank; check the scores and the split")
+                warnings.warn(f"{fault}, so its SRCC will be no number", stacklevel=3)
     world_size = ranks.world_size if ranks else 1
     if world_size > 1 and settings.model.batch_norm == "learned":
         raise ValueError(

@@ -235,6 +235,21 @@ def test_ones_own_words_take_the_place_of_the_papers(tmp_path):
         own_set(tmp_path, words="{scene: ['shoe;hat']}")
 
 
+def test_columns_that_are_not_read_are_named(tmp_path):
+    manifest = own_set(tmp_path, words="{scene: [shoe, hat]}", score="{column: 2, range: [1, 6]}")
+    path = tmp_path / "photographs" / "scores.csv"
+    path.write_text("file_name,opinion,scene,ref,splits\na,1,hat,r1,train\n")
+    with pytest.warns(UserWarning, match=r"scores\.csv: .*read: 'splits' .*'split'"):
+        row = read_labels(manifest).iloc[0]
+    assert (row.scenes, row.reference) == (("hat",), "r1"), "a scene is called as in the manifest"
+    path.write_text("file_name,opinion,scene_label\na,1,hat\n")
+    with pytest.raises(LabelError, match=r"'scenes'.*'scene_label'"):
+        read_labels(manifest)
+    path.write_text("file_name,opinion,scenes,split\na,1,hat,train\nb,2,,\n")
+    with pytest.warns(UserWarning, match="1 of 2 .*session_1"):
+        assert read_labels(manifest)["session_1"].isna().sum() == 1
+
+
 def test_a_suffix_is_put_after_the_names(tmp_path):
     labels = "{form: csv, file: scores.csv, image: file_name, suffix: .png}"
     manifest = own_set(tmp_path, labels=labels)

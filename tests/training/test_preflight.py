@@ -26,12 +26,13 @@ def test_a_image_smaller_than_a_crop_is_refused_in_any_part(pictures, part):
 
 
 def of_size(pictures, name, training, scored=True):
-    """A set with so many pictures to train on, of which it has one each to validate and to test on."""
-    table = pictures.table.iloc[: training + 2].assign(session_1="train").reset_index(drop=True)
-    table.loc[0, "session_1"], table.loc[1, "session_1"] = "val", "test"
+    """A set with so many pictures to train on, of which it has two each to validate and to test on."""
+    table = pictures.table.iloc[: training + 4].assign(session_1="train").reset_index(drop=True)
+    table.loc[:1, "session_1"], table.loc[2:3, "session_1"] = "val", "test"
+    table["mos"] = np.arange(training + 4.0)
     if not scored:
         table["mos"] = np.nan
-    return LabelledImages(name, table, list(pictures.pictures)[: training + 2])
+    return LabelledImages(name, table, list(pictures.pictures)[: training + 4])
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,13 @@ def test_batches_without_a_pair_are_told(pictures):
     assert chosen(settings(batch_sizes=sizes, steps=6, lone_pictures="drop step"), sets) == sets
     with pytest.raises(ValueError, match="batch_sizes"):
         chosen(settings(batch_sizes={"one": 1}, steps=6), sets)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_equal_scores_are_told(pictures, part):
+    dataset = of_size(pictures, "one", 6)
+    dataset.table.loc[dataset.part(1, part), "mos"] = 3.0
+    unfit = part == "train"
+    refused = pytest.raises(ValueError, match="train") if unfit else pytest.warns(UserWarning, match=part)
+    with refused:
+        chosen(settings(batch_sizes={"one": 3}), [dataset])
