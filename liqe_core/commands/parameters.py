@@ -177,6 +177,16 @@ class QuickstartParameters(Parameters):
         return name
 
 
+class FromScratchParameters(Parameters):
+    """01_from_scratch."""
+
+    checkpoint: Checkpoint = "liqe-tiny"
+    picture: ExistingPath = ""
+    seed: NonNegativeInt = 1
+    steps: Annotated[int, Field(ge=3)] = 12
+    learning_rate: Positive = 5e-4
+
+
 class ConceptsParameters(Parameters):
     """02_concepts."""
 
@@ -291,6 +301,7 @@ class BenchmarkParameters(Parameters):
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "00_quickstart": QuickstartParameters,
+    "01_from_scratch": FromScratchParameters,
     "02_concepts": ConceptsParameters,
     "03_data_preparation": DataParameters,
     "04_multitask_training": TrainingParameters,

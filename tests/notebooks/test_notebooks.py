@@ -120,6 +120,45 @@ def test_no_bar_and_no_warning_is_on_a_page(executed):
                 assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), name
 
 
+def code_until_equality(book):
+    """The code of `01_from_scratch` up to the cell that compares with `model.score`."""
+    sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    (compared,) = [number for number, source in enumerate(sources) if "model.score(path)" in source]
+    return "\n".join(sources[:compared])
+
+
+def test_from_scratch_takes_weights_alone_from_the_library_until_it_is_equal():
+    book = nbformat.read(notebooks.NOTEBOOKS / "01_from_scratch.ipynb", as_version=4)
+    ours = re.findall(r"^ *(?:from|import) liqe_core.*", code_until_equality(book), re.MULTILINE)
+    settings = "from liqe_core.commands.parameters import FromScratchParameters"
+    assert ours == ["from liqe_core import LIQE", settings]
+    code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    steps = ("tokenizer(", "encode_text(", "encode_image(", "softmax(", "backward()", "optimizer.step()")
+    assert all(step in code for step in steps)
+    assert code.count("assert_close(") >= 9, "every equation"
+    assert "224" not in code, "the window is the model's"
+
+
+def test_from_scratch_arrives_at_the_score_and_learns_by_heart(executed):
+    folder, _ = executed
+    out = folder / "from_scratch"
+    (score,) = pd.read_csv(out / "score.csv").to_dict("records")
+    assert score["by hand"] == pytest.approx(score["model.score"], abs=1e-3)
+    joint = pd.read_csv(out / "similarity.csv")
+    assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
+    curves = pd.read_csv(out / "overfitting.csv")
+    total = curves[["quality_loss", "scene_loss", "distortion_loss"]].sum(axis=1)
+    assert curves["step"].tolist() == list(range(13)) and total.iloc[-1] < total.iloc[0] / 2
+    weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
+    assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(13, 3.0))
+    assert (weights.iloc[:2] == 1).all(axis=None) and (weights.iloc[2] != 1).all()
+    known = pd.read_csv(out / "known_by_heart.csv", index_col="measure")
+    assert (known["after"].iloc[:3] >= known["before"].iloc[:3]).all()
+    assert known["after"].iloc[0] > 42 and known["after"].iloc[2] > 12, "of 56 pairs and 16 distortions"
+    tree = pd.read_csv(out / "prefix_tree.csv")
+    assert len(tree) == 51 and (~tree.index.isin(tree["parent"])).sum() == 6
+
+
 def test_concepts_are_computed(executed):
     folder, _ = executed
     out = folder / "concepts"
