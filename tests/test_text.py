@@ -9,13 +9,7 @@ import torch.nn.functional as F
 from liqe_core import LIQE, PromptGrid, towers
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import VARIANTS, GridError
-from liqe_core.text import (
-    PromptEncoder,
-    encode_tree,
-    shares_prefixes,
-    text_parameters,
-    tokenize,
-)
+from liqe_core.text import PromptEncoder, encode_tree, shares_prefixes, text_parameters, tokenize
 
 OWN_GRIDS = {
     "one prompt": dict(quality=["fine"], scene=[], distortion=[], template="{quality}"),
@@ -26,10 +20,9 @@ OWN_GRIDS = {
         template="so {quality}",
     ),
     "the same first words": dict(
-        quality=["bad", "good"],
         scene=["old red car", "old red bus", "old blue car by the sea"],
         distortion=[],
-        template="an {scene} that looks {quality}",
+        template="{scene} {quality}",
     ),
     "nothing in common": dict(
         quality=["zebra", "apple pie"], scene=[], distortion=["x", "rain"], template="{quality} {distortion}"
@@ -164,14 +157,6 @@ def edit_in_place(model):
         p.data.mul_(1.5)
 
 
-def edit_and(then):
-    def change(model):
-        edit_in_place(model)
-        then(model)
-
-    return change
-
-
 def fused_step(model):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, fused=True)
     model(CROPS)[:, 0].sum().backward()
@@ -185,9 +170,9 @@ def fused_step(model):
     [
         load_other,
         fused_step,
-        edit_and(lambda model: model.text.forget()),
-        edit_and(lambda model: model.train()),
-        edit_and(lambda model: model.eval()),
+        lambda model: (edit_in_place(model), model.text.forget()),
+        lambda model: (edit_in_place(model), model.train()),
+        lambda model: (edit_in_place(model), model.eval()),
         lambda model: model.half().float(),
     ],
     ids=["load_state_dict", "fused step", "forget", "train", "eval", "half"],
