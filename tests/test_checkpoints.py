@@ -30,10 +30,7 @@ def training_dict(state):
         "epoch": 7,
         "model_state_dict": state,
         "optimizer_state_dict": optimizer.state_dict(),
-        "all_results": {
-            "val": {"quality": {"live": np.float64(0.97)}, "scene": {"live": np.float32(0.5)}},
-            "test": {"distortion": {"live": 0.8}, "n": np.int64(3)},
-        },
+        "all_results": {"val": {"live": np.float64(0.97), "bid": np.float32(0.5)}, "n": np.int64(3)},
     }
 
 
@@ -96,9 +93,8 @@ def test_scalars_written_by_numpy_1(openai_state, tmp_path):
 
 
 def test_round_trip_of_our_own(picture, tmp_path):
-    grid = PromptGrid(
-        quality=["ugly", "plain", "pretty"], scene=["shop"], distortion=[], template="a {quality} {scene}"
-    )
+    words = {"quality": ["ugly", "plain", "pretty"], "scene": ["shop"], "distortion": []}
+    grid = PromptGrid(**words, template="a {quality} {scene}")
     geometry = CropGeometry(window=32, stride=16, count=4, resize_to=None)
     torch.manual_seed(5)
     model = LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid, geometry=geometry)

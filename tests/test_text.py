@@ -12,22 +12,13 @@ from liqe_core.prompts import VARIANTS, GridError
 from liqe_core.text import PromptEncoder, encode_tree, shares_prefixes, text_parameters, tokenize
 
 OWN_GRIDS = {
-    "one prompt": dict(quality=["fine"], scene=[], distortion=[], template="{quality}"),
-    "words that begin other words": dict(
-        quality=["good", "good enough", "good enough for now"],
-        scene=[],
-        distortion=[],
-        template="so {quality}",
+    "one prompt": dict(quality=["fine"], template="{quality}"),
+    "nested words": dict(quality=["good", "good enough", "good enough now"], template="so {quality}"),
+    "same first words": dict(scene=["old red car", "old red bus", "old hat"], template="{quality} {scene}"),
+    "nothing alike": dict(
+        quality=["zebra", "pie"], distortion=["x", "rain"], template="{quality} {distortion}"
     ),
-    "the same first words": dict(
-        scene=["old red car", "old red bus", "old blue car by the sea"],
-        distortion=[],
-        template="{scene} {quality}",
-    ),
-    "nothing in common": dict(
-        quality=["zebra", "apple pie"], scene=[], distortion=["x", "rain"], template="{quality} {distortion}"
-    ),
-    "the same tokens": dict(quality=["Bad", "bad"], scene=[], distortion=[], template="a {quality} one"),
+    "the same tokens": dict(quality=["Bad", "bad"], template="a {quality} one"),
 }
 
 
@@ -76,7 +67,8 @@ def assert_equal_to(tolerance, clip, tokens, tree):
 @pytest.mark.parametrize("name", [*VARIANTS, *OWN_GRIDS])
 def test_embeddings_and_gradients_equal_the_padded_ones(name, sequence_length):
     clip, tokenizer = small_clip()
-    grid = PromptGrid.variant(name) if name in VARIANTS else PromptGrid(**OWN_GRIDS[name])
+    words = {"scene": [], "distortion": []} | OWN_GRIDS.get(name, {})
+    grid = PromptGrid.variant(name) if name in VARIANTS else PromptGrid(**words)
     tokens = tokenize(grid, tokenizer, 40)
     assert_same(clip, tokens, PrefixTree.from_tokens(tokens, sequence_length))
 

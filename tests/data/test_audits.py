@@ -99,10 +99,9 @@ def test_an_image_in_two_parts_and_a_repeated_session(holiday):
     split["session_4"] = split["session_2"]
     twice = split[split["session_1"] == "test"][:1].assign(session_1="train")
     found = audits.sessions(pd.concat([split, twice]), manifest).iloc[0]
-    assert found["ok"] is False and "1 images in two parts" in found["verdict"]
-    assert "1 sessions repeat another" in found["verdict"]
+    assert found["ok"] is False and "two parts" in found["verdict"] and "repeat" in found["verdict"]
     split.loc[0, "session_3"] = None
-    assert "1 times an image is in no part" in audits.sessions(split, manifest)["verdict"][0]
+    assert "no part" in audits.sessions(split, manifest)["verdict"][0]
     assert audits.sessions(table, manifest)["ok"][0] is None
 
 
@@ -113,7 +112,7 @@ def test_a_reference_on_both_sides(holiday):
     first = split["session_5"][0]
     split.loc[0, "session_5"] = "test" if first != "test" else "train"
     found = audits.references(split, manifest).iloc[0]
-    assert found["ok"] is False and found["verdict"] == "session_5: 1 references in two parts"
+    assert found["ok"] is False and "session_5" in found["verdict"]
 
 
 def test_scores_out_of_range_and_a_range_that_is_hardly_used(holiday):
@@ -139,9 +138,8 @@ def test_near_duplicates_of_ones_own_set(holiday):
 def test_scenes_alone_are_audited_without_scores(tmp_path):
     write_image(tmp_path / "mine" / "sun" / "a.jpg")
     (tmp_path / "classes.csv").write_text("class,scenes\nsun,landscape\n")
-    (tmp_path / "mine.yaml").write_text(
-        "title: t\nfolder: mine\nlabels: {form: classes, file: classes.csv}\n"
-    )
+    fields = "title: t\nfolder: mine\nlabels: {form: classes, file: classes.csv}\n"
+    (tmp_path / "mine.yaml").write_text(fields)
     table = audits.audit(load_manifest(tmp_path / "mine.yaml"), progress=False)
     assert list(table.columns) == audits.COLUMNS and not table["audit"].str.contains("score").any()
 

@@ -4,11 +4,7 @@ from functools import partial
 
 import pandas as pd
 import pytest
-from support.data import (
-    distorted_set,
-    own_set,
-    write_image,
-)
+from support.data import distorted_set, own_set, write_image
 from support.interrupting import Job
 
 from liqe_core.data import verification
@@ -59,14 +55,10 @@ def test_every_problem_is_found_and_reported(holiday):
     (folder / "p004.png").rename(folder / "P004.png")
     write_image(folder / "extra.png")
     table = verify(holiday, progress=False)
-    assert dict(zip(table["problem"], table["file"], strict=True)) == {
-        "missing": "",
-        "cut short": "p001.png",
-        "unreadable": "p002.png",
-        "wrong size": "p003.png",
-        "name differs in case": "P004.png",
-        "not in the labels": "extra.png",
-    }
+    problems = ["missing", "cut short", "unreadable", "wrong size"]
+    problems += ["name differs in case", "not in the labels"]
+    assert table["problem"].tolist() == problems
+    assert table["file"].tolist() == ["", "p001.png", "p002.png", "p003.png", "P004.png", "extra.png"]
     assert table["detail"][3] == "48 x 64, not 64 x 48"
     pd.testing.assert_frame_equal(pd.read_csv(report_path(holiday), keep_default_na=False), table)
     now = status(holiday)

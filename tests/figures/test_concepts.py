@@ -26,9 +26,8 @@ def test_a_joint_distribution_has_its_marginals_beside_it():
 
 
 def test_a_loss_has_its_value_and_the_size_of_its_gradient():
-    fidelity = pd.DataFrame(
-        {"difference": [-1.0, 1.0], "loss": "fidelity", "value": [0.6, 0.1], "gradient": [-0.3, -0.1]}
-    )
+    fidelity = pd.DataFrame({"difference": [-1.0, 1.0], "value": [0.6, 0.1], "gradient": [-0.3, -0.1]})
+    fidelity["loss"] = "fidelity"
     cross_entropy = fidelity.assign(loss="cross-entropy", value=[2.0, 0.2])
     figure = losses_of_a_pair(pd.concat([fidelity, cross_entropy]))
     value_ax, gradient_ax = figure.axes

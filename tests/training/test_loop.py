@@ -67,14 +67,9 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_numbers(never_stopp
     folder = tmp_path / "run"
     job = Job(partial(train_small, save_seconds=0), (tmp_path / "mini", folder), tmp_path / "log")
 
-    def saved(name):
-        return lambda: (folder / name).exists()
-
-    for number, code, moment in [
-        (signal.SIGKILL, -9, saved("state_0000002.pt")),
-        (signal.SIGTERM, 143, saved("state_0000004.pt")),
-    ]:
-        assert job.ended_by(number, moment) == code, (tmp_path / "log").read_text()
+    for number, code, steps in [(signal.SIGKILL, -9, 2), (signal.SIGTERM, 143, 4)]:
+        saved = (folder / f"state_{steps:07d}.pt").exists
+        assert job.ended_by(number, saved) == code, (tmp_path / "log").read_text()
         assert not (folder / "results.csv").exists()
     kills = int(os.environ.get("LIQE_KILLS", "0"))
     codes = job.ended_at_random(random.Random(os.getpid()), kills, seconds=0.5)
