@@ -35,19 +35,14 @@ def find_images(
     files = list_images(folder)
     exact = set(files)
     lower = {name.lower(): name for name in reversed(files)}
-    first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
-    prefixes = ["" if p == "." else p.rstrip("/") + "/" for p in pictures[1:]]
+    first, *others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
     rows = []
     for image in images:
-        names = [image]
-        if image.startswith(first):
-            names += [prefix + image.removeprefix(first) for prefix in prefixes]
-        file = next((name for name in names if name in exact), None)
-        match = "exact"
-        if file is None:
-            file = next((lower[name.lower()] for name in names if name.lower() in lower), None)
-            match = "case" if file else "missing"
-        rows.append((image, file, match))
+        prefixes = others if image.startswith(first) else ()
+        names = [image, *(prefix + image.removeprefix(first) for prefix in prefixes)]
+        places: list[tuple[str | None, str]] = [(name, "exact") for name in names if name in exact]
+        places += [(lower[name.lower()], "case") for name in names if name.lower() in lower]
+        rows.append((image, *(places or [(None, "missing")])[0]))
     return pd.DataFrame(rows, columns=["image", "file", "match"])
 
 
@@ -67,10 +62,8 @@ def refuse_missing(
     """
     missing = found.loc[found["match"] == "missing", "image"].tolist()
     if missing:
-        raise MissingImagesError(
-            f"{source}: {len(missing)} of {len(found)} images named in the labels are missing "
-            f"({first_few(missing)}); {advice}"
-        )
+        problem = f"{len(missing)} of {len(found)} images named in the labels are missing"
+        raise MissingImagesError(f"{source}: {problem} ({first_few(missing)}); {advice}")
 
 
 class Journal:

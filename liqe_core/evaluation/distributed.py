@@ -88,9 +88,8 @@ class Ranks:
         values: list[object] = [None] * self.world_size
         dist.all_gather_object(values, value)
         if any(answer != values[0] for answer in values):
-            raise RuntimeError(
-                f"the processes disagree about {subject}: {values}; they must share one run folder"
-            )
+            problem = f"the processes disagree about {subject}: {values}"
+            raise RuntimeError(f"{problem}; they must share one run folder")
 
     def _sizes(self, count: int) -> list[int]:
         least, more = divmod(count, self.world_size)

@@ -117,7 +117,11 @@ class TrainingBatches:
         drawn = self.rows(epoch, step)
         places = [(number, row) for number, rows in enumerate(drawn) for row in rows]
         mine = range(len(places))[share(len(places))] if share else range(len(places))
-        crops = [self._crops(epoch, step, place, *places[place]) for place in mine or (0,)]
+        crops = []
+        for place in mine or (0,):
+            number, row = places[place]
+            rng = np.random.default_rng((self.seed, 1, epoch, step, place))
+            crops.append(self.sets[number].training_crops(row, self.geometry, self.crops, rng))
         parts = {
             name: torch.cat([labels[name][rows] for labels, rows in zip(self._targets, drawn, strict=True)])
             for name in ("mos", "scene", "distortion")
@@ -128,11 +132,6 @@ class TrainingBatches:
             images=tuple(self.sets[number].names[row] for number, row in places),
             **parts,
         )
-
-    def _crops(self, epoch: int, step: int, place: int, number: int, row: int) -> Tensor:
-        """(U, 3, window, window), or (U, F): the crops of the picture at a place in a batch."""
-        rng = np.random.default_rng((self.seed, 1, epoch, step, place))
-        return self.sets[number].training_crops(row, self.geometry, self.crops, rng)
 
 
 def batches_ahead(

@@ -18,8 +18,7 @@ def brute_force(scores, attacker, defender, low, high):
     return (group.index[better], group.index[worse]), apart.max()
 
 
-@pytest.mark.parametrize("spacing", ["equal-width", "quantile"])
-def test_pairs_equal_brute_force_on_2000_random_scores(spacing):
+def test_pairs_equal_brute_force_on_2000_random_scores():
     rng = np.random.default_rng(5)
     quality = rng.normal(size=2000)
     # One decimal makes ties plenty, some rows are missing, and the index is not the row number.
@@ -29,7 +28,7 @@ def test_pairs_equal_brute_force_on_2000_random_scores(spacing):
     )
     scores.iloc[rng.choice(2000, 50, replace=False), 0] = np.nan
     for attacker, defender in [("a", "b"), ("b", "a")]:
-        pairs = gmad_pairs(scores, attacker, defender, levels=4, spacing=spacing)
+        pairs = gmad_pairs(scores, attacker, defender, levels=4)
         assert (pairs["dropped"] == 50).all()
         assert (pairs["reason"] == "").sum() >= 3
         for row in pairs.itertuples():
@@ -66,14 +65,6 @@ def test_equal_width_levels_are_windows_around_the_centres():
     assert list(levels["name"]) == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
 
 
-def test_quantile_levels_hold_equal_parts_of_skewed_scores():
-    scores = pd.DataFrame({"d": np.exp(np.arange(1000) / 50), "a": np.arange(1000.0)})
-    pairs = gmad_pairs(scores, "a", "d", levels=5, spacing="quantile")
-    assert pairs["count"].between(99, 101).all()
-    equal = gmad_pairs(scores, "a", "d", levels=5, spacing="equal-width")
-    assert equal["count"].max() < 60, "equal-width levels of the same scores are nearly empty"
-
-
 def test_levels_without_a_pair_say_why():
     scores = pd.DataFrame({"d": [0.0, 0.0, 10.0, 7.5], "a": [1.0, 2.0, 3.0, 4.0]})
     pairs = gmad_pairs(scores, "a", "d", levels=2)
@@ -101,8 +92,6 @@ def test_bad_settings_name_themselves():
         quality_levels(np.arange(3.0), levels=0)
     with pytest.raises(ValueError, match=r"width=1\.5"):
         quality_levels(np.arange(3.0), width=1.5)
-    with pytest.raises(ValueError, match="'equal-width', 'quantile'"):
-        quality_levels(np.arange(3.0), spacing="log")
     with pytest.raises(ValueError, match="two rows are called 'x'"):
         gmad_pairs(pd.DataFrame({"a": [1, 2], "b": [2, 1]}, index=["x", "x"]), "a", "b")
     with pytest.raises(ValueError, match="two scorers"):

@@ -45,12 +45,13 @@ def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
     folder = paper_check.check_folder(tmp_path, "some/weights.pt")
     conditions = {"checkpoint": "some/weights.pt", "session": 2, "seed": 0, "windows": "public"}
     done = paper_check.check(small_liqe, names, get, folder, conditions, show=lines.append)
-    within = done.part("within-set").set_index("metric")
+    parts = dict(list(done.results.groupby("protocol")))
+    within = parts["within-set"].set_index("metric")
     (by_hand,) = measure(small_liqe, [get("live")], 2, "test").to_dict("records")
     assert set(within["dataset"]) == {"live"} and (within["pictures"] == 6).all()
     assert within.loc["SRCC", "value"] == pytest.approx(by_hand["srcc"])
     assert within.loc["distortion accuracy", "value"] == pytest.approx(by_hand["distortion_accuracy"])
-    unseen = done.part("unseen")
+    unseen = parts["unseen"]
     assert set(unseen["dataset"]) == {"tid2013"} and (unseen["pictures"] == 12).all()
     assert done.reasons == {"kadid10k": "no result: the store is damaged", "spaq": "no pictures: get it"}
     assert len(lines) == 4 and lines[1] == "kadid10k: no result: the store is damaged"
