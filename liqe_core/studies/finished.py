@@ -95,8 +95,9 @@ def read_run(folder: str | Path) -> FinishedRun:
     try:
         settings, content = read_description(folder)
         steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
-        parts = [dict(content[part]) for part in ("data", "versions", "code")]
-        return FinishedRun(folder, settings, *parts, read_results(folder), len(steps), fingerprint(steps))
+        data, versions, code = (dict(content[part]) for part in ("data", "versions", "code"))
+        results, schedule = read_results(folder), fingerprint(steps)
+        return FinishedRun(folder, settings, data, versions, code, results, len(steps), schedule)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
         raise ValueError(" ".join(reason.split())) from error
