@@ -64,10 +64,9 @@ class CropGeometry:
                 raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
         if self.resize_to is not None and self.resize_to < self.window:
             raise ValueError(f"CropGeometry.resize_to {self.resize_to} is under window {self.window}")
-        if self.enlarge_to < 0:
-            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give a length, or 0 for never")
-        if self.enlarge_to > (self.resize_to or self.enlarge_to):
-            raise ValueError(f"CropGeometry.enlarge_to {self.enlarge_to} is over resize_to {self.resize_to}")
+        if not 0 <= self.enlarge_to <= (self.resize_to or self.enlarge_to):
+            limit = f"0 (never) to resize_to, {self.resize_to}"
+            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give a length from {limit}")
 
     @classmethod
     def named(cls, name: str, window: int = 224) -> CropGeometry:

@@ -162,16 +162,12 @@ class Manifest(Settings):
             return None
         below = {entry.name.lower(): entry for entry in sorted(top.iterdir(), reverse=True) if entry.is_dir()}
         for name in (*self.folders, self.name):
-            found = top / name
-            if found.is_dir():
+            found = top / name if (top / name).is_dir() else below.get(name.lower())
+            if found:
                 return found
-            if name.lower() in below:
-                return below[name.lower()]
-        if any(folder != "." and (top / folder).is_dir() for folder in self.pictures):
-            return top
-        if self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}:
-            return top
-        return None
+        holds_pictures = any(folder != "." and (top / folder).is_dir() for folder in self.pictures)
+        named_so = self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}
+        return top if holds_pictures or named_so else None
 
     def folder(self, root: AnyPath = None) -> Path:
         """Where the data set is, or would be put."""

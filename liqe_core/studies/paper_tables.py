@@ -126,8 +126,7 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
     names |= {"distortion_accuracy": "distortion accuracy"}
     frames = []
     for run in runs:
-        kept = set(run.results["checkpoint"])
-        chosen = criterion if criterion in kept else "quality"
+        chosen = criterion if criterion in set(run.results["checkpoint"]) else "quality"
         results = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
         measured = [name for name in names.values() if name in results]
         long = results.melt(["dataset"], measured, var_name="metric", value_name="value")

@@ -49,17 +49,10 @@ class Batch:
         """Whether some data set has one picture in the batch, and so no pair."""
         return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pinned(self) -> Batch:
-        """The same batch in memory that a GPU can copy from by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable) -> Batch:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with its tensors changed: moved to a device, for example."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **{name: change(value) for name, value in tensors.items()})
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
@@ -146,7 +139,7 @@ def batches_ahead(
 
     def read(step: int) -> Batch:
         batch = batches.batch(epoch, step, ranks.share)
-        return batch.pinned() if device.type == "cuda" else batch
+        return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
 
     for batch in read_ahead(read, range(first, stop), readers, readers + 1):
-        yield batch.to(device, non_blocking=True)
+        yield batch.map(lambda tensor: tensor.to(device, non_blocking=True))
