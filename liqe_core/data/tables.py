@@ -85,8 +85,8 @@ def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.Data
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), **form, **blanks)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        problem = f"its rows have not the same fields, if {sep!r} is the separator ({str(error).strip()})"
-        raise LabelError(f"{path}: {problem}") from None
+        problem = f"no table with the separator {sep!r}, or a row with too many fields"
+        raise LabelError(f"{path}: {problem} ({str(error).strip()})") from None
     table.index += heading[0].count("\n") + (1 if columns else 2)
     return table
 
@@ -140,12 +140,9 @@ def numbers(
     if not readings:
         wrong = values[point.isna() & comma.isna()]
         wrong = values[point.isna()] if wrong.empty else wrong
-        problem = (
-            f"score {wrong.iloc[0]!r} is not a number, or its decimal separator is not that of other lines"
-        )
-        raise LabelError(
-            f"{path}, line {wrong.index[0]}: {problem} (lines like it: {len(wrong)}); correct it"
-        )
+        problem = f"score {wrong.iloc[0]!r} is not a number, or its decimal separator is not the others'"
+        lines = f"lines like it: {len(wrong)}"
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({lines}); correct or remove it")
     ambiguous = values[(point != comma) & values.str.contains(",") & (len(readings) == 2)]
     readings = [reading for reading in readings if reading[ambiguous.index].between(*limits).all()]
     if len(ambiguous) and len(readings) != 1:
