@@ -196,7 +196,7 @@ def _inspect(journal: Journal, file: str) -> dict:
     except (ImageError, OSError) as error:
         # Pillow tells a file that ends early from one that is no picture only in words.
         words = f"{error} {error.__cause__}".lower()
-        short = any(word in words for word in ("truncated", "is empty", "premature", "broken data stream"))
+        short = any(word in words for word in ("truncated", ": empty", "premature", "broken data stream"))
         entry |= {"problem": "cut short" if short else "unreadable", "detail": str(error)}
     return entry
 
