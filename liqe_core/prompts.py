@@ -87,8 +87,8 @@ class PromptGrid:
         ``quality+scene+distortion``."""
         if name not in VARIANTS:
             raise GridError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
-        missing = {axis: () for axis in AXES if axis not in name.split("+")}
-        return cls(**missing)
+        scene = SCENES if "scene" in name else ()
+        return cls(scene=scene, distortion=DISTORTIONS if "distortion" in name else ())
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -352,8 +352,8 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         if "visual.layer1.0.conv1.weight" in shapes:
             width, _, _, _ = shapes["visual.layer1.0.conv1.weight"]
             positions, _ = shapes["visual.attnpool.positional_embedding"]
-            patch, layers = 32, [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
-            vision = {"layers": layers, "width": width}
+            patch, stages = 32, [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
+            vision = {"layers": stages, "width": width}
         else:
             width, _, patch, _ = shapes["visual.conv1.weight"]
             positions, _ = shapes["visual.positional_embedding"]

@@ -252,7 +252,7 @@ def _archives(
             raise FetchError(f"{own}: {problem}; get that one, or rename it for `liqe data unpack`")
         yield path, partial(place_by_rules, archive=file.file, rules=file.take, images=images)
     for repository in () if manifest.hosted else manifest.repositories:
-        rules = [TakeFields(**{"from": repository.path or ".", "to": repository.into or "."})]
+        rules = [TakeFields.model_validate({"from": repository.path or ".", "to": repository.into or "."})]
         path = _git_archive(manifest, repository, source, progress)
         yield path, partial(place_by_rules, archive=repository.url, rules=rules, images=None)
     for archive in () if manifest.hosted else manifest.archives:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +52,9 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with its tensors changed: moved to a device, for example."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return dataclasses.replace(self, **{name: change(value) for name, value in tensors.items()})
+        fields = vars(self).items()
+        tensors: dict[str, Any] = {name: change(value) for name, value in fields if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **tensors)
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
