@@ -246,6 +246,10 @@ def test_training_leaves_runs_and_their_measures(executed):
     results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
     curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
+    untrained, curves = curves[curves["epoch"] < 0], curves[curves["epoch"] >= 0]
+    assert untrained["run"].tolist() == [1, 2] and untrained["srcc"].notna().all(), "before training"
+    starts = pd.read_csv(folder / "multitask_training" / "two_starts.csv")
+    assert (starts.groupby("start")["pictures"].min() == 0).all()
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
     assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None)
