@@ -14,6 +14,7 @@ from support.books import book_of
 from liqe_core.commands import sweep
 from liqe_core.commands.main import main
 from liqe_core.prompts import VARIANTS
+from liqe_core.training.runs import run_folder
 
 STUB = """
 import os, pathlib, time
@@ -111,7 +112,7 @@ def test_the_grid_is_what_the_notebook_will_train(tmp_path):
     assert (one.settings.session, one.settings.seed, one.settings.steps.epochs) == (1, 5, 1)
     assert (two.settings.session, two.settings.seed) == (2, 6), "as 04_multitask_training counts"
     assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
-    assert one.run_folder(tmp_path) != two.run_folder(tmp_path)
+    assert run_folder(one.settings, tmp_path) != run_folder(two.settings, tmp_path)
     with pytest.raises(ValueError, match="unknown setting"):
         sweep.cells("smoke", changes={"colour": 1})
 
@@ -146,7 +147,7 @@ def test_it_says_what_it_takes(tmp_path, monkeypatch):
     assert "12 runs of the profile smoke, 0 of them done before" in said
     assert "to go: 108 steps of 6 pictures x 3 crops" in said and str(tmp_path / "out" / "train") in said
     grid = sweep.cells("paper", seeds=[1], variants=["quality"])
-    run = grid[0].run_folder(tmp_path / "out")
+    run = run_folder(grid[0].settings, tmp_path / "out")
     run.mkdir(parents=True)
     (run / "results.csv").write_text("checkpoint\n")
     assert "1 of them done before" in sweep.beforehand(grid, tmp_path / "out"), "what is done needs no data"
