@@ -64,9 +64,9 @@ class CropGeometry:
                 raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
         if self.resize_to is not None and self.resize_to < self.window:
             raise ValueError(f"CropGeometry.resize_to {self.resize_to} is under window {self.window}")
-        if not 0 <= self.enlarge_to <= (self.resize_to or self.enlarge_to):
-            limit = f"0 (never) to resize_to, {self.resize_to}"
-            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give a length from {limit}")
+        if self.enlarge_to and not self.window <= self.enlarge_to <= (self.resize_to or self.enlarge_to):
+            limit = f"0 (never), or from window, {self.window}, to resize_to, {self.resize_to}"
+            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give {limit}")
 
     @classmethod
     def named(cls, name: str, window: int = 224) -> CropGeometry:
