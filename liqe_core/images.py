@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from liqe_core import files
 from liqe_core.intake import levels, transfers
@@ -44,17 +44,6 @@ NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 #: What telephones save; Pillow reads it with the optional package pillow-heif.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".heics", ".heifs")
 HEIF_ADVICE = "pip install pillow-heif, or save them as JPEG or PNG"
-
-#: What undoes each orientation of the EXIF tag 0x0112.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 #: What the options of `read_image` may be.
 OPTIONS = {
@@ -126,11 +115,10 @@ def read_image(
         try:
             stored = levels.stored(image)
             _load(image, accept_truncated=truncated == "accept")
+            # After decoding: where Pillow has applied the tag itself, it is gone by now.
+            upright = ImageOps.exif_transpose(image) if orientation == "apply" else image
             convert = levels.as_srgb if icc == "srgb" else levels.as_rgb
-            rgb = convert(image, stored, sixteen_bit)
-            # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
-            turn = TURNS.get(image.getexif().get(0x0112, 1)) if orientation == "apply" else None
-            return rgb if turn is None else rgb.transpose(turn)
+            return convert(upright, stored, sixteen_bit)
         except levels.LevelError as error:
             raise ImageError(f"{name}: {error}") from None
         except Exception as error:

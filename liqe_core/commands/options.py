@@ -72,10 +72,11 @@ def add_pairs(parser: argparse.ArgumentParser, *flags: str, name: str, text: str
 
 def values(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
     """What was given by `add_pairs`: each value as JSON where it is JSON, else the text itself."""
-    return {name: _json_or_text(text) for name, text in pairs}
+    return {name: json_or_text(text) for name, text in pairs}
 
 
-def _json_or_text(text: str) -> object:
+def json_or_text(text: str) -> object:
+    """What a text is as JSON; itself where it is none."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
