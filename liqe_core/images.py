@@ -332,16 +332,15 @@ def read_ahead(
         ahead: how many items are read before they are asked for; default: twice as many as readers.
     """
     readers = readers or os.cpu_count() or 1
-    with ThreadPoolExecutor(readers) as pool:
-        remaining = iter(items)
-        waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool, remaining = ThreadPoolExecutor(readers), iter(items)
+    waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a URL may take minutes, and a signal ends it now
 
 
 def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:

@@ -33,6 +33,21 @@ def test_folders_follow_the_environment(monkeypatch, tmp_path):
     assert files.cache_dir("mini", "v1").is_dir()
 
 
+def test_without_a_cache_or_a_clone_there_is_a_way_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="LIQE_CACHE"):
+        files.cache_dir("weights")
+    with only_one(tmp_path / "work"), pytest.raises(BusyError), only_one(tmp_path / "work"):
+        pass
+    with pytest.raises(OSError, match="LIQE_CACHE"), only_one(tmp_path / "work", lock=tmp_path):
+        pass
+    monkeypatch.delenv("LIQE_RUNS", raising=False)
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert files.runs_dir("mini") == tmp_path / "runs" / "mini"
+
+
 def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
     target = tmp_path / "work"
     with only_one(target, doing="painting"):

@@ -330,6 +330,10 @@ def run_notebooks(options: argparse.Namespace) -> int:
     """Run notebooks."""
     from liqe_core.commands.parameters import check_for
 
+    if not (NOTEBOOKS / "rules.mk").is_file():
+        raise ValueError("the notebooks are not part of the package: run this in a clone of its repository")
+    if find_spec("papermill") is None:  # told here, and not by each notebook's process
+        raise ModuleNotFoundError(name="papermill")
     names = list(dict.fromkeys(map(find_name, options.names)))
     names = names or [name for name in available() if not name.startswith("9")]
     parameters = check_for(names, {"profile": options.profile} | values(options.p))

@@ -115,8 +115,8 @@ def _add_score(commands: Commands) -> None:
     text += "the same paths; default: here, on all GPUs where --device is cuda or auto"
     model.add_argument("--scheduler", default="", metavar="ADDRESS", help=text)
     table = score.add_argument_group("the table: printed, where none of the first four is given")
-    table.add_argument("--csv", metavar="FILE", help="write it as CSV")
-    table.add_argument("--json", metavar="FILE", help="write it as JSON, an object a line")
+    table.add_argument("--csv", metavar="FILE", help="write it as CSV; - for standard output")
+    table.add_argument("--json", metavar="FILE", help="as JSON, an object a line; - likewise")
     table.add_argument("--parquet", metavar="FILE", help="write it as Parquet; needs pyarrow")
     text = "write it as a page that needs no other file: thumbnails from worst to best, sortable"
     table.add_argument("--html", metavar="FILE", help=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -96,6 +97,11 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
         advice = f"liqe data fetch {' '.join(to_fetch)}"
     elif images is None and found:
         advice = f"liqe data labels {manifest.argument}"
+    elif missing and not now.found and (files := all_images(manifest, folder)):
+        close = (get_close_matches(missing[0], files, 1, 0.3) or files)[0]
+        advice = (
+            f"names do not match: the labels have {missing[0]!r}, the folder has {close!r}; adapt the table"
+        )
     else:
         advice = _advice(manifest, now, missing)
     return dataclasses.replace(now, next=advice)

@@ -135,8 +135,10 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
         name = "cuda" if gpus else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device is {name!r}; give auto, cpu, cuda or cuda:0") from None
+        if device.type not in ("cpu", "cuda"):
+            torch.empty(0, device=device)  # mps, say, where there is none
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"device is {name!r}: none here; give auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda":
         index = local_rank if device.index is None else device.index
         if index >= gpus:

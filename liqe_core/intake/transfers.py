@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,12 +155,13 @@ def _only_https_after_https() -> Iterator[None]:
         hooks.remove(refuse_downgrade)
 
 
-def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
+def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.0) -> bytes:
     """Fetch a small file into memory.
 
     Args:
         limit: refuse more bytes than this.
         timeout: seconds without a byte.
+        total: seconds in all.
 
     Raises:
         FetchError: too large, or any reason of `fetch_file`.
@@ -167,6 +169,7 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
     from huggingface_hub import get_session
 
     too_large = FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
+    deadline = time.monotonic() + total
     try:
         with get_session().stream("GET", url, timeout=timeout) as reply:
             reply.raise_for_status()
@@ -177,6 +180,8 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
                 content += chunk
                 if len(content) > limit:
                     raise too_large
+                if time.monotonic() > deadline:
+                    raise FetchError(f"{url}: not read in {total:g} seconds; download it, and give the file")
             return bytes(content)
     except FetchError:
         raise

@@ -209,11 +209,10 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     (folder / "full").mkdir()
     (folder / "file").touch()
     (folder / "list").write_text("pictures/03.png\n")
-    os.mkfifo(folder / "pipe")
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
+    assert score(model, "missing.jpg") == 1 and "missing.jpg: no such file" in capsys.readouterr().err
     for arguments, word in [
         (["--csv", ""], "--csv ''"),
-        (["--csv", "-"], "--csv '-'"),
         (["--csv", "full"], "--csv full"),
         (["--json", "file/x.json"], "file/x.json"),
         (["--csv", model], model),
@@ -221,7 +220,6 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "a", "--json", "a"], "same name"),
         (["--csv", "list", "--from-file", "list"], "list"),
         (["--csv", "a", "--json", "a.shards"], "--json a.shards"),
-        (["--csv", "pipe"], "--csv pipe"),
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0"),
         (["--csv", "a", "--geometry", "round"], "'round'"),
@@ -260,6 +258,16 @@ def test_where_a_link_leads_the_table_goes(model, folder):
     (folder / "link.csv").symlink_to("kept.csv")
     assert score(model, "pictures/03.png", "--csv", "link.csv") == 0
     assert (folder / "link.csv").is_symlink() and "pictures/03.png" in (folder / "kept.csv").read_text()
+
+
+def test_a_table_goes_to_an_open_file_or_a_device_without_replacing_it(model, folder, capfd):
+    for place in ("-", "/dev/stdout", "/dev/fd/1"):
+        os.write(1, b"before\n")
+        assert score(model, "pictures/01.png", "--csv", place) == 0
+        os.write(1, b"after\n")
+        before, *table, after = capfd.readouterr().out.splitlines()
+        assert (before, table[0][:13], len(table), after) == ("before", "image,quality", 2, "after")
+    assert score(model, "pictures/01.png", "--json", "/dev/null") == 0 and not os.path.isfile("/dev/null")
 
 
 def test_what_another_run_is_writing_is_not_cleared(folder):

@@ -35,6 +35,12 @@ def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
     assert status(holiday).state == "absent"
 
 
+def test_names_that_do_not_match_are_shown(holiday):
+    path = holiday.folder() / "scores.csv"
+    path.write_text(path.read_text().replace(".png", "").replace("p00", "photographs/p00"))
+    assert "'photographs/p000'" in status(holiday).next and "'p000.png'" in status(holiday).next
+
+
 def test_nothing_is_fetched_to_tell_the_state(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("fetched"))
     write_image(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
