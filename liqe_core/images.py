@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from liqe_core import files
-from liqe_core.intake import levels, transfers
+from liqe_core.intake import levels, stopping, transfers
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -340,7 +340,7 @@ def read_ahead(
             waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
             yield result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # a URL may take minutes, and a signal ends it now
+        pool.shutdown(wait=not stopping.signalled.is_set(), cancel_futures=True)
 
 
 def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:

@@ -14,8 +14,10 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,9 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
     from huggingface_hub.utils import build_hf_headers
     from huggingface_hub.utils.tqdm import silent_tqdm
 
+    if not (urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE")):
+        # Without a network huggingface_hub would try for half a minute, and say so in as many lines.
+        socket.getaddrinfo(urllib.parse.urlsplit(source.url).hostname, None)
     url, sha256, size = source.url, source.sha256, None
     headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file itself
     if source.page:
