@@ -63,14 +63,10 @@ class CropGeometry:
             if not getattr(self, field) >= 1:
                 raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
         if self.resize_to is not None and self.resize_to < self.window:
-            raise ValueError(
-                f"CropGeometry.resize_to {self.resize_to} is under window {self.window}: "
-                "pictures would be shrunk below one window"
-            )
-        if self.enlarge_to < 0:
-            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give a length, or 0 for never")
-        if self.enlarge_to > (self.resize_to or self.enlarge_to):
-            raise ValueError(f"CropGeometry.enlarge_to {self.enlarge_to} is over resize_to {self.resize_to}")
+            raise ValueError(f"CropGeometry.resize_to {self.resize_to} is under window {self.window}")
+        if self.enlarge_to and not self.window <= self.enlarge_to <= (self.resize_to or self.enlarge_to):
+            limit = f"0 (never), or from window, {self.window}, to resize_to, {self.resize_to}"
+            raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give {limit}")
 
     @classmethod
     def named(cls, name: str, window: int = 224) -> CropGeometry:
@@ -138,10 +134,8 @@ def resize(image: Image.Image, geometry: CropGeometry, name: str = "the picture"
 def _resized(width: int, height: int, geometry: CropGeometry, name: str) -> tuple[int, int]:
     across, down = geometry.resized(width, height)
     if across * down > max(MAX_PIXELS, width * height):
-        raise ImageError(
-            f"{name}: {width} x {height} pixels would be enlarged to {across} x {down}, over the "
-            f"{MAX_PIXELS} that a picture may have; cut it, or leave it out"
-        )
+        problem = f"{width} x {height} pixels would be enlarged to {across} x {down}, over {MAX_PIXELS}"
+        raise ImageError(f"{name}: {problem}; cut it, or leave it out")
     return across, down
 
 
@@ -219,11 +213,8 @@ def _drawn(
 
 def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) -> None:
     if min(height, width) < geometry.window:
-        raise ImageError(
-            f"{name}: {width} x {height} pixels, but one crop is {geometry.window} x "
-            f"{geometry.window}; enlarge it to at least that (its score is then that of the enlarged "
-            "picture), or leave it out"
-        )
+        crop = f"one crop is {geometry.window} x {geometry.window}"
+        raise ImageError(f"{name}: {width} x {height} pixels, but {crop}; enlarge it, or leave it out")
 
 
 def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False) -> Tensor:
@@ -237,14 +228,10 @@ def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False
     Returns:
         (U, 3, window, window) uint8.
     """
-    width = pixels.shape[1]
     crops = torch.empty(len(windows), 3, window, window, dtype=torch.uint8)
+    pixels = pixels[:, ::-1] if flip else pixels  # a view: nothing is copied but the windows
     for crop, (y, x) in zip(crops.numpy(), windows, strict=True):
-        if flip:
-            piece = pixels[y : y + window, width - window - x : width - x][:, ::-1]
-        else:
-            piece = pixels[y : y + window, x : x + window]
-        crop[...] = piece.transpose(2, 0, 1)
+        crop[...] = pixels[y : y + window, x : x + window].transpose(2, 0, 1)
     return crops
 
 

@@ -1,6 +1,7 @@
 """Where things are kept, writing that a crash cannot tear, and one process at a time at one piece of work.
 
-Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout; everything that can be made or
+Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout (without one, in the current
+folder); everything that can be made or
 fetched again goes to a cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache
 folder.
 """
@@ -15,6 +16,7 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+CACHE_ADVICE = "set LIQE_CACHE to a folder that you may write to, on a disk with file locks"
+
+
+class CacheFolderError(OSError):
+    """The cache folder cannot be made; the message names it and the variable that moves it."""
+
+
 class BusyError(OSError):
     """Another process is at the same work; the message names it."""
 
@@ -37,16 +46,24 @@ def cache_dir(*parts: str) -> Path:
     """The cache folder, or a folder below it, created when it is not there.
 
     ``cache_dir("mini")`` is ``$LIQE_CACHE/mini``, or ``~/.cache/liqe/mini`` on Linux.
+
+    Raises:
+        CacheFolderError: it cannot be made.
     """
-    root = Path(os.environ.get("LIQE_CACHE") or platformdirs.user_cache_dir("liqe", appauthor=False))
-    folder = root.expanduser().joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        root = Path(os.environ.get("LIQE_CACHE") or platformdirs.user_cache_dir("liqe", appauthor=False))
+        folder = root.expanduser().joinpath(*parts)
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        raise CacheFolderError(f"no cache folder ({error}); {CACHE_ADVICE}") from None
     return folder
 
 
 def runs_dir(*parts: str) -> Path:
     """Where products of runs go, or a folder below it: ``runs_dir("mini")`` is ``runs/mini``."""
-    return Path(os.environ.get("LIQE_RUNS") or CHECKOUT / "runs").expanduser().joinpath(*parts)
+    is_clone = (CHECKOUT / "pyproject.toml").is_file()  # else: the folder of installed packages
+    top = CHECKOUT if is_clone else Path.cwd()
+    return Path(os.environ.get("LIQE_RUNS") or top / "runs").expanduser().joinpath(*parts)
 
 
 @contextlib.contextmanager
@@ -167,7 +184,7 @@ def only_one(
     """
     if lock is None:
         name = hashlib.sha256(str(Path(target).absolute()).encode()).hexdigest()[:32]
-        lock = cache_dir("locks") / f"{name}.lock"
+        lock = _lock_folder() / f"{name}.lock"
     holder = Path(f"{os.fspath(lock)}.holder")
     held = filelock.FileLock(lock)
     try:
@@ -177,12 +194,24 @@ def only_one(
         raise BusyError(
             f"{target}: another process is {doing} it ({owner}); wait for that one to end, or stop it"
         ) from None
+    except OSError as error:
+        raise OSError(f"{lock}: cannot be locked ({error.strerror or error}); {CACHE_ADVICE}") from None
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        with contextlib.suppress(OSError):  # a full disk: only a message of another process needs it
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
         held.release()
+
+
+def _lock_folder() -> Path:
+    """In the cache; where that cannot be written, the folder for temporary files: few need a cache."""
+    with contextlib.suppress(CacheFolderError):
+        folder = cache_dir("locks")
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.gettempdir())
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:

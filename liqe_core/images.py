@@ -24,10 +24,10 @@ from types import ModuleType
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from liqe_core import files
-from liqe_core.intake import levels, transfers
+from liqe_core.intake import levels, stopping, transfers
 
 #: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -44,17 +44,6 @@ NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 #: What telephones save; Pillow reads it with the optional package pillow-heif.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".heics", ".heifs")
 HEIF_ADVICE = "pip install pillow-heif, or save them as JPEG or PNG"
-
-#: What undoes each orientation of the EXIF tag 0x0112.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 #: What the options of `read_image` may be.
 OPTIONS = {
@@ -126,11 +115,10 @@ def read_image(
         try:
             stored = levels.stored(image)
             _load(image, accept_truncated=truncated == "accept")
+            # After decoding: where Pillow has applied the tag itself, it is gone by now.
+            upright = ImageOps.exif_transpose(image) if orientation == "apply" else image
             convert = levels.as_srgb if icc == "srgb" else levels.as_rgb
-            rgb = convert(image, stored, sixteen_bit)
-            # Read after decoding: where Pillow has applied the tag itself, it is gone by now.
-            turn = TURNS.get(image.getexif().get(0x0112, 1)) if orientation == "apply" else None
-            return rgb if turn is None else rgb.transpose(turn)
+            return convert(upright, stored, sixteen_bit)
         except levels.LevelError as error:
             raise ImageError(f"{name}: {error}") from None
         except Exception as error:
@@ -344,16 +332,15 @@ def read_ahead(
         ahead: how many items are read before they are asked for; default: twice as many as readers.
     """
     readers = readers or os.cpu_count() or 1
-    with ThreadPoolExecutor(readers) as pool:
-        remaining = iter(items)
-        waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool, remaining = ThreadPoolExecutor(readers), iter(items)
+    waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=not stopping.signalled.is_set(), cancel_futures=True)
 
 
 def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:

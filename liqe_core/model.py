@@ -211,9 +211,8 @@ class LIQE(JointModel):
             (B, Q, S, D) float32, summing to 1 for each picture.
         """
         if crops.ndim not in (3, 5):
-            raise ValueError(
-                f"crops have shape {tuple(crops.shape)}, expected (B, U, 3, window, window) or (B, U, F)"
-            )
+            expected = "(B, U, 3, window, window) or (B, U, F)"
+            raise ValueError(f"crops have shape {tuple(crops.shape)}, expected {expected}")
         return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
 
     def logits(
@@ -256,11 +255,10 @@ class LIQE(JointModel):
         count = len(crops)
         if crops.device.type == "cpu" and not self.training:  # a batch norm that learns needs them together
             count = max(1, PIXELS_AT_ONCE // self.geometry.window**2)
-        parts = (
-            normalize(part, self.statistics) if part.dtype == torch.uint8 else part
-            for part in crops.split(count)
-        )
-        return torch.cat([tower(part) for part in parts])
+        return torch.cat([tower(self._normalized(part)) for part in crops.split(count)])
+
+    def _normalized(self, crops: Tensor) -> Tensor:
+        return normalize(crops, self.statistics) if crops.dtype == torch.uint8 else crops
 
     def joint(self, logits: Tensor) -> Tensor:
         """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
@@ -279,8 +277,7 @@ class LIQE(JointModel):
             (n, Q, S, D) float32 on the model's device.
         """
         if len({(part.device, part.dtype) for part in crops}) > 1:
-            moved = [part.to(self.device) for part in crops]
-            crops = [normalize(p, self.statistics) if p.dtype == torch.uint8 else p.float() for p in moved]
+            crops = [self._normalized(part.to(self.device)).float() for part in crops]
         logits = self.logits(torch.cat(list(crops)).to(self.device), text, tower)
         means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))

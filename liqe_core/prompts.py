@@ -18,19 +18,8 @@ QUALITIES = ("bad", "poor", "fair", "good", "perfect")
 
 SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
 
-DISTORTIONS = (
-    "jpeg2000 compression",
-    "jpeg compression",
-    "noise",
-    "blur",
-    "color",
-    "contrast",
-    "overexposure",
-    "underexposure",
-    "spatial",
-    "quantization",
-    "other",
-)
+DISTORTIONS: tuple[str, ...] = ("jpeg2000 compression", "jpeg compression", "noise", "blur", "color")
+DISTORTIONS += ("contrast", "overexposure", "underexposure", "spatial", "quantization", "other")
 
 #: The sentence for each set of axes, spelled as in the public training script: no full stop, `still_life`
 #: with its underscore. The weights were trained on exactly these strings.
@@ -98,11 +87,8 @@ class PromptGrid:
         ``quality+scene+distortion``."""
         if name not in VARIANTS:
             raise GridError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
-        axes = name.split("+")
-        return cls(
-            scene=SCENES if "scene" in axes else (),
-            distortion=DISTORTIONS if "distortion" in axes else (),
-        )
+        scene = SCENES if "scene" in name else ()
+        return cls(scene=scene, distortion=DISTORTIONS if "distortion" in name else ())
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -35,15 +35,12 @@ def tokenize(grid: PromptGrid, tokenizer: Tokenizer, context_length: int) -> Ten
     tokens = tokenizer(prompts, context_length=context_length)
     # The tokenizer cuts without a word; with room to spare, what was cut has more than padding there.
     roomy = tokenizer(prompts, context_length=4 * context_length)
-    cut = (roomy[:, :context_length] != tokens).any(dim=1) | (roomy[:, context_length:] != roomy[:, -1:]).any(
-        dim=1
-    )
+    padded = torch.cat([tokens, roomy[:, -1:].expand(-1, roomy.shape[1] - context_length)], dim=1)
+    cut = (roomy != padded).any(dim=1)
     if cut.any():
         n = int(cut.int().argmax())
-        raise GridError(
-            f"prompt {n} does not fit the text tower's context of {context_length} tokens: {prompts[n]!r}; "
-            "shorten its words or the template"
-        )
+        problem = f"prompt {n} does not fit the text tower's context of {context_length} tokens"
+        raise GridError(f"{problem}: {prompts[n]!r}; shorten its words or the template")
     return tokens
 
 

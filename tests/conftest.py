@@ -12,21 +12,12 @@ from PIL import Image
 from support.data import SHARED
 
 #: Test files that take a minute and more: two processes are done sooner when none of them comes last.
-LONG = (
-    "test_notebooks",
-    "test_rehearsal",
-    "test_site",
-    "test_sweep",
-    "test_score",
-    "test_loop",
-    "test_side_by_side",
-    "test_distributed",
-)
+LONG = ["notebooks", "rehearsal", "site", "sweep", "score", "loop", "side_by_side", "distributed"]
 
 
 def pytest_collection_modifyitems(items):
     """Long files first (with pytest-xdist's ``--no-loadscope-reorder``, else those with many tests are)."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,6 +22,14 @@ def test_plcc_and_rmse_are_after_the_logistic_map():
     assert agreement.fit_logistic(x, mos) == pytest.approx([90, 10, 3.2, 0.4], rel=1e-3)
 
 
+@pytest.mark.parametrize("beta", [[9, 1, 5, 1.5], [1, 9, 4, 0.7], [1e4, -1e4, 6, 1]], ids=str)
+def test_the_logistic_map_is_found_that_rises_or_falls(beta):
+    x = np.linspace(0, 10, 200)
+    mos = agreement.logistic4(x, *beta)
+    found = agreement.logistic4(x, *agreement.fit_logistic(x, mos))
+    assert found == pytest.approx(mos, rel=1e-5, abs=1e-5 * np.ptp(mos))
+
+
 def test_logistic_map_by_hand():
     # half-way up at the middle; a quarter of the way at middle - width * ln 3; the sign of width is ignored
     y = agreement.logistic4([3.0, 3.0 - 0.5 * np.log(3)], 80, 40, 3.0, -0.5)
@@ -65,9 +73,8 @@ def test_distortion_accuracy_leaves_out_what_has_no_label():
 
 
 def test_over_sessions_has_the_median_apart_from_the_mean():
-    results = pd.DataFrame(
-        {"dataset": ["live"] * 3 + ["bid"], "session": [1, 2, 3, 1], "srcc": [0.9, 0.1, 0.8, np.nan]}
-    )
+    results = pd.DataFrame({"dataset": ["live"] * 3 + ["bid"], "session": [1, 2, 3, 1]})
+    results["srcc"] = [0.9, 0.1, 0.8, np.nan]
     table = agreement.over_sessions(results)
     assert table.loc["live", ("srcc", "mean")] == pytest.approx(0.6)
     assert table.loc["live", ("srcc", "median")] == pytest.approx(0.8)

@@ -6,18 +6,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from liqe_core.files import (
-    BusyError,
-    atomic_path,
-    cache_dir,
-    escaped,
-    file_sha256,
-    is_disk_full,
-    json_sha256,
-    only_one,
-    runs_dir,
-    unescaped,
-)
+from liqe_core import files
+from liqe_core.files import BusyError, atomic_path, escaped, only_one, unescaped
 
 
 def test_atomic_path_replaces_only_when_the_block_ends_well(tmp_path):
@@ -37,12 +27,25 @@ def test_atomic_path_replaces_only_when_the_block_ends_well(tmp_path):
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("LIQE_RUNS", raising=False)
-    assert runs_dir("mini") == Path(__file__).resolve().parents[1] / "runs" / "mini"
-    monkeypatch.setenv("LIQE_RUNS", str(tmp_path))
-    assert runs_dir("mini") == tmp_path / "mini"
+    assert files.runs_dir("mini") == Path(__file__).resolve().parents[1] / "runs" / "mini"
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
-    assert cache_dir("mini", "v1") == tmp_path / "cache" / "mini" / "v1"
-    assert cache_dir("mini", "v1").is_dir()
+    assert files.cache_dir("mini", "v1") == tmp_path / "cache" / "mini" / "v1"
+    assert files.cache_dir("mini", "v1").is_dir()
+
+
+def test_without_a_cache_or_a_clone_there_is_a_way_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="LIQE_CACHE"):
+        files.cache_dir("weights")
+    with only_one(tmp_path / "work"), pytest.raises(BusyError), only_one(tmp_path / "work"):
+        pass
+    with pytest.raises(OSError, match="LIQE_CACHE"), only_one(tmp_path / "work", lock=tmp_path):
+        pass
+    monkeypatch.delenv("LIQE_RUNS", raising=False)
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert files.runs_dir("mini") == tmp_path / "runs" / "mini"
 
 
 def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
@@ -59,33 +62,27 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
 
 
 def test_a_full_disk_is_known_by_number_and_by_word():
-    assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
-    assert is_disk_full(SafetensorError("I/O error: No space left on device (os error 28)"))
-    assert not is_disk_full(OSError(errno.EACCES, "Permission denied")) and not is_disk_full(ValueError("28"))
+    assert files.is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert files.is_disk_full(SafetensorError("I/O error: No space left on device (os error 28)"))
+    for error in (OSError(errno.EACCES, "Permission denied"), ValueError("28")):
+        assert not files.is_disk_full(error)
 
 
 def test_checksums(tmp_path):
     (tmp_path / "abc").write_text("abc")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert file_sha256(tmp_path / "abc") == abc
-    assert json_sha256({"a": 1, "b": [2.5]}) == json_sha256({"b": [2.5], "a": 1}) != json_sha256({"a": 1})
+    assert files.file_sha256(tmp_path / "abc") == abc
+    sha = files.json_sha256({"a": 1, "b": [2.5]})
+    assert sha == files.json_sha256({"b": [2.5], "a": 1}) != files.json_sha256({"a": 1})
 
 
 def test_any_file_name_is_a_line_of_text_and_back():
-    by_hand = {
-        b"a b.png": "a b.png",
-        b"a\\n": r"a\\n",
-        b"a\n\r\t": r"a\n\r\t",
-        b"caf\xe9": r"caf\xe9",
-        b"\x1b[0m": r"\x1b[0m",
-    }
-    by_hand |= {"caf\u00e9 \u2028".encode(): "caf\u00e9 " + r"\xe2\x80\xa8"}
+    by_hand = {b"a b.png": "a b.png", b"a\\n": r"a\\n", b"a\n\r\t": r"a\n\r\t", b"caf\xe9": r"caf\xe9"}
+    by_hand |= {b"\x1b[0m": r"\x1b[0m", "caf\u00e9 \u2028".encode(): "caf\u00e9 " + r"\xe2\x80\xa8"}
     for name, text in by_hand.items():
         assert escaped(os.fsdecode(name)) == text and os.fsencode(unescaped(text)) == name
     rng = random.Random(0)
     for _ in range(2000):
-        name = os.fsdecode(
-            bytes(rng.choice(b"\\xn0a\n\xc3\xa9\xe2\x80\xa8\xff") for _ in range(rng.randrange(8)))
-        )
+        name = os.fsdecode(bytes(rng.choices(b"\\xn0a\n\xc3\xa9\xe2\x80\xa8\xff", k=rng.randrange(8))))
         text = escaped(name)
         assert unescaped(text) == name and len(text.splitlines()) <= 1 and text.encode().decode() == text

@@ -155,11 +155,6 @@ def test_sixteen_bit_grey(tmp_path):
     assert clipped.tolist() == [0, 128, 129, 255, 255, 255, 255, 255]
 
 
-def test_32_bit_grey_with_8_bit_levels_is_left_alone():
-    levels = np.array([[0, 3, 255]], np.int32)
-    assert np.asarray(read_image(Image.fromarray(levels)))[0, :, 0].tolist() == [0, 3, 255]
-
-
 def test_one_image_read_by_many_threads(jpeg):
     expected = np.asarray(read_image(jpeg))
     before = set(threading.enumerate())

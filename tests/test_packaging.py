@@ -31,9 +31,7 @@ REQUIREMENTS = [requirement for requirement in REQUIREMENTS if requirement.name 
 @pytest.fixture(scope="module")
 def pins():
     lines = [line for line in (TOP / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line) for line in lines), (
-        "every line is ==, nothing else"
-    )
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", line) for line in lines), "only =="
     return {canonicalize_name(name): Version(version) for name, version in (x.split("==") for x in lines)}
 
 
@@ -90,15 +88,9 @@ def test_the_manifests_are_installed_with_the_package(tmp_path):
     subprocess.run(built, cwd=TOP, check=True, capture_output=True)
     code = "from liqe_core.data.manifests import available, load_manifest; print(*available());"
     code += "import liqe_core; print(liqe_core.__file__); load_manifest('mini')"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "LIQE_MANIFESTS": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names, place = done.stdout.splitlines()
+    command, env = [sys.executable, "-P", "-c", code], {"PYTHONPATH": str(tmp_path), "LIQE_MANIFESTS": ""}
+    printed = subprocess.check_output(command, cwd=tmp_path, env=os.environ | env, text=True)
+    names, place = printed.splitlines()
     assert Path(place).is_relative_to(tmp_path)
     manifests = {path.stem for path in (TOP / "data_manifests").glob("*.yaml")} - {"published"}
     assert set(names.split()) == manifests

@@ -11,32 +11,23 @@ def test_the_papers_grid_is_quality_major_then_scene_then_distortion():
     assert len(grid) == len(prompts) == len(set(prompts)) == 495
     assert prompts[0] == "a photo of a animal with jpeg2000 compression artifacts, which is of bad quality"
     # (q, s, d) = (3, 7, 5): fourth quality, eighth scene, sixth distortion
-    assert prompts[3 * 99 + 7 * 11 + 5] == (
-        "a photo of a still_life with contrast artifacts, which is of good quality"
-    )
+    contrast = "a photo of a still_life with contrast artifacts, which is of good quality"
+    assert prompts[3 * 99 + 7 * 11 + 5] == contrast
 
 
-@pytest.mark.parametrize(
-    "name, shape, first",
-    [
-        ("quality", (5, 1, 1), "a photo with bad quality"),
-        ("quality+scene", (5, 9, 1), "a photo of a animal, which is of bad quality"),
-    ],
-)
-def test_variants_have_length_one_on_the_axes_they_lack(name, shape, first):
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_have_length_one_on_the_axes_they_lack(name):
+    """What their prompts say is held by tests/test_model.py."""
     grid = PromptGrid.variant(name)
-    assert grid.shape == shape
-    assert grid.prompts[0] == first
     assert "+".join(grid.axes) == name
-    assert len(grid.names("scene")) == shape[1] and len(grid.names("distortion")) == shape[2]
-    if "scene" not in grid.axes:
-        assert grid.names("scene") == (ABSENT,)
+    for axis, length in zip(("quality", "scene", "distortion"), grid.shape, strict=True):
+        assert len(grid.names(axis)) == length and (length == 1) == (axis not in grid.axes)
+        assert (grid.names(axis) == (ABSENT,)) == (axis not in grid.axes)
 
 
 def test_own_words_and_template():
-    grid = PromptGrid(
-        quality=["ugly", "pretty"], scene=["shoe", "hat"], distortion=[], template="a {quality} {scene} {{x}}"
-    )
+    words = {"quality": ["ugly", "pretty"], "scene": ["shoe", "hat"], "distortion": []}
+    grid = PromptGrid(**words, template="a {quality} {scene} {{x}}")
     assert grid.prompts == ["a ugly shoe {x}", "a ugly hat {x}", "a pretty shoe {x}", "a pretty hat {x}"]
     assert PromptGrid(**grid.to_dict()) == grid
 

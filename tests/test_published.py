@@ -28,11 +28,9 @@ def saved(state):
 @pytest.fixture
 def hub(openai_state, openai_small, tmp_path, monkeypatch):
     """The stand-in, with both files in both places; the current folder is empty, and so is the cache."""
-    small = {
-        name: dataclasses.replace(published, architecture=openai_small)
-        for name, published in checkpoints.PUBLISHED.items()
-    }
-    monkeypatch.setattr(checkpoints, "PUBLISHED", small)
+    for name, published in list(checkpoints.PUBLISHED.items()):
+        small = dataclasses.replace(published, architecture=openai_small)
+        monkeypatch.setitem(checkpoints.PUBLISHED, name, small)
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -24,15 +24,8 @@ from liqe_core.training.prepare import labelled
 from liqe_core.training.profiles import profile
 
 #: What makes minutes of days; the rest is the profile `paper`.
-SMALL = {
-    "architecture": "LIQE-smoke",
-    "batch_sizes": dict.fromkeys(TRAINING_SETS, 2),
-    "epochs": 1,
-    "steps": 2,
-    "windows": 3,
-    "learning_rate": 1e-3,
-    "device": "cpu",
-}
+SMALL = {"architecture": "LIQE-smoke", "batch_sizes": dict.fromkeys(TRAINING_SETS, 2), "device": "cpu"}
+SMALL |= {"epochs": 1, "steps": 2, "windows": 3, "learning_rate": 1e-3}
 
 
 @pytest.fixture
@@ -90,13 +83,11 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     assert code == 0, err
     assert "CC BY-NC-SA" in err
     results = pd.read_csv(tmp_path / "runs" / "paper" / "check" / "official" / "results.csv")
-    within = results[results["protocol"] == "within-set"].pivot(
-        index="dataset", columns="metric", values="value"
-    )
+    within = results[results["protocol"] == "within-set"]
+    within = within.pivot(index="dataset", columns="metric", values="value")
     assert list(within.index) == sorted(TRAINING_SETS) and within.notna().all(axis=None)
-    (by_hand,) = measure(
-        LIQE.from_checkpoint("official"), [labelled("bid", profile("paper"))], 1, "test"
-    ).to_dict("records")
+    bid = labelled("bid", profile("paper"))
+    (by_hand,) = measure(LIQE.from_checkpoint("official"), [bid], 1, "test").to_dict("records")
     measured = within.loc["bid", ["SRCC", "PLCC", "scene accuracy", "distortion accuracy"]].tolist()
     names = ["srcc", "plcc", "scene_accuracy", "distortion_accuracy"]
     assert measured == pytest.approx([by_hand[name] for name in names])
@@ -113,9 +104,8 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     code, out, err = liqe(*sweep, "--workers", 1, "--dashboard", "127.0.0.1:0")
     assert code == 0, out + err
     assert "4 of 4 cells are done" in out
-    code, out, err = liqe(
-        "notebooks", "10_paper_tables", "--profile", "paper", "-p", "changes", json.dumps(changes)
-    )
+    tables = ["notebooks", "10_paper_tables", "--profile", "paper"]
+    code, out, err = liqe(*tables, "-p", "changes", json.dumps(changes))
     assert code == 0, err
     assert len(hub.asked) == asked, "all of it was here"
     tables = tmp_path / "runs" / "paper" / "paper_tables"

@@ -142,6 +142,8 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
 
     with running(FileServer({}, Endless)) as server, pytest.raises(FetchError, match="over"):
         fetch_bytes(server.url, 300_000)
+    with running(FileServer({}, Endless)) as server, pytest.raises(FetchError, match="0 seconds"):
+        fetch_bytes(server.url, 10**9, total=0)
 
 
 def test_no_images(small_liqe):

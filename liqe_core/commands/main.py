@@ -5,7 +5,9 @@ A command's module is imported when the command runs: `--help` must not wait for
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import pkgutil
 import signal
 import sys
@@ -30,12 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = build_parser().parse_args(arguments)
-        return pkgutil.resolve_name(f"liqe_core.commands.{options.run}")(options)
+        code = pkgutil.resolve_name(f"liqe_core.commands.{options.run}")(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # what reads, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell counts SIGPIPE
     except (ValueError, OSError, MemoryError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
         message = str(error)
         if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
             message = "memory is used up; take fewer or smaller pictures at a time, or more memory"
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
+            message += "; for another folder give --out, or set LIQE_RUNS (runs) or LIQE_CACHE (the cache)"
         print(f"error: {message}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
@@ -64,4 +73,8 @@ def run() -> NoReturn:
     code = main()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # not waiting for threads that read a URL
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

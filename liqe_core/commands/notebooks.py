@@ -247,9 +247,7 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
                     shutil.copy(table, source)
                     options = f":file: {table.name}\n:header-rows: 1"
                     page.write(f"\n```{{csv-table}} {table.stem}\n{options}\n```\n")
-        # Sphinx hands pages out in as many parts; with one a core, one would read all of the reference.
-        parts = str(2 * (os.cpu_count() or 1))
-        command = [sys.executable, "-m", "sphinx", "-q", "-j", parts, "-d", str(Path(made) / "doctrees")]
+        command = [sys.executable, "-m", "sphinx", "-q", "-j", "auto", "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
             raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
@@ -325,18 +323,17 @@ def _without_places(text: str, folder: Path) -> str:
     }
     for place, short in places.items():
         text = re.sub(rf"(?<![\w./-]){re.escape(json.dumps(place)[1:-1])}", short, text)
-    # What a kernel calls a cell in tracebacks, in the folder for temporary files wherever that is. Line by
-    # line: a figure is one of millions of characters, in which every slash might begin a path.
-    cell = re.compile(r"(?:/[\w.+-]+)+/ipykernel_\d+/\d+\.py")
-    return "".join(
-        cell.sub("cell", line) if "ipykernel_" in line else line for line in text.splitlines(keepends=True)
-    )
+    return text
 
 
 def run_notebooks(options: argparse.Namespace) -> int:
     """Run notebooks."""
     from liqe_core.commands.parameters import check_for
 
+    if not (NOTEBOOKS / "rules.mk").is_file():
+        raise ValueError("the notebooks are not part of the package: run this in a clone of its repository")
+    if find_spec("papermill") is None:  # told here, and not by each notebook's process
+        raise ModuleNotFoundError(name="papermill")
     names = list(dict.fromkeys(map(find_name, options.names)))
     names = names or [name for name in available() if not name.startswith("9")]
     parameters = check_for(names, {"profile": options.profile} | values(options.p))

@@ -72,10 +72,11 @@ def add_pairs(parser: argparse.ArgumentParser, *flags: str, name: str, text: str
 
 def values(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
     """What was given by `add_pairs`: each value as JSON where it is JSON, else the text itself."""
-    return {name: _json_or_text(text) for name, text in pairs}
+    return {name: json_or_text(text) for name, text in pairs}
 
 
-def _json_or_text(text: str) -> object:
+def json_or_text(text: str) -> object:
+    """What a text is as JSON; itself where it is none."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -114,8 +115,8 @@ def _add_score(commands: Commands) -> None:
     text += "the same paths; default: here, on all GPUs where --device is cuda or auto"
     model.add_argument("--scheduler", default="", metavar="ADDRESS", help=text)
     table = score.add_argument_group("the table: printed, where none of the first four is given")
-    table.add_argument("--csv", metavar="FILE", help="write it as CSV")
-    table.add_argument("--json", metavar="FILE", help="write it as JSON, an object a line")
+    table.add_argument("--csv", metavar="FILE", help="write it as CSV; - for standard output")
+    table.add_argument("--json", metavar="FILE", help="as JSON, an object a line; - likewise")
     table.add_argument("--parquet", metavar="FILE", help="write it as Parquet; needs pyarrow")
     text = "write it as a page that needs no other file: thumbnails from worst to best, sortable"
     table.add_argument("--html", metavar="FILE", help=text)

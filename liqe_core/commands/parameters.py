@@ -11,7 +11,6 @@ checked by the profile, see `Parameters.settings`.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -22,10 +21,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
+from liqe_core.commands.options import json_or_text
 from liqe_core.data.mini import read_manifest
 from liqe_core.files import runs_dir
 from liqe_core.intake.settings import NotNegative, Positive, Settings, in_one_line, one_of
@@ -56,13 +55,10 @@ def _refuse_absent(path: str) -> str:
 
 
 def _refuse_absent_weights(checkpoint: str) -> str:
-    from liqe_core.checkpoints import PUBLISHED, CheckpointError, located
+    from liqe_core.checkpoints import PUBLISHED, located
 
     if checkpoint and checkpoint not in PUBLISHED:  # which are fetched where they are first used
-        try:
-            located(checkpoint)
-        except CheckpointError as error:
-            raise ValueError(str(error)) from None
+        located(checkpoint)  # its error is a ValueError
     return checkpoint
 
 
@@ -166,15 +162,18 @@ class QuickstartParameters(Parameters):
 
     checkpoint: Checkpoint = "liqe-tiny"
     picture: ExistingPath = ""
-    photograph: str = "chelsea"
+    photograph: Annotated[str, one_of(read_manifest()["photographs"])] = "chelsea"
     interactive: bool = True
 
-    @field_validator("photograph")
-    @classmethod
-    def _refuse_unknown_photograph(cls, name: str) -> str:
-        if name not in (known := read_manifest()["photographs"]):
-            raise ValueError(f"choose one of {', '.join(known)}")
-        return name
+
+class FromScratchParameters(Parameters):
+    """01_from_scratch."""
+
+    checkpoint: Checkpoint = "liqe-tiny"
+    picture: ExistingPath = ""
+    seed: NonNegativeInt = 1
+    steps: Annotated[int, Field(ge=3)] = 12
+    learning_rate: Positive = 5e-4
 
 
 class ConceptsParameters(Parameters):
@@ -291,6 +290,7 @@ class BenchmarkParameters(Parameters):
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
     "00_quickstart": QuickstartParameters,
+    "01_from_scratch": FromScratchParameters,
     "02_concepts": ConceptsParameters,
     "03_data_preparation": DataParameters,
     "04_multitask_training": TrainingParameters,
@@ -329,7 +329,4 @@ def _refuse_unknown(names: Iterable[str], models: Iterable[type[Parameters]]) ->
 def _read(value: Any, is_text: bool) -> Any:
     if is_text:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
-        return value
+    return json_or_text(value) if isinstance(value, str) else value

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from liqe_core.commands import score_engine as engine
 from liqe_core.commands import score_files as files
 from liqe_core.commands.options import PACKAGED
 from liqe_core.files import escaped, is_disk_full, only_one
+from liqe_core.images import ImageNotFoundError, is_url
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.stopping import Stop, StopRequested, stoppable
 
@@ -49,7 +51,8 @@ class _Run:
         self.read = self.settings.reader()
         self.outputs = files.outputs(options)
         #: Where shards are kept, beside the first table, until that is written; None: in memory.
-        self.folder = Path(f"{self.outputs[0][1]}.shards") if self.outputs else None
+        tables = [path for _, path in self.outputs if not files.is_stream(path)]
+        self.folder = Path(f"{tables[0]}.shards") if tables else None
         self.images: list[str] = []
         self.shards: list[engine.Shard] = []
         self.scored = 0
@@ -61,10 +64,12 @@ class _Run:
             raise ValueError("no images given: name files or folders, or a list of them with --from-file")
         selection = files.choose(paths, options.include, options.exclude)
         self.images = selection.pictures
+        if not (options.scheduler or any(is_url(image) or os.path.lexists(image) for image in self.images)):
+            raise ImageNotFoundError(f"{self.images[0]}: no such file; check the path")
         for line in files.summary(selection):
             print(escaped(line), file=sys.stderr)
         files.check_places(self.outputs, [options.checkpoint, options.from_file or "", *self.images])
-        if options.scheduler and not self.outputs:
+        if options.scheduler and not self.folder:
             raise ValueError("--scheduler needs a file for the table: give --csv FILE, or another form")
         stop.check()
         if self.folder is None:
@@ -72,7 +77,8 @@ class _Run:
         with only_one(self.folder.resolve(), doing="scoring into"):
             engine.check_folder(self.folder)
             for _, path in self.outputs:
-                files.clear_parts(path)
+                if not files.is_stream(path):
+                    files.clear_parts(path)
             if options.restart:
                 shutil.rmtree(self.folder, ignore_errors=True)
             with _workers(options, len(self.images)) as client:
@@ -87,6 +93,8 @@ class _Run:
             )
             for form, path in self.outputs:
                 files.write(form, path, table, self.read)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             full = self.folder and is_disk_full(error)
             advice = f"make room in {self.folder.resolve().parent}; " if full and self.folder else ""
@@ -101,7 +109,9 @@ class _Run:
             shutil.rmtree(self.folder)
         if self.outputs:
             scored = f"{table['quality'].notna().sum()} of {len(table)} images"
-            print(f"{scored} scored: {', '.join(escaped(str(path)) for _, path in self.outputs)}")
+            streams = any(files.is_stream(path) for _, path in self.outputs)
+            places = ", ".join(escaped(str(path)) for _, path in self.outputs)
+            print(f"{scored} scored: {places}", file=sys.stderr if streams else sys.stdout)
         else:
             _print(table)
         errors = dict.fromkeys(table["error"].dropna()) if "error" in table else {}
@@ -173,7 +183,8 @@ class _Run:
             return (
                 f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
             )
-        _print(engine.table(self.shards, self.images, self.model.grid, self.options.distributions)[0])
+        if not self.outputs:
+            _print(engine.table(self.shards, self.images, self.model.grid, self.options.distributions)[0])
         return (
             f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "
             "again goes on where it was stopped"

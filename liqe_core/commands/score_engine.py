@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import math
 import os
 import re
 import socket
@@ -95,17 +94,13 @@ class Settings:
         """
         from liqe_core.images import MAX_PIXELS, read_image
 
-        words = {"": MAX_PIXELS, "none": None}
-        try:
-            limit = words[self.max_pixels] if self.max_pixels in words else int(self.max_pixels)
-        except ValueError:
-            limit = 0
-        if limit is not None and limit < 1:
-            raise ValueError(f"--max-pixels {self.max_pixels}: give a number from 1, or none")
+        limit = None if self.max_pixels == "none" else self.max_pixels or str(MAX_PIXELS)
+        if limit and not (limit.isdecimal() and int(limit)):
+            raise ValueError(f"--max-pixels {limit}: give a number from 1, or none")
         return functools.partial(
             read_image,
-            max_pixels=limit,
-            truncated={"refuse": "refuse", "allow": "accept"}[self.truncated],
+            max_pixels=int(limit) if limit else None,
+            truncated="accept" if self.truncated == "allow" else "refuse",
             orientation=self.orientation,
             icc=self.icc,
         )
@@ -121,8 +116,6 @@ class Settings:
 
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
-        if self.enlarge_to < 0:
-            raise ValueError(f"--enlarge-to {self.enlarge_to}: give a number of pixels")
         if self.geometry:
             CropGeometry.named(self.geometry)  # refused before the weights are read
         grid = PromptGrid.variant(self.grid) if self.grid else None
@@ -130,12 +123,6 @@ class Settings:
             self.checkpoint, geometry=self.geometry or None, grid=grid, device=device_name(self.device)
         )
         if self.enlarge_to:
-            low, high = model.geometry.window, model.geometry.resize_to or math.inf
-            if not low <= self.enlarge_to <= high:
-                limit = f", to {high}, from which on it shrinks images" if high < math.inf else ""
-                raise ValueError(
-                    f"--enlarge-to {self.enlarge_to}: give a side from {low}, this model's window{limit}"
-                )
             model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)
         return model
 
@@ -152,17 +139,12 @@ class Settings:
         from liqe_core.checkpoints import located
         from liqe_core.files import file_sha256
 
-        return {
-            "checkpoint": file_sha256(located(self.checkpoint)),
-            "geometry (--geometry, --enlarge-to)": dataclasses.asdict(model.geometry),
-            "grid": model.grid.to_dict(),
+        options = {f"--{name.replace('_', '-')}": value for name, value in dataclasses.asdict(self).items()}
+        return options | {
+            "--checkpoint": file_sha256(located(self.checkpoint)),
+            "--geometry": dataclasses.asdict(model.geometry),
+            "--grid": model.grid.to_dict(),
             "--device": self.device.partition(":")[0],
-            "--batch-size": self.batch_size,
-            "--precision": self.precision,
-            "--orientation": self.orientation,
-            "--icc": self.icc,
-            "--max-pixels": self.max_pixels,
-            "--truncated": self.truncated,
             "version of liqe_core, torch or Pillow": [__version__, torch.__version__, PIL.__version__],
         }
 
@@ -214,6 +196,7 @@ class Shard:
         if self.path is None:
             self.rows = rows
             return
+        _begun_with(self.path.parent)  # a run that has ended since has removed its folder
         with atomic_path(self.path) as part:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
@@ -292,14 +275,13 @@ def differing(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     return [word for word in about if before.get(word) != about[word]]
 
 
-def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, list[Row]], None, None]:
-    """Score shards one after the other; reading ahead goes on from one to the next.
+def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, int], None, None]:
+    """Score shards in this process and keep their scores; reading ahead goes on from one shard to the next.
+
+    Yields as `score_on_workers` does.
 
     Args:
         shards: of one plan.
-
-    Yields:
-        Each shard and its scores, not yet kept.
     """
     from liqe_core.crops import scoring_crops
     from liqe_core.images import ImageError
@@ -331,13 +313,6 @@ def score_shards(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard,
             for row in rows:
                 row["stamp"] = stamps.pop(row["image"])
                 row["unseen"] = "" if not row["error"] or shard.opens(row["image"]) else socket.gethostname()
-            yield shard, rows
-
-
-def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, int], None, None]:
-    """Score shards in this process and keep their scores; yields as `score_on_workers` does."""
-    with contextlib.closing(score_shards(model, shards)) as results:
-        for shard, rows in results:
             shard.keep(rows)
             yield shard, count_scored(rows)
 
@@ -374,10 +349,8 @@ def score_shard(shard: Shard) -> int:
             # Dask runs a task again when the worker that holds its result dies.
             if (before := shard.scored()) is not None:
                 return before
-            ((_, rows),) = score_shards(_loaded(shard.settings, about), [shard])
-            _begun_with(shard.path.parent)  # a run that has ended since has removed its folder
-            shard.keep(rows)
-            return count_scored(rows)
+            ((_, scored),) = score_here(_loaded(shard.settings, about), [shard])
+            return scored
     except ShardError:
         raise
     except Exception as error:

@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,12 +99,24 @@ def outputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
     tables = []
     for form in FORMS:
         path = getattr(options, form)
-        if path in ("", "-"):
-            raise ValueError(f"--{form} {path!r}: give the name of a file; what is printed needs no option")
+        if path == "":
+            raise ValueError(f"--{form} {path!r}: give the name of a file, or - for standard output")
         if path is not None:
+            place = Path("/dev/stdout" if path == "-" else path)
             # Where a link leads, so that it stays one.
-            tables.append((form, Path(os.path.realpath(path) if os.path.islink(path) else path)))
+            tables.append((form, place.resolve() if place.is_symlink() and not is_stream(place) else place))
     return tables
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a table is written to what is there, a device, a pipe or an open file, not renamed over it."""
+    return bool(_open_file(path)) or (path.exists() and not (path.is_file() or path.is_dir()))
+
+
+def _open_file(path: Path) -> str:
+    """The number of the open file that a path stands for; empty where it stands for none."""
+    number = path.name if path.parent.name == "fd" and path.parts[1] in ("dev", "proc") else ""
+    return {"/dev/stdout": "1", "/dev/stderr": "2"}.get(str(path), number)
 
 
 def summary(selection: Survey) -> list[str]:
@@ -198,8 +210,10 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
         ValueError, OSError: one cannot, see `_check_place`; or two have the same name, or that of the shards.
     """
     for form, path in outputs:
+        if is_stream(path):
+            continue
         _check_place(form, path, read_files)
-        if path.resolve() == Path(f"{outputs[0][1]}.shards").resolve():
+        if path.resolve() in {Path(f"{table}.shards").resolve() for _, table in outputs}:
             raise ValueError(f"--{form} {path}: progress is saved under this name; give another")
     if len({path.resolve() for _, path in outputs}) < len(outputs):
         raise ValueError("two tables of the same name: give each form its own")
@@ -221,8 +235,6 @@ def _check_place(form: str, path: Path, read_files: Iterable[str]) -> None:
     if path.is_dir():
         raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
     if path.exists():
-        if not path.is_file():
-            raise ValueError(f"--{form} {path}: a device or a pipe, which it would replace; give a file")
         if not os.access(path, os.W_OK):
             raise ValueError(f"--{form} {path}: may not be written to; give another name")
         if needed := next(
@@ -249,17 +261,28 @@ def clear_parts(path: Path) -> None:
 
 
 def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
-    """Write the table, whole or not at all.
+    """Write the table, to a file whole or not at all.
 
     Args:
         form: one of `FORMS`.
         read: from a path to 8-bit RGB, for the thumbnails of a page.
     """
-    with atomic_path(path) as part:
+    with _to_stream(path) if is_stream(path) else atomic_path(path) as part:
         if form == "html":
             write_page(part, table, read)
         else:
             _WRITERS[form](part, table)
+
+
+@contextlib.contextmanager
+def _to_stream(path: Path) -> Iterator[Path]:
+    """A temporary path whose content goes to a stream when the block ends well."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield (part := Path(folder, "table"))
+        sys.stdout.flush()
+        # An open file is not opened anew: one that the shell has put there would be begun again.
+        with open(os.dup(int(number)) if (number := _open_file(path)) else path, "wb") as stream:
+            stream.write(part.read_bytes())
 
 
 def _json(path: Path, table: pd.DataFrame) -> None:
@@ -306,7 +329,8 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
         path.open("w", encoding="utf-8") as file,
         contextlib.closing(read_ahead(thumbnail, range(len(table)), READERS)) as thumbnails,
     ):
-        file.write(_HEAD.format(title=f"{len(table)} pictures scored", heads=shown))
+        scored = f"{table['quality'].notna().sum()} of {len(table)} images scored"
+        file.write(_HEAD.format(title=scored, heads=shown))
         bar = tqdm(thumbnails, "thumbnails", len(table), disable=len(table) <= 8, unit="image")
         for row, image in zip(table.to_dict("records"), bar, strict=True):
             file.write(f"<tr><td>{image}</td>{_cells(row, axes)}</tr>\n")

@@ -18,11 +18,9 @@ import contextlib
 import dataclasses
 import importlib.util
 import itertools
-import json
 import logging
 import os
 import shutil
-import socket
 import sys
 import time
 import traceback
@@ -58,12 +56,6 @@ class Cell:
     settings: Profile
     parameters: Mapping[str, object]
 
-    def run_folder(self, root: Path) -> Path:
-        """Where its training is kept, shared with every notebook that reads run folders."""
-        from liqe_core.training.runs import run_folder  # which imports torch
-
-        return run_folder(self.settings, root)
-
 
 def cells(
     profile_name: str,
@@ -96,9 +88,7 @@ def cells(
     return grid
 
 
-def run_cell(
-    notebook: str | Path, folder: str | Path, parameters: Mapping[str, object], sweep: str = ""
-) -> dict:
+def run_cell(notebook: Path, folder: Path, parameters: Mapping[str, object], run: Path) -> dict[str, object]:
     """Run a notebook; whatever goes wrong becomes part of the record, so that the other cells go on.
 
     Papermill starts the notebook in a process of its own. That process looks after its parent and ends when
@@ -107,40 +97,30 @@ def run_cell(
 
     Args:
         notebook: the notebook's file.
-        folder: the cell's own: the executed notebook, its figures, and ``outcome.json``.
+        folder: the cell's own: the executed notebook, and its figures.
         parameters: for the notebook.
-        sweep: names this sweep. Dask runs a task again when the worker that holds its result dies; a cell
-            that this sweep has run to its end is then only read.
+        run: the folder of its training. Dask runs a task again when the worker that holds its result dies.
 
     Returns:
-        The record, as in ``outcome.json``: `cell` (the folder's name), `sweep`, `state`, `seconds`, `error`,
-        `traceback`, `notebook` (the executed copy), `worker` (the machine's name).
+        `state`, `seconds`, `error`, `traceback`, and `notebook`, the executed copy.
     """
-    started = time.perf_counter()
-    path, folder = Path(notebook), Path(folder)
-    record = folder / "outcome.json"
-    with contextlib.suppress(OSError, ValueError):
-        outcome = json.loads(record.read_text(encoding="utf-8"))
-        if sweep and outcome["sweep"] == sweep:
-            return outcome
+    from liqe_core.training.runs import is_finished
+
+    started, target = time.perf_counter(), folder / notebook.name
     try:
-        run = notebooks.execute(path, folder / path.name, parameters)
+        executed = notebooks.Executed(target, 0)
+        if not is_finished(run):
+            executed = notebooks.execute(notebook, target, parameters)
     except Exception as failed:  # papermill itself, a full disk: a cell that failed like any other
         error = f"{type(failed).__name__}: {failed}"
-        run = notebooks.Executed(folder / path.name, 0, error, traceback.format_exc())
-    outcome = {
-        "cell": folder.name,
-        "sweep": sweep,
-        "state": "failed" if run.error else "done",
+        executed = notebooks.Executed(target, 0, error, traceback.format_exc())
+    return {
+        "state": "failed" if executed.error else "done",
         "seconds": round(time.perf_counter() - started, 1),
-        "error": run.error,
-        "traceback": run.traceback,
-        "notebook": str(run.path),
-        "worker": socket.gethostname(),
+        "error": executed.error,
+        "traceback": executed.traceback,
+        "notebook": str(executed.path),
     }
-    with contextlib.suppress(OSError):  # the record also travels back by itself
-        write_json(record, outcome)
-    return outcome
 
 
 def sweep(
@@ -162,13 +142,13 @@ def sweep(
     """
     from distributed import as_completed
 
-    from liqe_core.training.runs import is_finished
+    from liqe_core.training.runs import is_finished, run_folder
 
     root = Path(root).resolve()
     notebook = Path(notebook or notebooks.NOTEBOOKS / f"{NOTEBOOK}.ipynb")
     table, futures, name = {}, {}, uuid.uuid4().hex
     for cell in grid:
-        run = cell.run_folder(root)
+        run = run_folder(cell.settings, root)
         values = cell.settings.flat()
         row = {"cell": run.name} | {name: values[name] for name in ("session", "seed", "variant")}
         table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": ""}
@@ -179,17 +159,14 @@ def sweep(
             parameters = {**cell.parameters, "runs_root": str(root)}
             # The key names the cell on the dashboard, and is new: an earlier sweep's task is another one.
             key = f"{run.name}-{name}"
-            future = client.submit(run_cell, str(notebook), str(folder), parameters, name, key=key)
+            future = client.submit(run_cell, notebook, folder, parameters, run, key=key)
             futures[future] = run.name
     print(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
-    with _announced(root, client.dashboard_link if futures else ""):
+    with _announced(root, client.dashboard_link):
         for number, future in enumerate(as_completed(list(futures)), 1):
             row = table[futures[future]]
             if future.status == "finished":
-                outcome = future.result()
-                row |= {
-                    name: outcome[name] for name in ("state", "seconds", "error", "traceback", "notebook")
-                }
+                row |= future.result()
             else:
                 reason = "cancelled" if future.status == "cancelled" else str(future.exception())
                 row |= {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
@@ -212,10 +189,10 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     from liqe_core.data.fetch import disk_of, readable_size
     from liqe_core.training.preflight import disk_space
     from liqe_core.training.prepare import decoded, lacking
-    from liqe_core.training.runs import is_finished
+    from liqe_core.training.runs import is_finished, run_folder
 
     settings = grid[0].settings
-    todo = [cell for cell in grid if not is_finished(cell.run_folder(root))]
+    todo = [cell for cell in grid if not is_finished(run_folder(cell.settings, root))]
     steps = sum(cell.settings.steps.epochs * cell.settings.steps.steps for cell in todo)
     with torch.device("meta"):  # shapes alone: nothing is allocated
         most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
@@ -240,9 +217,6 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
 def _announced(root: Path, dashboard: str) -> Iterator[None]:
     """While the block runs, ``sweep/running.json`` holds the dashboard's address; notebooks link to it."""
     path = root / "sweep" / "running.json"
-    if not dashboard:
-        yield
-        return
     write_json(path, {"dashboard": dashboard, "process": os.getpid()})
     try:
         yield

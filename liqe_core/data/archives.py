@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from liqe_core.data.manifest_fields import TakeFields
 from liqe_core.files import first_few, only_one
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.transfers import FetchError, disk_full_as_error
@@ -48,11 +49,7 @@ class Member(NamedTuple):
 
 
 def unpack(
-    archive: str | os.PathLike,
-    folder: str | os.PathLike,
-    place: Place,
-    password: str | None = None,
-    progress: bool = True,
+    archive: Path, folder: Path, place: Place, password: str | None = None, progress: bool = True
 ) -> None:
     """Unpack the wanted files of a zip or tar archive; its links and devices are left out.
 
@@ -68,7 +65,6 @@ def unpack(
             damage shows only while unpacking.
         BusyError: another process is unpacking there.
     """
-    archive, folder = Path(archive), Path(folder)
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
         limit = archive.stat().st_size * MAX_RATIO + SPARE
         files, size = {}, 0
@@ -76,18 +72,14 @@ def unpack(
             files[member.name] = member
             size += member.size
             if size > limit:
-                raise FetchError(
-                    f"{archive}: grows to over {limit / 1e9:.1f} GB, possibly a decompression bomb; if you "
-                    "trust it, unpack it by hand"
-                )
+                problem = f"grows to over {limit / 1e9:.1f} GB, possibly a decompression bomb"
+                raise FetchError(f"{archive}: {problem}; if you trust it, unpack it by hand")
         wanted = {_inside(folder, parts, archive): files[name] for name, parts in place(list(files)).items()}
         folder.mkdir(parents=True, exist_ok=True)
         needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
         if needed > free:
-            raise FetchError(
-                f"{folder}: {archive.name} needs {needed / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free; "
-                "make room"
-            )
+            problem = f"{archive.name} needs {needed / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free"
+            raise FetchError(f"{folder}: {problem}; make room")
         with disk_full_as_error(folder):
             for path, member in tqdm(wanted.items(), archive.name, unit="file", disable=not progress):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +107,8 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
                 yield (
                     Member(split_path(info.filename), info.file_size, partial(opened_zip.open, info))
                     for info in opened_zip.infolist()
-                    if not (info.is_dir() or _JUNK.search(info.filename) or _is_special(info))
+                    if stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)  # no link, no device
+                    and not (info.is_dir() or _JUNK.search(info.filename))
                 )
         else:
             with tarfile.open(archive) as opened_tar:
@@ -126,16 +119,10 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
                 )
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
         reason = "of an unknown kind" if "\n" in str(error) else error  # tarfile lists all it has tried
-        raise DamagedArchiveError(
-            f"{archive}: no zip or tar archive, or damaged ({reason}); get it again, or use 7z or bsdtar"
-        ) from error
+        problem = f"no zip or tar archive, or damaged ({reason})"
+        raise DamagedArchiveError(f"{archive}: {problem}; get it again, or use 7z or bsdtar") from error
     except RuntimeError as error:  # zipfile's for a password that is missing or wrong
         raise FetchError(f"{archive}: {error}; give the password that its authors sent you") from error
-
-
-def _is_special(info: zipfile.ZipInfo) -> bool:
-    """Whether a member of a zip is a link or a device."""
-    return stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG)
 
 
 def place_below(names: Sequence[Parts], depth: int) -> dict[Parts, Parts]:
@@ -144,7 +131,7 @@ def place_below(names: Sequence[Parts], depth: int) -> dict[Parts, Parts]:
 
 
 def place_by_rules(
-    names: Sequence[Parts], archive: str, rules: Iterable[Mapping[str, str]], images: Iterable[str] | None
+    names: Sequence[Parts], archive: str, rules: Iterable[TakeFields], images: Iterable[str] | None
 ) -> dict[Parts, Parts]:
     """Place files as the field `take` of a manifest says.
 
@@ -168,15 +155,12 @@ def place_by_rules(
     images = None if images is None else list(images)
     places: dict[Parts, Parts] = {}
     for rule in rules:
-        source, target = split_path(rule["from"]), split_path(rule.get("to", "."))
-        by_name = rule.get("match") == "name"
+        source, target, by_name = split_path(rule.source), split_path(rule.to), rule.match == "name"
         below = [name for name in names if name[: len(source)] == source]
         if not below:
             folders = sorted({"/".join(name[:2]) if len(name) > 2 else name[0] for name in names})
-            raise FetchError(
-                f"{archive}: no {rule['from']} in it ({first_few(folders)}); it is another archive than the "
-                "manifest's `take` is for: unpack it by hand"
-            )
+            problem = f"no {rule.source} in it ({first_few(folders)}), as the manifest's `take` expects"
+            raise FetchError(f"{archive}: {problem}; unpack it by hand")
         labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}
         if by_name and (images is None or len(labelled) != len(images)):
             raise FetchError(f"{archive}: images cannot be matched by name, as the manifest's `take` says")

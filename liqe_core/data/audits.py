@@ -1,30 +1,29 @@
 """What is to be known of a data set before it is trusted, computed from its labels and pictures.
 
-Every audit gives a table with the columns `COLUMNS`, a row a question. `ok` is None where something cannot be
-checked with what is there.
+Every audit gives rows, a row a question: its name, how much was checked, how many faults were found, whether
+that is well (None: it cannot be checked with what is there), and a verdict in words.
 """
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 import pandas as pd
 
 from liqe_core.data.labels import correct_fastfading, read_labels
-from liqe_core.data.manifests import Manifest
+from liqe_core.data.manifests import AnyPath, Manifest
 from liqe_core.data.presence import find_images
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, near_duplicates
 
+#: Of the table of `audit`.
 COLUMNS = ["dataset", "audit", "checked", "found", "ok", "verdict"]
 NO_SPLIT = "no split comes with this set"
 
 
+Row = tuple[str, int, int, bool | None, str]
+
+
 def audit(
-    manifest: Manifest,
-    root: str | os.PathLike | None = None,
-    mirror: str | os.PathLike | None = None,
-    progress: bool = True,
+    manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None, progress: bool = True
 ) -> pd.DataFrame:
     """Every audit of one data set; those that look at pictures where there are any.
 
@@ -32,19 +31,20 @@ def audit(
         LabelError: the labels cannot be read.
     """
     table = read_labels(manifest, root, mirror)
-    parts = [look(table, manifest) for look in (counts, sessions, references, folders)]
+    audits = [counts, sessions, references, folders]
     if manifest.score is not None:  # scenes alone have none
-        parts.append(scores(table, manifest))
+        audits.append(scores)
     if manifest.name == "live":
-        parts.append(fast_fading(table))
+        audits.append(fast_fading)
+    rows = [row for look in audits for row in look(table, manifest)]
     if manifest.kind != "synthetic":  # distorted versions of one picture are alike by design
-        parts.append(duplicates(table, manifest, root, progress=progress))
-    return pd.concat(parts, ignore_index=True)
+        rows += duplicates(table, manifest, root, progress)
+    return pd.DataFrame([(manifest.name, *row) for row in rows], columns=COLUMNS).astype({"ok": object})
 
 
-def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def counts(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """Images, distortions and sizes of parts against the manifest."""
-    rows = []
+    rows: list[Row] = []
     if manifest.images:
         missing = abs(len(table) - manifest.images)
         words = f"the manifest says {manifest.images}" if missing else "as published"
@@ -57,81 +57,70 @@ def counts(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         words = "; ".join(wrong) or f"{len(counted)} distortions, each as often as the manifest says"
         rows.append(("distortions", len(expected), len(wrong), not wrong, words))
     if manifest.sessions:
-        wrong = []
-        for session, wanted in zip(SESSION_COLUMNS, manifest.sessions, strict=False):
-            sizes = tuple(int((table[session] == part).sum()) for part in PARTS)
-            if sizes != wanted:
-                wrong.append(f"{session}: {sizes}, not {wanted}")
+        sizes = [tuple(int((table[session] == part).sum()) for part in PARTS) for session in SESSION_COLUMNS]
+        pairs = zip(SESSION_COLUMNS, sizes, manifest.sessions, strict=False)
+        wrong = [f"{session}: {size}, not {wanted}" for session, size, wanted in pairs if size != wanted]
         words = "; ".join(wrong) or "sizes of train, val and test as the manifest says"
         rows.append(("session sizes", len(manifest.sessions), len(wrong), not wrong, words))
-    return _table(manifest.name, rows)
+    return rows
 
 
-def sessions(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def sessions(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """No image in two parts of a session, none in no part, no two sessions alike."""
-    used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
+    used = _used_sessions(table)
     if not used:
-        return _table(manifest.name, [("image in two parts", 0, 0, None, NO_SPLIT)])
+        return [("image in two parts", 0, 0, None, NO_SPLIT)]
     both = int((table.groupby("image")[used].nunique() > 1).to_numpy().sum())
-    neither = int(table[used].isna().to_numpy().sum())
-    repeated = int(table[used].T.duplicated().sum())
-    faults = (
-        (both, "images in two parts of a session"),
-        (neither, "times an image is in no part"),
-        (repeated, "sessions repeat another"),
-    )
+    faults = {"images in two parts of a session": both}
+    faults["times an image is in no part"] = int(table[used].isna().to_numpy().sum())
+    faults["sessions repeat another"] = int(table[used].T.duplicated().sum())
     words = [] if both else [f"no image is in two parts ({len(used)} sessions)"]
-    words += [f"{count} {fault}" for count, fault in faults if count]
-    row = ("image in two parts", len(table) * len(used), both, not both, "; ".join(words))
-    return _table(manifest.name, [row])
+    words += [f"{count} {fault}" for fault, count in faults.items() if count]
+    return [("image in two parts", len(table) * len(used), both, not both, "; ".join(words))]
 
 
-def references(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def references(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """No reference picture whose distorted versions lie on both sides of a split.
 
     LIVE's file names do not tell the reference. With the archive, its own list (refnames_all.mat) does; with
     labels alone, what can be seen is whether the splits move pictures in as many groups as there are
     references.
     """
-    name = "reference in two parts"
-    used = [session for session in SESSION_COLUMNS if table[session].notna().any()]
-    if manifest.kind != "synthetic" or not used:
-        words = NO_SPLIT if manifest.kind == "synthetic" else "no reference pictures: nothing to check"
-        return _table(manifest.name, [(name, 0, 0, None, words)])
+    name, used = "reference in two parts", _used_sessions(table)
+    if manifest.kind != "synthetic":
+        return [(name, 0, 0, None, "no reference pictures: nothing to check")]
+    if not used:
+        return [(name, 0, 0, None, NO_SPLIT)]
     if table["reference"].isna().all():
-        groups = _moving_together(table).nunique()
-        words = (
-            f"names do not tell the reference, and {manifest.reference_map or 'a list'} is not "
-            f"there; but the ten splits move the {len(table)} pictures in {groups} groups"
-            + (", as many as there are references" if groups == manifest.references else "")
-        )
-        return _table(manifest.name, [(name, groups, 0, None, words)])
+        groups = split_keys(table).nunique()
+        words = f"names do not tell the reference, and {manifest.reference_map or 'a list'} is not there; "
+        words += f"but the ten splits move the {len(table)} pictures in {groups} groups"
+        words += ", as many as there are references" * (groups == manifest.references)
+        return [(name, groups, 0, None, words)]
     both = (table.groupby("reference")[used].nunique() > 1).sum()
     total, number = int(both.sum()), table["reference"].nunique()
     wrong = [f"{session}: {count} references in two parts" for session, count in both[both > 0].items()]
     words = f"none of the {number} references is on both sides in any of {len(used)} sessions"
-    row = (name, number * len(used), total, not total, "; ".join(wrong) or words)
-    return _table(manifest.name, [row])
+    return [(name, number * len(used), total, not total, "; ".join(wrong) or words)]
 
 
-def scores(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def scores(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """Every score within the published range, and the range not misstated."""
     assert manifest.score is not None
     low, high, mos = manifest.score.low, manifest.score.high, table["mos"]
     out = int(((mos < low) | (mos > high)).sum())
-    share = (mos.max() - mos.min()) / (high - low)
     words = f"{mos.min():.4g} to {mos.max():.4g}, of {low:g} to {high:g}"
     if out:
         words = f"{out} scores outside {low:g} to {high:g} ({words})"
-    elif share < 0.5:
+    elif mos.max() - mos.min() < (high - low) / 2:
         words += "; less than half of the scale is used, look whether the range is the right one"
-    return _table(manifest.name, [("score out of range", len(mos), out, out == 0, words)])
+    return [("score out of range", len(mos), out, out == 0, words)]
 
 
-def folders(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def folders(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """Does the distortion in the label agree with the one that folder or file name tells?"""
     if not manifest.distortion_pattern:
-        return _table(manifest.name, [])
+        return []
     code = table["image"].str.extract(manifest.distortion_pattern)[0]
     pairs = table.groupby([code, "distortion"]).size()
     by_code, by_label = pairs.groupby(level=0).size(), pairs.groupby(level=1).size()
@@ -140,20 +129,17 @@ def folders(table: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         several = [f"{name} ({count})" for name, count in pairs.xs(label, level=1).items()]
         wrong.append(f"{' and '.join(several)} are both called {label}")
     words = "; ".join(wrong) or f"{code.nunique()} distortions by name, each with one label of its own"
-    return _table(manifest.name, [("label against name", len(table), len(wrong), not wrong, words)])
+    return [("label against name", len(table), len(wrong), not wrong, words)]
 
 
-def fast_fading(table: pd.DataFrame) -> pd.DataFrame:
+def fast_fading(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """What happened to LIVE's fast-fading labels, from the label files alone.
 
     Their distortion is wrong, and so are their scenes: both were copied from the white-noise picture of the
     same number, which shows another photograph. Which pictures show the same photograph is seen from the
     splits, where they move together.
     """
-    table = table[table["dataset"] == "live"]
     is_fading = table["image"].str.startswith("fastfading/")
-    if not is_fading.any():
-        return _table("live", [])
     place = table["image"].str.extract(r"^(?P<folder>[^/]+)/img(?P<number>\d+)\.")
     scenes = place.assign(scenes=table["scenes"]).pivot(index="number", columns="folder", values="scenes")
     copied, counted = {}, {}
@@ -164,41 +150,28 @@ def fast_fading(table: pd.DataFrame) -> pd.DataFrame:
     wrong = int((fading["distortion"] != "fastfading").sum())
     right = int((fading["scenes"] == correct_fastfading(table)["scenes"][is_fading]).sum())
     names = ", ".join(f"{count} {name}" for name, count in fading["distortion"].value_counts().items())
-    rows = [
+    of_noise = f"{copied['wn']} of {counted['wn']} have the scenes of the white-noise picture of the same "
+    of_noise += f"number (of the blurred one: {copied['gblur']})"
+    same = f"{right} of {len(fading)} have the scenes that the other pictures of their reference have"
+    few = copied["wn"] < len(fading) / 2
+    return [
         ("fast fading: distortion", len(fading), wrong, wrong == 0, f"labelled {names}"),
-        (
-            "fast fading: labels copied",
-            counted["wn"],
-            copied["wn"],
-            copied["wn"] < len(fading) / 2,
-            f"{copied['wn']} of {counted['wn']} have the scenes of the white-noise picture of the same "
-            f"number (of the blurred one: {copied['gblur']})",
-        ),
-        (
-            "fast fading: scenes",
-            len(fading),
-            len(fading) - right,
-            right == len(fading),
-            f"{right} of {len(fading)} have the scenes that the other pictures of their reference have",
-        ),
+        ("fast fading: labels copied", counted["wn"], copied["wn"], few, of_noise),
+        ("fast fading: scenes", len(fading), len(fading) - right, right == len(fading), same),
     ]
-    return _table("live", rows)
 
 
 def duplicates(
-    table: pd.DataFrame,
-    manifest: Manifest,
-    root: str | os.PathLike | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
+    table: pd.DataFrame, manifest: Manifest, root: AnyPath = None, progress: bool = True
+) -> list[Row]:
     """Near-duplicates across the first session's parts; `near_duplicates` lists the pairs."""
     name, folder = "near-duplicates across the split", manifest.folder(root)
     if table["session_1"].isna().all():
-        return _table(manifest.name, [(name, 0, 0, None, NO_SPLIT)])
+        return [(name, 0, 0, None, NO_SPLIT)]
     found = find_images(table["image"], folder, manifest.pictures)
     present = (found["match"] != "missing").to_numpy()
     if not present.any():
-        return _table(manifest.name, [(name, 0, 0, None, "the pictures are not there")])
+        return [(name, 0, 0, None, "the pictures are not there")]
     table = table.assign(file=found["file"].to_numpy())[present]
     pairs = near_duplicates(table, folder, progress=progress)
     tests = int((table["session_1"] == "test").sum())
@@ -209,13 +182,13 @@ def duplicates(
         words += f", with scores {apart:.3f} apart on average; splits.without_near_duplicates leaves them out"
     if not present.all():
         words += f"; {present.sum()} of {len(present)} pictures are there"
-    return _table(manifest.name, [(name, tests, images, images == 0, words)])
+    return [(name, tests, images, images == 0, words)]
 
 
-def _moving_together(table: pd.DataFrame) -> pd.Series:
+def split_keys(table: pd.DataFrame) -> pd.Series:
     """A key for each picture that is the same for pictures in the same part of every session."""
     return table[list(SESSION_COLUMNS)].fillna("").agg("|".join, axis=1)
 
 
-def _table(name: str, rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame([(name, *row) for row in rows], columns=COLUMNS).astype({"ok": object})
+def _used_sessions(table: pd.DataFrame) -> list[str]:
+    return [session for session in SESSION_COLUMNS if table[session].notna().any()]

@@ -23,8 +23,8 @@ from PIL import Image
 from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_below, place_by_rules, unpack
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
-from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields
-from liqe_core.data.manifests import Manifest
+from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields, TakeFields
+from liqe_core.data.manifests import AnyPath, Manifest
 from liqe_core.data.presence import MissingImagesError, find_images, refuse_missing
 from liqe_core.data.released_labels import label_folder, read_released
 from liqe_core.data.tables import LabelError
@@ -32,8 +32,6 @@ from liqe_core.data.verification import CORRUPT, journal_of, status
 from liqe_core.files import atomic_path, cache_dir, file_sha256, first_few, only_one
 from liqe_core.images import list_images
 from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_file
-
-AnyPath = str | os.PathLike | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +98,8 @@ def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
         free = shutil.disk_usage(disk).free
         lines.append(f"{disk}: at most {readable_size(size)} are needed, {readable_size(free)} are free")
         if size > free:
-            raise FetchError(
-                f"{lines[-1]}; make room, name another disk (--root or LIQE_DATA for the images, LIQE_CACHE "
-                "for the archives), or fetch fewer datasets"
-            )
+            advice = "name another (--root or LIQE_DATA for the images, LIQE_CACHE for the archives)"
+            raise FetchError(f"{lines[-1]}; make room, {advice}, or fetch fewer datasets")
     return "\n".join(lines)
 
 
@@ -151,13 +147,10 @@ def fetch_dataset(
     """
     if missing not in ("error", "skip"):
         raise ValueError(f"missing is {missing!r}: choose error or skip")
+    now = status(manifest, root, labels)
     if not manifest.can_be_fetched:
-        form = " (a form asks who you are)" if manifest.terms.access == "form" else ""
-        raise FetchError(
-            f"{manifest.name} must be downloaded by hand, from {manifest.where or 'its authors'}{form}; "
-            f"then: liqe data unpack {manifest.argument} ARCHIVE"
-        )
-    if status(manifest, root, labels).state == "complete":
+        raise FetchError(f"{manifest.name} must be downloaded by hand: {now.next}")
+    if now.state == "complete":
         return manifest.folder(root)
     target = manifest.folder(root).resolve()
     with only_one(target, doing="fetching"), _staged(target) as staging, _archives_named(manifest):
@@ -190,7 +183,7 @@ def unpack_dataset(
         FetchError: see `unpack`.
     """
     target = manifest.folder(root)
-    unpack(archive, target, partial(_place_images, manifest=manifest), password, progress=progress)
+    unpack(Path(archive), target, partial(_place_images, manifest=manifest), password, progress)
     return target
 
 
@@ -251,27 +244,23 @@ def _archives(
     for file in manifest.hosted:
         if not file.take:
             continue
-        if own is None:
-            fetch_file(_hub_file(file), store / Path(file.file).name, progress)
-        elif own.is_file() and file.sha256 and (found := file_sha256(own)) != file.sha256:
-            raise FetchError(
-                f"{own}: not {file.file} of {file.repository} (SHA-256 {found}, expected "
-                f"{file.sha256}); get that one, or rename it and unpack it with: liqe data unpack"
-            )
         path = own or store / Path(file.file).name
-        rules = [rule.model_dump(by_alias=True, exclude_none=True) for rule in file.take]
-        yield path, partial(place_by_rules, archive=file.file, rules=rules, images=images)
+        if own is None:
+            fetch_file(_hub_file(file), path, progress)
+        elif own.is_file() and file.sha256 and (found := file_sha256(own)) != file.sha256:
+            problem = f"not {file.file} of {file.repository} (SHA-256 {found}, expected {file.sha256})"
+            raise FetchError(f"{own}: {problem}; get that one, or rename it for `liqe data unpack`")
+        yield path, partial(place_by_rules, archive=file.file, rules=file.take, images=images)
     for repository in () if manifest.hosted else manifest.repositories:
-        rules = [{"from": repository.path or ".", "to": repository.into or "."}]
+        rules = [TakeFields.model_validate({"from": repository.path or ".", "to": repository.into or "."})]
         path = _git_archive(manifest, repository, source, progress)
         yield path, partial(place_by_rules, archive=repository.url, rules=rules, images=None)
     for archive in () if manifest.hosted else manifest.archives:
-        if not archive.url:
-            continue
         path = own or store / archive.name
-        if own is None:
+        if own is None and archive.url:
             fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
-        yield path, partial(_place_images, manifest=manifest)
+        if archive.url:
+            yield path, partial(_place_images, manifest=manifest)
 
 
 def _place_images(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, Parts]:
@@ -352,10 +341,8 @@ def _refuse_incomplete(manifest: Manifest, staging: Path, images: Iterable[str],
                 wrong.append(f"{file} is {picture.width} x {picture.height}")
     if wrong:
         size = "{} x {}".format(*manifest.picture_size)
-        raise FetchError(
-            f"{manifest.name}: {len(wrong)} of {len(found)} images are not {size} ({first_few(wrong)}): "
-            f"another version of the dataset; {advice}, then: liqe data unpack {manifest.argument} ARCHIVE"
-        )
+        problem = f"{len(wrong)} of {len(found)} images are not {size} ({first_few(wrong)})"
+        raise FetchError(f"{manifest.name}: {problem}: another version of the dataset; {advice}")
 
 
 def _put_in_place(staging: Path, target: Path, manifest: Manifest, root: AnyPath) -> None:

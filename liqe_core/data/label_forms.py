@@ -33,9 +33,8 @@ def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
     number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
     distortions = tuple(load_manifest("tid2013").expect.distortions)  # in the order of their numbers
     if len(wrong := names[~number.between(1, len(distortions))]):
-        raise LabelError(
-            f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
-        )
+        problem = f"{wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem}")
     return _table(manifest, names, mos, distortion=[distortions[int(k) - 1] for k in number])
 
 
@@ -95,9 +94,8 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     for session in [session for session in SESSION_COLUMNS if session in columns]:
         parts = columns[session].str.lower().replace({"validation": "val", "valid": "val"})
         if len(wrong := parts[parts.notna() & ~parts.isin(PARTS)]):
-            raise LabelError(
-                f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r}; known: {', '.join(PARTS)}"
-            )
+            known = ", ".join(PARTS)
+            raise LabelError(f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r}; known: {known}")
         if empty := int(parts.isna().sum()):
             warnings.warn(f"{path}: {empty} of {len(parts)} rows are in no part of {session}", stacklevel=2)
         table[session] = parts.to_numpy()
@@ -128,10 +126,8 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
     known = manifest.words.get(axis, tuple(dict.fromkeys(papers[axis])))
     words = words.explode().dropna()
     if len(unknown := words[~words.isin(known)]):
-        raise LabelError(
-            f"{path}, line {unknown.index[0]}: unknown {axis} {unknown.iloc[0]}; known: {', '.join(known)}; "
-            f"or name your own in the manifest (words: {{{axis}: [...]}})"
-        )
+        advice = f"known: {', '.join(known)}; or name your own in the manifest (words: {{{axis}: [...]}})"
+        raise LabelError(f"{path}, line {unknown.index[0]}: unknown {axis} {unknown.iloc[0]}; {advice}")
 
 
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -168,11 +164,8 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
     for path in tried:
         if path.exists():
             return path
-    raise LabelError(
-        f"{tried[0]}: no such label file of {manifest.name}"
-        + (f" (nor {', '.join(names[1:])})" if len(names) > 1 else "")
-        + (f"; get the data set from {manifest.where}" if manifest.where else "; check the manifest")
-    )
+    advice = f"get the data set from {manifest.where}" if manifest.where else "check the manifest"
+    raise LabelError(f"{tried[0]}: no such label file of {manifest.name} ({', '.join(names)}); {advice}")
 
 
 def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) -> pd.DataFrame:

@@ -11,39 +11,21 @@ import os
 import numpy as np
 import pandas as pd
 
+from liqe_core.data import released_labels
 from liqe_core.data.label_forms import FORMS
-from liqe_core.data.manifests import Manifest, available, load_manifest
-from liqe_core.data.released_labels import (
-    DISTORTION_GROUPS,
-    label_folder,
-    labels_at_hand,
-    read_released,
-    references_of,
-)
+from liqe_core.data.manifests import AnyPath, Manifest, available, load_manifest
+from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
 from liqe_core.prompts import DISTORTIONS
 
 #: The columns of every label table. `image` is the path below the data set's folder; `mos` is higher for
 #: better pictures; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
-COLUMNS = (
-    "dataset",
-    "image",
-    "mos",
-    "distortion",
-    "distortion_group",
-    "scenes",
-    "reference",
-    *SESSION_COLUMNS,
-)
-
-# Before pandas 3, "str" would turn a missing value into the word None.
-_TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
+COLUMNS: tuple[str, ...] = ("dataset", "image", "mos", "distortion", "distortion_group", "scenes")
+COLUMNS += ("reference", *SESSION_COLUMNS)
 
 
-def readable(
-    root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None, fetch: bool = False
-) -> list[str]:
+def readable(root: AnyPath = None, mirror: AnyPath = None, fetch: bool = False) -> list[str]:
     """The names of the known data sets whose labels `read_labels` can read here.
 
     Args:
@@ -51,19 +33,15 @@ def readable(
         fetch: count the training sets, whose label files `read_labels` fetches where they are not here.
     """
 
-    def can(name: str) -> bool:
-        manifest = load_manifest(name)
-        if manifest.form == "liqe":
-            return fetch or labels_at_hand(mirror)
-        return bool(manifest.labels) and manifest.locate(root) is not None
-
-    return [name for name in available() if can(name)]
+    released = fetch or released_labels.labels_at_hand(mirror)
+    manifests = map(load_manifest, available())
+    return [m.name for m in manifests if (released if m.form == "liqe" else m.labels and m.locate(root))]
 
 
 def read_labels(
     manifest: str | os.PathLike | Manifest,
-    root: str | os.PathLike | None = None,
-    mirror: str | os.PathLike | None = None,
+    root: AnyPath = None,
+    mirror: AnyPath = None,
     fastfading: str = "released",
 ) -> pd.DataFrame:
     """The label table of one data set.
@@ -89,8 +67,8 @@ def read_labels(
         manifest = load_manifest(manifest)
     form = manifest.form
     if form == "liqe":
-        table = read_released(manifest, label_folder(mirror))
-        table["reference"] = references_of(manifest, table["image"], root)
+        table = released_labels.read_released(manifest, released_labels.label_folder(mirror))
+        table["reference"] = released_labels.references_of(manifest, table["image"], root)
     elif form in FORMS:
         table = FORMS[form](manifest, manifest.folder(root))
     else:
@@ -104,17 +82,11 @@ def read_labels(
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """A row a data set, as the paper's table of data sets: images, distortions, references, lowest and
     highest score, and how many images have scene labels."""
-    groups = table.groupby("dataset", sort=False)
-    return pd.DataFrame(
-        {
-            "images": groups.size(),
-            "distortions": groups["distortion"].nunique(),
-            "references": groups["reference"].nunique(),
-            "lowest": groups["mos"].min(),
-            "highest": groups["mos"].max(),
-            "with_scenes": groups["scenes"].agg(lambda scenes: sum(map(bool, scenes))),
-        }
-    ).reset_index()
+    counted: dict[str, tuple] = {"images": ("image", "size")}
+    counted |= {f"{name}s": (name, "nunique") for name in ("distortion", "reference")}
+    counted |= {"lowest": ("mos", "min"), "highest": ("mos", "max")}
+    counted |= {"with_scenes": ("scenes", lambda scenes: sum(map(bool, scenes)))}
+    return table.groupby("dataset", sort=False).agg(**counted).reset_index()
 
 
 def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
@@ -126,9 +98,9 @@ def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
     Which pictures those are shows in the ten splits: a reference's pictures are always in the same part.
     """
     table = table.copy()
-    fading = (table["dataset"] == "live") & table["image"].str.startswith("fastfading/")
+    fading = table["image"].str.startswith("fastfading/")
     signature = table[list(SESSION_COLUMNS)].agg("".join, axis=1)
-    of_reference = table[~fading & (table["dataset"] == "live")].groupby(signature)["scenes"].first()
+    of_reference = table[~fading].groupby(signature)["scenes"].first()
     table.loc[fading, "scenes"] = signature[fading].map(of_reference)
     table.loc[fading, "distortion"] = "fastfading"
     table.loc[fading, "distortion_group"] = DISTORTION_GROUPS["fastfading"]
@@ -138,9 +110,7 @@ def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
 def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """All columns, in order, whatever the form had."""
     if table.empty:
-        raise LabelError(
-            f"{manifest.path}: its label file has a header and no rows; a row a picture is needed"
-        )
+        raise LabelError(f"{manifest.path}: its label file has no rows; give it a row an image")
     table = table.reset_index(drop=True)
     table["dataset"] = manifest.name
     table["mos"] = table["mos"].astype(np.float64)
@@ -148,23 +118,19 @@ def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
         low, high = manifest.score.low, manifest.score.high
         if len(outside := table[(table["mos"] < low) | (table["mos"] > high)]):
             first = f"{outside['mos'].iloc[0]:g} of {outside['image'].iloc[0]}"
-            raise LabelError(
-                f"{manifest.path}: {len(outside)} scores outside the range, {low:g} to {high:g}, the first "
-                f"{first}; put the score or the range right"
-            )
+            problem = f"{len(outside)} scores outside the range {low:g} to {high:g}, the first {first}"
+            raise LabelError(f"{manifest.path}: {problem}; correct the score or the range")
     if manifest.score:
         table["mos"] = manifest.score.oriented(table["mos"])
     if "scenes" not in table:
         table["scenes"] = pd.Series([()] * len(table), dtype=object)
-    for name in COLUMNS:
-        if name not in table:
-            table[name] = None
+    table = table.reindex(columns=list(COLUMNS))
     own = manifest.words.get("distortion")
     groups = {name: name for name in own} if own else DISTORTION_GROUPS | {name: name for name in DISTORTIONS}
     table["distortion_group"] = table["distortion"].map(groups)
-    return as_text(table[list(COLUMNS)])
+    return as_text(table)
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """The text columns as pandas' text type, also those with nothing in them."""
-    return table.astype({n: _TEXT for n in COLUMNS if n in table and n not in ("mos", "scenes")})
+    return table.astype({n: "str" for n in COLUMNS if n in table and n not in ("mos", "scenes")})

@@ -138,7 +138,7 @@ class TakeFields(Settings):
     """What of an archive goes where, see `data.archives.place_by_rules`."""
 
     source: Name = Field(alias="from")
-    to: Name | None = None
+    to: Name = "."
     match: Literal["path", "name"] = "path"
 
 

@@ -20,32 +20,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    Field,
-    PositiveInt,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator, model_validator
 
-from liqe_core.data.manifest_fields import (
-    WITHOUT_SCORES,
-    ArchiveFields,
-    ExpectedFields,
-    FileFields,
-    HubFields,
-    LabelFields,
-    Name,
-    Names,
-    OneOrMore,
-    Pattern,
-    RepositoryFields,
-    Score,
-    Terms,
-    Words,
-)
+from liqe_core.data import manifest_fields
+from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Names, OneOrMore, Pattern
 from liqe_core.files import CHECKOUT, cache_dir
 from liqe_core.intake.settings import Settings, faults, one_of
 
@@ -53,6 +31,9 @@ from liqe_core.intake.settings import Settings, faults, one_of
 TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
 
 SESSIONS = 10
+
+#: A file or folder that may be left to the default.
+AnyPath = str | os.PathLike | None
 
 
 class ManifestError(ValueError):
@@ -79,37 +60,38 @@ class Manifest(Settings):
     citation: str | None = None
     home: Annotated[str, Field(pattern=r"^https?://")] | None = None
     note: str | None = None
-    terms: Terms = Terms(access="unknown")
+    terms: manifest_fields.Terms = manifest_fields.Terms(access="unknown")
     role: Literal["train", "test", "open", "user"] = "user"
     kind: Literal["synthetic", "authentic", "generated"] | None = None
     images: PositiveInt | None = None
     references: PositiveInt | None = None
-    score: Score | None = None
+    score: manifest_fields.Score | None = None
     folders: Names = Field(default=[], alias="folder")
     pictures: Names = Field(default=["."])
     shown: PositiveInt | None = None
     picture_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
     labels: LabelFields | None = None
-    words: dict[Annotated[str, one_of(("scene", "distortion"))], Words] = Field(default={})
+    words: dict[Annotated[str, one_of(("scene", "distortion"))], manifest_fields.Words] = Field(default={})
     reference_map: str | None = None
     reference_pattern: Pattern | None = None
     distortion_pattern: Pattern | None = None
     expect: ExpectedFields = ExpectedFields()
-    archives: list[ArchiveFields] = Field(default=[])
-    hosted: OneOrMore[HubFields] = Field(default=[], alias="hub")
-    files: list[FileFields] = Field(default=[])
-    repositories: OneOrMore[RepositoryFields] = Field(default=[], alias="repository")
+    archives: list[manifest_fields.ArchiveFields] = Field(default=[])
+    hosted: OneOrMore[manifest_fields.HubFields] = Field(default=[], alias="hub")
+    files: list[manifest_fields.FileFields] = Field(default=[])
+    repositories: OneOrMore[manifest_fields.RepositoryFields] = Field(default=[], alias="repository")
     # Of `mini`: where its numbers come from, its size in pixels, its photographs and their mean opinions.
     source: Any = None
     size: Any = None
     photographs: Any = None
     opinions: Any = None
-    _path: Path = PrivateAttr()
+    _path: Path
 
     @field_validator("labels")
     @classmethod
     def _check_score(cls, labels: LabelFields | None, fields: ValidationInfo) -> LabelFields | None:
-        if labels and labels.form not in WITHOUT_SCORES and fields.data.get("score", labels) is None:
+        scored = labels and labels.form not in manifest_fields.WITHOUT_SCORES
+        if labels and scored and fields.data.get("score", labels) is None:
             raise ValueError(f"form {labels.form!r} needs the field `score` of the manifest")
         return labels
 
@@ -163,13 +145,13 @@ class Manifest(Settings):
         """The page to get the data set from, or an empty string."""
         return self.terms.where or self.home or ""
 
-    def root(self, root: str | os.PathLike | None = None) -> Path:
+    def root(self, root: AnyPath = None) -> Path:
         """The folder that `folders` lie in: as given, or beside a user's manifest, or `data_root`."""
         if root is not None:
             return Path(root).expanduser()
         return data_root() if self.path.parent == manifest_dir() else self.path.parent
 
-    def locate(self, root: str | os.PathLike | None = None) -> Path | None:
+    def locate(self, root: AnyPath = None) -> Path | None:
         """The data set's folder, or None when it is not there.
 
         Both the folder of all data sets and the data set's own folder are taken for `root`; case of the
@@ -180,18 +162,14 @@ class Manifest(Settings):
             return None
         below = {entry.name.lower(): entry for entry in sorted(top.iterdir(), reverse=True) if entry.is_dir()}
         for name in (*self.folders, self.name):
-            found = top / name
-            if found.is_dir():
+            found = top / name if (top / name).is_dir() else below.get(name.lower())
+            if found:
                 return found
-            if name.lower() in below:
-                return below[name.lower()]
-        if any(folder != "." and (top / folder).is_dir() for folder in self.pictures):
-            return top
-        if self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}:
-            return top
-        return None
+        holds_pictures = any(folder != "." and (top / folder).is_dir() for folder in self.pictures)
+        named_so = self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}
+        return top if holds_pictures or named_so else None
 
-    def folder(self, root: str | os.PathLike | None = None) -> Path:
+    def folder(self, root: AnyPath = None) -> Path:
         """Where the data set is, or would be put."""
         return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
 
@@ -242,10 +220,8 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
     if path.suffix not in (".yaml", ".yml"):
         path = manifest_dir() / f"{name_or_path}.yaml"
         if not path.is_file():
-            raise ManifestError(
-                f"no data set called {str(name_or_path)!r} in {manifest_dir()}: choose one of "
-                f"{', '.join(available()) or '(none there)'}, or give the path of a .yaml file"
-            )
+            known = f"choose one of {', '.join(available())}, or give the path of a .yaml file"
+            raise ManifestError(f"no data set called {str(name_or_path)!r} in {manifest_dir()}: {known}")
     try:
         text = path.read_text(encoding="utf-8-sig")
         fields, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)

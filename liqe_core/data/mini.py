@@ -115,11 +115,10 @@ def build(
     assert size, "checked"
     files = {name: photograph_bytes(name, manifest) for name in selection.photographs}
     libraries = [importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")]
-    known = [manifest["photographs"][name] for name in files]
-    sources = [
-        [hashlib.sha256(file).hexdigest(), photograph["scenes"], photograph.get("only_train", False)]
-        for file, photograph in zip(files.values(), known, strict=True)
-    ]
+    sources = []
+    for name, file in files.items():
+        known = manifest["photographs"][name]
+        sources.append([hashlib.sha256(file).hexdigest(), known["scenes"], known.get("only_train", False)])
     opinions = manifest["opinions"]["mean"]
     decides = [VERSION, SEED, dataclasses.asdict(selection), sources, opinions, libraries]
     folder = (Path(root) if root else cache_dir("mini")) / json_sha256(decides)[:16]
@@ -209,10 +208,8 @@ def photograph_bytes(name: str, manifest: Mapping) -> bytes:
     spec = importlib.util.find_spec(package)
     path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise FileNotFoundError(
-            f"photograph {name!r}: no file {file} of an installed package {package}. Install the versions of "
-            "constraints.txt, or leave it out."
-        )
+        problem = f"photograph {name!r}: no file {file} of an installed package {package}"
+        raise FileNotFoundError(f"{problem}; install the versions of constraints.txt, or leave it out")
     return path.read_bytes()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,25 +31,26 @@ def find_images(
 
     Returns:
         A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
-        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case) or ``missing``.
+        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case, or in how its
+        accents are composed) or ``missing``.
     """
     files = list_images(folder)
     exact = set(files)
-    lower = {name.lower(): name for name in reversed(files)}
-    first = "" if pictures[0] == "." else pictures[0].rstrip("/") + "/"
-    prefixes = ["" if p == "." else p.rstrip("/") + "/" for p in pictures[1:]]
+    lower = {_folded(name): name for name in reversed(files)}
+    first, *others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
     rows = []
     for image in images:
-        names = [image]
-        if image.startswith(first):
-            names += [prefix + image.removeprefix(first) for prefix in prefixes]
-        file = next((name for name in names if name in exact), None)
-        match = "exact"
-        if file is None:
-            file = next((lower[name.lower()] for name in names if name.lower() in lower), None)
-            match = "case" if file else "missing"
-        rows.append((image, file, match))
+        prefixes = others if image.startswith(first) else ()
+        names = [image, *(prefix + image.removeprefix(first) for prefix in prefixes)]
+        places: list[tuple[str | None, str]] = [(name, "exact") for name in names if name in exact]
+        places += [(lower[key], "case") for key in map(_folded, names) if key in lower]
+        rows.append((image, *(places or [(None, "missing")])[0]))
     return pd.DataFrame(rows, columns=["image", "file", "match"])
+
+
+def _folded(name: str) -> str:
+    """The same for names that differ in case, or as those of macOS (NFD) do from those of others (NFC)."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def refuse_missing(
@@ -67,10 +69,8 @@ def refuse_missing(
     """
     missing = found.loc[found["match"] == "missing", "image"].tolist()
     if missing:
-        raise MissingImagesError(
-            f"{source}: {len(missing)} of {len(found)} images named in the labels are missing "
-            f"({first_few(missing)}); {advice}"
-        )
+        problem = f"{len(missing)} of {len(found)} images named in the labels are missing"
+        raise MissingImagesError(f"{source}: {problem} ({first_few(missing)}); {advice}")
 
 
 class Journal:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from liqe_core.data.manifests import SESSIONS, Manifest, manifest_dir
+from liqe_core.data.manifests import SESSIONS, AnyPath, Manifest, manifest_dir
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, read_table
 from liqe_core.files import cache_dir
@@ -54,15 +54,11 @@ class LabelsFetchError(FetchError):
 
 def pins() -> dict[str, str]:
     """Path in the repository -> SHA-256, of the 180 label files."""
-    path = manifest_dir() / "labels.sha256"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise LabelError(f"{path}: not there; it comes with the checkout (git restore it)") from None
+    lines = (manifest_dir() / "labels.sha256").read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
 
 
-def label_folder(mirror: str | os.PathLike | None = None) -> Path:
+def label_folder(mirror: AnyPath = None) -> Path:
     """The folder that holds ``IQA_Database/*/splits2``, every file in it as at the pinned commit.
 
     Args:
@@ -81,14 +77,12 @@ def label_folder(mirror: str | os.PathLike | None = None) -> Path:
         raise LabelError(f"{mirror}: not a clone of zwx8981/LIQE (no folder IQA_Database in it)")
     for name, digest in pins().items():
         if (folder / name).is_file() and not _matches(folder / name, digest):
-            raise LabelError(
-                f"{folder / name}: differs from commit {COMMIT[:7]} of zwx8981/LIQE (SHA-256); "
-                "check that commit out, or leave the mirror away to fetch it"
-            )
+            problem = f"differs from commit {COMMIT[:7]} of zwx8981/LIQE (SHA-256)"
+            raise LabelError(f"{folder / name}: {problem}; check that commit out, or give no mirror")
     return folder
 
 
-def labels_at_hand(mirror: str | os.PathLike | None = None) -> bool:
+def labels_at_hand(mirror: AnyPath = None) -> bool:
     """Whether the label files can be read without fetching any."""
     if mirror or os.environ.get("LIQE_LABELS"):
         return True
@@ -96,9 +90,7 @@ def labels_at_hand(mirror: str | os.PathLike | None = None) -> bool:
     return all((folder / name).is_file() for name in pins())
 
 
-def fetch_labels(
-    folder: str | os.PathLike | None = None, base_url: str = BASE_URL, progress: bool = True
-) -> Path:
+def fetch_labels(folder: AnyPath = None, base_url: str = BASE_URL, progress: bool = True) -> Path:
     """Fetch the label files that are not there yet, checked and one by one, so that a broken run goes on.
 
     Args:
@@ -112,11 +104,7 @@ def fetch_labels(
         FetchError: the network or the server fails; what was fetched stays.
     """
     folder = Path(folder) if folder else cache_dir("labels", COMMIT[:7])
-    missing = {
-        name: digest
-        for name, digest in pins().items()
-        if not ((folder / name).is_file() and _matches(folder / name, digest))
-    }
+    missing = {name: digest for name, digest in pins().items() if not _matches(folder / name, digest)}
     if not missing:
         return folder
 
@@ -128,19 +116,15 @@ def fetch_labels(
         for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
             pass
     except FetchError as error:
-        raise LabelsFetchError(
-            f"label files of the six training sets: {error}; or name a clone of zwx8981/LIQE in LIQE_LABELS"
-        ) from None
+        advice = "or name a clone of zwx8981/LIQE in LIQE_LABELS"
+        raise LabelsFetchError(f"label files of the six training sets: {error}; {advice}") from None
     return folder
 
 
 def _matches(path: Path, digest: str) -> bool:
-    raw = path.read_bytes()
+    raw = path.read_bytes() if path.is_file() else b""
     # A clone made on Windows may have other line ends.
-    return digest in (
-        hashlib.sha256(raw).hexdigest(),
-        hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest(),
-    )
+    return digest in (hashlib.sha256(text).hexdigest() for text in (raw, raw.replace(b"\r\n", b"\n")))
 
 
 def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -189,20 +173,14 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
 def _refuse(rows: pd.DataFrame, bad: pd.Series, problem: str) -> None:
     if bad.any():
         row = rows[bad].iloc[0]
-        more = f" ({bad.sum()} such lines)" if bad.sum() > 1 else ""
-        raise LabelError(
-            f"{row.path}, line {row.line}: {problem.format(**row)}{more}; correct or remove the line"
-        )
+        problem = f"{problem.format(**row)} (lines like it: {bad.sum()})"
+        raise LabelError(f"{row.path}, line {row.line}: {problem}; correct or remove it")
 
 
 def references_of(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
     """Reference names, from the file name or, for LIVE, from the map that comes with the pictures."""
-    if manifest.reference_map:
-        folder = manifest.locate(root)
-        path = folder and folder / manifest.reference_map
-        if path and path.is_file():
-            return _live_references(path, images)
-        return [None] * len(images)
+    if manifest.reference_map and (path := manifest.folder(root) / manifest.reference_map).is_file():
+        return _live_references(path, images)
     return [manifest.reference_of(image) for image in images]
 
 

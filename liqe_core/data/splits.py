@@ -100,9 +100,8 @@ def by_neighbours(
         name = table["image"][found[1].isna()].iloc[0]
         raise ValueError(f"{name!r} has no number to tell its neighbours by")
     together = found[0] + (found[1].astype(int) // run).astype(str)
-    return random_sessions(table.assign(reference=together), seed, fractions).assign(
-        reference=table["reference"]
-    )
+    split = random_sessions(table.assign(reference=together), seed, fractions)
+    return split.assign(reference=table["reference"])
 
 
 def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame, session: int = 1) -> pd.DataFrame:
@@ -155,10 +154,7 @@ def correlations(thumbs: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(
-    table: pd.DataFrame,
-    folder: str | os.PathLike,
-    session: int = 1,
-    progress: bool = True,
+    table: pd.DataFrame, folder: str | os.PathLike, session: int = 1, progress: bool = True
 ) -> pd.DataFrame:
     """Pairs of pictures that are one photograph and lie in different parts of a split.
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from liqe_core.crops import CropGeometry, resize
 from liqe_core.data.labels import as_text
+from liqe_core.data.manifests import AnyPath
 from liqe_core.files import atomic_path, cache_dir, is_disk_full, json_sha256, only_one, write_text
 from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
@@ -52,9 +53,8 @@ class ImageSource:
 
     def store_folder(self) -> Path:
         """Where the store lies by default: in the cache, a folder for each source and geometry."""
-        return (
-            cache_dir("store") / f"{self.name}-{json_sha256([str(self.folder.resolve()), *self._sizes])[:8]}"
-        )
+        digest = json_sha256([str(self.folder.resolve()), *self._sizes])
+        return cache_dir("store") / f"{self.name}-{digest[:8]}"
 
     def packs(self, files: Sequence[str]) -> dict[str, Sequence[str]]:
         """Which files go in which pack, by the pack's name.
@@ -117,7 +117,7 @@ class PackedStore:
         cls,
         source: ImageSource,
         table: pd.DataFrame,
-        folder: str | os.PathLike | None = None,
+        folder: AnyPath = None,
         workers: int | None = None,
         progress: bool = True,
     ) -> PackedStore:
@@ -143,7 +143,7 @@ class PackedStore:
             _make_packs(packs, source, folder, workers, progress)
             geometry = {"resize_to": source.geometry.resize_to, "enlarge_to": source.geometry.enlarge_to}
             header = {"format": FORMAT, "name": source.name, "source": str(source.folder.resolve())}
-            columns = {n: table[n].astype(object).where(table[n].notna(), None).tolist() for n in table}
+            columns = table.astype(object).where(table.notna(), None).to_dict("list")
             content = header | geometry | {"packs": list(packs), "columns": columns}
             write_text(folder / "index.json", json.dumps(content, ensure_ascii=False))
             for old in folder.glob("pack-*"):
@@ -166,9 +166,8 @@ class PackedStore:
         except json.JSONDecodeError as error:
             raise StoreError(f"{folder / 'index.json'}: damaged ({error}); build the store again") from None
         if content.get("format") != FORMAT:
-            raise StoreError(
-                f"{folder}: format {content.get('format')}, this program reads {FORMAT}; build it again"
-            )
+            found = content.get("format")
+            raise StoreError(f"{folder}: format {found}, this program reads {FORMAT}; build it again")
         index = as_text(pd.DataFrame(content["columns"]))
         if "scenes" in index:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
@@ -219,22 +218,19 @@ def _make_packs(
     unreadable: list[str] = []
     hidden = not (progress and to_do)
     with tqdm(total=sum(map(len, to_do.values())), desc=f"packing {folder.name}", disable=hidden) as bar:
+        made = read_ahead(lambda name: source.write_pack(to_do[name], folder / name, bar), to_do, workers)
         try:
-            for faults in read_ahead(
-                lambda name: source.write_pack(to_do[name], folder / name, bar), to_do, workers
-            ):
+            for faults in made:
                 unreadable += faults
         except OSError as error:
             if not is_disk_full(error):
                 raise
-            raise StoreError(
-                f"{folder}: the disk is full; make room and build it again, finished packs are kept"
-            ) from error
+            advice = "make room and build it again, finished packs are kept"
+            raise StoreError(f"{folder}: the disk is full; {advice}") from error
     if unreadable:
-        raise StoreError(
-            f"{source.folder}: {len(unreadable)} images cannot be packed (`liqe data verify` lists them; or "
-            "train without them by unfit='leave out'):\n  " + "\n  ".join(sorted(unreadable)[:5])
-        )
+        advice = "`liqe data verify` lists them; or train without them by unfit='leave out'"
+        lines = [f"{source.folder}: {len(unreadable)} images cannot be packed ({advice}):"]
+        raise StoreError("\n  ".join(lines + sorted(unreadable)[:5]))
 
 
 def digest(pixels: np.ndarray) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +33,13 @@ def read_text(path: str | os.PathLike) -> str:
     raw = path.read_bytes()
     if not raw.strip():
         raise LabelError(f"{path}: the file is empty; get it again")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
-    elif b"\0" in raw:
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\0" in raw and not wide:
         raise LabelError(f"{path}: not a text file (it has zero bytes)")
-    else:
-        encodings = ["utf-8-sig", "cp1252", "latin-1"]
-    for encoding in encodings:
-        try:
+    for encoding in ["utf-16"] if wide else ["utf-8-sig", "cp1252", "latin-1"]:
+        with contextlib.suppress(UnicodeDecodeError):
             return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise LabelError(f"{path}: not a text file in {' or '.join(encodings)}")
+    raise LabelError(f"{path}: not a text file in UTF-16")
 
 
 def read_table(
@@ -66,42 +63,32 @@ def read_table(
     path = Path(path)
     if not path.is_file():
         raise LabelError(f"{path}: no such label file; check where the data set was unpacked")
-    if path.suffix.lower() == ".xlsx":
-        table = _spreadsheet(path)
-    elif path.suffix.lower() == ".json":
-        table = _json(path)
-    else:
-        text = read_text(path)
-        heading = _BEFORE_THE_HEADER.match(text)
-        assert heading is not None, "it matches no character as well"
-        text = text[heading.end() :]
-        sep = sep or heading[1] or max("\t;,", key=text.split("\n", 1)[0].count)
-        try:
-            with warnings.catch_warnings():  # pandas cuts a first row with too many fields, with a warning
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = pd.read_csv(
-                    io.StringIO(text),
-                    sep=sep,
-                    header=None if columns else 0,
-                    names=columns,
-                    index_col=False,
-                    dtype=str,
-                    keep_default_na=False,
-                    skip_blank_lines=False,
-                    skipinitialspace=True,
-                )
-        except pd.errors.ParserWarning as warning:
-            raise LabelError(f"{path}: a row has more fields than there are columns ({warning})") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise LabelError(
-                f"{path}: {str(error).strip()}; check the separator ({sep!r} was assumed)"
-            ) from None
-        table.index += heading[0].count("\n") + (1 if columns else 2)
+    forms = {".xlsx": _spreadsheet, ".json": _json}
+    table = forms.get(path.suffix.lower(), partial(_text, columns=columns, sep=sep))(path)
     table.columns = [str(name).strip() for name in table.columns]
     table = table.fillna("").apply(lambda column: column.str.strip())
     table = table[(table != "").any(axis=1)]
     nameless = [n for n in table.columns if n.startswith("Unnamed:") and (table[n] == "").all()]
     return table.drop(columns=nameless)
+
+
+def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.DataFrame:
+    text = read_text(path)
+    heading = _BEFORE_THE_HEADER.match(text)
+    assert heading is not None, "it matches no character as well"
+    text = text[heading.end() :]
+    sep = sep or heading[1] or max("\t;,", key=text.split("\n", 1)[0].count)
+    form = {"sep": sep, "names": columns, "header": None if columns else 0, "index_col": False, "dtype": str}
+    blanks = {"keep_default_na": False, "skip_blank_lines": False, "skipinitialspace": True}
+    try:
+        with warnings.catch_warnings():  # pandas cuts a first row with too many fields, with a warning
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(io.StringIO(text), **form, **blanks)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
+        problem = f"no table with the separator {sep!r}, or a row with too many fields"
+        raise LabelError(f"{path}: {problem} ({str(error).strip()})") from None
+    table.index += heading[0].count("\n") + (1 if columns else 2)
+    return table
 
 
 def _spreadsheet(path: Path) -> pd.DataFrame:
@@ -128,15 +115,11 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
     Raises:
         LabelError: no such column; the message lists those there are.
     """
-    if isinstance(name, int):
-        places = [name - 1] if 1 <= name <= table.shape[1] else []
-    else:
-        places = [i for i, title in enumerate(table.columns) if title.lower() == name.strip().lower()]
+    wanted = name if isinstance(name, int) else name.strip().lower()
+    places = [i for i, title in enumerate(table.columns) if wanted in (i + 1, title.lower())]
     if not places:
-        raise LabelError(
-            f"{path}, line 1: no column {name!r}; there are {', '.join(map(repr, table.columns))}. "
-            "Name the right one in the manifest"
-        )
+        columns = ", ".join(map(repr, table.columns))
+        raise LabelError(f"{path}, line 1: no column {name!r}; name one in the manifest: {columns}")
     return table.iloc[:, places[0]]
 
 
@@ -157,18 +140,15 @@ def numbers(
     if not readings:
         wrong = values[point.isna() & comma.isna()]
         wrong = values[point.isna()] if wrong.empty else wrong
-        more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
-        raise LabelError(
-            f"{path}, line {wrong.index[0]}: score {wrong.iloc[0]!r} is not a number, or its decimal "
-            f"separator is not that of other lines{more}; correct it or remove the line"
-        )
+        problem = f"score {wrong.iloc[0]!r} is not a number, or its decimal separator is not the others'"
+        lines = f"lines like it: {len(wrong)}"
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({lines}); correct or remove it")
     ambiguous = values[(point != comma) & values.str.contains(",") & (len(readings) == 2)]
     readings = [reading for reading in readings if reading[ambiguous.index].between(*limits).all()]
     if len(ambiguous) and len(readings) != 1:
-        raise LabelError(
-            f"{path}, line {ambiguous.index[0]}: score {ambiguous.iloc[0]!r} may be "
-            f"{point[ambiguous.index[0]]:g} or {comma[ambiguous.index[0]]:g}; write it without the comma"
-        )
+        line = ambiguous.index[0]
+        problem = f"score {ambiguous.iloc[0]!r} may be {point[line]:g} or {comma[line]:g}"
+        raise LabelError(f"{path}, line {line}: {problem}; write it without the comma")
     return readings[0]
 
 
@@ -193,9 +173,6 @@ def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:
         raise LabelError(f"{path}, line {empty[0]}: no image name; correct it or remove the line")
     if len(twice := values[values.duplicated()]):
         first = values.index[values == twice.iloc[0]][0]
-        more = f" ({len(twice)} lines repeat an earlier one)" if len(twice) > 1 else ""
-        raise LabelError(
-            f"{path}, line {twice.index[0]}: image {twice.iloc[0]!r} was already on line {first}{more}; "
-            "remove one of them"
-        )
+        problem = f"image {twice.iloc[0]!r} was already on line {first} (lines like it: {len(twice)})"
+        raise LabelError(f"{path}, line {twice.index[0]}: {problem}; remove it")
     return values

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from liqe_core.crops import CropGeometry
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.labels import read_labels
-from liqe_core.data.manifests import Manifest
+from liqe_core.data.manifests import AnyPath, Manifest
 from liqe_core.data.presence import Journal, find_images
 from liqe_core.data.released_labels import labels_at_hand
 from liqe_core.data.tables import LabelError
@@ -57,9 +57,7 @@ class Status:
     corrupt: int = 0
 
 
-def status(
-    manifest: Manifest, root: str | os.PathLike | None = None, mirror: str | os.PathLike | None = None
-) -> Status:
+def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> Status:
     """Look whether a dataset's images are there; opens none and fetches nothing.
 
     Args:
@@ -74,8 +72,7 @@ def status(
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
         return Status(manifest.name, "complete", folder, made)
-    made_here = manifest.form == "distorted"
-    to_fetch = sets_to_fetch(manifest, folder) if made_here else []
+    to_fetch = sets_to_fetch(manifest, folder) if manifest.form == "distorted" else []
     images = None  # where they cannot be known without fetching
     try:
         if not to_fetch and (manifest.form != "liqe" or labels_at_hand(mirror)):
@@ -83,54 +80,55 @@ def status(
     except LabelError as error:
         if exists:
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
-    now, missing = absent, []
+    files = pd.DataFrame(columns=["image", "match"])
     if images is not None:
         files = find_images(images, folder, manifest.pictures)
-        missing = files.loc[files["match"] == "missing", "image"].tolist()
-        found, case = len(files) - len(missing), int((files["match"] == "case").sum())
-        now = dataclasses.replace(absent, expected=len(images), found=found, case=case)
     elif exists:
-        now = dataclasses.replace(absent, found=len(all_images(manifest, folder)))
-    entries = journal_of(manifest, root).current() if now.found else {}
+        files = pd.DataFrame({"image": all_images(manifest, folder), "match": "exact"})
+    missing = files.loc[files["match"] == "missing", "image"].tolist()
+    found, case = len(files) - len(missing), int((files["match"] == "case").sum())
+    entries = journal_of(manifest, root).current() if found else {}
     corrupt = sum(entry["problem"] in CORRUPT for entry in entries.values())
-    state = "absent" if now.found == 0 else "corrupt" if corrupt else "partly there"
-    if state == "partly there" and images is not None and now.found == len(images) >= (manifest.images or 0):
-        state = "complete"
-    now = dataclasses.replace(now, state=state, checked=len(entries), corrupt=corrupt)
+    all_there = images is not None and found == len(images) >= (manifest.images or 0)
+    state = "absent" if not found else "corrupt" if corrupt else "complete" if all_there else "partly there"
+    expected = manifest.images if images is None else len(images)
+    now = Status(manifest.name, state, folder, "", expected, found, case, len(entries), corrupt)
     if to_fetch:
         advice = f"liqe data fetch {' '.join(to_fetch)}"
-    elif made_here and now.found < (now.expected or 0):
-        advice = "nothing to get: the images are made when they are first used"
-    elif images is None and now.found:
+    elif images is None and found:
         advice = f"liqe data labels {manifest.argument}"
+    elif missing and not now.found and (files := all_images(manifest, folder)):
+        close = (get_close_matches(missing[0], files, 1, 0.3) or files)[0]
+        advice = (
+            f"names do not match: the labels have {missing[0]!r}, the folder has {close!r}; adapt the table"
+        )
     else:
         advice = _advice(manifest, now, missing)
     return dataclasses.replace(now, next=advice)
 
 
-def journal_of(manifest: Manifest, root: str | os.PathLike | None = None) -> Journal:
+def journal_of(manifest: Manifest, root: AnyPath = None) -> Journal:
     """What `verify` found of a dataset's images; each folder has a journal of its own, in the cache."""
     folder = manifest.folder(root)
     tag = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     return Journal(cache_dir("verify") / f"{manifest.name}-{tag}.jsonl", folder)
 
 
-def report_path(manifest: Manifest, root: str | os.PathLike | None = None) -> Path:
+def report_path(manifest: Manifest, root: AnyPath = None) -> Path:
     """Where `verify` writes its report by default."""
     return journal_of(manifest, root).path.with_suffix(".csv")
 
 
 def all_images(manifest: Manifest, folder: Path) -> list[str]:
     """Every image in the folders that the manifest names, relative to the dataset's folder."""
-    return [
-        name if below == "." else f"{below}/{name}"
-        for below in manifest.pictures
-        for name in list_images(folder / below)
-    ]
+    names = [Path(below, name) for below in manifest.pictures for name in list_images(folder / below)]
+    return [name.as_posix() for name in names]
 
 
 def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
     command, name = "liqe data", manifest.argument
+    if manifest.form == "distorted" and missing:
+        return "nothing to get: the images are made when they are first used"
     if now.state == "absent":
         if manifest.can_be_fetched:
             return f"{command} fetch {name}"
@@ -142,20 +140,18 @@ def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
         if manifest.hosted:
             return f"{command} fetch {name} (it puts whole images in place of broken ones)"
         return f"get the images named in {report_path(manifest)} again, then {command} verify {name}"
-    if now.state == "partly there" and now.found == now.expected:
+    if now.state == "partly there" and not missing:
         return f"the label files here name {now.expected} of the {manifest.images} images, and all are there"
     if now.state == "partly there":
-        count = f"{(now.expected or 0) - now.found} images" + (
-            f": {first_few(missing, 3)}" if missing else ""
-        )
+        count = f"{len(missing)} images: {first_few(missing, 3)}"
         return f"unpack the others ({count}), or use those that are there (pack, with --missing skip)"
     return f"{command} {'verify' if now.checked < now.found else 'pack'} {name}"
 
 
 def verify(
     manifest: Manifest,
-    root: str | os.PathLike | None = None,
-    mirror: str | os.PathLike | None = None,
+    root: AnyPath = None,
+    mirror: AnyPath = None,
     workers: int | None = None,
     progress: bool = True,
     window: int | None = None,
@@ -187,16 +183,11 @@ def verify(
         known = journal.current()
         to_do = [file for file in dict.fromkeys(files) if file not in known]
         entries = read_ahead(lambda file: _inspect(journal, file), to_do, workers)
-        with (
-            journal.writing() as note,
-            tqdm(
-                total=len(files), initial=len(files) - len(to_do), desc=manifest.name, disable=not progress
-            ) as bar,
-        ):
-            for entry in entries:
+        bar = tqdm(entries, manifest.name, len(files), initial=len(files) - len(to_do), disable=not progress)
+        with journal.writing() as note, bar:
+            for entry in bar:
                 note(entry)
                 known[entry["file"]] = entry
-                bar.update()
         table = _report(manifest, folder, found, known, window)
         write_csv(report_path(manifest, root), table)
     return table
@@ -211,7 +202,7 @@ def _inspect(journal: Journal, file: str) -> dict:
     except (ImageError, OSError) as error:
         # Pillow tells a file that ends early from one that is no picture only in words.
         words = f"{error} {error.__cause__}".lower()
-        short = any(word in words for word in ("truncated", "is empty", "premature", "broken data stream"))
+        short = any(word in words for word in ("truncated", ": empty", "premature", "broken data stream"))
         entry |= {"problem": "cut short" if short else "unreadable", "detail": str(error)}
     return entry
 
@@ -236,14 +227,13 @@ def _report(
             rows.append((image, "", "missing", f"not below {folder}"))
             continue
         entry = known[file]
+        size, wanted = f"{entry['width']} x {entry['height']}", manifest.picture_size
         if entry["problem"]:
             rows.append((image, file, entry["problem"], entry["detail"]))
         elif shorter[file] < window:
-            size = f"{entry['width']} x {entry['height']}"
             rows.append((image, file, "too small", f"{size} pixels, one crop is {window} x {window}"))
-        elif manifest.picture_size and (entry["width"], entry["height"]) != manifest.picture_size:
-            wanted = "{} x {}".format(*manifest.picture_size)
-            rows.append((image, file, "wrong size", f"{entry['width']} x {entry['height']}, not {wanted}"))
+        elif wanted and wanted != (entry["width"], entry["height"]):
+            rows.append((image, file, "wrong size", f"{size}, not {wanted[0]} x {wanted[1]}"))
         if match == "case":
             rows.append((image, file, "name differs in case", f"on the disk {file}"))
     extra = sorted(set(all_images(manifest, folder)) - set(found["file"].dropna()))

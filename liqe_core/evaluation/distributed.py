@@ -88,9 +88,8 @@ class Ranks:
         values: list[object] = [None] * self.world_size
         dist.all_gather_object(values, value)
         if any(answer != values[0] for answer in values):
-            raise RuntimeError(
-                f"the processes disagree about {subject}: {values}; they must share one run folder"
-            )
+            problem = f"the processes disagree about {subject}: {values}"
+            raise RuntimeError(f"{problem}; they must share one run folder")
 
     def _sizes(self, count: int) -> list[int]:
         least, more = divmod(count, self.world_size)
@@ -136,8 +135,10 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
         name = "cuda" if gpus else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device is {name!r}; give auto, cpu, cuda or cuda:0") from None
+        if device.type not in ("cpu", "cuda"):
+            torch.empty(0, device=device)  # mps, say, where there is none
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"device is {name!r}: none here; give auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda":
         index = local_rank if device.index is None else device.index
         if index >= gpus:

@@ -1,20 +1,27 @@
-"""The ideas of the method, drawn: what marginals lose, fidelity against cross-entropy."""
+"""The ideas of the method, drawn: what marginals lose, fidelity against cross-entropy, and the stages of the
+model that is built from scratch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
+    MARKERS,
     QUALITY_COLORS,
     STYLES,
     Drawn,
+    dot,
     heat_map,
     legend,
     listed,
+    name_rows,
     new_figure,
     palette,
     panels,
@@ -82,3 +89,132 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
         f"Two panels of curves of {names} against the predicted difference of a pair: the loss, and the "
         "size of its gradient."
     )
+
+
+@drawing("similarity", "from_scratch", "An image's similarity to every prompt, its softmax, and their sums.")
+def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
+    """The similarities of one image as a matrix, their softmax beside it, and the sums along its axes.
+
+    Args:
+        table: ``quality``, ``scene``, ``distortion``, ``similarity`` and ``probability``, quality-major.
+    """
+    qualities, scenes, distortions = (list(table[axis].unique()) for axis in table.columns[:3])
+    maps = {c: table[c].to_numpy().reshape(-1, len(distortions)) for c in ("similarity", "probability")}
+    joint = maps["probability"].reshape(len(qualities), len(scenes), len(distortions))
+    figure = new_figure(9.6, 6.6)
+    grid = figure.add_gridspec(3, 4, width_ratios=[3, 3, 1.3, 1.7], height_ratios=[1.5, 6, 0.2])
+    above, beside, apart = (figure.add_subplot(grid[place]) for place in ((0, 1), (1, 2), (1, 3)))
+    middles = np.arange(len(qualities)) * len(scenes) + (len(scenes) - 1) / 2
+    colors = {"similarity": QUALITY_COLORS, "probability": palette().sequential}
+    for column, (name, matrix) in enumerate(maps.items()):
+        ax = figure.add_subplot(grid[1, column])
+        shown = ax.imshow(matrix, cmap=colors[name], aspect="auto")
+        for edge in np.arange(1, len(qualities)) * len(scenes) - 0.5:
+            ax.axhline(edge, color="white" if name == "similarity" else palette().grey, linewidth=0.8)
+        ax.set_xticks(range(len(distortions)), distortions, rotation=60, ha="right", rotation_mode="anchor")
+        ax.set_yticks(middles, qualities if name == "similarity" else [])
+        ax.tick_params(length=0)
+        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[2, column]), orientation="horizontal")
+        bar.set_label("mean cosine" if name == "similarity" else "joint probability")
+        bar.locator = MaxNLocator(4)
+        bar.update_ticks()
+        if name == "similarity":
+            ax.set_title("similarity")
+            ax.set_ylabel(f"quality; in each band {len(scenes)} rows, a scene each")
+    colors_of_tasks = palette().tasks
+    above.bar(range(len(distortions)), joint.sum(axis=(0, 1)), color=colors_of_tasks["distortion"])
+    above.set(xlim=(-0.5, len(distortions) - 0.5), xticks=[], title="distortion: sum of a column")
+    beside.barh(middles, joint.sum(axis=(1, 2)), height=0.8 * len(scenes), color=colors_of_tasks["quality"])
+    beside.set(ylim=(len(qualities) * len(scenes) - 0.5, -0.5), yticks=[], title="quality:\nsum of a band")
+    apart.barh(range(len(scenes)), joint.sum(axis=(0, 2)), color=colors_of_tasks["scene"])
+    name_rows(apart, scenes)
+    apart.set_title(f"scene: sum of\n{len(qualities)} rows")
+    for ax in (above, beside, apart):
+        plain(ax)
+    sums = {"quality": joint.sum(axis=(1, 2)), "distortion": joint.sum(axis=(0, 1))}
+    likeliest = f"{qualities[sums['quality'].argmax()]} ({sums['quality'].max():.2f})"
+    likeliest += f" and {distortions[sums['distortion'].argmax()]} ({sums['distortion'].max():.2f})"
+    return figure.described(
+        f"Two heat maps of {len(table)} cells: the similarity of an image to each prompt, and its softmax, "
+        f"with bars of its sums for quality, scene and distortion. Most probable are {likeliest}."
+    )
+
+
+@drawing("overfitting", "from_scratch", "Losses and weights of sixteen memorised photographs, step by step.")
+def overfitting(steps: pd.DataFrame, images: pd.DataFrame) -> Drawn:
+    """Each task's loss and weight over steps, and the rank of each image before and after.
+
+    Args:
+        steps: ``step`` from 0, which is before training, ``<task>_loss`` and ``<task>_weight``.
+        images: ``dataset``, ``label`` (its rank in the dataset), ``before`` and ``after`` (predictions).
+    """
+    figure, axes = panels(["loss", "weight of the loss", "quality"], 4, 3.4, least=2.6)
+    colors = palette().tasks
+    for (task, color), style in zip(colors.items(), STYLES, strict=False):
+        for ax, kind in zip(axes, ("loss", "weight"), strict=False):
+            ax.plot(steps["step"], steps[f"{task}_{kind}"], color=color, linestyle=style, label=task)
+    for ax in axes[:2]:
+        ax.set_xlabel("steps taken")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylim(bottom=0)
+    for mark, (name, rows) in zip(MARKERS, images.groupby("dataset", sort=False), strict=False):
+        look: dict[str, Any] = {"marker": mark, "s": dot(30), "edgecolors": palette().ink}
+        axes[2].scatter(rows["label"], rows["before"], facecolors="none", label=f"{name}, before", **look)
+        axes[2].scatter(rows["label"], rows["after"], color=colors["quality"], label=f"{name}, after", **look)
+    axes[2].set(xlabel="rank of the label in its dataset", ylabel="predicted quality")
+    for ax in axes:
+        plain(ax, "y")
+    legend(figure)
+    ends = {task: steps[f"{task}_loss"].iloc[-1] for task in colors}
+    starts = {task: steps[f"{task}_loss"].iloc[0] for task in colors}
+    return figure.described(
+        f"Lines over {steps['step'].max()} steps. Losses start at {listed(starts)} and end at {listed(ends)}."
+        " Beside them, predicted quality against the rank of the label, before and after."
+    )
+
+
+@drawing("prefix_tree", "from_scratch", "The prefix tree of six prompts, and what its last token attends to.")
+def prefix_tree(nodes: pd.DataFrame) -> Drawn:
+    """A prefix tree, root at the top; the path to the last node stands out.
+
+    Args:
+        nodes: a row a node, parents before children: ``parent`` (its row, -1 for the root), ``word``.
+    """
+    parents = nodes["parent"].to_numpy()
+    depth, across = np.zeros(len(nodes), dtype=int), np.zeros(len(nodes))
+    for node, parent in enumerate(parents[1:], 1):
+        depth[node] = depth[parent] + 1
+    leaves = [node for node in range(len(nodes)) if node not in parents]
+    across[leaves] = range(len(leaves))
+    for node in reversed(range(len(nodes))):
+        if node not in leaves:
+            across[node] = across[parents == node].mean()
+    path = [len(nodes) - 1]
+    while parents[path[-1]] >= 0:
+        path.append(parents[path[-1]])
+    forks = [node for node, count in enumerate(np.bincount(parents[1:])) if count > 1]
+    figure, (ax,) = panels([""], 0.95 * len(leaves) + 0.6, 0.34 * (depth.max() + 1) + 0.3)
+    _draw_tree(ax, nodes["word"], parents, np.column_stack([across, depth]), path)
+    return figure.described(
+        f"A tree of {len(nodes)} tokens in {depth.max() + 1} rows, root at the top, with {len(leaves)} ends. "
+        f"It branches after: {', '.join(nodes['word'][forks])}. "
+        f"The path to the last end is marked: {' '.join(nodes['word'][path[::-1]])}."
+    )
+
+
+def _draw_tree(
+    ax: Axes, words: pd.Series, parents: np.ndarray, places: np.ndarray, path: Sequence[int]
+) -> None:
+    """Words in boxes at (across, depth), an edge to each from its parent; those on `path` stand out."""
+    paint = palette()
+    for node, (x, y) in enumerate(places):
+        color, width = (paint.colors[1], 2.0) if node in path else (paint.grey, 1.0)
+        if parents[node] >= 0:
+            start = places[parents[node]]
+            ax.plot([start[0], x], [start[1], y], color=color, linewidth=width, zorder=0)
+        box = {"boxstyle": "round,pad=0.2", "facecolor": paint.ground, "edgecolor": color, "linewidth": width}
+        ax.text(x, y, words[node], ha="center", va="center", fontsize="small", bbox=box)
+    ax.set(xlim=(places[:, 0].min() - 0.5, places[:, 0].max() + 0.5), ylim=(places[:, 1].max() + 0.6, -0.6))
+    ax.set_yticks(range(int(places[:, 1].max()) + 1))
+    ax.set(xticks=[], ylabel="position in the prompt")
+    ax.spines[["top", "right", "bottom"]].set_visible(False)

@@ -9,7 +9,6 @@ the business of whoever asks.
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import io
 from collections.abc import Callable, Iterable, Mapping
@@ -81,14 +80,11 @@ def explorer(
     ]
     word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
     answer, drawn = ipywidgets.HTML(), ipywidgets.HTML()
-    # The last of each is kept: a widget that moves asks for no more than it changes.
-    opened = functools.lru_cache(1)(lambda name: open_image(known[name]))
-    asked = functools.lru_cache(1)(lambda name, positions: ask(opened(name), dict(positions)))
 
     def show(*_: object) -> None:
-        positions = tuple((slider.description, slider.value) for slider in faults)
+        positions = {slider.description: slider.value for slider in faults}
         try:
-            seen = asked(choose.value, positions)
+            seen = ask(open_image(known[choose.value]), positions)
         except ValueError as error:
             answer.value, drawn.value = html.escape(str(error)), ""
             return
@@ -99,8 +95,6 @@ def explorer(
     def take_upload(*_: object) -> None:
         for file in upload.value:
             known[file["name"]] = bytes(file["content"])
-            opened.cache_clear()
-            asked.cache_clear()
             choose.options = sorted(known, key=lambda name: name != file["name"])  # the first is chosen
         show()
 

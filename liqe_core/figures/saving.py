@@ -219,9 +219,7 @@ def _columns(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, dict]:
     return table, {"index": index, "types": types, "missing": missing}
 
 
-def _type(name: object, column: pd.Series) -> str | dict:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return {"categories": column.cat.categories.tolist(), "ordered": bool(column.cat.ordered)}
+def _type(name: object, column: pd.Series) -> str:
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in ("string", "empty") and not pd.api.types.is_numeric_dtype(column):
         return "str"
@@ -234,16 +232,12 @@ def _type(name: object, column: pd.Series) -> str | dict:
 
 def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
     types, missing = described["types"], described["missing"]
-    dtypes = {
-        name: pd.CategoricalDtype(kind["categories"], kind["ordered"]) if isinstance(kind, dict) else kind
-        for name, kind in types.items()
-    }
     blank = {name: [""] for name, kind in types.items() if kind != "str" or name in missing}
     rows = described.get("rows", {})
     table = pd.read_csv(
         folder / described["file"],
         usecols=list({*types, *rows}),
-        dtype=dtypes,
+        dtype=types,
         keep_default_na=False,
         na_values=blank,
     )

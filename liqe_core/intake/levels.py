@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import re
 
 import numpy as np
@@ -17,6 +18,10 @@ from PIL import Image, ImageCms
 
 # TIFF's own numbers for what is asked of it here.
 _BITS, _PHOTOMETRIC, _PLANAR, _FORMAT = 258, 262, 284, 339
+_NEW_SUBFILE, _DNG_VERSION = 254, 50706
+
+#: Raw files of cameras that Pillow opens as TIFF, at their preview.
+RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".dng", ".erf", ".nef", ".nrw", ".orf", ".pef", ".rw2", ".srw")
 
 
 class LevelError(ValueError):
@@ -43,7 +48,7 @@ def stored(image: Image.Image) -> Stored:
     file's layout is gone afterwards, and a layout that it would decode wrongly is set right here.
 
     Raises:
-        LevelError: it was decoded already, wrongly; or the layout is none that is known.
+        LevelError: it is a preview; it was decoded already, wrongly; or the layout is none that is known.
     """
     tags = getattr(image, "tag_v2", None)
     if tags is None:
@@ -54,6 +59,11 @@ def stored(image: Image.Image) -> Stored:
                 "levels of a FITS file are moved by its header, which is not read; save it as PNG"
             )
         return Stored(16 if image.mode.startswith("I;16") or form in ("PPM", "PNG") else None)
+    suffix = os.path.splitext(getattr(image, "filename", "") or "")[1].lower()
+    if int(tags.get(_NEW_SUBFILE) or 0) & 1 or _DNG_VERSION in tags or suffix in RAW_SUFFIXES:
+        raise LevelError(
+            "its first image is a small preview, as in a camera's raw file; develop it, as 16-bit TIFF say"
+        )
     bits, layout = int((tags.get(_BITS) or (1,))[0]), getattr(image, "tile", None) or []
     if bits == 16 and tags.get(_PLANAR) == 2 and image.mode in ("RGB", "RGBA", "CMYK"):
         _mend_planes(image, layout)
@@ -115,6 +125,11 @@ def as_rgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> I
         image = image.convert("RGBA")  # the same colours, and Pillow does not warn on the way
     elif image.mode in ("RGBa", "La"):
         image = image.convert(image.mode.upper())  # colours that were multiplied by alpha
+    elif image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None  # it is, when it works in place
+        image = converted
     return image.convert("RGB")
 
 
@@ -169,7 +184,7 @@ def as_srgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> 
         LevelError: the profile is damaged, or of another kind of colours than the picture's.
     """
     embedded = image.info.get("icc_profile")
-    if not embedded:
+    if not embedded or image.mode == "LAB":  # which says by itself what its colours are
         return as_rgb(image, storage, sixteen_bit)
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))

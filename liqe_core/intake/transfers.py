@@ -14,7 +14,10 @@ import hashlib
 import os
 import re
 import shutil
+import socket
+import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,32 +113,27 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
     from huggingface_hub.utils import build_hf_headers
     from huggingface_hub.utils.tqdm import silent_tqdm
 
-    url, sha256, size, headers = source.url, source.sha256, None, {}
+    if not (urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE")):
+        # Without a network huggingface_hub would try for half a minute, and say so in as many lines.
+        socket.getaddrinfo(urllib.parse.urlsplit(source.url).hostname, None)
+    url, sha256, size = source.url, source.sha256, None
+    headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file itself
     if source.page:
         metadata = get_hf_file_metadata(url, retry_on_errors=True)
         url = url.replace("/resolve/main/", f"/resolve/{metadata.commit_hash or 'main'}/")
-        size, headers = metadata.size, build_hf_headers()
+        size, headers = metadata.size, build_hf_headers() | headers
         if re.fullmatch("[0-9a-f]{64}", metadata.etag or ""):  # the tag of a large file is its SHA-256
             if sha256 not in (None, metadata.etag):
-                raise FetchError(
-                    f"{url}: checksum differs (SHA-256 {metadata.etag}, expected {sha256}); it was replaced "
-                    "on the hub, and nothing was transferred; update this project, or get the file elsewhere"
-                )
+                problem = f"checksum differs (SHA-256 {metadata.etag}, expected {sha256})"
+                raise FetchError(f"{url}: {problem}; it was replaced on the hub, update this project")
             sha256 = metadata.etag
         if part.exists() and size is not None and part.stat().st_size > size:
             part.unlink()  # of another file
     with part.open("ab") as content, _only_https_after_https():
         try:
-            http_get(
-                url,
-                content,
-                resume_size=content.tell(),
-                headers=headers
-                | {"Accept-Encoding": "identity"},  # ranges count the bytes of the file itself
-                expected_size=size,
-                displayed_filename=name,
-                tqdm_class=tqdm if progress else silent_tqdm,  # type: ignore[arg-type]
-            )
+            bar: Any = tqdm if progress else silent_tqdm
+            shown = {"expected_size": size, "displayed_filename": name, "tqdm_class": bar}
+            http_get(url, content, resume_size=content.tell(), headers=headers, **shown)
         except HfHubHTTPError as error:
             if _http_status(error) != 416:  # the part is as long as the file, or longer: its checksum decides
                 raise
@@ -162,12 +160,13 @@ def _only_https_after_https() -> Iterator[None]:
         hooks.remove(refuse_downgrade)
 
 
-def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
+def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.0) -> bytes:
     """Fetch a small file into memory.
 
     Args:
         limit: refuse more bytes than this.
         timeout: seconds without a byte.
+        total: seconds in all.
 
     Raises:
         FetchError: too large, or any reason of `fetch_file`.
@@ -175,6 +174,7 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
     from huggingface_hub import get_session
 
     too_large = FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
+    deadline = time.monotonic() + total
     try:
         with get_session().stream("GET", url, timeout=timeout) as reply:
             reply.raise_for_status()
@@ -185,6 +185,8 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0) -> bytes:
                 content += chunk
                 if len(content) > limit:
                     raise too_large
+                if time.monotonic() > deadline:
+                    raise FetchError(f"{url}: not read in {total:g} seconds; download it, and give the file")
             return bytes(content)
     except FetchError:
         raise
@@ -212,11 +214,7 @@ def _reason(error: BaseException, page: str = "", bytes_kept: int = 0) -> str:
         reasons[429] = "too many requests; wait some minutes, or log in (`hf auth login`)"
         return f"HTTP {status}, {reasons.get(status, 'the server failed; try again later')}"
     problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    advice = (
-        f"{bytes_kept} bytes are kept, try again to continue"
-        if bytes_kept
-        else "check the network and try again"
-    )
+    advice = f"{bytes_kept} bytes are kept, try again to continue" if bytes_kept else "check the network"
     return f"no connection, or it broke ({problem}); {advice}"
 
 
@@ -229,6 +227,5 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         free = shutil.disk_usage(path.parent).free
-        raise DiskFullError(
-            f"{path}: the disk is full ({free / 1e6:.0f} MB free); make room and try again"
-        ) from error
+        problem = f"the disk is full ({free / 1e6:.0f} MB free)"
+        raise DiskFullError(f"{path}: {problem}; make room and try again") from error

@@ -93,14 +93,13 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Selec
             excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
         else:
             kept.append(run)
-    keys: tuple[tuple[Callable[[FinishedRun], str], str], ...] = (
-        (lambda run: json.dumps(run.data, sort_keys=True), "other pictures or labels than most runs here"),
-        (
-            lambda run: "" if run.settings.model.freeze == "all" else run.schedule,
-            "other steps than most runs here (batches left out, or other rates)",
-        ),
-    )
-    for key, reason in keys:
+
+    schedules = "other steps than most runs here (batches left out, or other rates)"
+    keys: dict[str, Callable[[FinishedRun], str]] = {
+        "other pictures or labels than most runs here": lambda run: json.dumps(run.data, sort_keys=True),
+        schedules: lambda run: "" if run.settings.model.freeze == "all" else run.schedule,
+    }
+    for reason, key in keys.items():
         counted = Counter(filter(None, map(key, kept)))
         common = {"", *(value for value, _ in counted.most_common(1))}
         excluded += [(run.folder.name, reason) for run in kept if key(run) not in common]

@@ -71,9 +71,7 @@ def brisque(files: Sequence[Path]) -> np.ndarray:
     try:
         from brisque import BRISQUE
     except ImportError:
-        raise ImportError(
-            "BRISQUE needs its package: pip install 'liqe-core[brisque]' (it compiles)"
-        ) from None
+        raise ImportError("BRISQUE needs its package: pip install 'liqe-core[brisque]'") from None
 
     class Brisque(BRISQUE):
         def scale_features(self, features):
@@ -111,9 +109,7 @@ def files_of(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> list[
 
 
 def ridge(
-    dataset: LabelledImages,
-    session: int,
-    test: Sequence[tuple[LabelledImages, Sequence[int] | np.ndarray]],
+    dataset: LabelledImages, session: int, test: Sequence[tuple[LabelledImages, Sequence[int] | np.ndarray]]
 ) -> list[np.ndarray]:
     """Ridge regression from the mean embedding of a picture's windows to its score.
 

@@ -95,10 +95,9 @@ def read_run(folder: str | Path) -> FinishedRun:
     try:
         settings, content = read_description(folder)
         steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
-        schedule = fingerprint(steps)
-        parts = {part: dict(content[part]) for part in ("data", "versions", "code")}
-        results, count = read_results(folder), len(steps)
-        return FinishedRun(folder, settings, **parts, results=results, steps=count, schedule=schedule)
+        data, versions, code = (dict(content[part]) for part in ("data", "versions", "code"))
+        results, schedule = read_results(folder), fingerprint(steps)
+        return FinishedRun(folder, settings, data, versions, code, results, len(steps), schedule)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
         raise ValueError(" ".join(reason.split())) from error
@@ -131,9 +130,9 @@ def load_best(run: FinishedRun) -> LIQE:
         ValueError: its weights are gone.
     """
     kept = [run.checkpoint(criterion) for criterion in ("average", "quality")]
-    if not any(path.exists() for path in kept):
+    if not (present := [path for path in kept if path.exists()]):
         raise ValueError(f"{run.folder}: its weights (best_*.safetensors) are gone")
-    return LIQE.from_checkpoint(next(path for path in kept if path.exists()))
+    return LIQE.from_checkpoint(present[0])
 
 
 class Answers(NamedTuple):

@@ -29,13 +29,10 @@ from scipy.stats import binomtest, norm
 
 from liqe_core.data.tables import column, numbers, read_table, unique
 
-SPACINGS = ("equal-width", "quantile")
 _LEVEL_NAMES = {1: ("all",), 2: ("low", "high"), 3: ("low", "middle", "high")}
 
 
-def quality_levels(
-    defender: np.ndarray, levels: int = 2, spacing: str = "equal-width", width: float | None = None
-) -> pd.DataFrame:
+def quality_levels(defender: np.ndarray, levels: int = 2, width: float | None = None) -> pd.DataFrame:
     """The defender's quality levels: intervals of its own scale in which it calls all images equally good.
 
     Level k of K is a window around (k - 1/2) / K of the scale, the way of the gMAD paper (K = 6 windows of
@@ -44,11 +41,9 @@ def quality_levels(
     Args:
         defender: (N,) finite scores of the defender, N >= 1.
         levels: how many, K >= 1. Two are the "low" and "high" of LIQE's figures.
-        spacing: "equal-width" cuts the range from the smallest score to the largest, as the paper does;
-            "quantile" cuts the images, sorted by score, so that each level has about as many of them.
-        width: of a window, as a part of the scale (of the range, or of the images), in (0, 1]. None is the
-            smaller of 0.1 and 1 / K: narrow enough that "equally good" means something. Windows wider than
-            1 / K overlap; 1 / K makes them tile the scale.
+        width: of a window, as a part of the range from the smallest score to the largest, in (0, 1]. None is
+            the smaller of 0.1 and 1 / K: narrow enough that "equally good" means something. Windows wider
+            than 1 / K overlap; 1 / K makes them tile the scale.
 
     Returns:
         K rows from low to high: `level` (1..K), `name`, `low` and `high`. Both ends belong to the level, so
@@ -61,24 +56,14 @@ def quality_levels(
         raise ValueError(f"width={width}: give a part of the scale, above 0 and at most 1")
     centre = (np.arange(levels) + 0.5) / levels
     edges = np.clip(np.stack([centre - width / 2, centre + width / 2]), 0, 1)
-    if spacing == "equal-width":
-        smallest, largest = defender.min(), defender.max()
-        low, high = smallest + edges * (largest - smallest)
-    elif spacing == "quantile":
-        low, high = np.quantile(defender, edges)
-    else:
-        raise ValueError(f"spacing={spacing!r}: choose one of {', '.join(map(repr, SPACINGS))}")
+    smallest, largest = defender.min(), defender.max()
+    low, high = smallest + edges * (largest - smallest)
     names = _LEVEL_NAMES.get(levels, tuple(f"{k}/{levels}" for k in range(1, levels + 1)))
     return pd.DataFrame({"level": np.arange(1, levels + 1), "name": names, "low": low, "high": high})
 
 
 def gmad_pairs(
-    scores: pd.DataFrame,
-    attacker: str,
-    defender: str,
-    levels: int = 2,
-    spacing: str = "equal-width",
-    width: float | None = None,
+    scores: pd.DataFrame, attacker: str, defender: str, levels: int = 2, width: float | None = None
 ) -> pd.DataFrame:
     """In each of the defender's levels, the pair of images that the attacker pulls furthest apart.
 
@@ -89,7 +74,7 @@ def gmad_pairs(
         scores: a row an image, the index names it; a column a scorer, higher is better. Rows where either
             score is missing or infinite take no part; the column `dropped` says how many.
         attacker, defender: columns of `scores`.
-        levels, spacing, width: see `quality_levels`.
+        levels, width: see `quality_levels`.
 
     Returns:
         A row a level: `defender`, `attacker`, `level`, `name`, `low`, `high` (the level on the defender's
@@ -113,7 +98,7 @@ def gmad_pairs(
     index = scores.index[finite]
     attack, defend = both[finite].to_numpy().T
     rows = []
-    for level in quality_levels(defend, levels, spacing, width).itertuples(index=False):
+    for level in quality_levels(defend, levels, width).itertuples(index=False):
         group = np.flatnonzero((defend >= level.low) & (defend <= level.high))
         row = {"defender": defender, "attacker": attacker, **level._asdict()}
         row |= {"count": len(group), "share": len(group) / len(index), "dropped": int((~finite).sum())}
@@ -139,11 +124,7 @@ _COLUMNS += ["gap", "gap_percent", "dropped", "reason"]
 
 
 def compete(
-    scores: pd.DataFrame,
-    scorers: Sequence[str] | None = None,
-    levels: int = 2,
-    spacing: str = "equal-width",
-    width: float | None = None,
+    scores: pd.DataFrame, scorers: Sequence[str] | None = None, levels: int = 2, width: float | None = None
 ) -> pd.DataFrame:
     """Every scorer attacks every other: the rows of `gmad_pairs` for all ordered pairs of `scorers`.
 
@@ -151,14 +132,14 @@ def compete(
         scores: as in `gmad_pairs`. Only images that every scorer could score compete, so that all meet over
             the same images; `dropped` counts the others.
         scorers: at least two columns; None is every numeric column.
-        levels, spacing, width: as in `quality_levels`.
+        levels, width: as in `quality_levels`.
     """
     scorers = list(scores.select_dtypes("number").columns if scorers is None else scorers)
     if len(scorers) < 2:
         raise ValueError(f"a competition needs at least two scorers, got {scorers}: add a column of scores")
     finite = np.isfinite(scores[scorers].astype(float)).all(axis=1)
     common = scores.loc[finite, scorers]
-    rounds = [gmad_pairs(common, a, d, levels, spacing, width) for d, a in permutations(scorers, 2)]
+    rounds = [gmad_pairs(common, a, d, levels, width) for d, a in permutations(scorers, 2)]
     return pd.concat(rounds, ignore_index=True).assign(dropped=int((~finite).sum()))
 
 

@@ -36,24 +36,25 @@ def half_spacing(weights: Tensor) -> Tensor:
     Returns:
         float64, of that shape; infinite where a weight is.
     """
-    size = weights.detach().half().double().abs()
-    mantissa, exponent = torch.frexp(size)  # size = mantissa * 2^exponent, mantissa in [1/2, 1)
-    exponent = (exponent - 1).clamp(min=LEAST_EXPONENT)
-    exponent = exponent.where(size > 0, LEAST_EXPONENT)
-    near = (mantissa == 0.5) & (exponent > LEAST_EXPONENT)  # towards zero the spacing is half as wide
-    spacing = torch.ldexp(torch.ones_like(size), exponent - 11 - near.int())
-    return spacing.where(size.isfinite(), torch.inf)
+    return _HALF_SPACINGS[_bits(weights)]
+
+
+def _bits(weights: Tensor) -> Tensor:
+    """Where each weight, rounded to half precision and without its sign, stands among `_NUMBERS`."""
+    return weights.detach().half().view(torch.int16).int() & 0x7FFF
 
 
 #: Every number of half precision from 0 on, infinity and NaN included, in the order of their bits.
-_NUMBERS = torch.arange(2**15, dtype=torch.int16).view(torch.float16)
+_NUMBERS = torch.arange(2**15, dtype=torch.int16).view(torch.float16).double()
+_GAPS = _NUMBERS.diff() / 2
+#: Of each, half the distance to the nearer neighbour, which is the smaller one; from infinity on infinite.
+_HALF_SPACINGS = torch.cat([_GAPS[:1], _GAPS]).where(_NUMBERS.isfinite(), torch.inf)
 
 
 def counts(weights: Tensor) -> Tensor:
     """(32768,) how many weights, rounded to half precision, have each size, in the order of the bits. What
     may move is a function of these, whatever the step, so that a model is looked at once."""
-    bits = weights.detach().half().flatten().view(torch.int16)
-    return torch.bincount((bits & 0x7FFF).int(), minlength=2**15)
+    return torch.bincount(_bits(weights).flatten(), minlength=2**15)
 
 
 def stuck(counted: Tensor, step: float) -> float:
@@ -68,7 +69,7 @@ def stuck(counted: Tensor, step: float) -> float:
     """
     if not (step > 0 and counted.any()):
         raise ValueError(f"step is {step!r}, of {counted.sum()} weights: give a positive length, and weights")
-    return int(counted[half_spacing(_NUMBERS) > step].sum()) / int(counted.sum())
+    return int(counted[step < _HALF_SPACINGS].sum()) / int(counted.sum())
 
 
 def counts_by_kind(clip: nn.Module) -> dict[str, Tensor]:
@@ -112,7 +113,7 @@ def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
         there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
     """
     every = torch.stack([sizes for kind, sizes in counted.items() if kind != KINDS[-1]]).sum(dim=0)
-    exponents = (torch.frexp(_NUMBERS.float()).exponent - 1).clamp(min=LEAST_EXPONENT)
+    exponents = (torch.frexp(_NUMBERS).exponent - 1).clamp(min=LEAST_EXPONENT)
     exponents = exponents.where(_NUMBERS > 0, LEAST_EXPONENT)
     share = pd.Series(every.numpy() / every.sum().item()).groupby(exponents.numpy()).sum()
     share = share[share > 0]

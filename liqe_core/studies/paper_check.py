@@ -35,6 +35,8 @@ RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
 _METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
 _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
 _COLUMNS = ["dataset", "metric", "value", "pictures", "left_out", "told"]
+#: The results of a set that has none.
+NOTHING = pd.DataFrame(columns=_COLUMNS)
 
 
 def what_is_missing(name: str) -> str:
@@ -75,7 +77,8 @@ def measure_unseen(
     """
     if windows not in ("even", "public"):
         raise ValueError(f"windows is {windows!r}: choose even or public")
-    tables, reasons = [pd.DataFrame(columns=_COLUMNS)], {}
+    tables: list[pd.DataFrame] = []
+    reasons: dict[str, str] = {}
     for name in names:
         if name in trained_on:
             reasons[name] = "trained on it: the set is not unseen for this model"
@@ -88,15 +91,13 @@ def measure_unseen(
             try:
                 table, reason = _measure_whole(model, get(name), drawn)
             except (ValueError, OSError) as error:  # damaged: the other sets still count
-                table, reason = None, f"no result: {' '.join(str(error).split())}"
-            if table is None:
-                reasons[name] = reason
-            else:
-                tables.append(table)
-    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True), reasons
+                table, reason = NOTHING, f"no result: {' '.join(str(error).split())}"
+            tables += [table] if len(table) else []
+            reasons |= {name: reason} if reason else {}
+    return pd.concat(tables or [NOTHING], ignore_index=True), reasons
 
 
-def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tuple[pd.DataFrame | None, str]:
+def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tuple[pd.DataFrame, str]:
     """The rows of a set, or why there are none. seed: of random windows; None: even ones."""
     window = model.geometry.window
     small = dataset.too_small(window)
@@ -104,11 +105,11 @@ def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tu
     sizes = first_few([f"{dataset.name}/{image} ({size})" for image, size in small.items()])
     left_out = f"{len(small)} of {len(dataset)} are smaller than a crop of {window}: {sizes}" if small else ""
     if not scored.any():
-        return None, f"no result: {left_out}"
+        return NOTHING, f"no result: {left_out}"
     quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()
     mos = dataset.table["mos"].to_numpy(float)[scored]
     if reason := agreement.reason(quality, mos):
-        return None, f"not defined: {reason}"
+        return NOTHING, f"not defined: {reason}"
     row = {"pictures": int(scored.sum()), "left_out": len(small), "told": left_out}
     return _long(dataset.name, agreement.agreement(quality, mos) | row), ""
 
@@ -125,11 +126,11 @@ def measure_within(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Test a model on a session's test part; arguments and result as `measure_unseen`'s, with accuracies."""
     if missing := what_is_missing(name):
-        return pd.DataFrame(columns=_COLUMNS), {name: missing}
+        return NOTHING, {name: missing}
     try:
         (row,) = measure(model, [get(name)], session, "test").to_dict("records")
     except (ValueError, OSError) as error:  # damaged: the other sets still count
-        return pd.DataFrame(columns=_COLUMNS), {name: f"no result: {' '.join(str(error).split())}"}
+        return NOTHING, {name: f"no result: {' '.join(str(error).split())}"}
     return _long(name, row | {"left_out": 0, "told": ""}), {}
 
 
@@ -147,10 +148,6 @@ class Check(NamedTuple):
     conditions: dict[str, Any]
     results: pd.DataFrame
     reasons: dict[str, str]
-
-    def part(self, protocol: str) -> pd.DataFrame:
-        """The results of one protocol."""
-        return self.results[self.results["protocol"] == protocol]
 
 
 def plan(names: Sequence[str], session: int) -> pd.DataFrame:
@@ -204,7 +201,7 @@ def check(
         else:
             windows = {key: conditions[key] for key in ("windows", "seed")}
             protocol, (table, reasons) = UNSEEN, measure_unseen(model, [name], get, **windows)
-        table.insert(0, "protocol", protocol)
+        table = table.assign(protocol=protocol)[done.results.columns]
         pieces = [piece for piece in (done.results, table) if len(piece)] or [table]
         done = done._replace(results=pd.concat(pieces, ignore_index=True), reasons=done.reasons | reasons)
         write_csv(folder / "results.csv", done.results)
@@ -223,7 +220,7 @@ def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dic
         def why_not(name: str, reasons: dict[str, str] = checked.reasons) -> str:
             return reasons.get(name, "no metric: not measured")
 
-        own = checked.part(protocol).rename(columns={"value": "ours"})
+        own = checked.results.query("protocol == @protocol").rename(columns={"value": "ours"})
         compared = beside(published, own, why_not, value="ours")
         alone = own[~own["dataset"].isin(compared["dataset"])][["dataset", "metric", "ours"]]
         part = f", session {checked.conditions['session']}" if protocol == WITHIN else ""
@@ -270,11 +267,9 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     """
 
     def why_not(name: str) -> str:
-        if runs:
-            return "no metric: the runs did not measure it"
-        return (
-            f"no run: profile paper has no finished run; {what_is_missing(name) or 'its pictures are here'}"
-        )
+        here = what_is_missing(name) or "its pictures are here"
+        missing_run = f"no run: profile paper has no finished run; {here}"
+        return "no metric: the runs did not measure it" if runs else missing_run
 
     published = load_published()
     within = published[published["protocol"] == WITHIN]

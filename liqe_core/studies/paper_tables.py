@@ -97,10 +97,8 @@ def load_published(folder: str | os.PathLike | None = None) -> pd.DataFrame:
     for same, group in table.groupby(_SAME, sort=False):
         if group["value"].nunique() > 1 and not group["differs"].any():
             numbers = ", ".join(str(i + 1) for i in group.index)
-            raise ValueError(
-                f"{path}, entries {numbers}: they disagree on {' '.join(same).strip()}; say in `differs` "
-                "what differs"
-            )
+            problem = f"they disagree on {' '.join(same).strip()}"
+            raise ValueError(f"{path}, entries {numbers}: {problem}; say in `differs` what differs")
     return table.merge(sources, on="source", how="left") if len(table) else table
 
 
@@ -128,8 +126,7 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
     names |= {"distortion_accuracy": "distortion accuracy"}
     frames = []
     for run in runs:
-        kept = set(run.results["checkpoint"])
-        chosen = criterion if criterion in kept else "quality"
+        chosen = criterion if criterion in set(run.results["checkpoint"]) else "quality"
         results = run.results[run.results["checkpoint"] == chosen].rename(columns=names)
         measured = [name for name in names.values() if name in results]
         long = results.melt(["dataset"], measured, var_name="metric", value_name="value")
@@ -143,14 +140,10 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
 
 
 def beside(
-    published: pd.DataFrame,
-    ours: pd.DataFrame,
-    why_not: Callable[[str], str],
-    method: str = "LIQE",
-    value: str = "median",
+    published: pd.DataFrame, ours: pd.DataFrame, why_not: Callable[[str], str], value: str = "median"
 ) -> pd.DataFrame:
-    """Every published number of a method with ours: a row a published value, so that sources that disagree
-    both stay.
+    """Every published number of LIQE with ours: a row a published value, so that sources that disagree both
+    stay.
 
     Args:
         published: rows of `load_published`, of one protocol.
@@ -163,7 +156,7 @@ def beside(
         where ours is there).
     """
     columns = [*_CELL, "value", "source", "training", "differs", "note"]
-    rows = published.loc[published["method"] == method, columns]
+    rows = published.loc[published["method"] == "LIQE", columns]
     rows = rows.rename(columns={"value": "published"})
     own = ours[[*_CELL, value]].rename(columns={value: "ours"})
     table = rows.merge(own.astype({"ours": float}), on=_CELL, how="left")

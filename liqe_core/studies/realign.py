@@ -155,14 +155,12 @@ def describe(curves: pd.DataFrame) -> str:
     Args:
         curves: `Realignment.curves`.
     """
-    held, count = int(curves["held"].sum()), int(curves["count"].sum())
+    held, count, judged_on = (int(curves[column].sum()) for column in ("held", "count", "judged"))
     without = curves.index[curves["reason"] != ""]
     more = f"; no curve: {', '.join(map(str, without))}" if len(without) else ""
-    return (
-        f"{held} of {count} pictures ({held / max(1, count):.0%}) have a score beyond the reach of their "
-        f"set's curve and are left out{more}. Curves are fitted on one half; the numbers are of "
-        f"{int(curves['judged'].sum())} pictures of the other."
-    )
+    share = f"{held} of {count} pictures ({held / max(1, count):.0%})"
+    beyond = f"{share} have a score beyond the reach of their set's curve and are left out{more}"
+    return f"{beyond}. Curves are fitted on one half; the numbers are of {judged_on} pictures of the other."
 
 
 def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, reference: str) -> pd.DataFrame:
@@ -268,12 +266,12 @@ def _unfit(human: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, float]] | None):
-    if ranges and dataset in ranges:
-        low, high = ranges[dataset]
-        if not high > low:
-            raise ValueError(f"the range of {dataset!r} is {low}..{high}: give the lowest, then the highest")
-        return low, high
-    return (human.min(), human.max()) if len(human) else (0.0, 0.0)
+    if not ranges or dataset not in ranges:
+        return (human.min(), human.max()) if len(human) else (0.0, 0.0)
+    low, high = ranges[dataset]
+    if not high > low:
+        raise ValueError(f"the range of {dataset!r} is {low}..{high}: give the lowest, then the highest")
+    return low, high
 
 
 def _inverse(human: np.ndarray, low: float, high: float, beta: np.ndarray) -> np.ndarray:
@@ -362,10 +360,6 @@ def check_planted(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tupl
     half = judged(check.scores)
     error = half[["naive", "aligned"]].sub(known.loc[half.index, "quality"], axis=0) ** 2
     error = error.groupby(half["dataset"]).mean()
-    columns = {
-        "what we planted": {name: warp.words for name, warp in WARPS.items()},
-        "error before": error["naive"] ** 0.5,
-        "error after": error["aligned"] ** 0.5,
-        "held": check.curves["held"],
-    }
-    return check, pd.DataFrame(columns).reindex(WARPS)
+    table = pd.DataFrame({"what we planted": {name: warp.words for name, warp in WARPS.items()}})
+    table[["error before", "error after"]] = error**0.5
+    return check, table.assign(held=check.curves["held"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from liqe_core.data.manifests import AnyPath
 from liqe_core.data.presence import Journal
 from liqe_core.files import file_sha256
 from liqe_core.images import images_in, read_image
@@ -93,9 +94,8 @@ def _pyiqa(metric: str) -> Scorer:
     try:
         import pyiqa
     except ImportError:
-        raise ValueError(
-            f"pyiqa:{metric} needs the package pyiqa: pip install pyiqa, or take it off the scorers"
-        ) from None
+        advice = "pip install pyiqa, or take it off the scorers"
+        raise ValueError(f"pyiqa:{metric} needs the package pyiqa: {advice}") from None
     try:
         model = pyiqa.create_metric(metric)
     except Exception as error:  # what it raises of an unknown name, or of weights that it cannot fetch
@@ -108,7 +108,7 @@ def _pyiqa(metric: str) -> Scorer:
 def score_folder(
     folder: str | os.PathLike,
     scorers: Mapping[str, Scorer],
-    cache: str | os.PathLike | None = None,
+    cache: AnyPath = None,
     on_image: Callable[[str], None] | None = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
@@ -141,8 +141,7 @@ def score_folder(
         raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
     if reserved := {"image", "error"} & set(scorers):
         raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
-    identities = {name: getattr(score, "identity", "") for name, score in scorers.items()}
-    keys = {name: f"{name} {identity}".rstrip() for name, identity in identities.items()}
+    keys = {name: f"{name} {getattr(score, 'identity', '')}".rstrip() for name, score in scorers.items()}
     names = images_in(folder)
     if only is not None:
         if missing := sorted(set(only) - set(names)):
@@ -153,8 +152,7 @@ def score_folder(
     rows = {}
     with journal.writing() as note:
         for name in names:
-            entry = journal.stamp(name) | {"scores": dict(known.get(name, {}).get("scores", {}))}
-            scores, errors = entry["scores"], []
+            scores, errors = dict(known.get(name, {}).get("scores", {})), []
             todo = [scorer for scorer in scorers if keys[scorer] not in scores]
             if todo and on_image:
                 on_image(name)
@@ -165,10 +163,9 @@ def score_folder(
                 else:
                     scores[keys[scorer]] = value
             if todo:
-                note(entry)
-            rows[name] = {scorer: scores.get(keys[scorer]) for scorer in scorers} | {
-                "error": "; ".join(errors)
-            }
+                note(journal.stamp(name) | {"scores": scores})
+            rows[name] = {scorer: scores.get(key) for scorer, key in keys.items()}
+            rows[name]["error"] = "; ".join(errors)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
     return table.astype(dict.fromkeys(scorers, float))
 

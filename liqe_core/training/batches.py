@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,17 +50,11 @@ class Batch:
         """Whether some data set has one picture in the batch, and so no pair."""
         return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pinned(self) -> Batch:
-        """The same batch in memory that a GPU can copy from by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable) -> Batch:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in fields.items()})
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with its tensors changed: moved to a device, for example."""
+        fields = vars(self).items()
+        tensors: dict[str, Any] = {name: change(value) for name, value in fields if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **tensors)
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
@@ -117,7 +112,11 @@ class TrainingBatches:
         drawn = self.rows(epoch, step)
         places = [(number, row) for number, rows in enumerate(drawn) for row in rows]
         mine = range(len(places))[share(len(places))] if share else range(len(places))
-        crops = [self._crops(epoch, step, place, *places[place]) for place in mine or (0,)]
+        crops = []
+        for place in mine or (0,):
+            number, row = places[place]
+            rng = np.random.default_rng((self.seed, 1, epoch, step, place))
+            crops.append(self.sets[number].training_crops(row, self.geometry, self.crops, rng))
         parts = {
             name: torch.cat([labels[name][rows] for labels, rows in zip(self._targets, drawn, strict=True)])
             for name in ("mos", "scene", "distortion")
@@ -128,11 +127,6 @@ class TrainingBatches:
             images=tuple(self.sets[number].names[row] for number, row in places),
             **parts,
         )
-
-    def _crops(self, epoch: int, step: int, place: int, number: int, row: int) -> Tensor:
-        """(U, 3, window, window), or (U, F): the crops of the picture at a place in a batch."""
-        rng = np.random.default_rng((self.seed, 1, epoch, step, place))
-        return self.sets[number].training_crops(row, self.geometry, self.crops, rng)
 
 
 def batches_ahead(
@@ -147,7 +141,7 @@ def batches_ahead(
 
     def read(step: int) -> Batch:
         batch = batches.batch(epoch, step, ranks.share)
-        return batch.pinned() if device.type == "cuda" else batch
+        return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
 
     for batch in read_ahead(read, range(first, stop), readers, readers + 1):
-        yield batch.to(device, non_blocking=True)
+        yield batch.map(lambda tensor: tensor.to(device, non_blocking=True))

@@ -61,21 +61,20 @@ def kept_windows(
         decides += [dataset.any_size, digest(np.asarray(dataset.grey))]
     place = Path(folder or cache_dir("embeddings")) / f"{dataset.name}-{json_sha256(decides)[:16]}"
     starts = range(0, len(dataset), PER_FILE)
-    files = [place / f"{start:07}.npy" for start in starts]
+    files = {place / f"{start:07}.npy": range(len(dataset))[start : start + PER_FILE] for start in starts}
     place.mkdir(parents=True, exist_ok=True)
     with only_one(place, wait=-1, doing="computing"):
-        chunks = [range(start, min(start + PER_FILE, len(dataset))) for start in starts]
-        to_do = [(rows, file) for rows, file in zip(chunks, files, strict=True) if not file.is_file()]
-        done = len(dataset) - sum(len(rows) for rows, _ in to_do)
+        to_do = {file: rows for file, rows in files.items() if not file.is_file()}
+        done = len(dataset) - sum(map(len, to_do.values()))
         with tqdm(total=len(dataset), initial=done, disable=not (progress and to_do)) as bar:
             bar.set_description(f"{dataset.name} windows")
-            for rows, file in to_do:
+            for file, rows in to_do.items():
                 values = _windows(dataset, model, rows, precision)
                 with atomic_path(file) as part, part.open("wb") as opened:
                     np.save(opened, values)
                 bar.update(len(rows))
     counts = np.array([_count(dataset, model, i) for i in range(len(dataset))])
-    return dataclasses.replace(dataset, pictures=KeptWindows(files, counts), any_size=False, grey=None)
+    return dataclasses.replace(dataset, pictures=KeptWindows(list(files), counts), any_size=False, grey=None)
 
 
 def weights_sha256(model: LIQE) -> str:

@@ -133,7 +133,9 @@ class Run:
     def train(self) -> None:
         """From the last saved state, or the beginning, to the last epoch."""
         self.restore()
-        with stoppable(between_steps=True) as stop, self.precision.of_products(), self.bar() as bar:
+        total, shown = math.prod(self.length), self.progress and self.ranks.leads
+        bar = tqdm(total=total, initial=len(self.steps), unit="step", disable=not shown)
+        with stoppable(between_steps=True) as stop, self.precision.of_products(), bar:
             try:
                 while self.epoch < self.length[0]:
                     self.train_epoch(bar, stop)
@@ -238,9 +240,8 @@ class Run:
 
     def measured(self, part: str) -> dict[str, float]:
         """Measure the model as it is; returns the means over the data sets."""
-        table = measure(
-            self.model, self.sets, self.settings.session, part, self.ranks, self.precision.autocast
-        )
+        session, autocast = self.settings.session, self.precision.autocast
+        table = measure(self.model, self.sets, session, part, self.ranks, autocast)
         self.measures += [{"epoch": self.epoch, "part": part, **r} for r in table.to_dict("records")]
         names = ("srcc", "scene_accuracy", "distortion_accuracy")
         return {name: float(table[name].mean()) for name in names if name in table}
@@ -279,12 +280,6 @@ class Run:
         self.watch.skipped = state["skipped"]
         for name in STATE:
             setattr(self, name, state[name])
-
-    def bar(self) -> tqdm:
-        """A progress bar that starts where the run does."""
-        total, done = math.prod(self.length), len(self.steps)
-        shown = self.progress and self.ranks.leads
-        return tqdm(total=total, initial=done, unit="step", disable=not shown)
 
     def write_tables(self) -> None:
         """The rows so far as CSV."""

@@ -103,8 +103,8 @@ class Precision:
 
     def autocast(self):
         """The context for the forward pass."""
-        enabled = self.dtype is not None
-        return torch.autocast(self.device_type, self.dtype or torch.bfloat16, enabled=enabled)
+        half = self.dtype or torch.bfloat16
+        return torch.autocast(self.device_type, half, enabled=self.dtype is not None)
 
     @contextlib.contextmanager
     def of_products(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -36,12 +37,11 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.data.batch_sizes if name not in by_name]:
-        raise ValueError(
-            f"profile {settings.name} trains on {', '.join(settings.data.batch_sizes)}, but "
-            f"{', '.join(missing)} was not given; prepare it, or leave it out of batch_sizes"
-        )
+        problem = f"profile {settings.name} trains on {', '.join(missing)}, which was not given"
+        raise ValueError(f"{problem}; prepare it, or leave it out of batch_sizes")
     found = [by_name[name] for name in settings.data.batch_sizes]
     window = geometry_of(settings).window
+    crop = f"a crop of {window} x {window}"
     for dataset in found:
         small = {} if settings.data.enlarge else dataset.too_small(window)
         table = dataset.table
@@ -50,18 +50,14 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
         for part in PARTS:
             rows = table.iloc[dataset.part(settings.session, part)]
             if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
-                raise ValueError(
-                    f"{dataset.name}: {len(names)} pictures of the {part} part are smaller than a crop of "
-                    f"{window} x {window}: {first_few(names)}; give unfit='leave out' to go on without such, "
-                    "enlarge=True, or larger pictures"
-                )
+                problem = f"{len(names)} pictures of the {part} part are smaller than {crop}"
+                advice = "give unfit='leave out', enlarge=True, or larger pictures"
+                raise ValueError(f"{dataset.name}: {problem}: {first_few(names)}; {advice}")
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
             # A score that was left out by mistake would be lost without a word.
             if unscored and not teaches_no_quality:
-                raise ValueError(
-                    f"{dataset.name}: {len(unscored)} pictures of the {part} part have no finite mos: "
-                    f"{first_few(unscored)}; give their scores, or leave them out of the table"
-                )
+                problem = f"{len(unscored)} pictures of the {part} part have no finite mos"
+                raise ValueError(f"{dataset.name}: {problem}: {first_few(unscored)}; score or remove them")
             if rows["mos"].nunique() < 2 and not teaches_no_quality and settings.model.freeze != "all":
                 fault = f"{dataset.name}: the {part} part has no two different scores"
                 if part == "train":
@@ -69,15 +65,11 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
                 warnings.warn(f"{fault}, so its SRCC will be no number", stacklevel=3)
     world_size = ranks.world_size if ranks else 1
     if world_size > 1 and settings.model.batch_norm == "learned":
-        raise ValueError(
-            f"batch_norm is 'learned', and {world_size} processes would each learn the statistics of "
-            "their share; start one process, or give batch_norm='frozen'"
-        )
+        problem = f"batch_norm is 'learned', of which {world_size} processes would learn a share each"
+        raise ValueError(f"{problem}; start one process, or give batch_norm='frozen'")
     if (pictures := sum(settings.data.batch_sizes.values())) < world_size:
-        raise ValueError(
-            f"{world_size} processes share a batch of {pictures} pictures; start fewer, or give "
-            "larger batch_sizes"
-        )
+        problem = f"{world_size} processes share a batch of {pictures} pictures"
+        raise ValueError(f"{problem}; start fewer, or give larger batch_sizes")
     _tell_lone_steps(settings, found)
     return found
 
@@ -103,10 +95,8 @@ def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledImages]) -> None:
     if len(lone) == settings.steps.steps:
         raise ValueError(f"{fault}, so quality would not be learned; give batch_sizes from 2")
     if settings.losses.lone_pictures == "leave out":
-        warnings.warn(
-            f"{fault} (the first: step {lone[0]}), so they teach no quality; other batch_sizes avoid it",
-            stacklevel=4,
-        )
+        first = f"{fault} (the first: step {lone[0]})"
+        warnings.warn(f"{first}, so they teach no quality; other batch_sizes avoid it", stacklevel=4)
 
 
 def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
@@ -118,16 +108,13 @@ def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
     """
     need, free = step_memory(settings, model, ranks.world_size), free_memory(ranks.device)
     if need > free:
-        raise MemoryError(
-            f"a step is estimated to need {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free on "
-            f"{ranks.device}; give gradient_checkpointing=True, smaller batch_sizes or fewer crops"
-        )
+        problem = f"a step is estimated to need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        advice = "give gradient_checkpointing=True, smaller batch_sizes or fewer crops"
+        raise MemoryError(f"{ranks.device}: {problem}; {advice}")
     need, free = disk_space(model), shutil.disk_usage(folder).free
     if ranks.leads and need > free:
-        raise OSError(
-            f"the checkpoints of this run take {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at "
-            f"{folder}; free some, or give a folder on another disk"
-        )
+        problem = f"the checkpoints of this run take {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise OSError(f"{folder}: {problem}; free some, or give a folder on another disk")
 
 
 def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
@@ -166,18 +153,14 @@ def free_memory(device: torch.device) -> int:
     """Bytes of memory that are free on a device, for a CPU within the limit of its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(1024 * next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable")))
-    except (OSError, StopIteration):
-        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
-        free.append(4096 * pages)
-    try:
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux
+        free = 4096 * (os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40)
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no container, or no limit ("max")
         group = Path("/sys/fs/cgroup")
         usage = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         used = int((group / "memory.current").read_text()) - int(usage["inactive_file"])  # less what is cache
-        free.append(int((group / "memory.max").read_text()) - used)
-    except (OSError, ValueError, KeyError):  # no container, or no limit ("max")
-        pass
-    return min(free)
+        free = min(free, int((group / "memory.max").read_text()) - used)
+    return free

@@ -58,10 +58,8 @@ def load_state(folder: Path) -> dict | None:
             return torch.load(path, map_location="cpu", weights_only=True)
         log.warning("%s: %s is damaged (%s); trying the one before it", folder, path.stem, damaged_part)
     if paths:
-        raise StateError(
-            f"{folder}: the saved states {', '.join(path.stem for path in paths)} are all damaged; give "
-            "restart=True (or another folder) to train from the beginning"
-        )
+        names = ", ".join(path.stem for path in paths)
+        raise StateError(f"{folder}: {names}: damaged; train anew with restart=True or another folder")
     return None
 
 
@@ -77,13 +75,9 @@ def space_explained(folder: Path) -> Iterator[None]:
     except Exception as error:
         if not is_disk_full(error):
             raise
-        states = saved_states(folder)
-        kept = (
-            f"the state after {int(states[0].stem[6:])} steps is kept" if states else "no state is there yet"
-        )
-        raise OSError(
-            errno.ENOSPC, f"no space left for {folder}: {kept}; free some and start the same command again"
-        ) from error
+        kept = [f"the state after {int(path.stem[6:])} steps is kept" for path in saved_states(folder)]
+        problem = f"no space left for {folder}: {[*kept, 'no state is there yet'][0]}"
+        raise OSError(errno.ENOSPC, f"{problem}; free some and start the same command again") from error
 
 
 def saved_states(folder: Path) -> list[Path]:

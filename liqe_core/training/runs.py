@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 import liqe_core
-from liqe_core.data.labelled import LabelledImages, Pictures
+from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
 from liqe_core.training.profiles import Profile
@@ -101,37 +101,21 @@ def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
 
 def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | None = None) -> dict:
     """What a run folder says about its run: settings, data, versions, code, machine."""
-    device = (ranks or Ranks()).device
-    machine = {
-        "system": platform.system(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": str(device),
-        "processes": (ranks or Ranks()).world_size,
-    }
-    if device.type == "cuda":
-        machine["gpu"] = torch.cuda.get_device_name(device)
+    ranks = ranks or Ranks()
+    machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+    machine |= {"threads": torch.get_num_threads(), "device": str(ranks.device)}
+    machine |= {"processes": ranks.world_size}
+    if ranks.device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(ranks.device)
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
+    versions |= {"open_clip": open_clip.__version__, "liqe_core": liqe_core.__version__}
     return {
         "format": FORMAT,
         "settings": settings.model_dump(),
-        "data": {
-            s.name: {
-                "pictures": len(s),
-                "labels_sha256": fingerprint(s.table),
-                "some_images_sha256": _fingerprint_of_some(s.pictures, range(len(s))),
-            }
-            for s in sets
-        },
+        "data": {s.name: {"pictures": len(s), **_checksums(s.table, s, range(len(s)))} for s in sets},
         "used": {s.name: _used(s, settings.session) for s in sets},
         "left_out": {s.name: dict(s.left_out) for s in sets if s.left_out},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "open_clip": open_clip.__version__,
-            "liqe_core": liqe_core.__version__,
-        },
+        "versions": versions,
         "code": _commit(),
         "machine": machine,
     }
@@ -144,13 +128,10 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def differences(old: Mapping, new: Mapping, ignore: Sequence[str] = ()) -> list[str]:
     """``name: old -> new`` for every entry that differs between two nested dictionaries."""
-    old, new = _flat(old), _flat(new)
-    missing = "not there"
-    return [
-        f"{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}"
-        for key in dict.fromkeys([*old, *new])
-        if key not in ignore and old.get(key, missing) != new.get(key, missing)
-    ]
+    both = [_flat(old), _flat(new)]
+    values = {key: [flat.get(key, "not there") for flat in both] for key in both[0] | both[1]}
+    differing = {key: pair for key, pair in values.items() if key not in ignore and pair[0] != pair[1]}
+    return [f"{key}: {before!r} -> {after!r}" for key, (before, after) in differing.items()]
 
 
 def _take(folder: Path, description: Mapping) -> None:
@@ -160,10 +141,8 @@ def _take(folder: Path, description: Mapping) -> None:
     start: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     if not path.exists():
         if products := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
-            raise RunFolderError(
-                f"{folder}: holds {', '.join(products[:4])} and no settings.json to say of which run; give "
-                "another folder, or restart=True to replace them"
-            )
+            problem = f"holds {', '.join(products[:4])} and no settings.json to say of which run"
+            raise RunFolderError(f"{folder}: {problem}; give another folder, or restart=True to replace them")
         write_json(path, {**description, "starts": [start]})
         return
     try:
@@ -177,15 +156,12 @@ def _take(folder: Path, description: Mapping) -> None:
             changed += differences(old["used"], description["used"])
             start |= {"data": data} if data else {}
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise RunFolderError(
-            f"{path}: damaged or of another version, so nothing says which run this is; give another folder, "
-            "or restart=True to train from the beginning"
-        ) from None
+        advice = "give another folder, or restart=True to train from the beginning"
+        raise RunFolderError(f"{path}: damaged or of another version; {advice}") from None
     if changed:
-        raise RunFolderError(
-            f"{folder}: is of a run with other settings or data (its own -> these): {'; '.join(changed)}. "
-            "Give another folder, the same settings to go on with that run, or restart=True to replace it"
-        )
+        problem = f"is of a run with other settings or data (its own -> these): {'; '.join(changed)}"
+        advice = "Give another folder, the settings of that run, or restart=True to replace it"
+        raise RunFolderError(f"{folder}: {problem}. {advice}")
     if is_finished(folder):
         return
     for part in ("versions", "code", "machine"):
@@ -199,29 +175,26 @@ def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
     """What of a dataset decides how a run trains and which weights it keeps, as checksums."""
     used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
     labels = dataset.table[["image", "mos", "distortion_group", "scenes"]].iloc[used]
-    return {
-        "labels_sha256": fingerprint(labels.assign(part=dataset.table[f"session_{session}"])),
-        "some_images_sha256": _fingerprint_of_some(dataset.pictures, used),
-    }
+    return _checksums(labels.assign(part=dataset.table[f"session_{session}"]), dataset, used)
 
 
 def _flat(content: Mapping, before: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{key}.")
-        else:
-            flat[f"{before}{key}"] = value
+        name = f"{before}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
 
 
-def _fingerprint_of_some(pictures: Pictures, rows: Sequence[int] | np.ndarray, count: int = 8) -> str:
-    """A checksum of a few pictures spread over those rows: all would take minutes."""
+def _checksums(
+    labels: pd.DataFrame, dataset: LabelledImages, rows: Sequence[int] | np.ndarray
+) -> dict[str, str]:
+    """Of labels, and of eight pictures spread over the rows: all would take minutes."""
     digest = hashlib.sha256()
-    for number in sorted({i * len(rows) // count for i in range(count)} if len(rows) else ()):
-        pixels = np.ascontiguousarray(pictures[int(rows[number])])
+    for number in sorted({i * len(rows) // 8 for i in range(8)} if len(rows) else ()):
+        pixels = np.ascontiguousarray(dataset.pictures[int(rows[number])])
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
-    return digest.hexdigest()
+    return {"labels_sha256": fingerprint(labels), "some_images_sha256": digest.hexdigest()}
 
 
 def _processor() -> str:

@@ -22,6 +22,8 @@ from liqe_core.training.runs import is_finished, run_folder
 #: Seconds between two looks at how far the runs are.
 LOOK = 1.0
 
+FolderRun = tuple[Profile, Path]
+
 
 def fit_all(
     runs: Sequence[Profile],
@@ -62,10 +64,7 @@ def how_many(run: Profile) -> int:
 
 
 def _train(
-    waiting: Sequence[tuple[Profile, Path]],
-    sets: Sequence[LabelledImages],
-    at_once: int,
-    progress: bool,
+    waiting: Sequence[FolderRun], sets: Sequence[LabelledImages], at_once: int, progress: bool
 ) -> None:
     threads = max(1, torch.get_num_threads() // at_once)
     shares = [waiting[start::at_once] for start in range(at_once)]
@@ -85,10 +84,7 @@ def _train(
 
 
 def _train_share(
-    number: int,
-    shares: Sequence[Sequence[tuple[Profile, Path]]],
-    sets: Sequence[LabelledImages],
-    threads: int,
+    number: int, shares: Sequence[Sequence[FolderRun]], sets: Sequence[LabelledImages], threads: int
 ) -> None:
     """What one process does: the runs of its share, one after the other."""
     torch.set_num_threads(threads)
@@ -98,7 +94,5 @@ def _train_share(
 
 def _epochs(folder: Path) -> int:
     """How many epochs of a run have ended."""
-    try:
-        return len(pd.read_csv(folder / "epochs.csv"))
-    except FileNotFoundError:
-        return 0
+    table = folder / "epochs.csv"
+    return len(pd.read_csv(table)) if table.is_file() else 0

@@ -132,14 +132,10 @@ class TrainStep:
 
         precision.scaler.scale(loss).backward()
         precision.scaler.unscale_(optimizer)
-        gradients = [
-            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        norm = torch.nn.utils.get_total_norm(gradients)
-
-        *each_loss, total, length = torch.stack(
-            [*losses.values(), loss, norm]
-        ).tolist()  # waits for the device, once
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        # This waits for the device, once.
+        *each_loss, total, length = torch.stack([*losses.values(), loss, norm]).tolist()
         values = dict(zip(losses, each_loss, strict=True))
         overflow = precision.scaler.is_enabled() and not math.isfinite(length)
         sound = math.isfinite(total) and (math.isfinite(length) or overflow)
@@ -158,9 +154,8 @@ class TrainStep:
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
     if settings.losses.quality_loss == "squared error":
-        return partial(
-            regression_loss, ends=torch.tensor([_ends(name) for name in settings.data.batch_sizes])
-        )
+        ends = torch.tensor([_ends(name) for name in settings.data.batch_sizes])
+        return partial(regression_loss, ends=ends)
     pairs = partial(quality_loss, pair_mean=settings.losses.pair_mean, ties=settings.losses.ties)
     if not settings.losses.plcc_weight:
         return pairs

@@ -64,10 +64,9 @@ class Watch:
         self._check_weights(moment)
         if len(self.skipped) > self.settings.steps.max_skipped:
             names = list(dict.fromkeys(name for row in self.skipped for name in row["images"].split(";")))
-            raise TrainingError(
-                f"{moment}: {len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason}), "
-                f"more than max_skipped = {self.settings.steps.max_skipped}; look at {first_few(names, 8)}"
-            )
+            problem = f"{len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason})"
+            limit = f"more than max_skipped = {self.settings.steps.max_skipped}"
+            raise TrainingError(f"{moment}: {problem}, {limit}; look at {first_few(names, 8)}")
 
     def check(self, steps: int) -> None:
         """Every `WINDOW` steps: are the weights finite and of a sensible size?
@@ -84,11 +83,9 @@ class Watch:
     def _check_weights(self, moment: str) -> None:
         growth = self._norm_of_weights() / self._norm
         if not growth <= WEIGHT_GROWTH:  # NaN is not, either
-            raise TrainingError(
-                f"{moment}: training diverges, the weights have grown to {growth:.3g} times what they were "
-                f"at the start; the learning rate, {self.settings.steps.learning_rate:g}, is too high: give "
-                "a lower one"
-            )
+            problem = f"training diverges, the weights have grown {growth:.3g} times since the start"
+            advice = f"give a learning_rate below {self.settings.steps.learning_rate:g}"
+            raise TrainingError(f"{moment}: {problem}; {advice}")
 
     def _norm_of_weights(self) -> float:
         with torch.no_grad():

@@ -92,9 +92,8 @@ def test_what_a_notebook_saved_is_drawn_again(root, tmp_path, failed):
     message = failed("disagreement", "--run", root, "--out", tmp_path)
     assert f"liqe notebooks gmad --out {root}" in message
     apart = pd.DataFrame({"Q": [np.nan, 40.0], "Q+S": [55.0, np.nan]}, ["Q", "Q+S"])
-    save(
-        disagreement_figure(apart.rename_axis("pulled apart by")), tmp_path / "runs" / "gmad", "disagreement"
-    )
+    figure = disagreement_figure(apart.rename_axis("pulled apart by"))
+    save(figure, tmp_path / "runs" / "gmad", "disagreement")
     arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new"), "--style", "talk"]
     assert main(["figure", "disagreement", *arguments]) == 0
     assert pd.read_csv(tmp_path / "new" / "disagreement.csv")["pulled apart by"].tolist() == ["Q", "Q+S"]

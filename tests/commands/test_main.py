@@ -69,7 +69,10 @@ def test_a_run_that_ends_badly_says_why_without_a_traceback(error, word, monkeyp
     assert line.startswith("error: ") and word in line
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs", "notebooks"])
+PAGES = ("README.md", "CONTRIBUTING.md", "docs", "notebooks")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
     pattern = r"(?:^|`|-m )(liqe(?:_core)? (?!<)[^`#\n\"\\]+)"  # also after torchrun
     commands = re.findall(pattern, text_of(page), flags=re.MULTILINE)
@@ -88,20 +91,14 @@ def text_of(*pages):
 
 
 def test_what_we_tell_people_to_make_is_in_the_makefile():
-    rules = re.findall(r"^([a-z][\w -]*):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
+    rules = re.findall(r"(?m)^([a-z][\w -]*):", (CHECKOUT / "Makefile").read_text())
     targets = {target for rule in rules for target in rule.split()}
-    named = re.findall(
-        r"(?:^|`)make ([a-z][\w-]*)",
-        text_of("README.md", "CONTRIBUTING.md", "docs", "notebooks"),
-        flags=re.MULTILINE,
-    )
+    named = re.findall(r"(?m)(?:^|`)make ([a-z][\w-]*)", text_of(*PAGES))
     assert {"demo", "test", "sweep", "paper"} <= set(named) <= targets
 
 
 def test_parameters_in_the_commands_that_we_tell_are_ones_that_the_notebooks_take():
-    lines = re.findall(
-        r"(?:^|`)(liqe notebooks [^`#\n\"\\]+)", text_of("README.md", "docs"), flags=re.MULTILINE
-    )
+    lines = re.findall(r"(?m)(?:^|`)(liqe notebooks [^`#\n\"\\]+)", text_of("README.md", "docs"))
     lines += re.findall(r"(liqe notebooks .*)", (CHECKOUT / "Makefile").read_text())
     assert lines
     for line in lines:

@@ -67,9 +67,8 @@ def test_images_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine,
     Image.new("RGB", (20, 40)).save("photographs/p05.png")
     train = ["train", "--profile", "smoke", "--data", "my.yaml", "--out", "run"]
     assert main(train) == 1
-    assert (
-        "1 pictures of the test part are smaller than a crop of 32 x 32: p05.png" in capsys.readouterr().err
-    )
+    message = capsys.readouterr().err
+    assert "test part" in message and "32 x 32: p05.png" in message
     assert not (mine / "run").exists()
     (mine / "photographs/p06.png").write_text("no picture")
     (mine / "photographs/p08.png").unlink()

@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from support.books import book_of
 
 from liqe_core.commands import notebooks
 from liqe_core.commands.main import main
@@ -127,19 +128,13 @@ def test_a_notebook_is_found_by_its_number_its_words_and_its_file(name):
 
 def test_paths_are_those_of_the_shell_and_a_wrong_value_is_told_without_a_traceback(tmp_path, monkeypatch):
     source = tmp_path / "10_small.ipynb"
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    cells = [
-        nbformat.v4.new_code_cell(
-            'human: str = ""  # a file\nout_dir: str = ""', metadata={"tags": ["parameters"]}
-        ),
-        nbformat.v4.new_code_cell(
-            "from pathlib import Path\n"
-            "from liqe_core.commands.parameters import GmadParameters\n"
-            "p = GmadParameters.from_notebook(globals())\n"
-            "(Path(p.out_dir) / 'found').write_text(Path(p.human).read_text())"
-        ),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), source)
+    code = (
+        "from pathlib import Path\n"
+        "from liqe_core.commands.parameters import GmadParameters\n"
+        "p = GmadParameters.from_notebook(globals())\n"
+        "(Path(p.out_dir) / 'found').write_text(Path(p.human).read_text())"
+    )
+    nbformat.write(book_of('human: str = ""  # a file\nout_dir: str = ""', code), source)
     (tmp_path / "people.csv").write_text("scores")
     monkeypatch.chdir(tmp_path)
     assert notebooks.execute(source, tmp_path / "a" / source.name, {"human": "people.csv"}).error == ""

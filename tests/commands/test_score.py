@@ -20,6 +20,7 @@ from PIL import Image
 from support.data import write_image
 from support.interrupting import SIGNALS, Job, liqe
 from support.models import of_twelve_prompts
+from support.training import CrashError, crash
 
 from liqe_core import LIQE, checkpoints, scoring
 from liqe_core.commands.main import main
@@ -49,10 +50,6 @@ def shards(folder):
     }
 
 
-class Killed(BaseException):
-    """Ends a run as a kill does, but for what lies in memory."""
-
-
 @contextlib.contextmanager
 def after_batches(count, act):
     """In the block, `act` is called when a run has scored so many batches; gives the images of all batches
@@ -71,13 +68,9 @@ def after_batches(count, act):
         yield begun
 
 
-def kill():
-    raise Killed
-
-
 def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, folder):
     score(model, "pictures", "--csv", "whole.csv", "--batch-size", 4)
-    with after_batches(5, kill), pytest.raises(Killed):
+    with after_batches(5, crash), pytest.raises(CrashError):
         score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
     ((path, images),) = shards(folder / "t.csv.shards").items()
     for damage in (
@@ -86,7 +79,7 @@ def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, fold
         lambda: path.unlink(),
     ):
         damage()
-        with after_batches(5, kill) as begun, pytest.raises(Killed):
+        with after_batches(5, crash) as begun, pytest.raises(CrashError):
             score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
         assert begun[:16] == images
     assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 4) == 1
@@ -98,7 +91,7 @@ def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model,
     (folder / "list").write_text("\n".join([*images, *[f"pictures/{i:02}.png" for i in range(20)]]))
     run = ["--from-file", "list", "--csv", "t.csv", "--batch-size", 1]
     for path in ("pictures/missing.png", None):
-        with after_batches(22, kill), pytest.raises(Killed):
+        with after_batches(22, crash), pytest.raises(CrashError):
             score(model, *run)
         (kept,) = shards(folder / "t.csv.shards").values()
         assert kept[:3] == images
@@ -110,18 +103,13 @@ def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model,
 
 
 def test_another_run_is_not_continued(model, folder, capsys):
-    with after_batches(2, kill), pytest.raises(Killed):
+    with after_batches(2, crash), pytest.raises(CrashError):
         score(model, "pictures", "--csv", "t.csv")
-    for words in (
-        "--geometry standalone",
-        "--batch-size 5",
-        "--enlarge-to 200",
-        "--orientation apply",
-        "--precision bfloat16",
-    ):
-        assert score(model, "pictures", "--csv", "t.csv", *words.split()) == 1
+    options = {"--geometry": "standalone", "--batch-size": 5, "--enlarge-to": 200, "--orientation": "apply"}
+    for option in (options | {"--precision": "bfloat16"}).items():
+        assert score(model, "pictures", "--csv", "t.csv", *option) == 1
         message = capsys.readouterr().err
-        assert "t.csv.shards" in message and words.split()[0] in message and "--restart" in message
+        assert "t.csv.shards" in message and option[0] in message and "--restart" in message
     changed = LIQE.from_checkpoint(model)
     with torch.no_grad():
         changed.clip.logit_scale.add_(0.1)
@@ -221,11 +209,10 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     (folder / "full").mkdir()
     (folder / "file").touch()
     (folder / "list").write_text("pictures/03.png\n")
-    os.mkfifo(folder / "pipe")
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
+    assert score(model, "missing.jpg") == 1 and "missing.jpg: no such file" in capsys.readouterr().err
     for arguments, word in [
         (["--csv", ""], "--csv ''"),
-        (["--csv", "-"], "--csv '-'"),
         (["--csv", "full"], "--csv full"),
         (["--json", "file/x.json"], "file/x.json"),
         (["--csv", model], model),
@@ -233,11 +220,9 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "a", "--json", "a"], "same name"),
         (["--csv", "list", "--from-file", "list"], "list"),
         (["--csv", "a", "--json", "a.shards"], "--json a.shards"),
-        (["--csv", "pipe"], "--csv pipe"),
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0"),
         (["--csv", "a", "--geometry", "round"], "'round'"),
-        (["--csv", "a", "--enlarge-to", "-3"], "--enlarge-to -3"),
         (["--csv", "a", "--grid", "mood"], "'mood'"),
         (["--csv", "a", "--device", "gpu"], "--device gpu"),
         (["--csv", "a", "--device", "cpu:x"], "cpu:x"),
@@ -257,23 +242,32 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
 
 
 def test_images_can_be_enlarged_to_the_size_at_which_people_see_them(model, folder, capsys):
-    for side in ("31", "769"):
+    for side in ("31", "769", "-3"):
         assert score(model, "pictures/03.png", "--enlarge-to", side) == 1
-        assert f"--enlarge-to {side}" in capsys.readouterr().err
+        assert f"enlarge_to is {side}" in capsys.readouterr().err
     assert score(model, "pictures/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
     enlarged = LIQE.from_checkpoint(model)
     enlarged.geometry = dataclasses.replace(enlarged.geometry, enlarge_to=200)
-    quality = enlarged.score("pictures/03.png").quality.item()
+    both = enlarged, LIQE.from_checkpoint(model)
+    quality, small = (liqe.score("pictures/03.png").quality.item() for liqe in both)
     assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(quality, abs=1e-6)
-    assert quality != pytest.approx(
-        LIQE.from_checkpoint(model).score("pictures/03.png").quality.item(), abs=1e-5
-    )
+    assert quality != pytest.approx(small, abs=1e-5)
 
 
 def test_where_a_link_leads_the_table_goes(model, folder):
     (folder / "link.csv").symlink_to("kept.csv")
     assert score(model, "pictures/03.png", "--csv", "link.csv") == 0
     assert (folder / "link.csv").is_symlink() and "pictures/03.png" in (folder / "kept.csv").read_text()
+
+
+def test_a_table_goes_to_an_open_file_or_a_device_without_replacing_it(model, folder, capfd):
+    for place in ("-", "/dev/stdout", "/dev/fd/1"):
+        os.write(1, b"before\n")
+        assert score(model, "pictures/01.png", "--csv", place) == 0
+        os.write(1, b"after\n")
+        before, *table, after = capfd.readouterr().out.splitlines()
+        assert (before, table[0][:13], len(table), after) == ("before", "image,quality", 2, "after")
+    assert score(model, "pictures/01.png", "--json", "/dev/null") == 0 and not os.path.isfile("/dev/null")
 
 
 def test_what_another_run_is_writing_is_not_cleared(folder):
@@ -334,8 +328,8 @@ def test_parquet(model, folder, capsys):
         assert "pyarrow" in capsys.readouterr().err
         return
     assert score(model, "pictures", "--parquet", "t.parquet", "--csv", "t.csv") == 1
-    frame = pd.read_parquet("t.parquet")
-    pd.testing.assert_frame_equal(frame, pd.read_csv("t.csv"), check_dtype=False, atol=1e-7)
+    tables = pd.read_parquet("t.parquet"), pd.read_csv("t.csv")
+    pd.testing.assert_frame_equal(*tables, check_dtype=False, atol=1e-7)
 
 
 def test_lists_and_patterns(model, folder, monkeypatch, capsys):

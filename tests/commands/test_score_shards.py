@@ -99,7 +99,7 @@ def stopped_after(shards):
 
 
 @pytest.mark.parametrize(
-    ("begun_on", "count", "ended_on"),
+    "begun_on, count, ended_on",
     [("workers", 3, "workers"), ("workers", 3, "here"), ("here", 1, "workers")],
 )
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
@@ -194,9 +194,7 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
     assert score(model, "pictures", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "--csv FILE" in capsys.readouterr().err
     spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "distributed" else spec(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "distributed" and spec(name))
     assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "pip install distributed" in capsys.readouterr().err
 
@@ -252,10 +250,8 @@ def test_the_scheduler_needs_neither_torch_nor_all_names(client):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     settings = Settings("", "", 0, "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
     pending = plan([f"{i}.png" for i in range(80)], settings, 4)
-    task_counts = [
-        len(client.cluster.scheduler.tasks)
-        for _ in score_on_workers(client, pending, lambda shard: len(shard.images))
-    ]
+    results = score_on_workers(client, pending, lambda shard: len(shard.images))
+    task_counts = [len(client.cluster.scheduler.tasks) for _ in results]
     assert len(task_counts) == 20 and max(task_counts) <= score_engine.AHEAD * 2, "workers"
 
 

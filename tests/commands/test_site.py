@@ -77,13 +77,6 @@ def test_paths_are_shown_as_seen_from_the_repository(tmp_path):
     assert 'out_dir = \\"runs/smoke\\"' in text and "wrote runs/smoke/a.csv" in text
 
 
-def test_a_cell_in_a_traceback_is_called_so_beside_a_large_figure():
-    figure = "/9j+" * 1_000_000  # base64 is full of slashes; a path that began at each would take very long
-    text = f'"image/jpeg": "{figure}"\n"File \\u001b[32m/scratch/ipykernel_12/345.py:3"\n'
-    expected = text.replace("/scratch/ipykernel_12/345.py", "cell")
-    assert notebooks._without_places(text, CHECKOUT / "runs") == expected
-
-
 @pytest.mark.parametrize(("installed", "word"), [(True, "liqe notebooks"), (False, "[site]")])
 def test_without_executed_notebooks_or_sphinx_it_says_what_to_do(
     tmp_path, capsys, monkeypatch, installed, word

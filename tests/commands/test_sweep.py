@@ -9,10 +9,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from support.books import book_of
 
 from liqe_core.commands import sweep
 from liqe_core.commands.main import main
 from liqe_core.prompts import VARIANTS
+from liqe_core.training.runs import run_folder
 
 STUB = """
 import os, pathlib, time
@@ -38,22 +40,11 @@ def stub(tmp_path):
     """Writes a notebook that sleeps, then leaves what a finished run leaves; returns its path."""
 
     def write(slow_after=(), fail=""):
-        lines = [
-            'profile = ""  # str',
-            "sessions = []  # list",
-            "seed = 0  # int",
-            'variant = ""  # str',
-            'runs_root = ""  # str',
-            'out_dir = ""  # str',
-            f"slow_after = {list(slow_after)}  # list",
-            f"fail = {fail!r}  # str",
-        ]
-        parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
-        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-        book = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(STUB)], metadata=kernel)
+        lines = [f'{name} = ""  # str' for name in ("profile", "variant", "runs_root", "out_dir")]
+        lines += ["sessions = []  # list", "seed = 0  # int", f"slow_after = {list(slow_after)}  # list"]
         path = tmp_path / "book" / "02_stub.ipynb"
         path.parent.mkdir(exist_ok=True)
-        nbformat.write(book, path)
+        nbformat.write(book_of("\n".join([*lines, f"fail = {fail!r}  # str"]), STUB), path)
         return path
 
     return write
@@ -82,9 +73,7 @@ def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
             time.sleep(0.02)
             lines = log(tmp_path)
             ended = [cell for what, cell, _ in lines if what == "end"]
-            if (
-                len(ended) in (5, 6, 7) and lines[-1][0] == "start"
-            ):  # a notebook in its sleep; its parent is a worker
+            if len(ended) in (5, 6, 7) and lines[-1][0] == "start":  # it sleeps; its parent is a worker
                 os.kill(int(lines[-1][2]), signal.SIGKILL)
                 killed.append(lines[-1][1])
                 return
@@ -97,9 +86,7 @@ def test_twelve_cells_with_a_worker_killed_half_way(tmp_path, stub, client):
     names = sorted(summary["cell"])
     assert sorted(cell for what, cell, _ in log(tmp_path) if what == "end") == names, "each to its end, once"
     starts = [cell for what, cell, _ in log(tmp_path) if what == "start"]
-    assert sorted(starts) == sorted([*names, *killed]), (
-        "the killed worker's cell was taken up again, no other"
-    )
+    assert sorted(starts) == sorted([*names, *killed]), "the killed worker's cell again, and no other"
     assert not (tmp_path / "sweep" / "running.json").exists()
 
     again = sweep.sweep(grid, tmp_path, client, stub())
@@ -125,7 +112,7 @@ def test_the_grid_is_what_the_notebook_will_train(tmp_path):
     assert (one.settings.session, one.settings.seed, one.settings.steps.epochs) == (1, 5, 1)
     assert (two.settings.session, two.settings.seed) == (2, 6), "as 04_multitask_training counts"
     assert two.parameters["seed"] == 5 and two.parameters["changes"] == {"epochs": 1}
-    assert one.run_folder(tmp_path) != two.run_folder(tmp_path)
+    assert run_folder(one.settings, tmp_path) != run_folder(two.settings, tmp_path)
     with pytest.raises(ValueError, match="unknown setting"):
         sweep.cells("smoke", changes={"colour": 1})
 
@@ -153,17 +140,14 @@ def test_of_several_gpus_each_worker_sees_one(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"
 
 
-def test_it_says_what_it_takes_and_stops_where_data_lack(tmp_path, monkeypatch, capsys):
+def test_it_says_what_it_takes(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     said = sweep.beforehand(sweep.cells("smoke"), tmp_path / "out")
     assert "12 runs of the profile smoke, 0 of them done before" in said
     assert "to go: 108 steps of 6 pictures x 3 crops" in said and str(tmp_path / "out" / "train") in said
-    assert main(["sweep", "--profile", "paper", "--out", str(tmp_path / "out")]) == 1
-    err = capsys.readouterr().err
-    assert "6 of the 6 data sets are not ready. live: liqe data fetch live; csiq: " in err
     grid = sweep.cells("paper", seeds=[1], variants=["quality"])
-    run = grid[0].run_folder(tmp_path / "out")
+    run = run_folder(grid[0].settings, tmp_path / "out")
     run.mkdir(parents=True)
     (run / "results.csv").write_text("checkpoint\n")
     assert "1 of them done before" in sweep.beforehand(grid, tmp_path / "out"), "what is done needs no data"

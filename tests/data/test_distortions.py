@@ -7,12 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import ndimage
 
+from liqe_core import prompts
 from liqe_core.data.distortions import DISTORTIONS, LEVELS, OTHER_CURVES, distort, find
-
-GROUPS = {
-    "jpeg2000 compression", "jpeg compression", "noise", "blur", "color", "contrast",
-    "overexposure", "underexposure", "spatial", "quantization", "other",
-}  # fmt: skip
 
 # KADID-10k's own levels that leave the picture as it was (see the module).
 IDENTITY = {(1, 1), (3, 1), (8, 1), (18, 3)}
@@ -39,7 +35,7 @@ def mse(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_table_is_complete():
     assert list(DISTORTIONS) == list(range(1, 26))
-    assert {d.group for d in DISTORTIONS.values()} == GROUPS
+    assert {d.group for d in DISTORTIONS.values()} == set(prompts.DISTORTIONS)
     assert all(len(d.parameters) == 5 for d in DISTORTIONS.values())
     assert len({d.name for d in DISTORTIONS.values()}) == len({d.label for d in DISTORTIONS.values()}) == 25
     assert [n for n, d in DISTORTIONS.items() if d.needs_color] == [4, 5, 7, 8]

@@ -14,15 +14,7 @@ from support.data import content
 from support.hub import LABELLED, archive, drawn, stand_in
 
 from liqe_core.data import archives, fetch
-from liqe_core.data.fetch import (
-    check_room,
-    fetch_dataset,
-    is_hub_archive,
-    plan_fetch,
-    readable_size,
-    unpack_dataset,
-    without_hub,
-)
+from liqe_core.data.fetch import fetch_dataset
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifest_fields import ArchiveFields, RepositoryFields
 from liqe_core.data.manifests import TRAINING_SETS, available, load_manifest, sets_called
@@ -64,15 +56,15 @@ def test_names_of_groups():
 
 def test_plans_say_sizes_terms_and_sources(tmp_path):
     for name in TRAINING_SETS:
-        plan = plan_fetch(load_manifest(name), tmp_path / "data")
+        plan = fetch.plan_fetch(load_manifest(name), tmp_path / "data")
         assert plan.transfer == load_manifest(name).hosted[0].bytes and plan.terms and not plan.done
     kadid10k = load_manifest("kadid10k")
-    assert plan_fetch(kadid10k, tmp_path).source == "chaofengc/IQA-PyTorch-Datasets"
-    direct = plan_fetch(without_hub(kadid10k), tmp_path)
+    assert fetch.plan_fetch(kadid10k, tmp_path).source == "chaofengc/IQA-PyTorch-Datasets"
+    direct = fetch.plan_fetch(fetch.without_hub(kadid10k), tmp_path)
     assert direct.source.startswith("https://datasets.vqa.mmsp-kn.de/") and direct.transfer is None
-    assert "github.com/BIDS" in plan_fetch(load_manifest("open-distorted"), tmp_path).source
+    assert "github.com/BIDS" in fetch.plan_fetch(load_manifest("open-distorted"), tmp_path).source
     for name in ("agiqa1k", "sjtu_h3d"):
-        assert plan_fetch(load_manifest(name), tmp_path).source == ""
+        assert fetch.plan_fetch(load_manifest(name), tmp_path).source == ""
 
 
 def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
@@ -84,25 +76,25 @@ def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
 
 def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path, monkeypatch):
     def plans():
-        return [plan_fetch(load_manifest(name), tmp_path / "data") for name in ("csiq", "kadid10k")]
+        return [fetch.plan_fetch(load_manifest(name), tmp_path / "data") for name in ("csiq", "kadid10k")]
 
     csiq, kadid = (load_manifest(name).hosted[0].bytes for name in ("csiq", "kadid10k"))
     usage = fetch.shutil.disk_usage(tmp_path)
     needed = csiq + 2 * kadid  # both unpacked, and the larger archive
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
-    assert readable_size(needed) in check_room(plans(), tmp_path / "data")
+    assert fetch.readable_size(needed) in fetch.check_room(plans(), tmp_path / "data")
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(FetchError, match="make room"):
-        check_room(plans(), tmp_path / "data")
+        fetch.check_room(plans(), tmp_path / "data")
     (tmp_path / "cache/archives/kadid10k").mkdir(parents=True)
     (tmp_path / "cache/archives/kadid10k/.kadid10k.tgz.0.download").write_bytes(b"x")
     assert plans()[1].transfer == kadid - 1
-    check_room(plans(), tmp_path / "data")
+    fetch.check_room(plans(), tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["live", "agiqa1k"])
 def test_a_dataset_that_no_program_can_get_says_where(tmp_path, name):
-    manifest = without_hub(load_manifest(name))
+    manifest = fetch.without_hub(load_manifest(name))
     with pytest.raises(FetchError, match=rf"{manifest.where}.*liqe data unpack {name}"):
         fetch_dataset(manifest, tmp_path)
 
@@ -119,9 +111,8 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
         assert (now.state, now.found, now.case) == ("complete", len(LABELLED[name]), 0)
         assert set(content(folder)) - {"refnames_all.mat"} == set(LABELLED[name]), "only what the labels name"
         assert verify(manifest, progress=False).empty
-    assert names_in(tmp_path / "data") == sorted(
-        ["databaserelease2", "CSIQ", "kadid10k", "BID", "ChallengeDB_release", "koniq-10k"]
-    ), "nothing is left beside them"
+    folders = {"databaserelease2", "CSIQ", "kadid10k", "BID", "ChallengeDB_release", "koniq-10k"}
+    assert set(names_in(tmp_path / "data")) == folders, "nothing is left beside them"
     assert names_in(tmp_path / "cache" / "archives") == [], "archives are deleted when they are in place"
     pinned = [load_manifest(name).hosted[0] for name in TRAINING_SETS]
     assert {request.path for request in server.asked} == {
@@ -175,22 +166,12 @@ def test_a_label_that_climbs_out_is_refused(tmp_path, sets):
     assert names_in(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize(
-    ("problem", "word"), [("offline", "HF_HUB_OFFLINE"), ("404", "404"), ("broken", "connection")]
-)
-def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(
-    tmp_path, sets, monkeypatch, problem, word
-):
-    server = sets("csiq")
-    with monkeypatch.context() as context:
-        if problem == "offline":
-            context.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        server.status = 404 if problem == "404" else 0
-        server.cuts = [0] * 99 if problem == "broken" else []
-        with pytest.raises(FetchError, match=rf"^[^\n]*csiq\.tgz: .*{word}.*$"):
-            fetched("csiq")
+def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(tmp_path, sets, monkeypatch):
+    sets("csiq")
+    with monkeypatch.context() as context, pytest.raises(FetchError, match=r"csiq\.tgz: .*HF_HUB_OFFLINE"):
+        context.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        fetched("csiq")
     assert names_in(tmp_path / "data") == kept(tmp_path, "csiq") == []
-    server.status, server.cuts = 0, []
     fetched("csiq")
     assert status(load_manifest("csiq")).state == "complete"
 
@@ -213,18 +194,8 @@ WHOLE, MISSING, HALF = LABELLED["csiq"][0], LABELLED["csiq"][3], LABELLED["koniq
 @pytest.mark.parametrize(
     ("name", "change", "error", "word"),
     [
-        (
-            "tid2013",
-            without("i01_01_3.bmp"),
-            MissingImagesError,
-            "I01_01_3.bmp",
-        ),  # its labels are in the archive
-        (
-            "koniq10k",
-            with_member(f"koniq10k/{HALF}", drawn(HALF, 512, 384)),
-            FetchError,
-            f"{HALF} is 512 x 384",
-        ),
+        ("tid2013", without("i01_01_3.bmp"), MissingImagesError, "I01_01_3.bmp"),  # which has its labels
+        ("koniq10k", with_member(f"koniq10k/{HALF}", drawn(HALF, 512, 384)), FetchError, f"{HALF} is 512"),
         ("koniq10k", without("1024x768"), FetchError, "koniq10k/1024x768"),
         ("csiq", with_member(f"CSIQ/dst_imgs/small/{WHOLE.rsplit('/')[-1]}", b"x"), FetchError, WHOLE),
     ],
@@ -304,7 +275,7 @@ def test_an_archive_that_was_got_by_hand(tmp_path, sets):
     server = sets("live")
     (body,) = server.files.values()
     manifest, mine = load_manifest("live"), tmp_path / "live.tgz"
-    assert is_hub_archive(manifest, mine) and not is_hub_archive(manifest, tmp_path / "mine.tgz")
+    assert fetch.is_hub_archive(manifest, mine) and not fetch.is_hub_archive(manifest, tmp_path / "mine.tgz")
     mine.write_bytes(body + b"x")
     with pytest.raises(FetchError, match="SHA-256"):
         fetched("live", source=mine)
@@ -327,7 +298,7 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
     server = sets("koniq10k")
     whole = {image: drawn(image, 1024, 768) for image in LABELLED["koniq10k"]}
     body = zipped(tmp_path / "k.zip", whole).read_bytes()
-    manifest = without_hub(load_manifest("koniq10k"))
+    manifest = fetch.without_hub(load_manifest("koniq10k"))
     address = ArchiveFields.model_construct(name="k.zip", url=f"{server.second_url}k.zip")
     manifest = manifest.model_copy(update={"archives": [address]})
     server.second["k.zip"] = body[: len(body) // 2]
@@ -353,7 +324,7 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
 )
 def test_images_go_where_the_labels_expect_them(tmp_path, name, member, place):
     archive = zipped(tmp_path / "a.zip", {member: b"x"})
-    unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
+    fetch.unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
     assert (tmp_path / "data" / place).is_file()
 
 
@@ -361,12 +332,7 @@ def test_images_go_where_the_labels_expect_them(tmp_path, name, member, place):
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
-BOTH = {
-    "one/a.jpg": b"a",
-    "one/below/b (1).JPG": b"b" * 50,
-    "two/c.jpg": b"c",
-    "two/e/d.jpg": b"d",
-}
+BOTH = {"one/a.jpg": b"a", "one/below/b (1).JPG": b"b" * 50, "two/c.jpg": b"c", "two/e/d.jpg": b"d"}
 #: Of each repository: what of it is taken, into which folder, and what else is in it.
 REPOSITORIES = {
     "first": ("data/photos", "one", ["data/other/no.jpg", "data/photos-more/no.jpg", "a.jpg"]),

@@ -60,13 +60,8 @@ def test_five_lines_are_enough_for_ones_own_images(tmp_path):
 SCORED = {"labels": "{form: csv, file: a.csv, image: name}", "score": "{column: mos, range: [1, 5]}"}
 SCENES_ALONE = {"labels": "{form: scenes, file: a.csv, image: a}"}
 MADE = {"labels": "{form: distorted, photographs: p, best_of: biq2021, best: 3}"}
-HOSTED = {
-    "repository": "o/n",
-    "file": "a.zip",
-    "bytes": 5,
-    "take": [{"from": "a", "to": "b", "match": "name"}],
-}
-LOOSE = {"repository": "o/n", "file": "a.zip", "bytes": 5, "name": "a.csv"}
+ON_HUB = {"repository": "o/n", "file": "a.zip", "bytes": 5}
+HOSTED, LOOSE = ON_HUB | {"take": [{"from": "a", "to": "b", "match": "name"}]}, ON_HUB | {"name": "a.csv"}
 PINNED = {"url": "https://a.org/b/c", "commit": "0" * 40, "path": "d/e", "into": "f"}
 
 
@@ -143,12 +138,7 @@ def test_distortion_counts_must_sum_to_the_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [
-        ("title: [", "YAML"),
-        ("", "no fields"),
-        ("- a\n", "no fields"),
-        ("x: 1\n", "title.*\n.*x: "),
-    ],
+    [("title: [", "YAML"), ("", "no fields"), ("- a\n", "no fields"), ("x: 1\n", "title.*\n.*x: ")],
 )
 def test_what_is_no_manifest_is_refused(tmp_path, text, says):
     path = tmp_path / "m.yaml"

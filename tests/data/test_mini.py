@@ -14,6 +14,7 @@ from support.interrupting import Job
 from liqe_core.data import distortions, mini
 from liqe_core.data.labels import COLUMNS
 from liqe_core.data.splits import SESSION_COLUMNS
+from liqe_core.prompts import SCENES
 
 SMALL = mini.Selection(("coffee", "camera", "china"), (2, 5), (1, 7, 10), (96, 72), ("whole",))
 
@@ -113,9 +114,8 @@ def test_split_by_photograph():
     for session in SESSION_COLUMNS:
         sides = table[session].value_counts()
         assert sides["train"] + sides["val"] + sides["test"] == len(names)
-        assert (sides / len(names)).to_dict() == pytest.approx(
-            {"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.04
-        )
+        shares = {"train": 0.7, "val": 0.1, "test": 0.2}
+        assert (sides / len(names)).to_dict() == pytest.approx(shares, abs=0.04)
     assert len({tuple(table[s]) for s in SESSION_COLUMNS}) == 10
     pd.testing.assert_frame_equal(table, mini.split(reversed(names)))
 
@@ -198,10 +198,9 @@ def test_missing_photograph_is_named(package):
 
 def test_manifest_agrees_with_the_distortions():
     manifest = mini.read_manifest()
-    scenes = {"animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"}
     assert list(manifest["opinions"]["mean"]) == list(distortions.DISTORTIONS)
     for entry in manifest["photographs"].values():
-        assert entry["scenes"] and set(entry["scenes"]) <= scenes
+        assert entry["scenes"] and set(entry["scenes"]) <= set(SCENES)
 
 
 KADID = MIRROR / "IQA_Database/kadid10k/splits2/kadid10k_all.txt"

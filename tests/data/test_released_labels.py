@@ -14,9 +14,8 @@ FILES = {f"IQA_Database/X/splits2/{k}/x.txt": f"image{k}\t{k}\n".encode() for k 
 @pytest.fixture
 def pinned(tmp_path, monkeypatch):
     (tmp_path / "manifests").mkdir()
-    (tmp_path / "manifests" / "labels.sha256").write_text(
-        "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in FILES.items())
-    )
+    lines = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in FILES.items()]
+    (tmp_path / "manifests" / "labels.sha256").write_text("".join(lines))
     monkeypatch.setenv("LIQE_MANIFESTS", str(tmp_path / "manifests"))
 
 

@@ -70,6 +70,9 @@ def test_a_device_that_is_not_there_is_refused():
     assert torch_device("cpu") == torch.device("cpu")
     with pytest.raises(ValueError, match="gpu please"):
         torch_device("gpu please")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ValueError, match="mps"):
+            torch_device("mps")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     with pytest.raises(ValueError, match=f"{gpus} GPUs"):
         torch_device(f"cuda:{gpus}")

@@ -30,9 +30,7 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     figure = ablations.ablation(table, scores, differences, STUDY.reference)
     values_ax, differences_ax = figure.axes
     assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(values_ax)
-    assert dots(differences_ax) == {(0.2, 1)} and differences_ax.get_xlabel().endswith(
-        "too few for an interval"
-    )
+    assert dots(differences_ax) == {(0.2, 1)} and "too few" in differences_ax.get_xlabel()
     assert drawn(values_ax) == ["no finished run"] * 2
     assert differences_ax.get_xlabel().startswith("less quality, same seeds")
     redrawn(figure)
@@ -45,24 +43,17 @@ def test_an_interval_is_drawn_where_there_is_one():
     table = compare(scores, STUDY)
     figure = ablations.ablation(table, scores, paired(scores, STUDY), STUDY.reference)
     differences_ax = figure.axes[1]
-    (bar,) = [
-        c for c in differences_ax.collections if isinstance(c, LineCollection) and len(c.get_segments())
-    ]
+    lines = [c for c in differences_ax.collections if isinstance(c, LineCollection)]
+    (bar,) = [line for line in lines if len(line.get_segments())]
     np.testing.assert_allclose(bar.get_segments()[0][:, 0], table.loc[1, ["low", "high"]].astype(float))
     assert "too few" not in differences_ax.get_xlabel() and len(dots(differences_ax)) == 8
     redrawn(figure)
 
 
 def test_loss_weights_leave_out_tasks_that_a_level_lacks():
-    epochs = pd.DataFrame(
-        {
-            "level": ["quality"] * 2 + ["quality+scene"] * 2,
-            "run": ["a", "a", "b", "b"],
-            "epoch": [0, 1, 0, 1],
-            "quality_weight": [1, 1, 1, 1.2],
-            "scene_weight": [np.nan, np.nan, 1, 0.8],
-        }
-    )
+    epochs = pd.DataFrame({"level": ["quality"] * 2 + ["quality+scene"] * 2, "run": [*"aabb"]})
+    epochs = epochs.assign(epoch=[0, 1, 0, 1], quality_weight=[1, 1, 1, 1.2])
+    epochs["scene_weight"] = [np.nan, np.nan, 1, 0.8]
     figure = ablations.loss_weights(epochs, STUDY.levels)
     redrawn(figure)
     assert [len(ax.get_legend_handles_labels()[1]) for ax in figure.axes] == [1, 2]

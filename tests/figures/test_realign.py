@@ -14,9 +14,8 @@ def test_realignment_figures_show_every_set(realigned):
     assert [t.get_text() for t in overview.axes[1].get_yticklabels()] == ["naive", "straight", "bent"]
     assert f"stretch {realigned.curves.at['bent', 'stretch']:.2f}" in texts(overview)
     tenths = overview.axes[1].collections[1].get_offsets()
-    assert np.asarray(tenths)[:, 0] == pytest.approx(np.linspace(1.4, 4.6, 9), abs=0.05), (
-        "a straight set lands naively"
-    )
+    naive = np.linspace(1.4, 4.6, 9)
+    assert np.asarray(tenths)[:, 0] == pytest.approx(naive, abs=0.05), "as of a straight set"
     drawn(overview)
 
 

@@ -76,9 +76,8 @@ def test_a_legend_crosses_no_curve_in_a_column():
 
 
 def test_a_long_title_is_wrapped_to_the_figure():
-    matrix = pd.DataFrame(
-        [[3, 1], [0, 2]], ["jpeg2000 compression", "noise"], ["jpeg2000 compression", "noise"]
-    )
+    words = ["jpeg2000 compression", "noise"]
+    matrix = pd.DataFrame([[3, 1], [0, 2]], words, words)
     with drawn_as("paper"):
         figure = confusion(matrix, "distortion, test part of session 1, share of each row")
         figure.draw_without_rendering()

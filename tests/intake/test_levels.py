@@ -121,3 +121,20 @@ def test_orientation(photograph, tmp_path, tag):
     with Image.open(tmp_path / "x.png") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     assert np.array_equal(np.asarray(read_image(tmp_path / "x.png", orientation="apply")), expected)
+
+
+@pytest.mark.parametrize("name", ["preview.tif", "x.NEF"])
+def test_the_preview_of_a_raw_file_is_refused(photograph, tmp_path, name):
+    options = {"photometric": "rgb", "subfiletype": int(name == "preview.tif")}
+    tifffile.imwrite(tmp_path / name, photograph[:60, :80], **options)
+    with pytest.raises(ImageError, match=rf"{name}: .*preview.*develop"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("icc", ["ignore", "srgb"])
+def test_lab_is_converted(tmp_path, icc):
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = Image.new("RGB", (8, 8), (200, 30, 40))
+    ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB").save(tmp_path / "x.tif")
+    pixel = read_image(tmp_path / "x.tif", icc=icc).getpixel((0, 0))
+    assert np.abs(np.array(pixel) - (200, 30, 40)).max() <= 2

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import product
 
 import nbformat
 import numpy as np
@@ -16,6 +17,7 @@ import papermill
 import pytest
 from PIL import Image
 from scipy.stats import norm
+from support.books import book_of
 from support.data import SHARED
 from support.open_tables import write_open_tables
 
@@ -120,6 +122,45 @@ def test_no_bar_and_no_warning_is_on_a_page(executed):
                 assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), name
 
 
+def code_until_equality(book):
+    """The code of `01_from_scratch` up to the cell that compares with `model.score`."""
+    sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    (compared,) = [number for number, source in enumerate(sources) if "model.score(path)" in source]
+    return "\n".join(sources[:compared])
+
+
+def test_from_scratch_takes_weights_alone_from_the_library_until_it_is_equal():
+    book = nbformat.read(notebooks.NOTEBOOKS / "01_from_scratch.ipynb", as_version=4)
+    ours = re.findall(r"^ *(?:from|import) liqe_core.*", code_until_equality(book), re.MULTILINE)
+    settings = "from liqe_core.commands.parameters import FromScratchParameters"
+    assert ours == ["from liqe_core import LIQE", settings]
+    code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    steps = ("tokenizer(", "encode_text(", "encode_image(", "softmax(", "backward()", "optimizer.step()")
+    assert all(step in code for step in steps)
+    assert code.count("assert_close(") >= 9, "every equation"
+    assert "224" not in code, "the window is the model's"
+
+
+def test_from_scratch_arrives_at_the_score_and_learns_by_heart(executed):
+    folder, _ = executed
+    out = folder / "from_scratch"
+    (score,) = pd.read_csv(out / "score.csv").to_dict("records")
+    assert score["by hand"] == pytest.approx(score["model.score"], abs=1e-3)
+    joint = pd.read_csv(out / "similarity.csv")
+    assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
+    curves = pd.read_csv(out / "overfitting.csv")
+    total = curves[["quality_loss", "scene_loss", "distortion_loss"]].sum(axis=1)
+    assert curves["step"].tolist() == list(range(13)) and total.iloc[-1] < total.iloc[0] / 2
+    weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
+    assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(13, 3.0))
+    assert (weights.iloc[:2] == 1).all(axis=None) and (weights.iloc[2] != 1).all()
+    known = pd.read_csv(out / "known_by_heart.csv", index_col="measure")
+    assert (known["after"].iloc[:3] >= known["before"].iloc[:3]).all()
+    assert known["after"].iloc[0] > 42 and known["after"].iloc[2] > 12, "of 56 pairs and 16 distortions"
+    tree = pd.read_csv(out / "prefix_tree.csv")
+    assert len(tree) == 51 and (~tree.index.isin(tree["parent"])).sum() == 6
+
+
 def test_concepts_are_computed(executed):
     folder, _ = executed
     out = folder / "concepts"
@@ -174,16 +215,12 @@ def test_quickstart_shows_no_folder_of_this_machine(executed):
     assert str(folder) not in json.dumps([cell.outputs for cell in book.cells if cell.cell_type == "code"])
 
 
-def test_data_preparation_leaves_the_label_table(executed):
+def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_sets(executed):
     folder, _ = executed
     table = pd.read_csv(folder / "data_preparation" / "mini_labels.csv")
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion; as they are, and varied
     assert len(table) == 2 * (5 * 4 * 3 - 3)
     assert (table.groupby("reference")[[f"session_{k}" for k in range(1, 11)]].nunique() == 1).all(axis=None)
-
-
-def test_data_preparation_shows_what_is_here_of_the_papers_sets(executed):
-    folder, _ = executed
     overview = pd.read_csv(folder / "data_preparation" / "data_sets.csv").set_index("data set")
     assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
     assert overview.loc["mini", "here"] == "built in" and overview.loc["mini", "images"] > 0
@@ -209,11 +246,14 @@ def test_training_leaves_runs_and_their_measures(executed):
     results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
     curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
+    untrained, curves = curves[curves["epoch"] < 0], curves[curves["epoch"] >= 0]
+    assert untrained["run"].tolist() == [1, 2] and untrained["srcc"].notna().all(), "before training"
+    starts = pd.read_csv(folder / "multitask_training" / "two_starts.csv")
+    assert (starts.groupby("start")["pictures"].min() == 0).all()
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
     assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
-    assert (weights[curves["epoch"] < 2] == 1).all(axis=None) and (weights[curves["epoch"] == 2] != 1).all(
-        axis=None
-    )
+    assert (weights[curves["epoch"] < 2] == 1).all(axis=None)
+    assert (weights[curves["epoch"] == 2] != 1).all(axis=None)
     summary = pd.read_csv(folder / "multitask_training" / "test_summary.csv").set_index("measure")
     table = pd.read_csv(folder / "multitask_training" / "confusion.csv").drop(columns="distortion_group")
     commonest = table.sum(axis=1).max() / table.to_numpy().sum()
@@ -324,10 +364,9 @@ def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
     folder, _ = executed
     out = folder / "realignment"
     curves = pd.read_csv(out / "two_scales_arms.csv").set_index(["arm", "dataset"])
-    assert set(curves.index) == {
-        (arm, name) for arm in ("Q", "Q+S+D") for name in ("biq2021", "hevc as shown")
-    }
+    assert set(curves.index) == set(product(("Q", "Q+S+D"), ("biq2021", "hevc as shown")))
     scores = pd.read_csv(out / "two_scales_scores.csv")
+    assert scores["naive"].between(1, 5).all(), "by each set's own range"
     halves = scores.groupby("dataset")["fitted"].mean()
     assert halves.between(0.49, 0.51).all()
     assert (curves["judged"] <= curves["count"] - curves["count"] // 2).all() and (curves["held"] > 0).all()
@@ -345,21 +384,14 @@ def test_half_precision_is_counted(executed):
     assert schedule["epochs"].sum() == 80 and schedule["rounded away"].is_monotonic_decreasing
 
 
-def test_every_figure_is_a_image_with_something_on_it(executed):
+def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(executed, tmp_path):
     folder, _ = executed
-    figures = sorted(path.with_suffix(".png") for path in folder.glob("*/*.svg"))
-    assert len(figures) >= 10
-    for path in figures:
-        with Image.open(path) as image:
-            assert min(image.size) > 100 and np.asarray(image.convert("L")).std() > 5, path.name
-
-
-def test_every_figure_is_redrawn_from_disk_as_it_was_drawn(executed, tmp_path):
-    folder, _ = executed
-    names = list_figures()
-    for path in sorted(path.with_suffix(".json") for path in folder.glob("*/*.svg")):
+    names, paths = list_figures(), sorted(path.with_suffix(".json") for path in folder.glob("*/*.svg"))
+    assert len(paths) >= 10
+    for path in paths:
         assert path.stem in names or path.stem.endswith("_worst_to_best")
         drawn = np.asarray(Image.open(path.with_suffix(".png")))
+        assert min(drawn.shape[:2]) > 100 and drawn.std() > 5, "there is something on it"
         for saved in filter(None, (path, find(path.stem, KEPT / "figures"))):
             save(read(saved).draw(), tmp_path, path.stem)
             again = np.asarray(Image.open(tmp_path / f"{path.stem}.png"))
@@ -385,25 +417,19 @@ def books(tmp_path, monkeypatch):
     source.mkdir()
     shutil.copy(notebooks.NOTEBOOKS / "rules.mk", source)
     monkeypatch.setattr(notebooks, "NOTEBOOKS", source)
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    parameters = 'profile: str = "mini"  # any\nout_dir: str = ""  # a folder'
 
     def write(**pieces):
         for name, codes in pieces.items():
-            cells = [nbformat.v4.new_code_cell(code) for code in codes]
-            given = 'profile: str = "mini"  # any\nout_dir: str = ""  # a folder'
-            first = nbformat.v4.new_code_cell(given, metadata={"tags": ["parameters"]})
-            book = nbformat.v4.new_notebook(cells=[first, *cells], metadata=kernel)
-            nbformat.write(book, source / f"{name}.ipynb")
+            nbformat.write(book_of(parameters, *codes), source / f"{name}.ipynb")
         return list(pieces)
 
     return write
 
 
 def test_a_notebook_that_fails_keeps_its_traceback_and_the_others_run(tmp_path, books, capfd):
-    names, out = (
-        books(**{"00_bad": ["raise ValueError('the reason')"], "01_good": ["print(1)"]}),
-        tmp_path / "out",
-    )
+    out = tmp_path / "out"
+    names = books(**{"00_bad": ["raise ValueError('the reason')"], "01_good": ["print(1)"]})
     assert main(["notebooks", *names, "--out", str(out)]) == 1
     assert (out / "01_good.ipynb").exists() and not (out / "00_bad.ipynb").exists()
     assert "the reason" in (out / "00_bad.failed.ipynb").read_text()
@@ -446,13 +472,8 @@ def test_none_runs_before_the_one_that_it_reads_from_or_without_being_asked_for(
 def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, books):
     log = "from pathlib import Path\nwith open(Path(out_dir, 'log'), 'a') as file: file.write(profile + ' ')"
     books(**{"00_book": [log]})
-    make = [
-        "make",
-        "-f",
-        str(notebooks.NOTEBOOKS / "rules.mk"),
-        f"RUN={tmp_path / 'out'}",
-        f"LIQE_PYTHON={sys.executable}",
-    ]
+    make = ["make", "-f", str(notebooks.NOTEBOOKS / "rules.mk")]
+    make += [f"RUN={tmp_path / 'out'}", f"LIQE_PYTHON={sys.executable}"]
     for profile in ("mini", "mini", "smoke"):
         (tmp_path / "out").mkdir(exist_ok=True)
         notebooks.write_parameters(tmp_path / "out", {"profile": profile})

@@ -31,9 +31,8 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     assert "JSONDecodeError" in unread.set_index("run")["reason"][damaged.name]
 
     chosen, excluded = alike(runs, profile("smoke"), STUDY)
-    assert [(r.settings.model.variant, r.repeat) for r in chosen] == [
-        (variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)
-    ]
+    repeats = [(variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)]
+    assert [(run.settings.model.variant, run.repeat) for run in chosen] == repeats
     reasons = excluded.set_index("run")["reason"]
     assert set(reasons.index) == {longer.name, elsewhere.name, nan.name}
     assert "epochs: 3 -> 7" in reasons[longer.name]

@@ -34,12 +34,8 @@ def test_the_commonest_word_is_that_of_the_part(tmp_path):
     table = pd.DataFrame({"scenes": [("a", "b"), ("a",), (), ("b",)], "session_2": ["test"] * 3 + ["train"]})
     dataset = LabelledImages("some", table.assign(distortion_group=["x", "y", "y", "x"]), [None] * 4)
     (row,) = baselines.commonest_of([dataset], 2).to_dict("records")
-    assert row == {
-        "dataset": "some",
-        "session": 2,
-        "scene_accuracy": 1.0,
-        "distortion_accuracy": pytest.approx(2 / 3),
-    }
+    assert (row["dataset"], row["session"]) == ("some", 2)
+    assert (row["scene_accuracy"], row["distortion_accuracy"]) == (1.0, pytest.approx(2 / 3))
 
 
 def test_brisque_finds_noise_worse_than_none(tmp_path, photograph):

@@ -1,14 +1,11 @@
 """One picture, degraded by hand: positions of the sliders in, an answer out."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from support.models import of_twelve_prompts
 
-from liqe_core import LIQE
 from liqe_core.data.distortions import distort
-from liqe_core.data.mini import open_photograph
 from liqe_core.images import ImageError
 from liqe_core.studies.explorer import FAULTS, degrade, look, modest
 
@@ -18,11 +15,8 @@ def test_untouched_and_whole_it_is_what_score_answers(picture):
     image, joint, windows = look(model, np.asarray(picture))
     scored = model.score(picture)
     assert joint.to_numpy() == pytest.approx(scored.joint.flatten().numpy(), abs=1e-6)
-    assert joint.index[1] == ("bad", "sea", "noise") and joint.index.names == [
-        "quality",
-        "scene",
-        "distortion",
-    ]
+    assert joint.index[1] == ("bad", "sea", "noise")
+    assert joint.index.names == ["quality", "scene", "distortion"]
     assert image.shape == (427, 640, 3) and len(windows) == 15 and (windows["side"] == 32).all()
 
 
@@ -42,12 +36,9 @@ def test_faults_are_those_of_the_data_sets_in_the_order_of_a_camera(photograph):
     assert (degrade(photograph, {"JPEG": 4, "darkness": 5}) == both).all()
 
 
-@pytest.mark.parametrize(
-    ("positions", "message"),
-    [({"rain": 1}, "no fault rain; there are JPEG, blur, noise, darkness"), ({"blur": 6}, "blur is 6")],
-)
-def test_other_faults_and_positions_are_refused(photograph, positions, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("positions", "word"), [({"rain": 1}, "rain; .*JPEG"), ({"blur": 6}, "blur is 6")])
+def test_other_faults_and_positions_are_refused(photograph, positions, word):
+    with pytest.raises(ValueError, match=word):
         degrade(photograph, positions)
 
 
@@ -62,15 +53,3 @@ def test_modest_is_upright_and_no_larger_than_it_must_be(tmp_path):
     assert modest(Image.new("RGB", (300, 200))).shape == (200, 300, 3), "what is small already stays"
     with pytest.raises(ImageError, match="no such file"):
         modest(tmp_path / "none.jpg")
-
-
-def test_liqe_tiny_names_what_is_turned_up():
-    model = LIQE.from_checkpoint("liqe-tiny")
-    image = modest(open_photograph("coffee"))  # it never saw it
-    names = {"JPEG": "jpeg compression", "blur": "blur", "noise": "noise"}
-    seen = {fault: look(model, image, {fault: 4}, count=2).joint for fault in names}
-    named = {fault: joint.groupby("distortion").sum().idxmax() for fault, joint in seen.items()}
-    assert named == names
-    best = look(model, image, count=2).joint
-    perfect = {fault: joint.xs("perfect").sum() for fault, joint in seen.items()}
-    assert pd.Series(perfect).max() < best.xs("perfect").sum()

@@ -8,13 +8,7 @@ import torch
 from support.runs import write_run
 
 from liqe_core.prompts import VARIANTS, PromptGrid
-from liqe_core.studies.finished import (
-    Answers,
-    load_best,
-    read_run,
-    read_runs,
-    repeated_runs,
-)
+from liqe_core.studies.finished import Answers, load_best, read_run, read_runs, repeated_runs
 
 
 def test_repeats_are_the_largest_group_then_the_one_with_more_tasks(tmp_path):

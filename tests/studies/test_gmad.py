@@ -1,21 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.open_tables import write_open_tables
 
 from liqe_core.data.tables import LabelError
-from liqe_core.studies.gmad import (
-    attack_resistance,
-    compete,
-    disagreement,
-    gmad_pairs,
-    how_often_right,
-    human_scores,
-    let_people_judge,
-    preference,
-    quality_levels,
-    who_was_right,
-)
+from liqe_core.studies import gmad
+from liqe_core.studies.gmad import attack_resistance, compete, gmad_pairs, preference, quality_levels
 
 
 def brute_force(scores, attacker, defender, low, high):
@@ -29,8 +18,7 @@ def brute_force(scores, attacker, defender, low, high):
     return (group.index[better], group.index[worse]), apart.max()
 
 
-@pytest.mark.parametrize("spacing", ["equal-width", "quantile"])
-def test_pairs_equal_brute_force_on_2000_random_scores(spacing):
+def test_pairs_equal_brute_force_on_2000_random_scores():
     rng = np.random.default_rng(5)
     quality = rng.normal(size=2000)
     # One decimal makes ties plenty, some rows are missing, and the index is not the row number.
@@ -40,7 +28,7 @@ def test_pairs_equal_brute_force_on_2000_random_scores(spacing):
     )
     scores.iloc[rng.choice(2000, 50, replace=False), 0] = np.nan
     for attacker, defender in [("a", "b"), ("b", "a")]:
-        pairs = gmad_pairs(scores, attacker, defender, levels=4, spacing=spacing)
+        pairs = gmad_pairs(scores, attacker, defender, levels=4)
         assert (pairs["dropped"] == 50).all()
         assert (pairs["reason"] == "").sum() >= 3
         for row in pairs.itertuples():
@@ -57,10 +45,7 @@ def test_pairs_equal_brute_force_on_2000_random_scores(spacing):
 def test_pairs_by_hand():
     # The defender's range is 0..10; two levels of width 0.4 are [0.5, 4.5] and [5.5, 9.5].
     scores = pd.DataFrame(
-        {
-            "defender": [0, 1, 2, 4, 5, 6, 9, 10.0],
-            "attacker": [9, 3, 3, 7, 0, 2, 2, 8.0],
-        },
+        {"defender": [0, 1, 2, 4, 5, 6, 9, 10.0], "attacker": [9, 3, 3, 7, 0, 2, 2, 8.0]},
         index=list("abcdefgh"),
     )
     low, high = gmad_pairs(scores, "attacker", "defender", width=0.4).itertuples()
@@ -80,22 +65,13 @@ def test_equal_width_levels_are_windows_around_the_centres():
     assert list(levels["name"]) == ["1/6", "2/6", "3/6", "4/6", "5/6", "6/6"]
 
 
-def test_quantile_levels_hold_equal_parts_of_skewed_scores():
-    scores = pd.DataFrame({"d": np.exp(np.arange(1000) / 50), "a": np.arange(1000.0)})
-    pairs = gmad_pairs(scores, "a", "d", levels=5, spacing="quantile")
-    assert pairs["count"].between(99, 101).all()
-    equal = gmad_pairs(scores, "a", "d", levels=5, spacing="equal-width")
-    assert equal["count"].max() < 60, "equal-width levels of the same scores are nearly empty"
-
-
 def test_levels_without_a_pair_say_why():
     scores = pd.DataFrame({"d": [0.0, 0.0, 10.0, 7.5], "a": [1.0, 2.0, 3.0, 4.0]})
     pairs = gmad_pairs(scores, "a", "d", levels=2)
     assert list(pairs["reason"]) == ["no image at this level", "a single image at this level"]
     assert list(pairs["count"]) == [0, 1]
-    numbered = gmad_pairs(
-        pd.DataFrame({"d": [0.0, 3, 4, 9, 10], "a": [0.0, 1, 2, 3, 4]}), "a", "d", width=0.4
-    )
+    numbers = pd.DataFrame({"d": [0.0, 3, 4, 9, 10], "a": [0.0, 1, 2, 3, 4]})
+    numbered = gmad_pairs(numbers, "a", "d", width=0.4)
     assert list(numbered["better"]) == [2, None] and isinstance(numbered.at[0, "better"], int), "2, not 2.0"
     constant = gmad_pairs(scores.assign(a=1.0), "a", "d", levels=1, width=1)
     assert list(constant["reason"]) == ["a gives all images of this level one score"]
@@ -116,8 +92,6 @@ def test_bad_settings_name_themselves():
         quality_levels(np.arange(3.0), levels=0)
     with pytest.raises(ValueError, match=r"width=1\.5"):
         quality_levels(np.arange(3.0), width=1.5)
-    with pytest.raises(ValueError, match="'equal-width', 'quantile'"):
-        quality_levels(np.arange(3.0), spacing="log")
     with pytest.raises(ValueError, match="two rows are called 'x'"):
         gmad_pairs(pd.DataFrame({"a": [1, 2], "b": [2, 1]}, index=["x", "x"]), "a", "b")
     with pytest.raises(ValueError, match="two scorers"):
@@ -144,17 +118,10 @@ def test_compete_meets_every_other_over_the_same_images(three_scorers):
 
 def test_attack_and_resistance_by_hand():
     # Two levels, of 30 and 10 images, so weights 3/4 and 1/4; i attacks j and j attacks i.
-    pairs = pd.DataFrame(
-        {
-            "defender": ["j", "j", "i", "i"],
-            "attacker": ["i", "i", "j", "j"],
-            "share": [0.3, 0.1, 0.3, 0.1],
-            "gap_percent": [80.0, 40.0, 50.0, np.nan],
-            "reason": ["", "", "", "no image at this level"],
-        },
-        index=[10, 11, 12, 13],
-    )
-    apart = disagreement(pairs)
+    pairs = pd.DataFrame({"defender": [*"jjii"], "attacker": [*"iijj"]}, index=[10, 11, 12, 13])
+    pairs["share"], pairs["gap_percent"] = [0.3, 0.1, 0.3, 0.1], [80.0, 40.0, 50.0, np.nan]
+    pairs["reason"] = ["", "", "", "no image at this level"]
+    apart = gmad.disagreement(pairs)
     assert apart.at["i", "j"] == pytest.approx(0.75 * 80 + 0.25 * 40)
     assert apart.at["j", "i"] == pytest.approx(50), "the level that holds a pair has all the weight"
     attack, resistance, ranking = attack_resistance(pairs, {10: 80, 11: 40, 12: 50})
@@ -176,13 +143,17 @@ def test_attack_and_resistance_by_hand():
         attack_resistance(pairs, preference={10: 1, 11: 2, 12: 300})
 
 
-def test_people_who_see_the_true_quality_rank_the_scorers(three_scorers):
+def test_people_who_see_the_true_quality_find_the_scorer_that_knows_more(three_scorers):
     rng = np.random.default_rng(0)
     quality = pd.Series(rng.uniform(size=3000))  # the fixture's first draw
     pairs = compete(three_scorers, levels=6)
-    ranking = attack_resistance(pairs, preference(pairs, quality)).ranking
+    people = preference(pairs, quality)
+    ranking = attack_resistance(pairs, people).ranking
     assert list(ranking.index) == ["good", "fair", "poor"]
     assert ranking["resistance"].is_monotonic_decreasing
+    table = gmad.how_often_right(gmad.who_was_right(pairs, people)).set_index(["side", "scorer"])
+    assert table.loc[("attacker", "good"), "share"] > 0.9 > table.loc[("attacker", "poor"), "high"]
+    assert (table["pairs"] >= 6).all() and (table["low"] <= table["share"]).all()
 
 
 def test_scores_of_single_images_say_what_people_prefer():
@@ -198,19 +169,13 @@ def test_scores_of_single_images_say_what_people_prefer():
 
 
 def test_who_was_right_and_how_often_by_hand():
-    pairs = pd.DataFrame(
-        {
-            "attacker": ["i"] * 4 + ["j", "j"],
-            "defender": ["j"] * 4 + ["i", "i"],
-            "better": ["a", "c", "e", "a", "g", None],
-            "worse": ["b", "d", "f", "h", "b", None],
-            "gap_percent": [90.0, 50, 40, 10, 30, np.nan],
-            "reason": [""] * 5 + ["no image at this level"],
-        }
-    )
-    judged = who_was_right(pairs, {0: 60, 1: 4.9, 2: -30, 3: 5, 4: -4.9}, least=5)
+    pairs = pd.DataFrame({"attacker": [*"iiiijj"], "defender": [*"jjjjii"]})
+    pairs["better"], pairs["worse"] = [*"aceag", None], [*"bdfhb", None]
+    pairs["gap_percent"] = [90.0, 50, 40, 10, 30, np.nan]
+    pairs["reason"] = [""] * 5 + ["no image at this level"]
+    judged = gmad.who_was_right(pairs, {0: 60, 1: 4.9, 2: -30, 3: 5, 4: -4.9}, least=5)
     assert judged["right"].tolist() == ["attacker", "defender", "neither", "attacker", "defender"]
-    table = how_often_right(judged).set_index(["side", "scorer"])
+    table = gmad.how_often_right(judged).set_index(["side", "scorer"])
     # The fourth pair shares `a` with the first, which i pulls further apart: of four, three count.
     assert table.loc[("attacker", "i"), ["pairs", "attacker", "defender", "neither"]].tolist() == [3, 1, 1, 1]
     assert table.loc[("defender", "j"), ["pairs", "share"]].tolist() == [3, pytest.approx(1 / 3)]
@@ -223,32 +188,16 @@ def test_who_was_right_and_how_often_by_hand():
 def test_scores_of_people_from_a_file(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("image;MOS\nb.jpg;3,5\nsub/a.jpg;1\n")
-    assert human_scores(path).to_dict() == {"b.jpg": 3.5, "sub/a.jpg": 1.0}
+    assert gmad.human_scores(path).to_dict() == {"b.jpg": 3.5, "sub/a.jpg": 1.0}
     path.write_text("image,score\nb.jpg,3\n")
     with pytest.raises(LabelError, match=r"scores.csv, line 1: no column 'mos'"):
-        human_scores(path)
-
-
-def test_a_judge_finds_the_scorer_that_knows_more(three_scorers):
-    quality = pd.Series(np.random.default_rng(0).uniform(size=3000))
-    pairs = compete(three_scorers, levels=6)
-    table = how_often_right(who_was_right(pairs, preference(pairs, quality))).set_index(["side", "scorer"])
-    assert table.loc[("attacker", "good"), "share"] > 0.9 > table.loc[("attacker", "poor"), "high"]
-    assert (table["pairs"] >= 6).all() and (table["low"] <= table["share"]).all()
+        gmad.human_scores(path)
 
 
 def test_a_competition_without_any_pair_is_all_missing():
     pairs = compete(pd.DataFrame({"x": [1.0, 2.0], "y": [2.0, 1.0]}))
     assert (pairs["reason"] != "").all()
     attack, resistance, ranking = attack_resistance(pairs, {})
-    assert disagreement(pairs).isna().all(axis=None)
+    assert gmad.disagreement(pairs).isna().all(axis=None)
     assert attack.isna().all(axis=None) and resistance.isna().all(axis=None)
     assert list(ranking.index) == ["x", "y"]
-
-
-def test_people_judge_who_attacks_who_resists_and_who_was_right(tmp_path):
-    write_open_tables(tmp_path)
-    arms = pd.read_csv(tmp_path / "arms.csv").query("dataset == 'biq2021'").set_index("image")
-    pairs = compete(arms[["Q", "Q+S"]])
-    competition, verdicts = let_people_judge(arms["mos"], pairs)
-    assert set(competition.ranking.index) == {"Q", "Q+S"} == set(verdicts["scorer"])

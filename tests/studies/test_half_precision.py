@@ -7,16 +7,8 @@ import pytest
 import torch
 from support.training import settings
 
-from liqe_core.studies.half_precision import (
-    KINDS,
-    by_kind,
-    by_size,
-    counts,
-    counts_by_kind,
-    half_spacing,
-    stuck,
-    walk,
-)
+from liqe_core.studies import half_precision
+from liqe_core.studies.half_precision import by_kind, counts, counts_by_kind, half_spacing, stuck
 from liqe_core.training.precision import half_weights
 from liqe_core.training.step import build_model
 
@@ -62,32 +54,30 @@ def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():
     clip = build_model(settings()).clip
     kinds = by_kind(counts_by_kind(clip), [5e-6, 5e-6 / 3])
     rounded = half_weights(clip)
-    assert list(kinds.index) == list(KINDS)
+    assert list(kinds.index) == list(half_precision.KINDS)
     assert kinds["weights"].sum() == sum(value.numel() for value in rounded.values())
     blocks = [*clip.transformer.resblocks, *clip.visual.transformer.resblocks]
     of_mlp = torch.cat([block.mlp.c_fc.weight.flatten() for block in blocks])
     assert kinds.loc["MLP, in", "weights"] == of_mlp.numel()
-    assert (
-        kinds.loc["MLP, in", 5e-6] == pytest.approx(stuck(counts(of_mlp), 5e-6))
-        and stuck(counts(of_mlp), 5e-6) > 0.4
-    )
+    assert kinds.loc["MLP, in", 5e-6] == pytest.approx(stuck(counts(of_mlp), 5e-6))
+    assert kinds.loc["MLP, in", 5e-6] > 0.4
     assert kinds.loc["patches", "weights"] == clip.visual.conv1.weight.numel()
     everywhere = torch.cat([value.flatten() for value in rounded.values()])
-    assert (kinds[5e-6] * kinds["weights"]).sum() / kinds["weights"].sum() == pytest.approx(
-        stuck(counts(everywhere), 5e-6)
-    )
+    share = (kinds[5e-6] * kinds["weights"]).sum() / kinds["weights"].sum()
+    assert share == pytest.approx(stuck(counts(everywhere), 5e-6))
     assert (kinds[5e-6 / 3] >= kinds[5e-6]).all()
 
 
 def test_sizes_are_counted_between_powers_of_two():
     weights = torch.tensor([2**-6, -(2**-5.5), 2**-5, 3.0, 0.0, 1e-7, 2**-14])
-    sizes = by_size({"patches": counts(weights), "biases": counts(torch.ones(9))}).set_index("exponent")
+    kinds = {"patches": counts(weights), "biases": counts(torch.ones(9))}
+    sizes = half_precision.by_size(kinds).set_index("exponent")
     assert (7 * sizes["share"]).round(6).to_dict() == {-14: 3, -6: 2, -5: 1, 1: 1}
     assert sizes.loc[-6, "half_spacing"] == 2**-17
 
 
 def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
-    moved = walk(torch.tensor([0.25, 0.004, -0.02]), 5e-6, 100)
+    moved = half_precision.walk(torch.tensor([0.25, 0.004, -0.02]), 5e-6, 100)
     assert moved["float32"].to_numpy() == pytest.approx([1, 1, 1], abs=0.02)
     assert moved["half"].tolist()[::2] == [0, 0]
     spacings = moved["half"][1] * 5e-6 * 100 / 2**-18  # of numbers from 2^-8 on

@@ -31,10 +31,8 @@ def test_a_photograph_of_another_part_is_not_trained_on_in_disguise(monkeypatch)
     photographs = pd.DataFrame({"image": [f"i/ss ({i}).jpg" for i in range(400)], "reference": None, **parts})
     made = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], **parts})
     made["reference"] = ["bsds.jpg", "i/ss (0).jpg", "i/ss (399).jpg"]
-    sets = [
-        LabelledImages("biq2021", photographs, [None] * 400),
-        LabelledImages("open-distorted", made, [None] * 3),
-    ]
+    tables = {"biq2021": photographs, "open-distorted": made}
+    sets = [LabelledImages(name, table, [None] * len(table)) for name, table in tables.items()]
     monkeypatch.setattr(study, "sets_for", lambda *_: sets)
     assert study.split_sets(None, "public") is sets
     biq, distorted = study.split_sets(None, "neighbours")
@@ -55,18 +53,12 @@ def test_every_arm_is_a_profile_that_can_be():
     assert {name for pair in study.PAIRS for name in pair} <= set(names)
     made = [profile("open-frozen", seed=3, **arm.changes) for arm in study.ARMS]
     assert all(arm.seed == 3 and arm.name == "open-frozen" for arm in made)
-    assert {arm.losses.control for arm in made} >= {
-        "shuffled labels",
-        "quality alone",
-        "separate heads",
-    }
+    assert {arm.losses.control for arm in made} >= {"shuffled labels", "quality alone", "separate heads"}
     same = [arm for arm in made if "biq2021" in arm.data.batch_sizes and len(arm.data.batch_sizes) == 3]
     tuned = [arm for arm in same if not arm.model.keep_windows]
     assert [arm.model.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1]]
     for arms in (tuned, [arm for arm in same if arm.model.keep_windows]):
-        assert len({tuple(arm.data.batch_sizes.items()) for arm in arms}) == 1, (
-            "the same batches for every arm"
-        )
+        assert len({tuple(arm.data.batch_sizes.items()) for arm in arms}) == 1, "the same batches"
 
 
 def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
@@ -75,9 +67,8 @@ def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, mon
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(study, "UNSEEN", ("holiday",))
     monkeypatch.setattr(study, "load_manifest", lambda _: load_manifest(manifest.path))
-    monkeypatch.setattr(
-        study, "labelled", lambda name, *dataset, **options: labelled(str(manifest.path), *dataset, **options)
-    )
+    path = str(manifest.path)
+    monkeypatch.setattr(study, "labelled", lambda _, *more, **options: labelled(path, *more, **options))
     tests = study.test_sets(settings(resize_to=80), [], progress=False)
     assert [dataset.name for dataset in tests] == ["holiday", "holiday as shown"]
     assert all(len(study.test_rows(dataset)) == 10 for dataset in tests), "all of both"
@@ -91,11 +82,8 @@ def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "UNSEEN", ())
     monkeypatch.setattr(study, "sets_for", lambda *_: [small_set(tmp_path / "mini")])
     arms = [arm for arm in study.ARMS if arm.name in ("Q", "Q+S+D", "heads")]
-    arms.append(
-        study.Arm(
-            "tuned", "its image tower trains", {"keep_windows": False, "unlocked_groups": 2, "measured": 2}
-        )
-    )
+    changes = {"keep_windows": False, "unlocked_groups": 2, "measured": 2}
+    arms.append(study.Arm("tuned", "its image tower trains", changes))
     monkeypatch.setitem(study.SPLITS, "public", [arm.name for arm in arms])
     study.train_and_predict(arms, (1,), tmp_path, "toy", progress=False)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")}

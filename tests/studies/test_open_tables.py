@@ -31,12 +31,9 @@ def tables():
     true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
     true = true.assign(true_distortion=None, scenes="", reference=None, near_duplicate=np.arange(200) < 20)
     made = pd.DataFrame({"dataset": "made", "image": [f"{i}.png" for i in range(60)], "mos": np.nan})
-    made = made.assign(
-        true_distortion=["blur", "noise", "blur"] * 20,
-        scenes=["plant;landscape", "", "animal"] * 20,
-        reference=None,
-        near_duplicate=False,
-    )
+    made["true_distortion"] = ["blur", "noise", "blur"] * 20
+    made["scenes"] = ["plant;landscape", "", "animal"] * 20
+    made = made.assign(reference=None, near_duplicate=False)
     true = pd.concat([true, made], ignore_index=True)
     runs = []
     for arm, noise in (("good", 0.05), ("bad", 1.0)):
@@ -67,12 +64,8 @@ def test_scenes_are_counted_as_the_training_script_counts():
     rng, words = np.random.default_rng(2), np.array(["animal", "human", "plant", "night"])
     p, hot = rng.random((50, 4)), rng.random((50, 4)) < 0.4
     likeliest = words[np.argsort(-p, axis=1)]
-    table = pd.DataFrame(
-        {
-            "scenes": [";".join(words[row]) for row in hot],
-            "scene": [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)],
-        }
-    )
+    named = [";".join(row[: max(1, k)]) for row, k in zip(likeliest, hot.sum(axis=1), strict=True)]
+    table = pd.DataFrame({"scenes": [";".join(words[row]) for row in hot], "scene": named})
     found = scenes_found(table)
     assert found["labels"].sum() == hot.sum()
     assert found["found"].sum() / hot.sum() == pytest.approx(scene_accuracy(p, hot))
@@ -81,9 +74,8 @@ def test_scenes_are_counted_as_the_training_script_counts():
 def test_the_card_counts_photographs_not_images():
     """Of twenty photographs half are named rightly, whatever was made of them."""
     made = pd.DataFrame({"photograph": np.repeat(np.arange(20), 25)})
-    made = made.assign(
-        image=[f"{i}.png" for i in range(500)], reference=made["photograph"].map("{}.jpg".format)
-    )
+    made["image"] = [f"{i}.png" for i in range(500)]
+    made["reference"] = made["photograph"].map("{}.jpg".format)
     made = made.assign(dataset="open-distorted", mos=made.index / 500.0, quality=1.0 + made.index, scenes="")
     made["true_distortion"] = ["blur"] * 300 + ["noise"] * 200
     made = made.assign(near_duplicate=False, scene="")

@@ -37,9 +37,7 @@ LABELLED = {
         for name in ("shroom", "sunset_sparrow")
         for level in (1, 3, 5)
     ],
-    "kadid10k": [
-        f"images/I32_{kind:02}_{level:02}.png" for kind in (1, 9, 13, 21, 25) for level in (1, 3, 5)
-    ],
+    "kadid10k": [f"images/I32_{k:02}_{level:02}.png" for k in (1, 9, 13, 21, 25) for level in (1, 3, 5)],
     "bid": [f"ImageDatabase/DatabaseImage{i:04}.JPG" for i in range(101, 117)],
     "clive": [f"Images/{i}.{suffix}" for i in range(500, 508) for suffix in ("JPG", "bmp")],
     "koniq10k": [f"1024x768/{i}.jpg" for i in range(9096574214, 9096574230)],
@@ -95,9 +93,8 @@ def members(name: str) -> dict[str, bytes]:
     """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
     (place, size, more), images = LAYOUTS[name], LABELLED[name]
     top = place.partition("/")[0]
-    content = {
-        place.format(path=image, name=image.rsplit("/", 1)[-1]): drawn(image, *size) for image in images
-    }
+    places = [place.format(path=image, name=image.rsplit("/", 1)[-1]) for image in images]
+    content = {path: drawn(image, *size) for path, image in zip(places, images, strict=True)}
     for member in more:
         is_image = member.lower().endswith((".bmp", ".png"))
         content[f"{top}/{member}"] = drawn(member, *size) if is_image else b"scores"

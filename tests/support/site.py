@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from support.books import KERNEL
 
 from liqe_core.figures.style import new_figure
 from liqe_core.files import CHECKOUT
@@ -38,5 +39,4 @@ def executed_notebook(folder: Path) -> nbformat.NotebookNode:
         ),
         new_markdown_cell("On to [data](03_data_preparation.ipynb)."),
     ]
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    return nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)

@@ -16,13 +16,8 @@ from liqe_core.images import read_image
 from liqe_core.training.profiles import Profile, profile
 
 #: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
-SELECTION = mini.Selection(
-    photographs=("coffee", "camera", "china", "chelsea"),
-    kinds=(1, 10, 11),
-    levels=(1, 5),
-    size=(96, 72),
-    views=("whole",),
-)
+PHOTOGRAPHS = ("coffee", "camera", "china", "chelsea")
+SELECTION = mini.Selection(PHOTOGRAPHS, kinds=(1, 10, 11), levels=(1, 5), size=(96, 72), views=("whole",))
 
 
 def small_set(root, name: str = "mini") -> LabelledImages:

@@ -84,10 +84,7 @@ def _take_steps(root: Path, folder: Path) -> None:
     assert joint.tolist() == [0.0]
     with pytest.raises(RuntimeError, match=r"their rank: \[0, 1\]"):
         ranks.agreed(ranks.rank, "their rank")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(StopRequested, match="after 2 steps") as stopped,
-    ):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopRequested, match="2 steps") as stopped:
         patch.setattr(loop, "learning_rate", partial(_signalled, ranks.rank))
         fit(settings(**FITTED), pictures, folder / "run", progress=False)
     assert stopped.value.signal == signal.SIGTERM

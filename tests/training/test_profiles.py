@@ -56,28 +56,19 @@ def test_settings_come_back_from_json_in_their_groups():
     assert settings(epochs=2).model_dump()["steps"]["epochs"] == 2
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"control": "quality alone"},
-        {"windows": 3},
-        {"stand_in": False},
-        {"keep_windows": True},
-        {"precision": "public"},
-        {"pair_mean": "pairs"},
-    ],
-    ids=str,
-)
-def test_they_decide_what_comes_out_of_a_run_and_so_its_folder(change):
+DECIDING = {"control": "quality alone", "windows": 3, "stand_in": False, "keep_windows": True}
+DECIDING |= {"precision": "public", "pair_mean": "pairs"}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_they_decide_what_comes_out_of_a_run_and_so_its_folder(name):
     frozen = settings(freeze="image")
-    assert run_folder(frozen.override(**change), "") != run_folder(frozen, "")
+    assert run_folder(frozen.override(**{name: DECIDING[name]}), "") != run_folder(frozen, "")
 
 
 def test_they_decide_nothing_and_so_share_a_folder():
-    changed = settings(
-        unseen_windows="public", device="cuda", save_seconds=1, max_skipped=2, unfit="leave out"
-    )
-    changed = changed.override(gradient_checkpointing=True)
+    changed = settings(unseen_windows="public", device="cuda", save_seconds=1, max_skipped=2)
+    changed = changed.override(gradient_checkpointing=True, unfit="leave out")
     assert run_folder(changed, "") == run_folder(settings(), "")
 
 
