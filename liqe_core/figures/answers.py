@@ -149,7 +149,7 @@ def fault_curves(table: pd.DataFrame) -> Drawn:
         ax.plot(rows["level"], rows["quality"], color=color, label=fault)
         ax.scatter(rows["level"], rows["quality"], c=filled, edgecolor=color, marker=marker, zorder=3)
     ax.set(xlabel="level of the fault", ylabel="quality", ylim=(0.9, 5.1))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xticks(sorted(table["level"].unique()))
     plain(ax, "y")
     legend(figure)
     last = table.groupby("fault", sort=False)["quality"].last()
