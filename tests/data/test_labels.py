@@ -13,8 +13,7 @@ from support.data import (
 from support.hub import write_labels
 
 from liqe_core.data.labels import COLUMNS, read_labels, readable, summary
-from liqe_core.data.manifests import load_manifest
-from liqe_core.data.manifests import TRAINING_SETS, ManifestError, manifest_dir
+from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest, manifest_dir
 from liqe_core.data.tables import LabelError
 
 
