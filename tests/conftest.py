@@ -83,6 +83,14 @@ def openai_state() -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """The small data set that most tests of training use, of which 12 are to train on; nothing changes it."""
+    from support.training import small_set
+
+    return small_set(tmp_path_factory.mktemp("mini"))
+
+
 @pytest.fixture
 def picture(photograph) -> Image.Image:
     """The same photograph as a Pillow image of 640 x 427."""

@@ -29,11 +29,19 @@ def unfolded(pixels: np.ndarray, window: int, stride: int) -> torch.Tensor:
         ((1000, 1501), (768, 1152)),  # 1152.77, down
         ((4000, 3000), (1024, 768)),
         ((5000, 800), (4800, 768)),
+        ((223, 223), (224, 224)),  # from here on only where the geometry says so
+        ((144, 500), (224, 777)),  # 500 * 224 / 144 = 777.8, down
+        ((500, 144), (777, 224)),
+        ((1, 1), (224, 224)),
+        ((224, 300), (224, 300)),  # a window fits: left alone
     ],
 )
 def test_resize_rule(size, after):
-    assert PAPER.resized(*size) == after
+    enlarging = CropGeometry(enlarge_to=224)
+    assert enlarging.resized(*size) == after and len(enlarging.windows(*after)) >= 1
+    assert PAPER.resized(*size) == (after if min(size) >= 224 else size)
     assert CropGeometry.named("pyiqa").resized(*size) == size
+    assert CropGeometry(resize_to=None, enlarge_to=900).resized(450, 600) == (900, 1200)
 
 
 @pytest.mark.parametrize(
@@ -92,25 +100,6 @@ def test_named_geometries():
 def test_impossible_geometries(field, value):
     with pytest.raises(ValueError, match=f"{field}.* {value}"):
         CropGeometry(**{field: value})
-
-
-@pytest.mark.parametrize(
-    "size, after",
-    [
-        ((223, 223), (224, 224)),
-        ((144, 500), (224, 777)),  # 500 * 224 / 144 = 777.8, down
-        ((500, 144), (777, 224)),
-        ((1, 1), (224, 224)),
-        ((224, 300), (224, 300)),  # a window fits: left alone
-        ((1000, 1501), (768, 1152)),  # shrunk as ever
-    ],
-)
-def test_small_images_are_enlarged_where_the_geometry_says_so(size, after):
-    geometry = CropGeometry(enlarge_to=224)
-    assert geometry.resized(*size) == after
-    assert PAPER.enlarge_to == 0 and (min(size) >= 224) == (PAPER.resized(*size) == after)
-    assert len(geometry.windows(*after)) >= 1
-    assert CropGeometry(resize_to=None, enlarge_to=900).resized(450, 600) == (900, 1200)
 
 
 def test_crops_of_an_enlarged_image_are_those_of_torchvisions(picture):

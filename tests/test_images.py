@@ -10,18 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from liqe_core.images import (
-    HEIF_ADVICE,
-    MAX_PIXELS,
-    ImageError,
-    ImageNotFoundError,
-    images_in,
-    list_images,
-    read_ahead,
-    read_image,
-    suffixes,
-    survey,
-)
+from liqe_core import images
+from liqe_core.images import ImageError, list_images, read_image, suffixes, survey
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -72,7 +62,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, name):
 
 
 def test_paths_without_a_file(tmp_path):
-    with pytest.raises(ImageNotFoundError, match=r"none\.jpg"):
+    with pytest.raises(images.ImageNotFoundError, match=r"none\.jpg"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(FileNotFoundError):
         read_image(str(tmp_path / "none.jpg"))
@@ -103,7 +93,7 @@ def test_a_pillow_image_cut_short(cut_short):
 @pytest.mark.parametrize("size", [(10_000, 10_000), (14_000, 14_000), (60_000, 60_000)])
 def test_decompression_bomb(tmp_path, size):
     # above our limit; above twice Pillow's own; far above
-    assert size[0] * size[1] > MAX_PIXELS
+    assert size[0] * size[1] > images.MAX_PIXELS
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(*size))
     before = Image.MAX_IMAGE_PIXELS
@@ -182,12 +172,12 @@ def test_what_counts_as_a_image_is_one_rule(tmp_path):
     (tmp_path / "below" / ".hidden" / "empty").mkdir(parents=True)
     for name in ("b.PNG", "a.jpg", ".c.jpg", "notes.txt", "below/d.webp", "below/.hidden/e.jpg"):
         (tmp_path / name).touch()
-    assert list_images(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == images_in(tmp_path)
+    assert list_images(tmp_path) == ["a.jpg", "b.PNG", "below/d.webp"] == images.images_in(tmp_path)
     assert list_images(tmp_path / "nowhere") == []
     with pytest.raises(NotADirectoryError, match="nowhere"):
-        images_in(tmp_path / "nowhere")
+        images.images_in(tmp_path / "nowhere")
     with pytest.raises(ImageError):
-        images_in(tmp_path / "below" / ".hidden" / "empty")
+        images.images_in(tmp_path / "below" / ".hidden" / "empty")
 
 
 def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
@@ -199,14 +189,14 @@ def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
             raise ValueError("the fifth")
         return number * number
 
-    assert list(read_ahead(read, range(5), readers=3)) == [0, 1, 4, 9, 16]
-    assert list(read_ahead(read, [])) == []
+    assert list(images.read_ahead(read, range(5), readers=3)) == [0, 1, 4, 9, 16]
+    assert list(images.read_ahead(read, [])) == []
     begun.clear()
     with pytest.raises(ValueError, match="the fifth"):
-        list(read_ahead(read, range(1000), readers=1, ahead=2))
+        list(images.read_ahead(read, range(1000), readers=1, ahead=2))
     assert begun[:6] == [0, 1, 2, 3, 4, 5] and len(begun) <= 8, "what had not begun was not read"
     begun.clear()
-    ahead = read_ahead(read, range(1000), readers=2, ahead=3)
+    ahead = images.read_ahead(read, range(1000), readers=2, ahead=3)
     assert next(ahead) == 0
     ahead.close()
     assert len(begun) <= 6 and threading.active_count() < 50
@@ -252,7 +242,7 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
 def test_images_of_telephones(picture, tmp_path):
     if ".heic" not in suffixes():
         (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-        assert list(survey(tmp_path).left_out) == [f"pictures that need a plug-in: {HEIF_ADVICE}"]
+        assert list(survey(tmp_path).left_out) == [f"pictures that need a plug-in: {images.HEIF_ADVICE}"]
         with pytest.raises(ImageError, match=r"x\.HEIC: .*pip install pillow-heif"):
             read_image(tmp_path / "x.HEIC")
     else:

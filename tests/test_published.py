@@ -7,6 +7,7 @@ import io
 import huggingface_hub
 import pytest
 import torch
+from support.data import names_in
 from support.hub import COMMIT, hub_of
 
 from liqe_core import LIQE, PromptGrid, checkpoints
@@ -45,11 +46,6 @@ def hub(openai_state, openai_small, tmp_path, monkeypatch):
 def kept(tmp_path):
     """Where the file goes."""
     return tmp_path / "cache" / "weights" / MIX
-
-
-def left_in(folder):
-    """What there is of files."""
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 # ---- what comes ---------------------------------------------------------------------------------------
@@ -132,7 +128,7 @@ def test_other_weights_are_not_transferred_again_and_not_taken_from_the_second_s
     hub.second[MIX] = hub.files[ON_HUB]
     with pytest.raises(CheckpointError, match=before):
         LIQE.from_checkpoint("official")
-    assert left_in(kept.parent) == ["liqe_mix.json"]
+    assert names_in(kept.parent) == ["liqe_mix.json"]
 
 
 def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
@@ -153,7 +149,7 @@ def test_when_neither_source_has_it_the_error_names_both_and_where_to_put_the_fi
         LIQE.from_checkpoint("official")
     assert error.match(rf"^official: {MIX} .* {hub.url}/{checkpoints.HUB}/\S+: HTTP {status}")
     assert error.match(rf"{hub.second_url}{MIX}: HTTP {status}.*{kept}")
-    assert left_in(kept.parent) == []
+    assert names_in(kept.parent) == []
 
 
 def test_without_a_network(hub, kept, monkeypatch):
@@ -165,22 +161,12 @@ def test_without_a_network(hub, kept, monkeypatch):
     LIQE.from_checkpoint("official")
 
 
-def nan(state):
-    state["ln_final.bias"][3] = torch.nan
-    return saved(state)
-
-
-def of_another_size(state):
-    """Weights of a whole model, but not of this one: their own shapes agree with each other."""
-    state["positional_embedding"] = state["positional_embedding"][:30].clone()
-    return saved(state)
-
-
+PLACES = "positional_embedding"
 REFUSED = {
     "page": (lambda s: b"<!DOCTYPE html>\n<html>log in</html>", "web page"),
     "cut": (lambda s: saved(s)[:-1000], "checkpoint"),
-    "NaN": (nan, "ln_final.bias"),
-    "another size": (of_another_size, "positional_embedding"),
+    "NaN": (lambda s: saved(s | {"ln_final.bias": s["ln_final.bias"] * torch.nan}), "ln_final.bias"),
+    "another size": (lambda s: saved(s | {PLACES: s[PLACES][:30].clone()}), PLACES),  # which fits itself
     "a part": (lambda s: saved({"ln_final.bias": s["ln_final.bias"]}), "missing"),
 }
 
@@ -191,7 +177,7 @@ def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_
     hub.files[ON_HUB] = make(openai_state)
     with pytest.raises(CheckpointError, match=rf"^official: \S+{MIX}: .*{word}.*{hub.url}/"):
         LIQE.from_checkpoint("official")
-    assert left_in(kept.parent) == [], "neither the file nor its checksum"
+    assert names_in(kept.parent) == [], "neither the file nor its checksum"
     hub.files[ON_HUB], hub.commit = good, "decaf" + 35 * "0"
     LIQE.from_checkpoint("official")
 
@@ -201,7 +187,7 @@ def test_what_was_put_there_by_hand_is_refused_but_not_thrown_away(hub, kept):
     kept.write_bytes(b"<html>log in</html>")
     with pytest.raises(CheckpointError, match=rf"{MIX}: .*web page .*{kept}"):
         LIQE.from_checkpoint("official")
-    assert left_in(kept.parent) == [MIX] and hub.asked == []
+    assert names_in(kept.parent) == [MIX] and hub.asked == []
 
 
 def test_a_full_disk(hub, kept):

@@ -267,8 +267,8 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     """
 
     def why_not(name: str) -> str:
-        here = what_is_missing(name) or "its pictures are here"
-        missing_run = f"no run: profile paper has no finished run; {here}"
+        reason = what_is_missing(name) or "its pictures are here"
+        missing_run = f"no run: profile paper has no finished run; {reason}"
         return "no metric: the runs did not measure it" if runs else missing_run
 
     published = load_published()

@@ -194,7 +194,9 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
     assert score(model, "pictures", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "--csv FILE" in capsys.readouterr().err
     spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "distributed" and spec(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "distributed" else spec(name)
+    )
     assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "pip install distributed" in capsys.readouterr().err
 

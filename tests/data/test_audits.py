@@ -15,12 +15,13 @@ def released():
 
 
 @pytest.fixture
-def holiday(tmp_path):
-    manifest = own_set(tmp_path, count=20, kind="synthetic", expect="{sessions: [14, 2, 4]}", images=20)
-    table = read_labels(manifest)
-    table["reference"] = [f"r{i // 4}" for i in range(20)]
-    table["distortion"] = "blur"
-    return manifest, table
+def manifest(tmp_path):
+    return own_set(tmp_path, count=20, kind="synthetic", expect="{sessions: [14, 2, 4]}", images=20)
+
+
+@pytest.fixture
+def table(manifest):
+    return read_labels(manifest).assign(reference=[f"r{i // 4}" for i in range(20)], distortion="blur")
 
 
 def row(table, audit):
@@ -90,8 +91,7 @@ def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_pat
         read_labels("live", tmp_path, MIRROR)
 
 
-def test_wrong_counts_are_told(holiday):
-    manifest, table = holiday
+def test_wrong_counts_are_told(manifest, table):
     split = random_sessions(table.assign(reference=None))
     assert audited(audits.counts, split, manifest)["ok"].all()
     short = audited(audits.counts, split[1:], manifest)
@@ -99,8 +99,7 @@ def test_wrong_counts_are_told(holiday):
     assert "session_1" in row(short, "session sizes")["verdict"]
 
 
-def test_an_image_in_two_parts_and_a_repeated_session(holiday):
-    manifest, table = holiday
+def test_an_image_in_two_parts_and_a_repeated_session(manifest, table):
     split = random_sessions(table.assign(reference=None))
     assert audited(audits.sessions, split, manifest)["ok"].all()
     split["session_4"] = split["session_2"]
@@ -112,8 +111,7 @@ def test_an_image_in_two_parts_and_a_repeated_session(holiday):
     assert audited(audits.sessions, table, manifest)["ok"][0] is None
 
 
-def test_a_reference_on_both_sides(holiday):
-    manifest, table = holiday
+def test_a_reference_on_both_sides(manifest, table):
     split = random_sessions(table)
     assert audited(audits.references, split, manifest)["ok"].all()
     first = split["session_5"][0]
@@ -122,16 +120,15 @@ def test_a_reference_on_both_sides(holiday):
     assert found["ok"] is False and "session_5" in found["verdict"]
 
 
-def test_scores_out_of_range_and_a_range_that_is_hardly_used(holiday):
-    manifest, table = holiday  # scores 1 .. 20, range 1 .. 20
+def test_scores_out_of_range_and_a_range_that_is_hardly_used(manifest, table):
+    # scores 1 .. 20, range 1 .. 20
     assert audited(audits.scores, table, manifest)["ok"].all()
     found = audited(audits.scores, table.assign(mos=table["mos"] * 1.5), manifest).iloc[0]
     assert found["found"] == 7 and "7 scores outside 1 to 20" in found["verdict"]  # 14 .. 20 go over 20
     assert "look whether the range" in audited(audits.scores, table[:5], manifest)["verdict"][0]
 
 
-def test_near_duplicates_of_ones_own_set(holiday):
-    manifest, table = holiday
+def test_near_duplicates_of_ones_own_set(manifest, table):
     split = random_sessions(table.assign(reference=None))
     assert audited(audits.duplicates, split, manifest, progress=False)["ok"].all()
     test, train = (split.loc[split["session_1"] == part, "image"].iloc[0] for part in ("test", "train"))

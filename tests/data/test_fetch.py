@@ -10,7 +10,7 @@ import subprocess
 from contextlib import ExitStack
 
 import pytest
-from support.data import content
+from support.data import content, names_in
 from support.hub import LABELLED, archive, drawn, stand_in
 
 from liqe_core.data import archives, fetch
@@ -33,10 +33,6 @@ def sets(tmp_path, monkeypatch):
 
 def fetched(name, **options):
     return fetch_dataset(load_manifest(name), progress=False, **options)
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def kept(tmp_path, name):

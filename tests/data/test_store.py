@@ -25,10 +25,14 @@ def small_packs(monkeypatch):
 
 
 @pytest.fixture
-def holiday(tmp_path):
+def manifest(tmp_path):
     """Ten pictures: three packs of four, four and two."""
-    manifest = own_set(tmp_path, count=10)
-    return manifest, read_labels(manifest)
+    return own_set(tmp_path, count=10)
+
+
+@pytest.fixture
+def table(manifest):
+    return read_labels(manifest)
 
 
 def build(manifest, table, geometry=None, folder=None):
@@ -40,8 +44,7 @@ def pixels(manifest, image):
     return np.asarray(Image.open(manifest.folder() / image).convert("RGB"))
 
 
-def test_what_is_read_is_what_pillow_reads(holiday):
-    manifest, table = holiday
+def test_what_is_read_is_what_pillow_reads(manifest, table):
     store = build(manifest, table)
     assert len(store) == 10
     pd.testing.assert_frame_equal(store.index[list(COLUMNS)], table)
@@ -69,8 +72,7 @@ def test_large_images_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, he
 ENLARGED = CropGeometry(window=32, enlarge_to=96)
 
 
-def test_small_images_are_enlarged_as_torchvision_enlarges_them(holiday):
-    manifest, table = holiday
+def test_small_images_are_enlarged_as_torchvision_enlarges_them(manifest, table):
     store = build(manifest, table, geometry=ENLARGED)
     for i, image in enumerate(table["image"]):
         enlarged = np.asarray(Resize(96)(Image.open(manifest.folder() / image)))
@@ -80,8 +82,7 @@ def test_small_images_are_enlarged_as_torchvision_enlarges_them(holiday):
     assert (geometry.resize_to, geometry.enlarge_to) == (768, 96)
 
 
-def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
-    manifest, table = holiday
+def test_stores_of_two_geometries_are_two(manifest, table, monkeypatch):
     geometries = [CropGeometry(), ENLARGED, CropGeometry(enlarge_to=97), CropGeometry(resize_to=None)]
     built = [build(manifest, table, geometry=g) for g in geometries]
     assert len({store.folder for store in built}) == 4
@@ -99,8 +100,7 @@ def test_stores_of_two_geometries_are_two(holiday, monkeypatch):
     assert len(list(store.folder.glob("pack-*.bin"))) == 3, "the old ones are gone"
 
 
-def test_only_what_changed_is_made_again(holiday):
-    manifest, table = holiday
+def test_only_what_changed_is_made_again(manifest, table):
     first = build(manifest, table)
     times = {p.name: p.stat().st_mtime_ns for p in first.folder.glob("pack-*.bin")}
     write_image(manifest.folder() / "p005.png", seed=99)
@@ -125,8 +125,7 @@ def test_only_what_changed_is_made_again(holiday):
         (lambda f: sorted(f.glob("pack-*.json"))[0].unlink(), "pack-00000"),
     ],
 )
-def test_a_store_that_is_not_whole_is_refused_and_built_again(holiday, spoil, word):
-    manifest, table = holiday
+def test_a_store_that_is_not_whole_is_refused_and_built_again(manifest, table, spoil, word):
     store = build(manifest, table)
     spoil(store.folder)
     with pytest.raises(StoreError, match=word):
@@ -134,13 +133,13 @@ def test_a_store_that_is_not_whole_is_refused_and_built_again(holiday, spoil, wo
     np.testing.assert_array_equal(build(manifest, table)[0], pixels(manifest, table["image"][0]))
 
 
-def test_a_full_disk_is_said_plainly(holiday, monkeypatch):
+def test_a_full_disk_is_said_plainly(manifest, table, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(stores, "digest", full)
     with pytest.raises(StoreError, match="disk"):
-        build(*holiday)
+        build(manifest, table)
 
 
 def job(manifest, table):
@@ -150,8 +149,7 @@ def job(manifest, table):
     return Job(function, (source, table), patches={"liqe_core.data.store.PER_PACK": 4})
 
 
-def test_killed_at_any_moment_it_goes_on(holiday, monkeypatch):
-    manifest, table = holiday
+def test_killed_at_any_moment_it_goes_on(manifest, table, monkeypatch):
     # Each of three packs is two files, put in place by os.replace; then comes the index, the last time.
     calls = [("liqe_core.data.store.read_image", 2), *(("os.replace", n) for n in (1, 2, 3, 4, 3))]
     for call, count in calls:
@@ -164,9 +162,9 @@ def test_killed_at_any_moment_it_goes_on(holiday, monkeypatch):
     np.testing.assert_array_equal(store[7], pixels(manifest, "p007.png"))
 
 
-def test_two_builders_at_once_make_one_store(holiday):
-    assert job(*holiday).ended(2) == [0, 0]
-    assert len(build(*holiday)) == 10
+def test_two_builders_at_once_make_one_store(manifest, table):
+    assert job(manifest, table).ended(2) == [0, 0]
+    assert len(build(manifest, table)) == 10
 
 
 # ---- embeddings of windows in place of images ----

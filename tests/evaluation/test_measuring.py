@@ -3,16 +3,10 @@
 import pytest
 import torch
 from PIL import Image
-from support.training import small_set
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation import measuring
 from liqe_core.evaluation.measuring import measure, measure_kept, predict
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return small_set(tmp_path_factory.mktemp("mini"))
 
 
 def test_predictions_are_those_of_each_image_by_itself(small_liqe, pictures):

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
+from support.data import names_in
 from support.hub import COMMIT, hub_of
 from support.interrupting import Job
 
@@ -54,15 +55,11 @@ def get(source, tmp_path):
     return fetch_file(source, tmp_path / "new" / "a.zip", progress=False)
 
 
-def names(tmp_path):
-    return sorted(path.name for path in (tmp_path / "new").iterdir())
-
-
 @SOURCES
 def test_a_file_is_fetched_once(hub, tmp_path, source):
     url = get(source(hub), tmp_path)
     assert url.endswith("/second/a.zip" if source is elsewhere else f"/o/n/resolve/{COMMIT}/a.zip")
-    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names(tmp_path) == ["a.zip"]
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names_in(tmp_path / "new") == ["a.zip"]
     requests = len(hub.asked)
     assert get(source(hub), tmp_path) == "" and len(hub.asked) == requests
     (tmp_path / "new" / "a.zip").write_bytes(b"damaged")
@@ -77,7 +74,7 @@ def test_a_transfer_that_is_cut_ten_times_ends_whole(hub, tmp_path, source, cut,
     """Asked for twice is, a cut, only what came of a piece that was not whole."""
     hub.cuts = [cut] * 10
     get(source(hub), tmp_path)
-    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names(tmp_path) == ["a.zip"]
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names_in(tmp_path / "new") == ["a.zip"]
     assert [start for start, _ in hub.sent] == [20480 * k for k in range(11)]
     assert sum(end - start for start, end in hub.sent) == len(BODY) + 10 * twice
 
@@ -87,14 +84,14 @@ def test_a_later_call_continues_where_a_transfer_broke(hub, tmp_path, source):
     hub.cuts = [5000] * 99
     with pytest.raises(FetchError, match="no connection"):
         get(source(hub), tmp_path)
-    assert len(hub.sent) == 6 and names(tmp_path) == [], "no whole piece, no part"
+    assert len(hub.sent) == 6 and names_in(tmp_path / "new") == [], "no whole piece, no part"
     hub.cuts = [30720, *[5000] * 99]
     with pytest.raises(FetchError, match="30720 bytes are kept"):
         get(source(hub), tmp_path)
     hub.cuts = []
     hub.sent.clear()
     get(source(hub), tmp_path)
-    assert hub.sent == [(30720, len(BODY))] and names(tmp_path) == ["a.zip"]
+    assert hub.sent == [(30720, len(BODY))] and names_in(tmp_path / "new") == ["a.zip"]
 
 
 def test_a_server_without_ranges_sends_all_of_it_again(hub, tmp_path):
@@ -116,7 +113,7 @@ def test_a_transfer_that_is_killed_is_continued(hub, tmp_path):
     assert kept < len(BODY) and not target.exists()
     hub.pace = 0
     get(elsewhere(hub), tmp_path)
-    assert hub.sent[-1] == (kept, len(BODY)) and names(tmp_path) == ["a.zip"]
+    assert hub.sent[-1] == (kept, len(BODY)) and names_in(tmp_path / "new") == ["a.zip"]
 
 
 @SOURCES
@@ -129,7 +126,7 @@ def test_the_part_of_another_file_is_not_kept_for_ever(hub, tmp_path, source, le
     try:
         get(source(hub), tmp_path)
     except FetchError:
-        assert names(tmp_path) == []
+        assert names_in(tmp_path / "new") == []
         get(source(hub), tmp_path)
     assert (tmp_path / "new" / "a.zip").read_bytes() == BODY
 
@@ -140,14 +137,14 @@ def test_other_content_is_refused_and_deleted(hub, tmp_path, source):
     hub.files["o/n/a.zip"] = hub.second["a.zip"] = BODY[:-1] + b"x"
     with pytest.raises(FetchError, match=f"checksum differs .*expected {SHA}"):
         get(source(hub), tmp_path)
-    assert names(tmp_path) == []
+    assert names_in(tmp_path / "new") == []
 
 
 def test_a_replaced_file_is_refused_before_it_is_transferred(hub, tmp_path):
     hub.files["o/n/a.zip"] += b"more"
     with pytest.raises(FetchError, match="checksum differs"):
         get(pinned(hub), tmp_path)
-    assert hub.sent == [] and names(tmp_path) == []
+    assert hub.sent == [] and names_in(tmp_path / "new") == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
@@ -156,7 +153,7 @@ def test_a_refusal_names_the_address_and_the_status(hub, tmp_path, source, statu
     hub.status = hub.second_status = status
     with pytest.raises(FetchError, match=rf"^{hub.url}\S+/a\.zip: HTTP {status}"):
         get(source(hub), tmp_path)
-    assert names(tmp_path) == []
+    assert names_in(tmp_path / "new") == []
 
 
 def test_a_token_goes_to_the_hub_alone(hub, tmp_path, monkeypatch):

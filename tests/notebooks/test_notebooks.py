@@ -80,7 +80,7 @@ def test_the_plan_names_every_notebook_of_the_half_day():
 
 
 @pytest.fixture(scope="session")
-def executed(tmp_path_factory):
+def folder(tmp_path_factory):
     """The demo's notebooks, run once in `smoke`, with a cache of their own."""
     folder = tmp_path_factory.mktemp("smoke")
     patch = pytest.MonkeyPatch()
@@ -101,19 +101,23 @@ def executed(tmp_path_factory):
     code = main(["notebooks", *names, "--profile", "smoke", "--at-once", "2", "--out", str(folder), *options])
     failed = sorted(path.name for path in folder.glob("*.failed.ipynb"))
     assert code == 0 and not failed, failed
-    yield folder, {name: folder / f"{name}.ipynb" for name in names}
+    yield folder
     patch.undo()
 
 
-def test_every_solution_ran_and_says_something(executed):
-    _, results = executed
+@pytest.fixture
+def results(folder):
+    """The executed notebooks, by name."""
+    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+
+
+def test_every_solution_ran_and_says_something(results):
     for name in [path.stem for path in ALL if path.stem in results]:
         pairs, _ = exercises(nbformat.read(results[name], as_version=4))
         assert all(solution.execution_count and solution.outputs for _, solution in pairs), name
 
 
-def test_no_bar_and_no_warning_is_on_a_page(executed):
-    _, results = executed
+def test_no_bar_and_no_warning_is_on_a_page(results):
     for name, one in results.items():
         for cell in nbformat.read(one, as_version=4).cells:
             for output in cell.get("outputs", []):
@@ -141,8 +145,7 @@ def test_from_scratch_takes_weights_alone_from_the_library_until_it_is_equal():
     assert "224" not in code, "the window is the model's"
 
 
-def test_from_scratch_arrives_at_the_score_and_learns_by_heart(executed):
-    folder, _ = executed
+def test_from_scratch_arrives_at_the_score_and_learns_by_heart(folder):
     out = folder / "from_scratch"
     (score,) = pd.read_csv(out / "score.csv").to_dict("records")
     assert score["by hand"] == pytest.approx(score["model.score"], abs=1e-3)
@@ -161,8 +164,7 @@ def test_from_scratch_arrives_at_the_score_and_learns_by_heart(executed):
     assert len(tree) == 51 and (~tree.index.isin(tree["parent"])).sum() == 6
 
 
-def test_concepts_are_computed(executed):
-    folder, _ = executed
+def test_concepts_are_computed(folder):
     out = folder / "concepts"
     pair = pd.read_csv(out / "losses_of_a_pair.csv").pivot(index="difference", columns="loss")
     value, push = pair["value"], pair["gradient"].abs()
@@ -180,8 +182,7 @@ def test_concepts_are_computed(executed):
     assert quality["compressed"] < quality["a little brighter"] < quality["as it is"] + 0.5
 
 
-def test_quickstart_shows_a_distribution(executed):
-    folder, _ = executed
+def test_quickstart_shows_a_distribution(folder):
     joint = pd.read_csv(folder / "quickstart" / "joint.csv")
     assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
     answer = pd.read_csv(folder / "quickstart" / "answer.csv")
@@ -195,8 +196,7 @@ def test_quickstart_shows_a_distribution(executed):
     assert len(crops) == 15 and crops["quality"].between(1, 5).all()
 
 
-def test_quickstart_turns_faults_up_where_nobody_moves_sliders(executed):
-    folder, _ = executed
+def test_quickstart_turns_faults_up_where_nobody_moves_sliders(folder):
     turned = pd.read_csv(folder / "quickstart" / "explorer.csv")
     assert turned.groupby("position")["probability"].sum().to_numpy() == pytest.approx(np.ones(5), abs=1e-5)
     named = turned.groupby(["position", "distortion"])["probability"].sum().unstack().idxmax(axis=1)
@@ -209,14 +209,12 @@ def test_quickstart_turns_faults_up_where_nobody_moves_sliders(executed):
     assert not sliders.outputs, "no widget where no kernel answers"
 
 
-def test_quickstart_shows_no_folder_of_this_machine(executed):
-    folder, _ = executed
+def test_quickstart_shows_no_folder_of_this_machine(folder):
     book = nbformat.read(folder / "00_quickstart.ipynb", as_version=4)
     assert str(folder) not in json.dumps([cell.outputs for cell in book.cells if cell.cell_type == "code"])
 
 
-def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_sets(executed):
-    folder, _ = executed
+def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_sets(folder):
     table = pd.read_csv(folder / "data_preparation" / "mini_labels.csv")
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion; as they are, and varied
     assert len(table) == 2 * (5 * 4 * 3 - 3)
@@ -229,8 +227,7 @@ def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_
 
 
 @pytest.mark.usefixtures("shared")
-def test_data_preparation_tells_the_story_of_the_real_labels(executed):
-    folder, _ = executed
+def test_data_preparation_tells_the_story_of_the_real_labels(folder):
     summary = pd.read_csv(folder / "data_preparation" / "summary.csv").set_index("dataset")["images"]
     published = {"live": 779, "csiq": 866, "kadid10k": 10125, "bid": 586, "clive": 1162, "koniq10k": 10073}
     assert {name: summary[name] for name in published} == published
@@ -241,8 +238,7 @@ def test_data_preparation_tells_the_story_of_the_real_labels(executed):
     assert (folder / "data_preparation" / "koniq10k_worst_to_best.png").exists()
 
 
-def test_training_leaves_runs_and_their_measures(executed):
-    folder, _ = executed
+def test_training_leaves_runs_and_their_measures(folder):
     results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
     curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
@@ -264,8 +260,7 @@ def test_training_leaves_runs_and_their_measures(executed):
         assert (run / "best_average.safetensors").exists()
 
 
-def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
-    folder, _ = executed
+def test_ablations_come_from_runs_that_differ_in_one_setting(folder):
     out = folder / "ablations"
     runs = pd.read_csv(out / "runs.csv")
     assert runs["all else equal"].all() and (runs.groupby("study")["steps"].nunique() == 1).all()
@@ -289,8 +284,7 @@ def test_ablations_come_from_runs_that_differ_in_one_setting(executed):
     assert set(pd.read_csv(out / "crops_in_testing.csv")["crops"]) == {1, 5, 15}
 
 
-def test_paper_tables_say_why_a_cell_is_blank(executed):
-    folder, _ = executed
+def test_paper_tables_say_why_a_cell_is_blank(folder):
     out = folder / "paper_tables"
     compared = pd.read_csv(out / "within_set_compared.csv")
     assert compared["ours"].isna().all() and compared["reason"].str.startswith("no run: ").all()
@@ -313,8 +307,7 @@ def test_paper_tables_say_why_a_cell_is_blank(executed):
     assert counts.to_numpy().sum() == 12, "the test part: one photograph, 4 distortions, 3 levels"
 
 
-def test_gmad_pairs_are_the_extremes_of_their_level(executed):
-    folder, _ = executed
+def test_gmad_pairs_are_the_extremes_of_their_level(folder):
     out = folder / "gmad"
     scores = pd.read_csv(out / "scores.csv").set_index("image")
     assert list(scores.columns) == ["Q", "Q+S", "Q+D", "Q+S+D", "sharpness", "error"] and len(scores) == 12
@@ -329,8 +322,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(executed):
     assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
 
 
-def test_gmad_is_judged_where_people_scored_the_images(executed):
-    folder, results = executed
+def test_gmad_is_judged_where_people_scored_the_images(folder, results):
     verdicts = pd.read_csv(folder / "gmad" / "open_verdicts.csv")
     assert verdicts.groupby("side").size().tolist() == [len(ARMS), len(ARMS)]
     counted = verdicts[["attacker", "defender", "neither"]].sum(axis=1)
@@ -343,8 +335,7 @@ def test_gmad_is_judged_where_people_scored_the_images(executed):
     assert f"{count} pictures" in results["07_gmad"].read_text(), "without near-duplicates"
 
 
-def test_realignment_takes_planted_scales_back(executed):
-    folder, _ = executed
+def test_realignment_takes_planted_scales_back(folder):
     out = folder / "realignment"
     check = pd.read_csv(out / "check.csv").set_index("dataset")
     assert (check["error after"] < 0.25).all()
@@ -360,8 +351,7 @@ def test_realignment_takes_planted_scales_back(executed):
     assert fair["pictures"].nunique() == 1, "all are judged on the same"
 
 
-def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
-    folder, _ = executed
+def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(folder):
     out = folder / "realignment"
     curves = pd.read_csv(out / "two_scales_arms.csv").set_index(["arm", "dataset"])
     assert set(curves.index) == set(product(("Q", "Q+S+D"), ("biq2021", "hevc as shown")))
@@ -372,8 +362,7 @@ def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(executed):
     assert (curves["judged"] <= curves["count"] - curves["count"] // 2).all() and (curves["held"] > 0).all()
 
 
-def test_half_precision_is_counted(executed):
-    folder, _ = executed
+def test_half_precision_is_counted(folder):
     out = folder / "half_precision"
     one = pd.read_csv(out / "one_weight.csv")
     assert one["stuck"].tolist() == [False] * 3 + [True] * 2 and (one.loc[one["stuck"], "half"] == 0).all()
@@ -384,8 +373,7 @@ def test_half_precision_is_counted(executed):
     assert schedule["epochs"].sum() == 80 and schedule["rounded away"].is_monotonic_decreasing
 
 
-def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(executed, tmp_path):
-    folder, _ = executed
+def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(folder, tmp_path):
     names, paths = list_figures(), sorted(path.with_suffix(".json") for path in folder.glob("*/*.svg"))
     assert len(paths) >= 10
     for path in paths:
@@ -398,8 +386,7 @@ def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(e
             assert drawn.shape == again.shape and (drawn == again).all(), saved
 
 
-def test_every_figure_says_in_words_what_is_on_it(executed):
-    _, results = executed
+def test_every_figure_says_in_words_what_is_on_it(results):
     for name, one in results.items():
         book = nbformat.read(one, as_version=4)
         shown = [output for cell in book.cells for output in cell.get("outputs", [])]

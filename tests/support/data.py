@@ -23,6 +23,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder, which may not be there."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
 def write_image(path: Path, width=64, height=48, seed=0, **options) -> Path:
     """A small picture of smooth noise, different for each seed."""
     rng = np.random.default_rng(seed)

@@ -157,10 +157,8 @@ def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, 
     """Ten epochs of five steps: two restarts of the schedule, eight epochs of averaged weights. Scheduled
     drops: the last batch of each lap of four over seven pictures, once an epoch."""
     plain = set(overrides) <= {"precision"}
-    more = dict(
-        epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2, max_skipped=0, validate_every=10
-    )
-    start = a_run(sets if plain else uneven, tmp_path, **more, **overrides)
+    more = dict(epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2, validate_every=10)
+    start = a_run(sets if plain else uneven, tmp_path, max_skipped=0, **more, **overrides)
     public = public_run(start, 10, 5, padded=plain)
     start.train()
     ours = [[row[f"{task}_loss"] for task in ("quality", "scene", "distortion")] for row in start.steps]
