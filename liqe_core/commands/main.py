@@ -24,6 +24,10 @@ EXTRAS = {
 }
 
 
+#: What an operating system says of a place where nothing can be written.
+PLACES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EEXIST, errno.ENOTDIR)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error)
         if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
             message = "memory is used up; take fewer or smaller pictures at a time, or more memory"
-        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
+        if getattr(error, "errno", None) in PLACES:
             message += "; for another folder give --out, or set LIQE_RUNS (runs) or LIQE_CACHE (the cache)"
         print(f"error: {message}", file=sys.stderr)
         return 1

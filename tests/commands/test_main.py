@@ -29,7 +29,7 @@ from liqe_core.training.watch import TrainingError
     ],
 )
 def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, word, capsys):
-    assert main(arguments.split()) == 1
+    assert main(arguments.replace("x.jpg", __file__).split()) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and word in line
 

@@ -54,7 +54,7 @@ def test_scores_outside_the_range_and_a_table_without_rows_are_told(mine, capsys
     table = (mine / "scores.csv").read_text()
     (mine / "scores.csv").write_text(table.replace("p03.png,2.5", "p03.png,7"))
     assert main(train) == 1
-    assert "my.yaml: 1 scores outside the range, 1 to 5, the first 7 of " in capsys.readouterr().err
+    assert "my.yaml: 1 scores outside the range 1 to 5, the first 7 of " in capsys.readouterr().err
     (mine / "scores.csv").write_text(table.splitlines()[0] + "\n")
     for command in (train, ["data", "status", "my.yaml"]):
         main(command)

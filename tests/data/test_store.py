@@ -83,7 +83,7 @@ def test_small_images_are_enlarged_as_torchvision_enlarges_them(manifest, table)
 
 
 def test_stores_of_two_geometries_are_two(manifest, table, monkeypatch):
-    geometries = [CropGeometry(), ENLARGED, CropGeometry(enlarge_to=97), CropGeometry(resize_to=None)]
+    geometries = [CropGeometry(), ENLARGED, CropGeometry(48, enlarge_to=97), CropGeometry(resize_to=None)]
     built = [build(manifest, table, geometry=g) for g in geometries]
     assert len({store.folder for store in built}) == 4
     packs_of = [{p.name for p in store.folder.glob("pack-*")} for store in built]

@@ -7,7 +7,7 @@ from support.models import of_twelve_prompts
 
 from liqe_core.data.distortions import distort
 from liqe_core.images import ImageError
-from liqe_core.studies.explorer import FAULTS, degrade, look, modest
+from liqe_core.studies.explorer import FAULTS, SHORTER_SIDE, degrade, look, modest
 
 
 def test_untouched_and_whole_it_is_what_score_answers(picture):
@@ -45,11 +45,11 @@ def test_other_faults_and_positions_are_refused(photograph, positions, word):
 def test_modest_is_upright_and_no_larger_than_it_must_be(tmp_path):
     camera = Image.new("RGB", (1200, 600), "red")
     camera.save(tmp_path / "held.jpg")
-    assert modest(tmp_path / "held.jpg").shape == (256, 512, 3)
+    assert modest(tmp_path / "held.jpg").shape == (SHORTER_SIDE, 2 * SHORTER_SIDE, 3)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
     camera.save(tmp_path / "held.jpg", exif=exif)
-    assert modest((tmp_path / "held.jpg").read_bytes()).shape == (512, 256, 3)
+    assert modest((tmp_path / "held.jpg").read_bytes()).shape == (2 * SHORTER_SIDE, SHORTER_SIDE, 3)
     assert modest(Image.new("RGB", (300, 200))).shape == (200, 300, 3), "what is small already stays"
     with pytest.raises(ImageError, match="no such file"):
         modest(tmp_path / "none.jpg")

@@ -21,7 +21,7 @@ def test_the_stand_in_score_of_a_set_that_is_made_here_can_be_left_away(tmp_path
     path = str(distorted_set(tmp_path, photographs=10).path)
     scored = labelled(path, settings(), progress=False)
     bare = labelled(path, settings(stand_in=False), progress=False)
-    assert len(scored) == len(bare) == 25 * 12
+    assert len(scored) == len(bare) > 31 * 12
     assert scored.table["mos"].between(1, 5).all() and scored.table["mos"].nunique() > 20
     assert bare.table["mos"].isna().all()
     assert bare.table.drop(columns="mos").equals(scored.table.drop(columns="mos"))
