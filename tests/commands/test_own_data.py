@@ -59,7 +59,7 @@ def test_scores_outside_the_range_and_a_table_without_rows_are_told(mine, capsys
     for command in (train, ["data", "status", "my.yaml"]):
         main(command)
         said = capsys.readouterr()
-        assert "my.yaml: its label file has a header and no rows" in said.out + said.err, command
+        assert "my.yaml: its label file has no rows" in said.out + said.err, command
     assert not (mine / "run").exists()
 
 

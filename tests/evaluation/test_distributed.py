@@ -83,5 +83,5 @@ def test_more_processes_than_images_are_refused(pictures):
 
     with pytest.raises(ValueError, match="3 processes"):
         chosen(settings(batch_sizes={"one": 1, "other": 1}), pictures[1], Ranks(0, 3))
-    with pytest.raises(ValueError, match="batch_norm.*3 processes"):
+    with pytest.raises(ValueError, match=r"batch_norm.*3 processes"):
         chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), pictures[1], Ranks(0, 3))
