@@ -237,7 +237,7 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
             for target, name in beside.items():
                 text = text.replace(f"]({target}", f"]({name}")
             document.write_text(text, encoding="utf-8")
-        shutil.copy(NOTEBOOKS / "images" / "answer.png", source)
+        shutil.copy(NOTEBOOKS / "images" / "fault_curves.png", source)
         for path in books:
             book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})
             (source / path.name).write_text(_without_places(nbformat.writes(book), folder), encoding="utf-8")

@@ -87,7 +87,7 @@ def _add_score(commands: Commands) -> None:
     score = commands.add_parser(
         "score",
         help="score images, or folders of them",
-        description="Quality, scene and distortion of images; scenes by liqe-tiny are not reliable. "
+        description="Quality, scene and distortion of images. "
         "When a table goes to a file, progress is saved next to it: "
         "a run that was stopped or killed continues when the same command is given again. In a "
         r"table, a backslash, a line break or a byte that is not valid UTF-8 in a file name is written as "
@@ -101,7 +101,7 @@ def _add_score(commands: Commands) -> None:
     text = "leave out what matches this pattern; may be given several times"
     choice.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
-    text = f"{PACKAGED} (default; its scenes are not reliable in this version), official, official-koniq, "
+    text = f"{PACKAGED} (default), official, official-koniq, "
     text += "or a file of weights"
     model.add_argument("--checkpoint", default=PACKAGED, help=text)
     model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")

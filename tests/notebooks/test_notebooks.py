@@ -187,13 +187,23 @@ def test_quickstart_shows_a_distribution(folder):
     assert len(joint) == 495 and joint["probability"].sum() == pytest.approx(1, abs=1e-5)
     answer = pd.read_csv(folder / "quickstart" / "answer.csv")
     sums = answer.groupby("axis")["probability"].sum()
-    assert set(sums.index) == {"quality", "distortion"}, "the small model's scenes are no answers"
-    assert sums.to_numpy() == pytest.approx(np.ones(2), abs=1e-5)
+    assert set(sums.index) == {"quality", "scene", "distortion"}
+    assert sums.to_numpy() == pytest.approx(np.ones(3), abs=1e-5)
     by_distortion = joint.groupby("distortion")["probability"].sum()
     marginal = answer[answer["axis"] == "distortion"].set_index("word")["probability"]
     assert marginal[by_distortion.index].to_numpy() == pytest.approx(by_distortion.to_numpy(), abs=1e-5)
     crops = pd.read_csv(folder / "quickstart" / "crops.csv")
     assert len(crops) == 15 and crops["quality"].between(1, 5).all()
+
+
+def test_quickstart_marks_wrong_scenes_and_quality_falls_as_faults_rise(folder):
+    sheet = pd.read_csv(folder / "quickstart" / "sheet.csv")
+    right = [scene in labels.split(";") for scene, labels in sheet[["scene", "labelled"]].to_numpy()]
+    assert len(sheet) == 12 and sheet["right"].tolist() == right
+    curves = pd.read_csv(folder / "quickstart" / "fault_curves.csv")
+    quality = curves.pivot(index="level", columns="fault", values="quality")
+    assert quality.shape == (6, 4) and (quality.loc[0] - quality.loc[5] > 1).all()
+    assert curves.loc[curves["level"] == 5, "named"].all()
 
 
 def test_quickstart_turns_faults_up_where_nobody_moves_sliders(folder):
