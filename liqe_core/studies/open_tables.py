@@ -188,7 +188,10 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
             continue
         part = by_name[name]
         part = part[part[COUNTED[measure]].notna() & part[COUNTED[measure]].ne("")]
-        groups = list(part.groupby(part["reference"].fillna(part["image"])).indices.values())
+        photographs = part["reference"].fillna(part["image"])
+        if name == "scenes":  # whose references are sources
+            photographs = part["image"]
+        groups = list(part.groupby(photographs).indices.values())
 
         def measured(drawn, part=part, groups=groups, measure=measure) -> float:
             return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
