@@ -18,8 +18,19 @@ QUALITIES = ("bad", "poor", "fair", "good", "perfect")
 
 SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
 
-DISTORTIONS: tuple[str, ...] = ("jpeg2000 compression", "jpeg compression", "noise", "blur", "color")
-DISTORTIONS += ("contrast", "overexposure", "underexposure", "spatial", "quantization", "other")
+DISTORTIONS = (
+    "jpeg2000 compression",
+    "jpeg compression",
+    "noise",
+    "blur",
+    "color",
+    "contrast",
+    "overexposure",
+    "underexposure",
+    "spatial",
+    "quantization",
+    "other",
+)
 
 #: The sentence for each set of axes, spelled as in the public training script: no full stop, `still_life`
 #: with its underscore. The weights were trained on exactly these strings.

@@ -101,8 +101,7 @@ def _add_score(commands: Commands) -> None:
     text = "leave out what matches this pattern; may be given several times"
     choice.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
-    text = f"{PACKAGED} (default), official, official-koniq, "
-    text += "or a file of weights"
+    text = f"{PACKAGED} (default), official, official-koniq, or a file of weights"
     model.add_argument("--checkpoint", default=PACKAGED, help=text)
     model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
     model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")

@@ -1,6 +1,6 @@
 """The ``open-distorted`` data set: photographs from public repositories, distorted as KADID-10k.
 
-    >>> make_missing(manifest, table)     # 23,850 images, half an hour on two cores
+    >>> make_missing(manifest, table)     # 23,868 images, eight minutes on two cores
 
 Each photograph gets KADID-10k's 25 distortions and seven other curves for three of them (`distortions`), each
 at one of the five levels, drawn. The distortion is known; the quality is a stand-in, the mean opinion of
