@@ -331,7 +331,7 @@ def read_ahead(
         readers: threads; default: one a core.
         ahead: how many items are read before they are asked for; default: twice as many as readers.
     """
-    readers = readers or os.cpu_count() or 1
+    readers, signals = readers or os.cpu_count() or 1, len(stopping.signalled)
     pool, remaining = ThreadPoolExecutor(readers), iter(items)
     waiting = deque(pool.submit(read, item) for item in islice(remaining, ahead or 2 * readers))
     try:
@@ -340,7 +340,7 @@ def read_ahead(
             waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
             yield result
     finally:
-        pool.shutdown(wait=not stopping.signalled.is_set(), cancel_futures=True)
+        pool.shutdown(wait=len(stopping.signalled) == signals, cancel_futures=True)
 
 
 def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:

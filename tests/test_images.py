@@ -1,8 +1,10 @@
 """Pictures of every kind that must score, and files of every kind that must be refused by name."""
 
 import os
+import signal
 import struct
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +14,7 @@ from PIL import Image, ImageFile
 
 from liqe_core import images
 from liqe_core.images import ImageError, list_images, read_image, suffixes, survey
+from liqe_core.intake.stopping import stoppable
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -200,6 +203,16 @@ def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
     assert next(ahead) == 0
     ahead.close()
     assert len(begun) <= 6 and threading.active_count() < 50
+
+
+def test_reading_ahead_waits_for_its_threads_though_a_signal_has_ended_earlier_work():
+    with stoppable(between_steps=True):
+        os.kill(os.getpid(), signal.SIGTERM)
+    before = set(threading.enumerate())
+    ahead = images.read_ahead(time.sleep, [0.0, 0.2, 0.2], readers=2)
+    next(ahead)
+    ahead.close()
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatch):

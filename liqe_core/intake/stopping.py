@@ -20,8 +20,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-#: Set by a signal until the next block begins: nobody waits any more for a thread that reads a URL.
-signalled = threading.Event()
+#: The signals so far. Work that one has ended does not wait for its thread that reads a URL.
+signalled: list[int] = []
 
 
 class StopRequested(KeyboardInterrupt):
@@ -70,13 +70,12 @@ def stoppable(between_steps: bool = False) -> Iterator[Stop]:
             signal's: code that is interrupted may report it in its own words.
     """
     stop = Stop()
-    signalled.clear()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal and not between_steps:
             os._exit(128 + number)  # whatever waits and does not end; files are whole at any moment
         stop.signal = stop.signal or number
-        signalled.set()
+        signalled.append(number)
         if not between_steps:
             raise StopRequested(number)
         if number == signal.SIGINT:  # a second SIGTERM comes from torchrun or a batch system by itself
