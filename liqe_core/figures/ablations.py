@@ -47,10 +47,8 @@ def ablation(
         reference: the level that differences are taken to.
     """
     levels = list(table["level"])
-    paint, ratios = palette(), [1.5, 1]
-    figure, (values_ax, differences_ax) = panels(
-        ["", ""], 5.25, 1.5 + 0.55 * len(levels), ratios=ratios, sharey=True
-    )
+    paint, height = palette(), 1.5 + 0.55 * len(levels)
+    figure, (values_ax, differences_ax) = panels(["", ""], 5.25, height, sharey=True, width_ratios=[1.5, 1])
     place = {level: row for row, level in enumerate(levels)}
     look: dict[str, Any] = {"s": dot(16), "color": paint.ink, "alpha": 0.6, "linewidths": 0, "zorder": 2}
     runs = runs[runs["level"].isin(levels)]

@@ -60,7 +60,7 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     answers = dict(iter(words))
     quality = expected_quality(answers["quality"])
     paint, ratios = palette(), [1.7] + [1] * len(answers)
-    figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, ratios=ratios)
+    figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, width_ratios=ratios)
     axes[0].imshow(read_image(images["file"].iloc[0]))
     axes[0].set_axis_off()
     for ax, (axis, p) in zip(axes[1:], answers.items(), strict=True):
@@ -111,7 +111,7 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
         images: one, from `saving.image_table`, as the windows were laid over it.
     """
     paint, qualities = palette(), windows["quality"].to_numpy()
-    figure, (image_ax, quality_ax) = panels(["", ""], 5.5, 4.6, ratios=[1.6, 1])
+    figure, (image_ax, quality_ax) = panels(["", ""], 5.5, 4.6, width_ratios=[1.6, 1])
     image_ax.imshow(read_image(images["file"].iloc[0]))
     image_ax.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())

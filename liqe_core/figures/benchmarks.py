@@ -96,7 +96,7 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
         "whole": (paint.colors[4], f"moves at {whole:.1e}, stuck at {part:.1e}"),
         "always": (paint.faint, f"moves at {part:.1e}"),
     }
-    figure, (sizes_ax, kinds_ax) = panels(["", ""], 5.5, 4, ratios=[1.25, 1])
+    figure, (sizes_ax, kinds_ax) = panels(["", ""], 5.5, 4, width_ratios=[1.25, 1])
     for row in sizes.itertuples():
         moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
         sizes_ax.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])

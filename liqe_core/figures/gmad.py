@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from liqe_core.figures import style
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import (
     Drawn,
@@ -55,7 +54,7 @@ def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resist
         [*titles, "Global strength (case V)"],
         1.4 + 0.53 * count,
         1.4 + 0.45 * count,
-        ratios=[count, count, 0.75 * count + 0.6],
+        width_ratios=[count, count, 0.75 * count + 0.6],
     )
     for ax, matrix, opponent in zip(matrices, (attack, resistance), ("defender", "attacker"), strict=True):
         _heat(ax, matrix.reindex(index=order, columns=order))
@@ -150,9 +149,10 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
     paint = palette()
-    figure, places = style.pairs(len(columns), 2.8, 5, least=2.3)
-    for pair, (heading, reason, cells) in zip(places, columns, strict=True):
-        pair[0].set_title(heading, fontweight="bold")
+    headings = [heading for heading, _, _ in columns]
+    figure, places = panels(headings, 2.8, 5, most=len(columns), least=2.3, rows=2)
+    for pair, (_, reason, cells) in zip(places, columns, strict=True):
+        pair[0].title.set_fontweight("bold")
         for row, axes in enumerate(pair):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(color=paint.grey, linewidth=0.4)  # a white image keeps its edge

@@ -25,15 +25,13 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
     """
     sets = list(pd.unique(points["dataset"]))
     titles = ["Before: what each set's score means", "After: where the tenths of its range land"]
-    figure, (curves_ax, tenths_ax) = panels(titles, 5.1, max(3.6, 2.1 + 0.42 * len(sets)), ratios=[1, 1.35])
-    paint = palette()
+    paint, height = palette(), max(3.6, 2.1 + 0.42 * len(sets))
+    figure, (curves_ax, tenths_ax) = panels(titles, 5.1, height, width_ratios=[1, 1.35])
     tenths = np.arange(1, 10) / 10
-    naive = pd.DataFrame({"raw": [0.0, 1.0], "prediction": scale})
-    for row, name in enumerate(["naive", *sets]):
-        if row == 0:
-            curve, colour, style = naive, paint.grey, (0, (1, 2))
-        else:
-            curve = points[points["dataset"] == name].sort_values("prediction")
+    naive = pd.DataFrame({"dataset": "naive", "raw": [0.0, 1.0], "prediction": scale})
+    for row, (name, curve) in enumerate(pd.concat([naive, points]).groupby("dataset", sort=False)):
+        colour, style = paint.grey, (0, (1, 2))
+        if row > 0:
             colour, style = paint.colors[(row - 1) % len(paint.colors)], STYLES[(row - 1) % len(STYLES)]
             shift, stretch = curves.loc[name, ["shift", "stretch"]]
             beside = f"shift {'−' if shift < 0 else '+'}{abs(shift):.2f}   stretch {stretch:.2f}"

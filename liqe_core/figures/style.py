@@ -113,11 +113,6 @@ def room() -> float:
     return float("inf") if width is None else width / _letters()
 
 
-def _fitting(count: int, least: float) -> int:
-    """How many of so many columns the look has room for, where one takes at least so many inches."""
-    return max(1, int(min(count, room() / least)))
-
-
 class Drawn(Figure):
     """A figure that says in words what is on it, to people who do not see it, and knows what it shows.
 
@@ -158,60 +153,40 @@ def panels(
     height: float,
     most: int = 4,
     least: float | None = None,
-    ratios: Sequence[float] | None = None,
+    rows: int = 1,
     **shared: Any,
-) -> tuple[Drawn, list[Axes]]:
-    """A figure with an axes for each title, so many of these inches.
+) -> tuple[Drawn, Any]:
+    """A figure with a column of axes for each title.
 
     Args:
-        most: in a row; fewer where the look has no room for so many of at least `least` inches (default: 0.72
-            of the width), and the rest below.
-        ratios: of their widths, where all stand in one row.
-        shared: ``sharex``, ``sharey`` of ``Figure.subplots``.
-    """
-    columns = _fitting(min(most, len(titles)), least or 0.72 * width)
-    if ratios and columns >= len(titles):
-        shared["width_ratios"] = ratios
-    figure, axes = _grid((len(titles), 1), columns, width, height, shared)
-    for ax, title in zip(axes[:, 0], titles, strict=True):
-        ax.set_title(title)
-    return figure, list(axes[:, 0])
-
-
-def pairs(count: int, width: float, height: float, least: float, **shared: Any) -> tuple[Drawn, Any]:
-    """A figure of `count` columns of two axes, one above the other; where the look has no room for so many of
-    at least `least` inches, the rest stand below as another such band.
-
-    Args:
-        width: of a column, in inches. height: of a band.
+        width, height: of a column, in inches.
+        most: columns side by side; fewer where the look has no room for as many of at least `least` inches
+            (default: 0.72 of the width). The others stand below.
+        rows: axes of a column; the title is above the first.
+        shared: ``sharex``, ``sharey`` of ``Figure.subplots``; ``width_ratios``, where all stand side by side.
 
     Returns:
-        The figure, and its axes, (count, 2).
+        The figure, and its axes: (titles,), or (titles, rows) where a column has several.
     """
-    return _grid((count, 2), _fitting(count, least), width, height, shared)
-
-
-def _grid(
-    shape: tuple[int, int], columns: int, width: float, height: float, shared: Mapping[str, Any]
-) -> tuple[Drawn, Any]:
-    count, rows = shape
-    bands = -(-count // columns)
+    columns = max(1, int(min(most, len(titles), room() / (least or 0.72 * width))))
+    if columns < len(titles):
+        shared.pop("width_ratios", None)
+    bands = -(-len(titles) // columns)
     figure = new_figure(width * columns, height * bands)
     axes = figure.subplots(rows * bands, columns, squeeze=False, **shared)
     axes = axes.reshape(bands, rows, columns).transpose(0, 2, 1).reshape(bands * columns, rows)
-    for ax in axes[count:].ravel():
+    for ax in axes[len(titles) :].ravel():
         ax.set_visible(False)
-    return figure, axes[:count]
+    axes = axes[: len(titles)]
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_title(title)
+    return figure, axes if rows > 1 else axes[:, 0]
 
 
-def legend(figure: Figure, axes: Sequence[Axes] | None = None) -> None:
-    """What the colours mean, once for all axes, below them: there it crosses no curve.
-
-    Args:
-        axes: whose entries; default: all. Each label stands there once.
-    """
+def legend(figure: Figure) -> None:
+    """What the colours mean, each label once for all axes, below them: there it crosses no curve."""
     entries: dict[str, Any] = {}
-    for ax in figure.axes if axes is None else axes:
+    for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if not entries:
@@ -281,26 +256,13 @@ def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
 
 
 def wrap_titles(figure: Figure) -> None:
-    """Titles and labels in as many lines as they need to stay over their own axes, and in the figure."""
-    engine = figure.get_layout_engine()
-    if engine is None or not figure.axes:
-        return
-    engine.execute(figure)
-    all_axes = [
-        ax for ax in figure.axes if ax.get_subplotspec() is not None and ax.get_label() != "<colorbar>"
-    ]
-    inches, boxes = figure.get_size_inches(), [ax.get_position() for ax in all_axes]
-    for ax, box in zip(all_axes, boxes, strict=True):
-        row = [beside for beside in boxes if beside is not box and beside.y0 < box.y1 and box.y0 < beside.y1]
-        middle = [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]
-        halves = [abs((beside.x0 + beside.x1) / 2 - middle[0]) / 2 for beside in row]
-        wide = 2 * min([middle[0], 1 - middle[0], *(half for half in halves if half)])
-        high = max(box.height, 2 * min(middle[1], 1 - middle[1]) if len(boxes) == 1 else 0)
-        for text, room_for in (
-            (ax.title, wide * inches[0]),
-            (ax.xaxis.label, wide * inches[0]),
-            (ax.yaxis.label, high * inches[1]),
-        ):
-            letters = max(8, int(room_for * 72 / (0.56 * float(text.get_fontsize()))))
-            lines = (textwrap.wrap(line, letters) or [""] for line in text.get_text().split("\n"))
-            text.set_text("\n".join(line for wrapped in lines for line in wrapped))
+    """Titles and labels in as many lines as they need to stay beside their own axes."""
+    figure.draw_without_rendering()  # places the axes
+    for ax in figure.axes:
+        if ax.get_label() == "<colorbar>":
+            continue
+        box = ax.get_position(original=True).transformed(ax.figure.transSubfigure)
+        texts = ((ax.title, box.width), (ax.xaxis.label, box.width), (ax.yaxis.label, box.height))
+        for text, pixels in texts:
+            letters = max(8, int(pixels / figure.dpi * 72 / (0.56 * float(text.get_fontsize()))))
+            text.set_text("\n".join(textwrap.fill(line, letters) for line in text.get_text().split("\n")))
