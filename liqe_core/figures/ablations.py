@@ -11,17 +11,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import (
-    MARKERS,
-    Drawn,
-    dot,
-    legend,
-    listed,
-    palette,
-    panels,
-    plain,
-    runs_and_mean,
-)
+from liqe_core.figures.style import MARKERS, Drawn, dot, legend, listed, palette, panels, plain, runs_and_mean
 
 
 @drawing("ablation_variant", "ablations", "Ablation: which tasks are learned together.")
@@ -30,13 +20,7 @@ from liqe_core.figures.style import (
 @drawing("ablation_freeze", "ablations", "Ablation: which tower does not train.")
 @drawing("ablation_crops", "ablations", "Ablation: how many crops of an image a training step sees.")
 @drawing("ablation_template", "ablations", "Ablation: how the prompts are worded.")
-def ablation(
-    table: pd.DataFrame,
-    runs: pd.DataFrame,
-    pairs: pd.DataFrame,
-    reference: str | int,
-    measure: str = "SRCC",
-) -> Drawn:
+def ablation(table: pd.DataFrame, runs: pd.DataFrame, pairs: pd.DataFrame, reference: str | int) -> Drawn:
     """A row a level: every run a dot, their mean and spread; and the differences to the reference, each a
     dot, their mean, and its interval where there is one.
 
@@ -59,23 +43,19 @@ def ablation(
             middle: dict[str, Any] = {"transform": values_ax.get_yaxis_transform(), "ha": "center"}
             values_ax.text(0.5, at, row.reason, color=paint.grey, va="center", **middle)
             continue
-        spread = 0 if np.isnan(row.spread) else row.spread
-        values_ax.errorbar(
-            row.mean, at, xerr=spread, color=paint.tasks["quality"], fmt="o", capsize=4, zorder=3
-        )
+        mean: dict[str, Any] = {"fmt": "o", "color": paint.tasks["quality"], "capsize": 4, "zorder": 3}
+        values_ax.errorbar(row.mean, at, xerr=np.nan_to_num(row.spread), **mean)
         if not np.isnan(row.difference):
-            dots = pairs.loc[pairs["level"] == row.level, "difference"]
+            dots, color = pairs.loc[pairs["level"] == row.level, "difference"], paint.tasks["distortion"]
             differences_ax.scatter(dots, np.full(len(dots), at), **look)
-            differences_ax.plot(row.difference, at, "o", color=paint.tasks["distortion"], zorder=3)
-            differences_ax.hlines(
-                at, row.low, row.high, color=paint.tasks["distortion"], linewidth=2, zorder=3
-            )
+            differences_ax.plot(row.difference, at, "o", color=color, zorder=3)
+            differences_ax.hlines(at, row.low, row.high, color=color, linewidth=2, zorder=3)
     if "paper" in table and table["paper"].notna().any():
         look = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
         values_ax.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
         legend(figure)
     values_ax.set_yticks(range(len(levels)), [_named(level) for level in levels])
-    values_ax.set(ylim=(len(levels) - 0.5, -0.5), xlabel=f"{measure}: runs, mean and spread")
+    values_ax.set(ylim=(len(levels) - 0.5, -0.5), xlabel="SRCC: runs, mean and spread")
     differences_ax.axvline(0, color=paint.ink, linewidth=0.9)
     few = "" if table["low"].notna().any() else ": too few for an interval"
     differences_ax.set_xlabel(f"less {_named(reference)}, same seeds{few}")
@@ -84,7 +64,7 @@ def ablation(
         axes.tick_params(axis="y", length=0)
     means = table.set_index("level")["mean"].dropna()
     return figure.described(
-        f"Dot plot: {measure} of every run, a row a level, beside it the difference to {_said(reference)} "
+        f"Dot plot: SRCC of every run, a row a level, beside it the difference to {_said(reference)} "
         f"on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
     )
 

@@ -72,16 +72,15 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
         table: columns `difference` (of the better picture's quality less the other's), `loss` (its name),
             `value`, `gradient` (of the loss by the difference).
     """
-    figure, (value_ax, gradient_ax) = panels(["how wrong it is", "how hard it pushes"], 4.5, 3.6)
-    losses = table.groupby("loss", sort=False)
-    for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
-        value_ax.plot(rows["difference"], rows["value"], color=color, linestyle=style, label=name)
-        gradient_ax.plot(rows["difference"], rows["gradient"].abs(), color=color, linestyle=style, label=name)
-    value_ax.set(ylabel="loss of the pair")
-    gradient_ax.set(ylabel="size of the gradient")
-    for ax in (value_ax, gradient_ax):
+    figure, axes = panels(["how wrong it is", "how hard it pushes"], 4.5, 3.6)
+    columns = {"value": "loss of the pair", "gradient": "size of the gradient"}
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        losses = table.groupby("loss", sort=False)
+        for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
+            sizes = rows[column].abs()  # a loss is positive
+            ax.plot(rows["difference"], sizes, color=color, linestyle=style, label=name)
         ax.axvline(0, color=palette().faint, zorder=0)
-        ax.set_xlabel("predicted quality: the better picture's less the other's")
+        ax.set(xlabel="predicted quality: the better picture's less the other's", ylabel=label)
         plain(ax, "y")
     legend(figure)
     names = " and ".join(table["loss"].unique())
@@ -98,42 +97,40 @@ def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
     Args:
         table: ``quality``, ``scene``, ``distortion``, ``similarity`` and ``probability``, quality-major.
     """
-    qualities, scenes, distortions = (list(table[axis].unique()) for axis in table.columns[:3])
-    maps = {c: table[c].to_numpy().reshape(-1, len(distortions)) for c in ("similarity", "probability")}
-    joint = maps["probability"].reshape(len(qualities), len(scenes), len(distortions))
-    figure = new_figure(9.6, 6.6)
+    axes_of_words = ("quality", "scene", "distortion")
+    sums = {axis: table.groupby(axis, sort=False)["probability"].sum() for axis in axes_of_words}
+    qualities, scenes, distortions = (list(p.index) for p in sums.values())
+    paint, figure = palette(), new_figure(9.6, 6.6)
     grid = figure.add_gridspec(3, 4, width_ratios=[3, 3, 1.3, 1.7], height_ratios=[1.5, 6, 0.2])
     above, beside, apart = (figure.add_subplot(grid[place]) for place in ((0, 1), (1, 2), (1, 3)))
     middles = np.arange(len(qualities)) * len(scenes) + (len(scenes) - 1) / 2
-    colors = {"similarity": QUALITY_COLORS, "probability": palette().sequential}
-    for column, (name, matrix) in enumerate(maps.items()):
+    looks = {
+        "similarity": ("mean cosine", QUALITY_COLORS, "white", qualities),
+        "probability": ("joint probability", paint.sequential, paint.grey, []),
+    }
+    for column, (name, (label, colors, edge_color, bands)) in enumerate(looks.items()):
         ax = figure.add_subplot(grid[1, column])
-        shown = ax.imshow(matrix, cmap=colors[name], aspect="auto")
+        shown = ax.imshow(table[name].to_numpy().reshape(-1, len(distortions)), cmap=colors, aspect="auto")
         for edge in np.arange(1, len(qualities)) * len(scenes) - 0.5:
-            ax.axhline(edge, color="white" if name == "similarity" else palette().grey, linewidth=0.8)
+            ax.axhline(edge, color=edge_color, linewidth=0.8)
         ax.set_xticks(range(len(distortions)), distortions, rotation=60, ha="right", rotation_mode="anchor")
-        ax.set_yticks(middles, qualities if name == "similarity" else [])
+        ax.set_yticks(middles, bands)
         ax.tick_params(length=0)
-        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[2, column]), orientation="horizontal")
-        bar.set_label("mean cosine" if name == "similarity" else "joint probability")
-        bar.locator = MaxNLocator(4)
-        bar.update_ticks()
-        if name == "similarity":
-            ax.set_title("similarity")
-            ax.set_ylabel(f"quality; in each band {len(scenes)} rows, a scene each")
-    colors_of_tasks = palette().tasks
-    above.bar(range(len(distortions)), joint.sum(axis=(0, 1)), color=colors_of_tasks["distortion"])
+        bar: dict[str, Any] = {"orientation": "horizontal", "label": label, "ticks": MaxNLocator(4)}
+        figure.colorbar(shown, cax=figure.add_subplot(grid[2, column]), **bar)
+        if bands:
+            ax.set(title=name, ylabel=f"quality; in each band {len(scenes)} rows, a scene each")
+    above.bar(range(len(distortions)), sums["distortion"], color=paint.tasks["distortion"])
     above.set(xlim=(-0.5, len(distortions) - 0.5), xticks=[], title="distortion: sum of a column")
-    beside.barh(middles, joint.sum(axis=(1, 2)), height=0.8 * len(scenes), color=colors_of_tasks["quality"])
+    beside.barh(middles, sums["quality"], height=0.8 * len(scenes), color=paint.tasks["quality"])
     beside.set(ylim=(len(qualities) * len(scenes) - 0.5, -0.5), yticks=[], title="quality:\nsum of a band")
-    apart.barh(range(len(scenes)), joint.sum(axis=(0, 2)), color=colors_of_tasks["scene"])
+    apart.barh(range(len(scenes)), sums["scene"], color=paint.tasks["scene"])
     name_rows(apart, scenes)
     apart.set_title(f"scene: sum of\n{len(qualities)} rows")
     for ax in (above, beside, apart):
         plain(ax)
-    sums = {"quality": joint.sum(axis=(1, 2)), "distortion": joint.sum(axis=(0, 1))}
-    likeliest = f"{qualities[sums['quality'].argmax()]} ({sums['quality'].max():.2f})"
-    likeliest += f" and {distortions[sums['distortion'].argmax()]} ({sums['distortion'].max():.2f})"
+    top = (f"{sums[axis].idxmax()} ({sums[axis].max():.2f})" for axis in ("quality", "distortion"))
+    likeliest = " and ".join(top)
     return figure.described(
         f"Two heat maps of {len(table)} cells: the similarity of an image to each prompt, and its softmax, "
         f"with bars of its sums for quality, scene and distortion. Most probable are {likeliest}."
@@ -165,10 +162,10 @@ def overfitting(steps: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     for ax in axes:
         plain(ax, "y")
     legend(figure)
-    ends = {task: steps[f"{task}_loss"].iloc[-1] for task in colors}
-    starts = {task: steps[f"{task}_loss"].iloc[0] for task in colors}
+    losses = steps[[f"{task}_loss" for task in colors]].set_axis(list(colors), axis=1)
+    ends = f"start at {listed(losses.iloc[0])} and end at {listed(losses.iloc[-1])}"
     return figure.described(
-        f"Lines over {steps['step'].max()} steps. Losses start at {listed(starts)} and end at {listed(ends)}."
+        f"Lines over {steps['step'].max()} steps. Losses {ends}."
         " Beside them, predicted quality against the rank of the label, before and after."
     )
 

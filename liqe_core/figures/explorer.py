@@ -17,26 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_hex
+from matplotlib.colors import Normalize
 
 from liqe_core.figures.answers import draw_words, expected_quality, frame_window, joint_maps
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import (
-    QUALITY_COLORS,
-    Drawn,
-    drawn_as,
-    listed,
-    new_figure,
-)
+from liqe_core.figures.style import QUALITY_COLORS, Drawn, drawn_as, listed, new_figure
 from liqe_core.images import Source, read_image
 
 if TYPE_CHECKING:
     import ipywidgets
 
 Seen = tuple[np.ndarray, pd.Series, pd.DataFrame]
-
-#: Of the quality words at which the joint probability is shown, the one that is right most probably.
-LIKELIEST = "the likeliest"
 
 
 def someone_there() -> bool:
@@ -78,7 +69,6 @@ def explorer(
     faults = [
         ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
     ]
-    word = ipywidgets.Dropdown(options=[LIKELIEST], description="joint at")
     answer, drawn = ipywidgets.HTML(), ipywidgets.HTML()
 
     def show(*_: object) -> None:
@@ -88,9 +78,7 @@ def explorer(
         except ValueError as error:
             answer.value, drawn.value = html.escape(str(error)), ""
             return
-        if word.options == (LIKELIEST,):
-            word.options = [LIKELIEST, *marginals(seen[1])["quality"].index]
-        answer.value, drawn.value = in_words(seen), as_html(seen, word.value)
+        answer.value, drawn.value = in_words(seen), as_html(seen)
 
     def take_upload(*_: object) -> None:
         for file in upload.value:
@@ -100,9 +88,9 @@ def explorer(
 
     show()
     upload.observe(take_upload, "value")
-    for widget in (choose, word, *faults):
+    for widget in (choose, *faults):
         widget.observe(show, "value")
-    turned = ipywidgets.HBox([*faults, word], layout=ipywidgets.Layout(flex_flow="row wrap"))
+    turned = ipywidgets.HBox(faults, layout=ipywidgets.Layout(flex_flow="row wrap"))
     return ipywidgets.VBox([ipywidgets.HBox([choose, upload]), turned, answer, drawn])
 
 
@@ -121,24 +109,23 @@ def in_words(seen: Seen) -> str:
     return f"quality {expected_quality(quality):.2f} of {len(quality)}, {tops['quality']}{further}"
 
 
-def as_html(seen: Seen, word: str = LIKELIEST) -> str:
-    """The figure of one position, and the joint probability at one quality word, as images in HTML that needs
-    nothing else."""
+def as_html(seen: Seen) -> str:
+    """The figure of one position, and the joint probability at the most probable quality, as images in HTML
+    that needs nothing else."""
     image, joint, windows = seen
-    table, quality = joint.rename("probability").reset_index(), marginals(joint)["quality"]
+    table, words = joint.rename("probability").reset_index(), marginals(joint)
     shown = [table.assign(position=""), windows.assign(position=""), pd.DataFrame({"file": [image]})]
     figures = [at_positions(*shown)]
-    if {"scene", "distortion"} <= set(marginals(joint)):
-        word = quality.idxmax() if word == LIKELIEST else word
-        figures.append(joint_maps(table[table["quality"] == word], float(joint.max())))
-    parts = []
+    if {"scene", "distortion"} <= set(words):
+        figures.append(joint_maps(table[table["quality"] == words["quality"].idxmax()], float(joint.max())))
+    tags = ""
     for figure in figures:
         file = io.BytesIO()
         with drawn_as():
             figure.savefig(file, format="png", dpi=120)
         data = base64.b64encode(file.getvalue()).decode()
-        parts.append(f'<img alt="{html.escape(figure.alt)}" src="data:image/png;base64,{data}">')
-    return f'<div style="display:flex;flex-wrap:wrap;align-items:start">{"".join(parts)}</div>'
+        tags += f'<img alt="{html.escape(figure.alt)}" src="data:image/png;base64,{data}">'
+    return f'<div style="display:flex;flex-wrap:wrap;align-items:start">{tags}</div>'
 
 
 @drawing("explorer", "quickstart", "What the explorer shows at some positions of its sliders.")
@@ -162,6 +149,7 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
         for name, rows in joint.groupby("position", sort=False)
     }
     words = next(iter(answers.values()))
+    scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     quality_at = {name: expected_quality(answer["quality"]) for name, answer in answers.items()}
     ratios = [7 if len(answers) > 1 else 10, *map(len, words.values())]
     figure = new_figure(max(2.3 * len(answers), 3.6) + 2, 0.25 * sum(ratios))
@@ -170,7 +158,7 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
         column[0].imshow(read_image(file))
         column[0].set(title=f"{name}\nquality {quality_at[name]:.2f}".strip(), xticks=[], yticks=[])
         for window in windows[windows["position"] == name].itertuples():
-            frame_window(column[0], window, _color(window.quality, len(words["quality"])), 1.6)
+            frame_window(column[0], window, scale.to_rgba(window.quality), 1.6)
         for ax, (axis, p) in zip(column[1:], answer.items(), strict=True):
             draw_words(ax, axis, p)
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
@@ -179,13 +167,8 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     for ax, axis in zip(rows[1:, 0], words, strict=True):
         ax.set_ylabel(axis)
     figure.align_ylabels(rows[1:, 0])
-    scale = ScalarMappable(Normalize(1, len(words["quality"])), QUALITY_COLORS)
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
     return figure.described(
         "A column for each position of the sliders: the picture with its windows, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."
     )
-
-
-def _color(quality: float, words: int) -> str:
-    return to_hex(QUALITY_COLORS((quality - 1) / max(1, words - 1)))

@@ -11,17 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import (
-    Drawn,
-    heat_map,
-    legend,
-    listed,
-    name_rows,
-    palette,
-    panels,
-    plain,
-    signed,
-)
+from liqe_core.figures.style import Drawn, heat_map, legend, listed, name_rows, palette, panels, plain, signed
 from liqe_core.images import ImageError, read_image
 
 #: Heading, why it is empty or "", and the images with their captions.

@@ -23,56 +23,48 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     """
     true = table["true_distortion"].dropna()
     predicted = table.loc[true.index, "distortion"]
-    words = (predicted == true).groupby(true).mean().sort_values().index
-    figure, (ax,) = panels([""], 7, 0.8 + 0.36 * len(words))
+    shares = (predicted == true).groupby(true).mean().sort_values()
+    figure, (ax,) = panels([""], 7, 0.8 + 0.36 * len(shares))
     paint = palette()
-    for row, word in enumerate(words):
-        of_word = predicted[true == word]
-        share = (of_word == word).mean()
-        ax.barh(row, share, color=paint.tasks["distortion"])
-        ax.barh(row, 1 - share, left=share, color=paint.faint)
-        wrong_word_counts = of_word[of_word != word].value_counts()
-        note = (
-            f"rather: {wrong_word_counts.index[0]} ({wrong_word_counts.iloc[0]})"
-            if len(wrong_word_counts)
-            else ""
-        )
+    ax.barh(range(len(shares)), shares, color=paint.tasks["distortion"])
+    ax.barh(range(len(shares)), 1 - shares, left=shares, color=paint.faint)
+    for row, word in enumerate(shares.index):
+        wrong_words = predicted[(true == word) & (predicted != word)].value_counts()
+        note = "".join(f"rather: {wrong} ({count})" for wrong, count in wrong_words.head(1).items())
         ax.text(0.99, row, note, ha="right", va="center", fontsize="x-small", color=paint.ink)
-    ax.set_yticks(range(len(words)), [f"{word} ({(true == word).sum()})" for word in words])
+    ax.set_yticks(range(len(shares)), [f"{word} ({(true == word).sum()})" for word in shares.index])
     most = true.value_counts(normalize=True)
     ax.axvline(most.iloc[0], color=paint.grey, linestyle=":")
     overall = f"{(predicted == true).mean():.0%} of all; "
     overall += f"always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
     ax.set(xlim=(0, 1), xlabel=f"share called by the right name, {overall}")
     plain(ax, "x")
-    shares = (predicted == true).groupby(true).mean().loc[words[::-1]]
     return figure.described(
-        f"Bars: how often each distortion is called by its name, {overall}: {listed(shares, '.0%')}."
+        f"Bars: how often each distortion is called by its name, {overall}: {listed(shares[::-1], '.0%')}."
     )
 
 
 @drawing("arms", "open_benchmark", "Every run of the open benchmark's arms, and their means.")
-def arms(runs: pd.DataFrame, order: Sequence[str], measure: str = "srcc", title: str = "") -> Drawn:
-    """A measure of every run, a row an arm: a dot a seed, a bar at their mean.
+def arms(runs: pd.DataFrame, order: Sequence[str], title: str = "") -> Drawn:
+    """The SRCC of every run, a row an arm: a dot a seed, a bar at their mean.
 
     Args:
-        runs: a row a run: ``arm``, ``seed`` and the measure.
+        runs: a row a run: ``arm``, ``seed`` and ``srcc``.
         order: the arms, from the top.
     """
     figure, (ax,) = panels([title], 7, 0.9 + 0.38 * len(order))
     paint = palette()
     for row, arm in enumerate(order):
-        values = runs.loc[runs["arm"] == arm, measure].dropna()
+        values = runs.loc[runs["arm"] == arm, "srcc"].dropna()
         ax.scatter(values, np.full(len(values), row), s=dot(22), color=paint.colors[0], alpha=0.7, zorder=3)
         if len(values):
             ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=paint.ink, linewidth=2)
     name_rows(ax, order)
-    ax.set_xlabel(measure.upper().replace("_", " "))
+    ax.set_xlabel("SRCC")
     plain(ax, "both")
-    means = runs.groupby("arm")[measure].mean().reindex(order).dropna()
+    means = runs.groupby("arm")["srcc"].mean().reindex(order).dropna()
     return figure.described(
-        f"Dot plot: {title}, {measure.upper().replace('_', ' ')} of every seed, a row an arm. "
-        f"Means: {listed(means, '.3f')}."
+        f"Dot plot: {title}, SRCC of every seed, a row an arm. Means: {listed(means, '.3f')}."
     )
 
 
