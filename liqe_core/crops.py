@@ -47,6 +47,8 @@ class CropGeometry:
         first_only: look at the top-left window alone.
         enlarge_to: a picture whose shorter side is under this is enlarged until it is this long; 0: never,
             as in the public code, and a picture smaller than a window has no crops.
+        overview: the whole picture, squeezed into one more crop, is looked at too, and weighs as much as all
+            windows together (`mean_over_crops`): what is shown does not change with the size of the file.
     """
 
     window: int = 224
@@ -57,6 +59,7 @@ class CropGeometry:
     count: int = 15
     first_only: bool = False
     enlarge_to: int = 0
+    overview: bool = False
 
     def __post_init__(self) -> None:
         for field in ("window", "stride", "wide_stride", "wide_from", "count"):
@@ -147,7 +150,7 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
         name: what to call the picture in an error.
 
     Returns:
-        (U, 3, window, window) uint8, U <= geometry.count.
+        (U, 3, window, window) uint8: at most geometry.count windows, and the overview, where there is one.
 
     Raises:
         ImageError: a side is shorter than one window, or enlarging it would take too much memory.
@@ -158,13 +161,16 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
 def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the picture") -> Tensor:
     """As `scoring_crops`, of the (H, W, 3) uint8 pixels of a picture that was shrunk already."""
     _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
-    return cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
+    windows = cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
+    return torch.cat([windows, _overview(pixels, geometry)]) if geometry.overview else windows
 
 
 def training_crops(
     pixels: np.ndarray, geometry: CropGeometry, count: int, rng: np.random.Generator, name: str
 ) -> Tensor:
     """Random crops: windows drawn with replacement from the grid, after a random mirroring.
+
+    With an overview, it is the last of several crops; a single one is the overview half of the time.
 
     Args:
         pixels: (H, W, 3) uint8, shrunk already.
@@ -178,7 +184,10 @@ def training_crops(
         ImageError: a side is shorter than one window.
     """
     chosen = _drawn(pixels, geometry, count, rng, name)
-    return cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
+    crops = cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
+    if geometry.overview and (count > 1 or rng.integers(2)):
+        crops[-1:] = _overview(pixels[:, ::-1] if rng.integers(2) else pixels, geometry)
+    return crops
 
 
 def random_crops(
@@ -209,6 +218,21 @@ def _drawn(
     _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
     windows = geometry.windows(pixels.shape[1], pixels.shape[0])
     return windows[rng.integers(len(windows), size=count)]
+
+
+def _overview(pixels: np.ndarray, geometry: CropGeometry) -> Tensor:
+    squeezed = Image.fromarray(pixels).resize([geometry.window] * 2, Image.Resampling.BILINEAR)
+    return cut(np.asarray(squeezed), np.zeros((1, 2), int), geometry.window)
+
+
+def mean_over_crops(values: Tensor, geometry: CropGeometry) -> Tensor:
+    """(..., U, P) values of an image's crops to (..., P): their mean, as in the paper.
+
+    With an overview, the last of several crops: the mean of it and of the windows' mean.
+    """
+    if geometry.overview and values.shape[-2] > 1:
+        return (values[..., :-1, :].mean(dim=-2) + values[..., -1, :]) / 2
+    return values.mean(dim=-2)
 
 
 def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) -> None:
@@ -246,7 +270,7 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
         name: what to call them in an error.
 
     Returns:
-        (N, U, 3, window, window) of the same type, U <= geometry.count.
+        (N, U, 3, window, window) of the same type, U as in `scoring_crops`.
 
     Raises:
         ImageError: a side is shorter than one window, or enlarging it would take too much memory.
@@ -259,7 +283,10 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
     _refuse_small(width, height, geometry, name)
     side = geometry.window
     windows = geometry.test_windows(width, height).tolist()
-    return torch.stack([pictures[..., y : y + side, x : x + side] for y, x in windows], dim=1)
+    crops = [pictures[..., y : y + side, x : x + side] for y, x in windows]
+    if geometry.overview:
+        crops.append(F.interpolate(pictures, (side, side), mode="bilinear", antialias=True))
+    return torch.stack(crops, dim=1)
 
 
 def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:

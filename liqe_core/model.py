@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liqe_core import checkpoints, towers
-from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics, normalize
+from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics, mean_over_crops, normalize
 from liqe_core.prompts import PromptGrid
 from liqe_core.scoring import JointModel
 from liqe_core.text import PromptEncoder, tokenize
@@ -213,7 +213,8 @@ class LIQE(JointModel):
         if crops.ndim not in (3, 5):
             expected = "(B, U, 3, window, window) or (B, U, F)"
             raise ValueError(f"crops have shape {tuple(crops.shape)}, expected {expected}")
-        return self.joint(self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]).mean(dim=1))
+        logits = self.logits(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        return self.joint(mean_over_crops(logits, self.geometry))
 
     def logits(
         self, crops: Tensor, text: Tensor | None = None, tower: torch.nn.Module | None = None
@@ -279,5 +280,5 @@ class LIQE(JointModel):
         if len({(part.device, part.dtype) for part in crops}) > 1:
             crops = [self._normalized(part.to(self.device)).float() for part in crops]
         logits = self.logits(torch.cat(list(crops)).to(self.device), text, tower)
-        means = [part.mean(dim=0) for part in logits.split([len(c) for c in crops])]
+        means = [mean_over_crops(part, self.geometry) for part in logits.split([len(c) for c in crops])]
         return self.joint(torch.stack(means))

@@ -6,7 +6,17 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from liqe_core.crops import CLIP_STATISTICS, CropGeometry, cut, normalize, resize, scoring_crops, tensor_crops
+from liqe_core.crops import (
+    CLIP_STATISTICS,
+    CropGeometry,
+    cut,
+    mean_over_crops,
+    normalize,
+    resize,
+    scoring_crops,
+    tensor_crops,
+    training_crops,
+)
 from liqe_core.images import ImageError
 
 PAPER = CropGeometry()
@@ -135,6 +145,32 @@ def test_crops_are_those_of_the_public_code(picture, size):
     every = unfolded(pixels, 224, 48 if max(pixels.shape[:2]) >= 1024 else 32)
     expected = every[[i * (len(every) // 15) for i in range(15)]]
     assert torch.equal(scoring_crops(picture, PAPER), expected)
+
+
+def test_the_overview_is_the_whole_image_and_weighs_as_much_as_all_windows(picture):
+    geometry, squeezed = CropGeometry(window=64, overview=True), picture.resize((64, 64), Image.BILINEAR)
+    crops, plain = scoring_crops(picture, geometry), scoring_crops(picture, CropGeometry(window=64))
+    assert torch.equal(crops[:-1], plain) and len(plain) == 15
+    assert np.array_equal(crops[-1].permute(1, 2, 0), np.asarray(squeezed))
+    levels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+    assert (tensor_crops(levels, geometry)[0] - crops).abs().max() <= 1
+    values = torch.tensor([[0.0], [2.0], [5.0]])
+    assert mean_over_crops(values, geometry).item() == 3 and mean_over_crops(values[:1], geometry).item() == 0
+    assert mean_over_crops(values, PAPER).item() == pytest.approx(7 / 3)
+
+
+def test_training_sees_the_overview_half_of_the_time_or_last(photograph):
+    geometry, rng = CropGeometry(window=64, overview=True), np.random.default_rng(0)
+    squeezed = torch.from_numpy(np.array(Image.fromarray(photograph).resize((64, 64), Image.BILINEAR)))
+    overviews = [squeezed.permute(2, 0, 1), squeezed.flip(1).permute(2, 0, 1)]
+
+    def which(crop):
+        return next((i for i, overview in enumerate(overviews) if torch.equal(crop, overview)), None)
+
+    single = [which(training_crops(photograph, geometry, 1, rng, "")[0]) for _ in range(200)]
+    assert 70 < single.count(None) < 130 and 25 < single.count(0) < 75 and 25 < single.count(1) < 75
+    several = training_crops(photograph, geometry, 3, rng, "")
+    assert [which(crop) is None for crop in several] == [True, True, False]
 
 
 def test_flip_is_cropping_the_mirrored_image(photograph):

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from liqe_core.crops import resize, testing_crops
+from liqe_core.crops import mean_over_crops, resize, testing_crops
 from liqe_core.data.distortions import LEVELS, distort
 from liqe_core.images import Source, read_image
 from liqe_core.prediction import expected_quality
@@ -112,11 +112,11 @@ def look(
     shown = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))
     with evaluating(model), torch.no_grad():
         logits = model.logits(testing_crops(shown, geometry).to(model.device))
-        joint = model.joint(logits.mean(dim=0, keepdim=True))[0].cpu()
+        joint = model.joint(mean_over_crops(logits, geometry)[None])[0].cpu()
         qualities = expected_quality(model.joint(logits)).cpu()
     words = pd.MultiIndex.from_product([model.grid.names(axis) for axis in AXES], names=AXES)
     corners = geometry.test_windows(shown.shape[1], shown.shape[0])
     windows = pd.DataFrame(corners, columns=["y", "x"]).assign(
-        side=geometry.window, quality=qualities.numpy()
+        side=geometry.window, quality=qualities[: len(corners)].numpy()
     )
     return Look(shown, pd.Series(joint.flatten().numpy(), words, name="probability"), windows)

@@ -65,6 +65,7 @@ def geometry_of(settings: Profile) -> CropGeometry:
         resize_to=settings.data.resize_to or None,
         count=settings.testing.windows,
         enlarge_to=window if settings.data.enlarge else 0,
+        overview=settings.data.overview,
     )
 
 

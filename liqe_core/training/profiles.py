@@ -47,6 +47,7 @@ class DataSettings(Settings):
         resize_to: a picture with both sides at least this long is shrunk until the shorter one is; the
             smaller, the more of a picture a window sees, and the less of its fine faults. 0: never.
         enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
+        overview: the whole picture, squeezed into a crop, is looked at beside the windows (`CropGeometry`).
         vary: draw at random what must not tell the labels, in training and in testing: pictures without
             people's scores are now and then (one in eight) looked at in grey, where color is not their
             fault; those that were not distorted here either, at any size (`labelled.SIDES`).
@@ -62,6 +63,7 @@ class DataSettings(Settings):
     stand_in: bool = True
     resize_to: NonNegativeInt = 768
     enlarge: bool = False
+    overview: bool = False
     vary: bool = False
     unfit: Annotated[Literal["refuse", "leave out"], HOW] = "refuse"
 
@@ -226,6 +228,8 @@ class Profile(Settings):
     def _check_together(self) -> Profile:
         if self.model.keep_windows and (self.model.freeze != "image" or self.model.unlocked_groups):
             raise ValueError("keep_windows needs freeze='image' and no unlocked_groups")
+        if self.model.keep_windows and self.data.overview:
+            raise ValueError("keep_windows keeps windows, no overview: set one of the two to false")
         if self.model.keep_windows and self.machine.precision not in ("float32", "bfloat16"):
             raise ValueError(
                 f"precision is {self.machine.precision!r}; keep_windows takes float32 or bfloat16"
