@@ -66,20 +66,15 @@ def unpack(
         BusyError: another process is unpacking there.
     """
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
-        limit = archive.stat().st_size * MAX_RATIO + SPARE
-        files, size = {}, 0
-        for member in members:
-            files[member.name] = member
-            size += member.size
-            if size > limit:
-                problem = f"grows to over {limit / 1e9:.1f} GB, possibly a decompression bomb"
-                raise FetchError(f"{archive}: {problem}; if you trust it, unpack it by hand")
+        files = {member.name: member for member in members}
+        size = sum(member.size for member in files.values())
+        if size > archive.stat().st_size * MAX_RATIO + SPARE:
+            raise FetchError(f"{archive}: grows to {size / 1e9:.1f} GB, maybe a bomb; unpack it by hand")
         wanted = {_inside(folder, parts, archive): files[name] for name, parts in place(list(files)).items()}
         folder.mkdir(parents=True, exist_ok=True)
         needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
         if needed > free:
-            problem = f"{archive.name} needs {needed / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free"
-            raise FetchError(f"{folder}: {problem}; make room")
+            raise FetchError(f"{folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make room")
         with disk_full_as_error(folder):
             for path, member in tqdm(wanted.items(), archive.name, unit="file", disable=not progress):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,8 +113,7 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
                     if info.isreg() and not _JUNK.search(info.name)
                 )
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        reason = "of an unknown kind" if "\n" in str(error) else error  # tarfile lists all it has tried
-        problem = f"no zip or tar archive, or damaged ({reason})"
+        problem = f"no zip or tar archive, or damaged ({str(error).partition(':')[0]})"
         raise DamagedArchiveError(f"{archive}: {problem}; get it again, or use 7z or bsdtar") from error
     except RuntimeError as error:  # zipfile's for a password that is missing or wrong
         raise FetchError(f"{archive}: {error}; give the password that its authors sent you") from error
@@ -131,7 +125,7 @@ def place_below(names: Sequence[Parts], depth: int) -> dict[Parts, Parts]:
 
 
 def place_by_rules(
-    names: Sequence[Parts], archive: str, rules: Iterable[TakeFields], images: Iterable[str] | None
+    names: Sequence[Parts], archive: str, rules: Iterable[TakeFields], images: Sequence[str] | None
 ) -> dict[Parts, Parts]:
     """Place files as the field `take` of a manifest says.
 
@@ -152,15 +146,13 @@ def place_by_rules(
         FetchError: nothing lies where a rule says, two files would go to the same place, or images are
             matched by a name that several have.
     """
-    images = None if images is None else list(images)
     places: dict[Parts, Parts] = {}
     for rule in rules:
         source, target, by_name = split_path(rule.source), split_path(rule.to), rule.match == "name"
         below = [name for name in names if name[: len(source)] == source]
         if not below:
-            folders = sorted({"/".join(name[:2]) if len(name) > 2 else name[0] for name in names})
-            problem = f"no {rule.source} in it ({first_few(folders)}), as the manifest's `take` expects"
-            raise FetchError(f"{archive}: {problem}; unpack it by hand")
+            folders = first_few(sorted({"/".join(name[:2]) for name in names}))
+            raise FetchError(f"{archive}: no {rule.source} in it, but {folders}; unpack it by hand")
         labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}
         if by_name and (images is None or len(labelled) != len(images)):
             raise FetchError(f"{archive}: images cannot be matched by name, as the manifest's `take` says")
@@ -172,10 +164,9 @@ def place_by_rules(
                 places.setdefault(name, place)
             elif image := labelled.get((name[-1] if by_name else "/".join(place)).lower()):
                 places.setdefault(name, split_path(image))
-    for target, count in Counter(places.values()).items():
+    for place, count in Counter(places.values()).items():
         if count > 1:
-            sources = " and ".join("/".join(name) for name, place in places.items() if place == target)
-            raise FetchError(f"{archive}: {sources} would both be {'/'.join(target)}; unpack it by hand")
+            raise FetchError(f"{archive}: {count} files would be {'/'.join(place)}; unpack it by hand")
     return places
 
 

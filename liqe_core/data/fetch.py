@@ -8,22 +8,22 @@ archive stays in the cache folder until its dataset is in place, whatever fails 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_below, place_by_rules, unpack
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
-from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields, TakeFields
+from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields
 from liqe_core.data.manifests import AnyPath, Manifest
 from liqe_core.data.presence import MissingImagesError, find_images, refuse_missing
 from liqe_core.data.released_labels import label_folder, read_released
@@ -31,11 +31,11 @@ from liqe_core.data.tables import LabelError
 from liqe_core.data.verification import CORRUPT, journal_of, status
 from liqe_core.files import atomic_path, cache_dir, file_sha256, first_few, only_one
 from liqe_core.images import list_images
+from liqe_core.intake.progress import tqdm
 from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_file
 
 
-@dataclasses.dataclass(frozen=True)
-class FetchPlan:
+class FetchPlan(NamedTuple):
     """What getting one dataset takes.
 
     Attributes:
@@ -48,13 +48,12 @@ class FetchPlan:
     source: str
     transfer: int | None
     unpacked: int | None
-    done: bool = False
+    done: bool
 
     @property
     def terms(self) -> str:
         """The licence, and the page with the owners' terms."""
-        licence = self.manifest.terms.licence or "no licence stated"
-        return ", see ".join(filter(None, [licence, self.manifest.where]))
+        return ", see ".join([self.manifest.terms.licence or "no licence stated", self.manifest.page])
 
 
 def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None) -> FetchPlan:
@@ -70,8 +69,8 @@ def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None)
     fetched = sum(path.stat().st_size for path in _store(manifest).glob("*") if path.is_file())
     transfer = max(0, sum(file.bytes or 0 for file in files) - fetched)
     unpacked = sum(file.unpacked or file.bytes or 0 for file in files)
-    sources = list(dict.fromkeys(file.repository for file in manifest.hosted))
-    return FetchPlan(manifest, ", ".join(sources), transfer, unpacked, done)
+    sources = ", ".join(sorted({file.repository for file in manifest.hosted}))
+    return FetchPlan(manifest, sources, transfer, unpacked, done)
 
 
 def without_hub(manifest: Manifest) -> Manifest:
@@ -98,16 +97,13 @@ def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
         free = shutil.disk_usage(disk).free
         lines.append(f"{disk}: at most {readable_size(size)} are needed, {readable_size(free)} are free")
         if size > free:
-            advice = "name another (--root or LIQE_DATA for the images, LIQE_CACHE for the archives)"
-            raise FetchError(f"{lines[-1]}; make room, {advice}, or fetch fewer datasets")
+            raise FetchError(f"{lines[-1]}; make room, or set LIQE_DATA (images), LIQE_CACHE (archives)")
     return "\n".join(lines)
 
 
 def readable_size(count: int | None) -> str:
     """A number of bytes for people."""
-    if count is None:
-        return "not known"
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+    return "not known" if count is None else tqdm.format_sizeof(count, "B")
 
 
 def disk_of(folder: Path) -> Path:
@@ -153,14 +149,16 @@ def fetch_dataset(
     if now.state == "complete":
         return manifest.folder(root)
     target = manifest.folder(root).resolve()
-    with only_one(target, doing="fetching"), _staged(target) as staging, _archives_named(manifest):
-        _fetch_loose_files(manifest, staging, progress)
+    with only_one(target, doing="fetching"), _staged(manifest, target) as staging:
+        files = {file.name: RemoteFile(file.url, file.sha256) for file in manifest.files}
+        files |= {file.name: _hub_file(file) for file in manifest.hosted if file.name}
+        for name, remote in files.items():  # label files, mostly
+            fetch_file(remote, staging / name, progress)
         images = _labelled_images(manifest, staging, labels)
         for archive, place in _archives(manifest, source, images, progress):
             unpack(archive, staging, place, progress=progress)
-        if images is None:  # the labels lie in the archive
-            images = _labelled_images(manifest, staging, labels)
-        if images is not None and not manifest.repositories:  # else `status` says what is wrong
+        images = images or _labelled_images(manifest, staging, labels)  # which lie in the archive
+        if images and not manifest.repositories:  # else `status` says what is wrong
             _refuse_incomplete(manifest, staging, images, missing)
         _put_in_place(staging, target, manifest, root)
     shutil.rmtree(_store(manifest), ignore_errors=True)
@@ -168,11 +166,7 @@ def fetch_dataset(
 
 
 def unpack_dataset(
-    manifest: Manifest,
-    archive: str | os.PathLike,
-    root: AnyPath = None,
-    password: str | None = None,
-    progress: bool = True,
+    manifest: Manifest, archive: str | os.PathLike, root: AnyPath, password: str | None, progress: bool = True
 ) -> Path:
     """Unpack an archive that you have to where the labels expect its images.
 
@@ -183,7 +177,7 @@ def unpack_dataset(
         FetchError: see `unpack`.
     """
     target = manifest.folder(root)
-    unpack(Path(archive), target, partial(_place_images, manifest=manifest), password, progress)
+    unpack(Path(archive), target, partial(_place_images, manifest), password, progress)
     return target
 
 
@@ -197,39 +191,21 @@ def _store(manifest: Manifest) -> Path:
 
 
 @contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target`, removed in the end."""
-    staging = target.with_name(f".{target.name}.fetching")
+def _staged(manifest: Manifest, target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target`, removed in the end; an error names the archives that are kept."""
+    store, staging = _store(manifest), target.with_name(f".{target.name}.fetching")
     shutil.rmtree(staging, ignore_errors=True)  # of a killed process
     staging.mkdir(parents=True)
     try:
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _archives_named(manifest: Manifest) -> Iterator[None]:
-    """Say in an error which archives are kept for the next call."""
-    store = _store(manifest)
-    try:
-        yield
     except (FetchError, MissingImagesError, LabelError) as error:
         if isinstance(error, DamagedArchiveError) and not manifest.hosted:  # no checksum is known
             shutil.rmtree(store, ignore_errors=True)  # so that the next call fetches it anew
         archives = [str(path) for path in sorted(store.glob("[!.]*")) if path.is_file()]
-        if not archives:
-            raise
-        raise type(error)(f"{error}; kept for the next call: {', '.join(archives)}") from error
-
-
-def _fetch_loose_files(manifest: Manifest, staging: Path, progress: bool) -> None:
-    """Fetch what is no archive: label files, mostly."""
-    files = {file.name: RemoteFile(file.url, file.sha256) for file in manifest.files}
-    files |= {file.name: _hub_file(file) for file in manifest.hosted if file.name}
-    for name, remote in files.items():
-        fetch_file(remote, _store(manifest) / name, progress)
-        shutil.copyfile(_store(manifest) / name, staging / name)
+        kept = f"; kept for the next call: {', '.join(archives)}" if archives else ""
+        raise type(error)(f"{error}{kept}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _hub_file(file: HubFields) -> RemoteFile:
@@ -237,50 +213,47 @@ def _hub_file(file: HubFields) -> RemoteFile:
 
 
 def _archives(
-    manifest: Manifest, source: AnyPath, images: Iterable[str] | None, progress: bool
+    manifest: Manifest, source: AnyPath, images: list[str] | None, progress: bool
 ) -> Iterator[tuple[Path, Place]]:
     """Fetch a dataset's archives one by one: each with where its members go."""
     store, own = _store(manifest), Path(source).expanduser() if source else None
-    for file in manifest.hosted:
-        if not file.take:
-            continue
+    for file in [file for file in manifest.hosted if file.take]:
         path = own or store / Path(file.file).name
         if own is None:
             fetch_file(_hub_file(file), path, progress)
-        elif own.is_file() and file.sha256 and (found := file_sha256(own)) != file.sha256:
-            problem = f"not {file.file} of {file.repository} (SHA-256 {found}, expected {file.sha256})"
-            raise FetchError(f"{own}: {problem}; get that one, or rename it for `liqe data unpack`")
+        elif own.is_file() and file.sha256 not in (None, file_sha256(own)):
+            raise FetchError(
+                f"{own}: its SHA-256 is not that of the hub's {file.file}; rename it, or get that"
+            )
         yield path, partial(place_by_rules, archive=file.file, rules=file.take, images=images)
-    for repository in () if manifest.hosted else manifest.repositories:
-        rules = [TakeFields.model_validate({"from": repository.path or ".", "to": repository.into or "."})]
-        path = _git_archive(manifest, repository, source, progress)
-        yield path, partial(place_by_rules, archive=repository.url, rules=rules, images=None)
-    for archive in () if manifest.hosted else manifest.archives:
-        path = own or store / archive.name
-        if own is None and archive.url:
-            fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
+    if manifest.hosted:
+        return
+    for repository in manifest.repositories:
+        yield _git_archive(manifest, repository, source, progress), partial(place_below, depth=0)
+    for archive in manifest.archives:
         if archive.url:
-            yield path, partial(_place_images, manifest=manifest)
+            path = own or store / archive.name
+            if own is None:
+                fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
+            yield path, partial(_place_images, manifest)
 
 
-def _place_images(names: Sequence[Parts], manifest: Manifest) -> dict[Parts, Parts]:
+def _place_images(manifest: Manifest, names: Sequence[Parts]) -> dict[Parts, Parts]:
     """Leave off as many folders as it takes for the manifest's image folder to lie right below the dataset's.
 
     Archives differ in how many they put around it.
     """
-    folders = {folder.lower() for folder in manifest.pictures if folder != "."}
-    depths = {depth for name in names for depth, part in enumerate(name[:-1]) if part.lower() in folders}
-    if depths:
+    folders = {folder.lower() for folder in manifest.pictures}
+    if depths := {i for name in names for i, part in enumerate(name[:-1]) if part.lower() in folders}:
         return place_below(names, min(depths))
-    tops = {name[0].lower() for name in names if len(name) > 1}
     own = {folder.lower() for folder in (*manifest.folders, manifest.name)}
-    return place_below(names, int(len(tops) == 1 and tops <= own and all(len(name) > 1 for name in names)))
+    return place_below(names, int(all(name[0].lower() in own for name in names)))
 
 
 def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPath, progress: bool) -> Path:
-    """An archive of one commit of a repository, or of its folder `path`, in the cache folder."""
+    """An archive of a repository's folder `path` at its commit, as the folder `into`, in the cache folder."""
     url, commit = repository.url, repository.commit
-    archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}-{commit[:12]}.tar"
+    archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}@{commit[:12]}.tar"
     if archive.is_file():
         return archive
     clone = Path(source).expanduser() if source else archive
@@ -291,12 +264,12 @@ def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPa
             raise FetchError(f"{clone}: no such clone; the dataset comes from {url} too")
     if not clone.is_dir():
         clone = archive.with_suffix(".git")
-        _git(clone.parent, "init", "--quiet", "--bare", str(clone), about=url)
+        _git(clone, "init", "--quiet", "--bare", about=url)
         # Asked for one commit, git fetches its files and no history.
         _git(clone, "fetch", "--depth", "1", str(source or url), commit, about=url, progress=progress)
     with atomic_path(archive) as part:
-        folder = [repository.path] if repository.path else []
-        _git(clone, "archive", "--format=tar", "-o", str(part), commit, *folder, about=url)
+        form = ["--format=tar", f"--prefix={repository.into or '.'}/", f"--output={part}"]
+        _git(clone, "archive", *form, f"{commit}:{repository.path}", about=url)
     shutil.rmtree(archive.with_suffix(".git"), ignore_errors=True)
     return archive
 
@@ -306,8 +279,7 @@ def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> N
         raise FetchError(f"{about}: git is needed to fetch it; install git")
     folder.mkdir(parents=True, exist_ok=True)
     # The repository may belong to somebody else; nothing in it is run by the commands used here.
-    settings = ["-c", "safe.directory=*", "-c", "core.autocrlf=false"]
-    command = ["git", "-C", str(folder), *settings, *arguments]
+    command = ["git", "-C", str(folder), "-c", "safe.directory=*", "-c", "core.autocrlf=false", *arguments]
     stderr = None if progress and sys.stderr.isatty() else subprocess.PIPE  # None: git shows its progress
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     run = subprocess.run(command, stderr=stderr, text=True, env=environment, check=False)
@@ -316,48 +288,38 @@ def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> N
         raise FetchError(f"{about}: git {arguments[0]}: {lines[-1]}")
 
 
-def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> Iterable[str] | None:
+def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> list[str] | None:
     """The images that the labels name, None where these are missing."""
     if manifest.form == "liqe":
-        return read_released(manifest, label_folder(labels))["image"]
+        return read_released(manifest, label_folder(labels))["image"].tolist()
     try:
-        return FORMS[manifest.form](manifest, folder)["image"]
+        return FORMS[manifest.form](manifest, folder)["image"].tolist()
     except LabelError:
         return None
 
 
-def _refuse_incomplete(manifest: Manifest, staging: Path, images: Iterable[str], missing: str) -> None:
+def _refuse_incomplete(manifest: Manifest, staging: Path, images: list[str], missing: str) -> None:
     """Raise when labelled images are missing or have another size than the manifest says."""
     found = find_images(images, staging, manifest.pictures)
-    advice = f"nothing was put in place; get the dataset from {manifest.where or 'its authors'}"
+    advice = f"nothing was put in place; get the dataset from {manifest.page or 'its authors'}"
     if missing == "error":
         refuse_missing(found, manifest.name, f"{advice}, or take the images that are there (--missing skip)")
-    if manifest.picture_size is None:
-        return
     wrong = []
-    for file in found["file"].dropna():
+    for file in found["file"].dropna() if manifest.picture_size else ():
         with contextlib.suppress(OSError), Image.open(staging / file) as picture:  # `verify` opens each again
             if picture.size != manifest.picture_size:
                 wrong.append(f"{file} is {picture.width} x {picture.height}")
     if wrong:
-        size = "{} x {}".format(*manifest.picture_size)
-        problem = f"{len(wrong)} of {len(found)} images are not {size} ({first_few(wrong)})"
-        raise FetchError(f"{manifest.name}: {problem}: another version of the dataset; {advice}")
+        raise FetchError(f"{manifest.name}: images of another size ({first_few(wrong)}); {advice}")
 
 
 def _put_in_place(staging: Path, target: Path, manifest: Manifest, root: AnyPath) -> None:
     """Move files to the dataset's folder; those there already stay, except broken images."""
-    if not target.exists() or not any(target.iterdir()):
-        if target.exists():
-            target.rmdir()
-        os.replace(staging, target)
-        return
     present = {name.lower(): name for name in list_images(target)}  # maybe in another case
     entries = journal_of(manifest, root).current()
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         staged = path.relative_to(staging).as_posix()
         name = present.get(staged.lower(), staged)
-        broken = name in entries and entries[name]["problem"] in CORRUPT
-        if broken or not (target / name).exists():
+        if not (target / name).exists() or entries.get(name, {}).get("problem") in CORRUPT:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target / name)

@@ -164,7 +164,7 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
     for path in tried:
         if path.exists():
             return path
-    advice = f"get the data set from {manifest.where}" if manifest.where else "check the manifest"
+    advice = f"get the data set from {manifest.page}" if manifest.page else "check the manifest"
     raise LabelError(f"{tried[0]}: no such label file of {manifest.name} ({', '.join(names)}); {advice}")
 
 

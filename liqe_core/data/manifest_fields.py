@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
@@ -23,14 +22,6 @@ NEEDED = {
 Item = TypeVar("Item")
 
 
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from None
-    return pattern
-
-
 def _refuse_twice(words: list[str]) -> list[str]:
     if len(set(words)) < len(words):
         raise ValueError("name each once")
@@ -47,7 +38,6 @@ Names = OneOrMore[Name]
 Address = Annotated[str, Field(pattern=r"^https://")]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Pattern = Annotated[str, AfterValidator(_compiles)]
 Word = Annotated[str, Field(pattern=r"^[^;|]*[^;|\s][^;|]*$")]
 Words = Annotated[list[Word], Field(min_length=1), AfterValidator(_refuse_twice)]
 Counts = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], Field(strict=False)]
@@ -63,7 +53,7 @@ class Terms(Settings):
 
     access: Literal["open", "form", "closed", "unknown"]
     licence: str | None = None
-    where: str | None = None
+    page: str | None = Field(default=None, alias="where")
 
 
 class Score(Settings):

@@ -23,7 +23,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator, model_validator
 
 from liqe_core.data import manifest_fields
-from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Names, OneOrMore, Pattern
+from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Names, OneOrMore
 from liqe_core.files import CHECKOUT, cache_dir
 from liqe_core.intake.settings import Settings, faults, one_of
 
@@ -73,8 +73,8 @@ class Manifest(Settings):
     labels: LabelFields | None = None
     words: dict[Annotated[str, one_of(("scene", "distortion"))], manifest_fields.Words] = Field(default={})
     reference_map: str | None = None
-    reference_pattern: Pattern | None = None
-    distortion_pattern: Pattern | None = None
+    reference_pattern: re.Pattern[str] | None = None
+    distortion_pattern: re.Pattern[str] | None = None
     expect: ExpectedFields = ExpectedFields()
     archives: list[manifest_fields.ArchiveFields] = Field(default=[])
     hosted: OneOrMore[manifest_fields.HubFields] = Field(default=[], alias="hub")
@@ -141,9 +141,9 @@ class Manifest(Settings):
         return bool(self.hosted or self.repositories or any(archive.url for archive in self.archives))
 
     @property
-    def where(self) -> str:
+    def page(self) -> str:
         """The page to get the data set from, or an empty string."""
-        return self.terms.where or self.home or ""
+        return self.terms.page or self.home or ""
 
     def root(self, root: AnyPath = None) -> Path:
         """The folder that `folders` lie in: as given, or beside a user's manifest, or `data_root`."""
@@ -162,8 +162,7 @@ class Manifest(Settings):
             return None
         below = {entry.name.lower(): entry for entry in sorted(top.iterdir(), reverse=True) if entry.is_dir()}
         for name in (*self.folders, self.name):
-            found = top / name if (top / name).is_dir() else below.get(name.lower())
-            if found:
+            if found := below.get(name.lower()):
                 return found
         holds_pictures = any(folder != "." and (top / folder).is_dir() for folder in self.pictures)
         named_so = self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}
@@ -175,7 +174,7 @@ class Manifest(Settings):
 
     def reference_of(self, image: str) -> str | None:
         """The reference (undistorted) picture's name in lower case, where the file name tells it."""
-        found = self.reference_pattern and re.search(self.reference_pattern, image)
+        found = self.reference_pattern and self.reference_pattern.search(image)
         return found.group(1).lower() if found else None
 
 
@@ -223,14 +222,12 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
             known = f"choose one of {', '.join(available())}, or give the path of a .yaml file"
             raise ManifestError(f"no data set called {str(name_or_path)!r} in {manifest_dir()}: {known}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes()
         fields, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: not YAML: {error}") from None
+        raise ManifestError(f"{path}: not YAML in UTF-8: {error}") from None
     if not isinstance(fields, dict):
         raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
     try:

@@ -80,8 +80,10 @@ class Selection:
             if unknown := [value for value in values if value not in known]:
                 raise ValueError(f"no {field} {unknown}; choose from {', '.join(map(str, known))}")
         kinds = tuple(distortions.find(kind).number for kind in self.kinds)
-        if others := set(kinds) - set(distortions.DISTORTIONS):
-            raise ValueError(f"no distortion {others} of KADID-10k, whose mean opinions these are; 1 to 25")
+        if unknown_kinds := set(kinds) - set(distortions.DISTORTIONS):
+            raise ValueError(
+                f"no distortion {unknown_kinds} of KADID-10k, whose mean opinions these are; 1 to 25"
+            )
         size = tuple(self.size or manifest["size"])
         return dataclasses.replace(self, photographs=photographs, kinds=kinds, size=size)
 

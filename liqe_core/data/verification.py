@@ -66,8 +66,8 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
     """
     folder, exists = manifest.folder(root), manifest.locate(root) is not None
     absent = Status(manifest.name, "absent", folder, expected=manifest.images)
-    if not manifest.labels and manifest.where:
-        by_hand = f"get it from {manifest.where}; this project does not read its labels yet"
+    if not manifest.labels and manifest.page:
+        by_hand = f"get it from {manifest.page}; this project does not read its labels yet"
         return dataclasses.replace(absent, next=by_hand)
     if not manifest.labels:
         made = "nothing to get: it is made from installed packages when it is used"
@@ -132,10 +132,10 @@ def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
     if now.state == "absent":
         if manifest.can_be_fetched:
             return f"{command} fetch {name}"
-        if not manifest.where:
+        if not manifest.page:
             return "put the images in place"
         form = " (fill in the form there)" if manifest.terms.access == "form" else ""
-        return f"get it from {manifest.where}{form}, then {command} unpack {name} ARCHIVE"
+        return f"get it from {manifest.page}{form}, then {command} unpack {name} ARCHIVE"
     if now.state == "corrupt":
         if manifest.hosted:
             return f"{command} fetch {name} (it puts whole images in place of broken ones)"

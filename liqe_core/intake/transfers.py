@@ -12,8 +12,6 @@ import dataclasses
 import glob
 import hashlib
 import os
-import re
-import shutil
 import socket
 import time
 import urllib.parse
@@ -107,7 +105,7 @@ def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool 
 
 def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tuple[str, str | None]:
     """Transfer the bytes that a part lacks; the address, at a commit, and the checksum to expect."""
-    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub import get_hf_file_metadata, get_session
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -122,42 +120,35 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
         metadata = get_hf_file_metadata(url, retry_on_errors=True)
         url = url.replace("/resolve/main/", f"/resolve/{metadata.commit_hash or 'main'}/")
         size, headers = metadata.size, build_hf_headers() | headers
-        if re.fullmatch("[0-9a-f]{64}", metadata.etag or ""):  # the tag of a large file is its SHA-256
+        if len(metadata.etag or "") == 64:  # the tag of a large file is its SHA-256
             if sha256 not in (None, metadata.etag):
-                problem = f"checksum differs (SHA-256 {metadata.etag}, expected {sha256})"
-                raise FetchError(f"{url}: {problem}; it was replaced on the hub, update this project")
+                raise FetchError(f"{url}: checksum differs (expected {sha256}), replaced; update liqe")
             sha256 = metadata.etag
         if part.exists() and size is not None and part.stat().st_size > size:
             part.unlink()  # of another file
-    with part.open("ab") as content, _only_https_after_https():
+    hooks = get_session().event_hooks["response"]
+    if _refuse_downgrade not in hooks:
+        hooks.append(_refuse_downgrade)
+    with part.open("ab") as content:
         try:
             bar: Any = tqdm if progress else silent_tqdm
             shown = {"expected_size": size, "displayed_filename": name, "tqdm_class": bar}
             http_get(url, content, resume_size=content.tell(), headers=headers, **shown)
         except HfHubHTTPError as error:
-            if _http_status(error) != 416:  # the part is as long as the file, or longer: its checksum decides
+            if (
+                error.response.status_code != 416
+            ):  # the part is all of the file, or more: its checksum decides
                 raise
         content.flush()
         os.fsync(content.fileno())
     return url, sha256
 
 
-@contextlib.contextmanager
-def _only_https_after_https() -> Iterator[None]:
-    """In the block, a transfer that began over https is not redirected to plain http."""
-    from huggingface_hub import get_session
-
-    def refuse_downgrade(response: Any) -> None:
-        target = urllib.parse.urljoin(str(response.url), response.headers.get("location", ""))
-        if response.url.scheme == "https" and urllib.parse.urlsplit(target).scheme == "http":
-            raise FetchError(f"{response.url}: redirects to {target}, not https; get the file by hand")
-
-    hooks = get_session().event_hooks["response"]
-    hooks.append(refuse_downgrade)
-    try:
-        yield
-    finally:
-        hooks.remove(refuse_downgrade)
+def _refuse_downgrade(response: Any) -> None:
+    """Refuse a redirection of a transfer over https to plain http; a hook of huggingface_hub's session."""
+    target = urllib.parse.urljoin(str(response.url), response.headers.get("location", ""))
+    if response.url.scheme == "https" and urllib.parse.urlsplit(target).scheme == "http":
+        raise FetchError(f"{response.url}: redirects to {target}, not https; get the file by hand")
 
 
 def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.0) -> bytes:
@@ -173,18 +164,15 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.
     """
     from huggingface_hub import get_session
 
-    too_large = FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
     deadline = time.monotonic() + total
     try:
         with get_session().stream("GET", url, timeout=timeout) as reply:
             reply.raise_for_status()
-            if int(reply.headers.get("content-length") or 0) > limit:
-                raise too_large
             content = bytearray()
             for chunk in reply.iter_bytes():
                 content += chunk
                 if len(content) > limit:
-                    raise too_large
+                    raise FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
                 if time.monotonic() > deadline:
                     raise FetchError(f"{url}: not read in {total:g} seconds; download it, and give the file")
             return bytes(content)
@@ -194,24 +182,13 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.
         raise FetchError(f"{url}: {_reason(error)}") from None
 
 
-def _http_status(error: BaseException) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
 def _reason(error: BaseException, page: str = "", bytes_kept: int = 0) -> str:
     """Say why huggingface_hub could not transfer a file, and what to do; `bytes_kept`: bytes of its part."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
-        error = error.__cause__  # the hub's own cache lacks the file too, which is no news
-    if isinstance(error, OfflineModeIsEnabled):
-        return "offline, since HF_HUB_OFFLINE is set; unset it"
-    if (status := _http_status(error)) is not None:
-        terms = f"; accept the terms on {page} if it asks, run `hf auth login` or set HF_TOKEN, and try again"
-        missing = f"not found; {f'look on {page}' if page else 'check the address'}"
-        reasons = dict.fromkeys((401, 403), f"refused{terms if page else ''}")
-        reasons |= dict.fromkeys((404, 410), missing)
+    if status := getattr(getattr(error, "response", None), "status_code", None):
+        reasons = dict.fromkeys((404, 410), f"not found; look on {page or 'the page that has the address'}")
         reasons[429] = "too many requests; wait some minutes, or log in (`hf auth login`)"
+        login = f"; accept the terms on {page} if it asks, run `hf auth login` or set HF_TOKEN, and try again"
+        reasons |= dict.fromkeys((401, 403), f"refused{login if page else ''}")
         return f"HTTP {status}, {reasons.get(status, 'the server failed; try again later')}"
     problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
     advice = f"{bytes_kept} bytes are kept, try again to continue" if bytes_kept else "check the network"
@@ -226,6 +203,4 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        free = shutil.disk_usage(path.parent).free
-        problem = f"the disk is full ({free / 1e6:.0f} MB free)"
-        raise DiskFullError(f"{path}: {problem}; make room and try again") from error
+        raise DiskFullError(f"{path}: the disk is full; make room and try again") from error

@@ -91,7 +91,7 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
 @pytest.mark.parametrize("name", ["live", "agiqa1k"])
 def test_a_dataset_that_no_program_can_get_says_where(tmp_path, name):
     manifest = fetch.without_hub(load_manifest(name))
-    with pytest.raises(FetchError, match=rf"{manifest.where}.*liqe data unpack {name}"):
+    with pytest.raises(FetchError, match=rf"{manifest.page}.*liqe data unpack {name}"):
         fetch_dataset(manifest, tmp_path)
 
 
@@ -320,7 +320,7 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
 )
 def test_images_go_where_the_labels_expect_them(tmp_path, name, member, place):
     archive = zipped(tmp_path / "a.zip", {member: b"x"})
-    fetch.unpack_dataset(load_manifest(name), archive, tmp_path / "data", progress=False)
+    fetch.unpack_dataset(load_manifest(name), archive, tmp_path / "data", None, progress=False)
     assert (tmp_path / "data" / place).is_file()
 
 

@@ -26,7 +26,7 @@ def test_sets_of_public_repositories_are_pinned():
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:
         manifest = load_manifest(name)
-        assert manifest.terms.access == "open" and manifest.where
+        assert manifest.terms.access == "open" and manifest.page
         assert all(len(repository.commit) == 40 for repository in manifest.repositories)
         into = [pinned.into for pinned in manifest.repositories]
         assert len(set(into)) == len(into) and (len(into) == 1 or all(into)), "each in a folder of its own"
