@@ -122,8 +122,7 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
         image_ax.text(window.x + 4, window.y + 4, str(number), va="top", **look)
     numbers = np.arange(1, len(qualities) + 1)
     quality_ax.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
-    mean: dict[str, Any] = {"linewidth": 1.2, "linestyle": "--", "label": "mean of the crops"}
-    quality_ax.axhline(qualities.mean(), color=paint.ink, **mean)
+    quality_ax.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, ls="--", label="mean of the crops")
     quality_ax.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
     quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
     quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))

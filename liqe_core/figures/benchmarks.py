@@ -24,16 +24,14 @@ def step_bars(table: pd.DataFrame) -> Drawn:
     figure, (time, memory) = panels(["", ""], 5, 1.2 + 0.5 * len(table), sharey=True)
     measured = table.reindex(columns=["best_seconds", "floor_seconds", "peak_gb"]).apply(pd.to_numeric)
     colors = table["way"].map(_way_colors())
-    labels = {"best_seconds": "seconds a step", "peak_gb": "peak memory, GB"}
-    for axes, (column, label) in zip((time, memory), labels.items(), strict=True):
-        values = measured[column]
-        axes.barh(range(len(table)), values.fillna(0), color=colors)
-        for place, value in enumerate(values):
-            text = " no memory for it" if pd.isna(value) else f" {value:.3g}"
-            axes.text(0 if pd.isna(value) else value, place, text, va="center")
-        axes.set(xlabel=label)
+    for axes, column in ((time, "best_seconds"), (memory, "peak_gb")):
+        bars = axes.barh(range(len(table)), measured[column].fillna(0), color=colors)
+        texts = [" no memory for it" if pd.isna(value) else f" {value:.3g}" for value in measured[column]]
+        axes.bar_label(bars, texts)
         plain(axes, "x")
         axes.margins(x=0.15)
+    time.set_xlabel("seconds a step")
+    memory.set_xlabel("peak memory, GB")
     places = np.arange(len(table))
     time.vlines(measured["floor_seconds"], places - 0.4, places + 0.4, colors=palette().ink)
     name_rows(time, names)
@@ -46,13 +44,10 @@ def step_bars(table: pd.DataFrame) -> Drawn:
 
 def _case_name(case: Mapping) -> str:
     """What was measured, such as "tree, 48 x 3, checkpointed"."""
-    words = [case["way"], f"{case['pictures']} x {case['crops']}"]
-    if case.get("precision", "float32") != "float32":
-        words.append(case["precision"])
-    for setting, word in (("gradient_checkpointing", "checkpointed"), ("compile", "compiled")):
-        if case.get(setting) is True:
-            words.append(word)
-    return ", ".join(words)
+    words = [case["way"], f"{case['pictures']} x {case['crops']}", case.get("precision", "float32")]
+    words += ["checkpointed"] * (case.get("gradient_checkpointing") is True)
+    words += ["compiled"] * (case.get("compile") is True)
+    return ", ".join(word for word in words if word != "float32")
 
 
 @drawing("trie", "benchmarks", "Positions in the text tower against prompts.")

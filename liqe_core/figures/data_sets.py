@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import Drawn, legend, listed, name_rows, palette, panels, plain
+from liqe_core.figures.style import Drawn, legend, listed, palette, panels, plain
 from liqe_core.images import read_image
 
 
@@ -47,20 +47,17 @@ def label_counts(table: pd.DataFrame) -> Drawn:
     """
     axes_of_words = ("scene", "distortion")
     figure, axes = panels(axes_of_words, 5.5, 3.8)
-    looks: list[dict[str, Any]] = [
-        {"color": c, "hatch": h} for h in ("", "//", "..") for c in palette().colors
-    ]
+    looks = list(product(("", "//", ".."), palette().colors))
     totals = {}
     for ax, axis in zip(axes, axes_of_words, strict=True):
         of_axis = table[table["axis"] == axis]
         counts = of_axis.pivot_table("images", "word", "dataset", "sum", fill_value=0)
         totals[axis] = counts.sum(axis=1).sort_values(ascending=False)
         counts = counts.loc[totals[axis].index]
-        start = np.zeros(len(counts))
-        for look, name in zip(looks, counts.columns, strict=False):
-            ax.barh(range(len(counts)), counts[name], left=start, label=name, **look)
-            start += counts[name].to_numpy()
-        name_rows(ax, counts.index)
+        starts = counts.cumsum(axis=1) - counts
+        for (hatch, color), name in zip(looks, counts.columns, strict=False):
+            ax.barh(counts.index, counts[name], left=starts[name], label=name, color=color, hatch=hatch)
+        ax.invert_yaxis()
         ax.set(xlabel="images")
         plain(ax, "x")
     legend(figure)

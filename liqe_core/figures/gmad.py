@@ -74,15 +74,15 @@ def verdicts_figure(table: pd.DataFrame) -> Drawn:
     figure, both = panels(["", ""], 5.5, 1.6 + 0.36 * len(scorers), sharey=True)
     for axes, side in zip(both, sides, strict=True):
         of_side = table[table["side"] == side].set_index("scorer").loc[scorers]
-        start = np.zeros(len(of_side))
-        for verdict in (side, *(verdict for verdict in colors if verdict != side)):
+        counts = of_side[sorted(colors, key=lambda verdict: verdict != side)]
+        starts = counts.cumsum(axis=1) - counts
+        for verdict in counts:
             look: dict[str, Any] = {"color": colors[verdict], "label": f"people say: {verdict}"}
-            axes.barh(scorers, of_side[verdict], left=start, **look)
-            start += of_side[verdict].to_numpy()
-        place = axes.get_yaxis_transform()
+            axes.barh(scorers, counts[verdict], left=starts[verdict], **look)
         for scorer, row in of_side.iterrows():
             interval = f"{row['share']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
             text = interval if row["pairs"] else "no pair"
+            place = axes.get_yaxis_transform()
             axes.text(1.02, scorer, text, transform=place, va="center", fontsize="small")
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")

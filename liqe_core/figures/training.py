@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -31,34 +32,26 @@ def training_curves(epochs: pd.DataFrame) -> Drawn:
             ``run`` a thin line a run and a thick one for their mean.
     """
     epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
-    colors = palette().tasks
-    tasks = [task for task in colors if f"{task}_loss" in epochs]
-    measures = {
-        "srcc": ("SRCC", "quality"),
-        "scene_accuracy": ("accuracy", "scene"),
-        "distortion_accuracy": ("accuracy", "distortion"),
-    }
-    shown = {
-        "training loss": {f"{task}_loss": task for task in tasks},
-        "weight of the loss": {f"{task}_weight": task for task in tasks},
-        "validation": {m: task for m, (_, task) in measures.items() if m in epochs},
-    }
-    # A task has one colour in all three, so that one legend tells them: below, where no curve goes.
-    validated = {task: f"{task} ({word})" for measure, (word, task) in measures.items() if measure in epochs}
-    figure, axes = panels(list(shown), 4, 3.2, least=2.4)
-    for ax, lines in zip(axes, shown.values(), strict=True):
-        for column, task in lines.items():
-            label = validated.get(task, task)
-            runs_and_mean(ax, epochs.dropna(subset=[column]), "epoch", column, colors[task], label)
-        ax.set(xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        plain(ax, "y")
+    measures = {"quality": "srcc", "scene": "scene_accuracy", "distortion": "distortion_accuracy"}
+    validated = [measure for measure in measures.values() if measure in epochs]
+    figure, axes = panels(["training loss", "weight of the loss", "validation"], 4, 3.2, least=2.4)
+    for task, measure in measures.items():
+        word = "SRCC" if measure == "srcc" else "accuracy"
+        # A task has one colour in all three axes, and one entry in the legend below.
+        label = f"{task} ({word})" if measure in validated else task
+        for ax, column in zip(axes, (f"{task}_loss", f"{task}_weight", measure), strict=True):
+            if column in epochs:
+                shown = epochs.dropna(subset=[column])
+                runs_and_mean(ax, shown, "epoch", column, palette().tasks[task], label)
+            ax.set(xlabel="epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            plain(ax, "y")
     legend(figure)
-    last = epochs[[m for m in measures if m in epochs]].groupby(epochs["epoch"]).mean().dropna()
-    ends = {measures[name][0]: value for name, value in last.iloc[-1].items()} if len(last) else {}
+    last = epochs[validated].groupby(epochs["epoch"]).mean().dropna().tail(1)
+    last.columns = last.columns.str.replace("srcc", "SRCC").str.replace("_", " ")
+    ends = "".join(f", at the end {listed(values)}" for _, values in last.iterrows())
     return figure.described(
-        f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation"
-        f"{', at the end ' + listed(ends) if ends else ''}."
+        f"Lines over {epochs['epoch'].max()} epochs: the loss of each task, its weight, and validation{ends}."
     )
 
 
@@ -75,12 +68,10 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     """
     figure, (ax,) = panels([title], 6.5, 4.6)
     groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
-    # More groups than colours: the marker tells apart those that share one.
-    looks: list[dict[str, Any]] = [
-        {"marker": mark, "color": color} for mark in MARKERS for color in palette().colors
-    ]
-    for look, (name, rows) in zip(looks, groups, strict=False):
-        ax.scatter(rows["quality"], rows["mos"], s=dot(16), alpha=0.85, linewidths=0, label=name, **look)
+    looks = product(MARKERS, palette().colors)  # markers tell apart the groups that share a colour
+    for (mark, color), (name, rows) in zip(looks, groups, strict=False):
+        dots: dict[str, Any] = {"marker": mark, "color": color, "s": dot(16), "alpha": 0.85, "linewidths": 0}
+        ax.scatter(rows["quality"], rows["mos"], label=name, **dots)
     ax.set(xlabel="predicted quality", ylabel=score)
     if "distortion_group" in table:
         legend(figure)
