@@ -50,9 +50,9 @@ class _Run:
         self.settings = engine.Settings.from_options(options)
         self.read = self.settings.reader()
         self.outputs = files.outputs(options)
+        self.tables = [path for _, path in self.outputs if not files.is_stream(path)]
         #: Where shards are kept, beside the first table, until that is written; None: in memory.
-        tables = [path for _, path in self.outputs if not files.is_stream(path)]
-        self.folder = Path(f"{tables[0]}.shards") if tables else None
+        self.folder = Path(f"{self.tables[0]}.shards") if self.tables else None
         self.images: list[str] = []
         self.shards: list[engine.Shard] = []
         self.scored = 0
@@ -76,9 +76,8 @@ class _Run:
             return self._run(stop, None)
         with only_one(self.folder.resolve(), doing="scoring into"):
             engine.check_folder(self.folder)
-            for _, path in self.outputs:
-                if not files.is_stream(path):
-                    files.clear_parts(path)
+            for path in self.tables:
+                files.clear_parts(path)
             if options.restart:
                 shutil.rmtree(self.folder, ignore_errors=True)
             with _workers(options, len(self.images)) as client:
@@ -88,9 +87,7 @@ class _Run:
         self._plan(client)
         try:
             self._score(stop, client)
-            table, unseen = engine.table(
-                self.shards, self.images, self.model.grid, self.options.distributions
-            )
+            table, unseen = engine.table(self.shards, self.images, self.options.distributions)
             for form, path in self.outputs:
                 files.write(form, path, table, self.read)
         except BrokenPipeError:
@@ -109,8 +106,8 @@ class _Run:
             shutil.rmtree(self.folder)
         if self.outputs:
             scored = f"{table['quality'].notna().sum()} of {len(table)} images"
-            streams = any(files.is_stream(path) for _, path in self.outputs)
             places = ", ".join(escaped(str(path)) for _, path in self.outputs)
+            streams = len(self.tables) < len(self.outputs)
             print(f"{scored} scored: {places}", file=sys.stderr if streams else sys.stdout)
         else:
             _print(table)
@@ -121,16 +118,11 @@ class _Run:
 
     def _plan(self, client: Client | None) -> None:
         """Load the model, and take up the run that is in the folder or begin one."""
-        settings = self.settings
-        if client:
-            device = engine.device_of_workers(client, settings.device)
-            checkpoint = Path(settings.checkpoint)
-            if checkpoint.is_file():  # workers may have been started in another folder
-                settings = dataclasses.replace(settings, checkpoint=str(checkpoint.absolute()))
-        else:
-            device = engine.device_name(settings.device)
-        settings = dataclasses.replace(settings, device=device)
-        if self.options.checkpoint == PACKAGED and not Path(PACKAGED).is_file():  # else that file is taken
+        device = engine.device_for(self.settings.device, client)
+        settings = dataclasses.replace(self.settings, device=device)
+        if Path(settings.checkpoint).is_file():  # workers may have been started in another folder
+            settings = dataclasses.replace(settings, checkpoint=os.path.abspath(settings.checkpoint))
+        elif settings.checkpoint == PACKAGED:
             print(
                 f"scored by {PACKAGED}, the small model that comes with this package; its scenes are not "
                 "reliable in this version",
@@ -176,15 +168,13 @@ class _Run:
     def progress(self) -> str:
         """What is scored when a run ends early, and how to go on. Without a file, prints the table so far."""
         if not self.shards:
-            if self.folder and self.folder.exists():
-                return f"what was scored before is in {self.folder}; give the same command again to go on"
-            return "nothing was scored yet"
+            return "nothing was scored yet; the same command continues what an earlier run has scored"
         if self.folder:
             return (
                 f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
             )
         if not self.outputs:
-            _print(engine.table(self.shards, self.images, self.model.grid, self.options.distributions)[0])
+            _print(engine.table(self.shards, self.images, self.options.distributions)[0])
         return (
             f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "
             "again goes on where it was stopped"
@@ -203,14 +193,12 @@ def _workers(options: argparse.Namespace, images: int) -> Iterator[Client | None
     """Those of the scheduler that was named, or one for each of several GPUs; None: this process scores."""
     from liqe_core.commands.sweep import dask_client
 
-    gpus = 0
-    if options.device in ("auto", "cuda") and images > engine.SHARD_ON_WORKER and not options.scheduler:
-        gpus = torch.cuda.device_count()
-        if gpus > 1 and importlib.util.find_spec("distributed") is None:
-            print(f"one of {gpus} GPUs is used; to use all: pip install distributed", file=sys.stderr)
-            gpus = 1
-    if options.scheduler or gpus > 1:
+    many = options.device in ("auto", "cuda") and images > engine.SHARD_ON_WORKER
+    gpus = torch.cuda.device_count() if many else 0
+    if options.scheduler or (gpus > 1 and importlib.util.find_spec("distributed")):
         with dask_client(options.scheduler) as client:
             yield client
-    else:
-        yield None
+        return
+    if gpus > 1:
+        print(f"one of {gpus} GPUs is used; to use all: pip install distributed", file=sys.stderr)
+    yield None

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from liqe_core import LIQE, PromptGrid
+    from liqe_core import LIQE
     from liqe_core.images import ImageError
 
 #: Images of a shard in this process and on a worker, rounded down to whole batches: what a kill loses.
@@ -48,10 +48,11 @@ ABOUT = "about.json"
 #: The files that a folder of shards may hold, and what a kill leaves of them.
 OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
 
-#: What is kept of an image: its name, quality (NaN: none), the probabilities of all words of all axes
-#: (`words`), why there are none (`error`), size and time of its file before it was read (`stamp`), and the
-#: machine that could not open it (`unseen`).
+#: What is kept of an image: its row of `prediction.frame` with all columns, text escaped, its `Shard.stamp`
+#: before it was read, and the machine that scored it (`host`).
 Row = dict[str, Any]
+#: The stamp of a file that cannot be opened.
+ABSENT = [-1, -1]
 
 # A model takes all threads of its process: two shards at once would only be in each other's way.
 _one_at_a_time = threading.Lock()
@@ -171,16 +172,13 @@ class Shard:
         return image if is_url(image) else os.path.join(self.root, image)
 
     def stamp(self, image: str) -> list[int]:
-        """Size and time of an image's file now, -1 where there is no such file."""
+        """Size and time of an image's file now; `ABSENT` where this process cannot open it."""
         try:
             status = os.stat(self.file(image))
+            readable = os.access(self.file(image), os.R_OK)
         except (OSError, ValueError):
-            return [-1, -1]
-        return [status.st_size, status.st_mtime_ns]
-
-    def opens(self, image: str) -> bool:
-        """Whether an image's file can be opened by this process; of a URL that is not asked."""
-        return is_url(image) or os.access(self.file(image), os.R_OK)
+            return ABSENT
+        return [status.st_size, status.st_mtime_ns] if readable else ABSENT
 
     def kept(self) -> list[Row] | None:
         """Its scores, where they are kept."""
@@ -202,21 +200,14 @@ class Shard:
 
     def scored(self) -> int | None:
         """How many of its images have a score; None where it is to be scored, also again: a file has changed
-        since, one that could not be opened can be opened by now, or a URL could not be read."""
+        since, or can be opened by now, or a URL could not be read."""
         rows = self.kept()
-        if rows is None or [row["image"] for row in rows] != list(self.images):
+        if rows is None or [row["image"] for row in rows] != list(map(escaped, self.images)):
             return None
-        for row in rows:
-            image = row["image"]
-            failed = row["error"] and (is_url(image) or (row["unseen"] and self.opens(image)))
-            if failed or row["stamp"] != self.stamp(image):
+        for image, row in zip(self.images, rows, strict=True):
+            if row["stamp"] != self.stamp(image) or (row["error"] and is_url(image)):
                 return None
-        return count_scored(rows)
-
-
-def count_scored(rows: Sequence[Row]) -> int:
-    """How many images have a score."""
-    return sum(not row["error"] for row in rows)
+        return sum(not row["error"] for row in rows)
 
 
 def plan(images: Sequence[str], settings: Settings, size: int, folder: Path | None = None) -> list[Shard]:
@@ -285,6 +276,7 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
     """
     from liqe_core.crops import scoring_crops
     from liqe_core.images import ImageError
+    from liqe_core.prediction import Prediction
     from liqe_core.scoring import joint_by_batch, with_names
 
     if not shards:
@@ -309,27 +301,13 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
         for shard in shards:
             rows: list[Row] = []
             for batch, (joint, errors) in zip(batches_of(shard), results, strict=False):
-                rows += _rows(model.grid, batch, joint.cpu(), with_names(errors, batch))
-            for row in rows:
-                row["stamp"] = stamps.pop(row["image"])
-                row["unseen"] = "" if not row["error"] or shard.opens(row["image"]) else socket.gethostname()
+                reasons = {i: escaped(reason) for i, reason in with_names(errors, batch).items()}
+                answer = Prediction(joint.cpu(), model.grid, tuple(map(escaped, batch)), reasons)
+                for image, row in zip(batch, answer.to_frame(True).to_dict("records"), strict=True):
+                    row["error"] = row.get("error")
+                    rows.append({**row, "stamp": stamps.pop(image), "host": socket.gethostname()})
             shard.keep(rows)
-            yield shard, count_scored(rows)
-
-
-def _rows(grid: PromptGrid, batch: Sequence[str], joint: Tensor, errors: Mapping[int, str]) -> list[Row]:
-    import torch
-
-    from liqe_core.prediction import expected_quality, marginal
-
-    quality = expected_quality(joint)
-    words = torch.cat([marginal(joint, axis) for axis in grid.axes], dim=1)
-    for number in errors:
-        quality[number] = words[number] = torch.nan
-    return [
-        {"image": image, "quality": float(quality[i]), "words": words[i].tolist(), "error": errors.get(i)}
-        for i, image in enumerate(batch)
-    ]
+            yield shard, sum(not row["error"] for row in rows)
 
 
 def score_shard(shard: Shard) -> int:
@@ -415,10 +393,11 @@ def score_on_workers(
         yield from _results(client, shards, work, suspects)
         for shard in suspects:
             yield from _results(client, [shard], work, fatal)
-    except OSError as error:
-        if isinstance(error, ShardError) or client.status == "running":
+    except (OSError, CancelledError) as error:
+        connected = isinstance(error, OSError) and client.status == "running"
+        if connected or isinstance(error, ShardError):
             raise
-        raise _scheduler_gone() from error
+        raise ShardError("the Dask scheduler has gone") from error
     if fatal:
         first, last = fatal[0].images[0], fatal[0].images[-1]
         raise ShardError(
@@ -445,41 +424,25 @@ def _results(
 
     send()
     for future in completed:
-        shard, error = sent.pop(future), _error(future)
-        if isinstance(error, KilledWorker):
+        shard = sent.pop(future)
+        try:
+            scored = future.result()
+        except KilledWorker:
             given_up.append(shard)
-        elif error is not None:
-            raise error
+        except (OSError, CancelledError):
+            raise
+        except Exception as error:  # it did not come as far as `score_shard`
+            reason = f"{type(error).__name__}: {error}"
+            raise ShardError(
+                f"a worker does not know this task ({reason}): give all workers the same packages"
+            ) from error
         else:
-            yield shard, future.result()
+            yield shard, scored
         del future  # its result leaves the worker
         send()
 
 
-def _error(future: Future) -> BaseException | None:
-    """Why a task that has ended failed, in a sentence."""
-    from distributed import KilledWorker
-
-    try:
-        error = future.exception()  # None, too, of one whose result is lost and computed again meanwhile
-    except CancelledError:
-        return _scheduler_gone()
-    if future.cancelled():
-        return _scheduler_gone()
-    if error is None or isinstance(error, (ShardError, KilledWorker)):
-        return error
-    # It did not come as far as `score_shard`: another version of this package, or none.
-    reason = f"{type(error).__name__}: {error}"
-    return ShardError(f"a worker does not know this task ({reason}): give all workers the same packages")
-
-
-def _scheduler_gone() -> ShardError:
-    return ShardError("the Dask scheduler has gone")
-
-
-def table(
-    shards: Sequence[Shard], images: Sequence[str], grid: PromptGrid, distributions: bool
-) -> tuple[pd.DataFrame, int]:
+def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -> tuple[pd.DataFrame, int]:
     """The table of the images whose shards are kept, in their order; see `prediction.frame`.
 
     Returns:
@@ -487,32 +450,27 @@ def table(
         can be opened here.
     """
     import numpy as np
+    import pandas as pd
 
-    from liqe_core.prediction import frame
-
-    widths = np.cumsum([len(grid.names(axis)) for axis in grid.axes])
-    parts = [np.empty((0, 1 + widths[-1]), np.float32)]  # quality, then the probabilities of all words
-    number_of: dict[str, int] = {}
-    errors: dict[int, str] = {}
-    unseen = 0
+    parts, unseen = [], 0
     for shard in shards:
         if not (rows := shard.kept()):
             continue
-        parts.append(np.array([[row["quality"], *row["words"]] for row in rows], np.float32))
-        for row in rows:
-            number_of[row["image"]] = number = len(number_of)
-            if error := row["error"]:
-                if row["unseen"] and shard.opens(row["image"]):
-                    unseen += 1
-                    error += f"; it is here, and the worker on {row['unseen']} cannot open it"
-                errors[number] = escaped(error)
-    known = [image for image in images if image in number_of]
-    order = [number_of[image] for image in known]
-    values = np.concatenate(parts)[np.array(order, int)]
-    marginals = dict(zip(grid.axes, np.split(values[:, 1:], widths[:-1], axis=1), strict=True))
-    reasons = {row: errors[number] for row, number in enumerate(order) if number in errors}
-    names = [escaped(image) for image in known]
-    return frame(names, values[:, 0], marginals, grid, reasons, distributions), unseen
+        for image, row in zip(shard.images, rows, strict=True):
+            if row["error"] and row["stamp"] == ABSENT != shard.stamp(image):
+                unseen += 1
+                row["error"] += f"; it is here, and the worker on {row['host']} cannot open it"
+        part = pd.DataFrame(rows, dtype=object).drop(columns=["stamp", "host"])
+        numbers = [name for name in part if name == "quality" or name.endswith("_probability") or "=" in name]
+        parts.append(part.astype(dict.fromkeys(numbers, np.float32) | {"image": str}))
+    if not parts:
+        return pd.DataFrame(), 0
+    known = pd.concat(parts).set_index("image")
+    known = known.loc[[name for name in map(escaped, images) if name in known.index]].reset_index()
+    errors = known.pop("error")
+    if not distributions:
+        known = known.drop(columns=[name for name in known if "=" in name])
+    return known.assign(error=errors) if errors.notna().any() else known, unseen
 
 
 def device_name(name: str) -> str:
@@ -525,24 +483,22 @@ def device_name(name: str) -> str:
 
     from liqe_core.evaluation.distributed import torch_device
 
-    has_mps = torch.backends.mps.is_available()
-    if name == "auto" and has_mps and not torch.cuda.is_available():
-        return "mps"
+    if name == "auto" and torch.backends.mps.is_available() and not torch.cuda.is_available():
+        name = "mps"
     try:
-        device = torch_device(name)
+        return str(torch_device(name))
     except ValueError as error:
         raise ValueError(f"--device {name}: {error}") from None
-    if device.type not in ("cpu", "cuda") and not (device.type == "mps" and has_mps):
-        raise ValueError(f"--device {name}: no such device here; give cpu, cuda, cuda:1 or auto")
-    return str(device)
 
 
-def device_of_workers(client: Client, name: str) -> str:
-    """The device of every worker: ``auto`` is the fastest that all of them have, when that is the same.
+def device_for(name: str, client: Client | None) -> str:
+    """The device of this process, or of all workers: ``auto`` is the fastest that they have.
 
     Raises:
-        ValueError: workers differ.
+        ValueError: as `device_name`; or workers differ.
     """
+    if client is None:
+        return device_name(name)
     if name != "auto":
         return name
     kinds = sorted(set(client.run(device_name, name).values()))

@@ -17,17 +17,18 @@ import importlib.util
 import io
 import json
 import os
+import re
+import string
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from liqe_core.files import atomic_path, first_few, unescaped
-from liqe_core.images import ImageError, Survey, no_image_in, read_ahead, survey
+from liqe_core.images import ImageError, Survey, no_image_in, read_ahead, suffixes, survey
 from liqe_core.intake.progress import tqdm
 
 if TYPE_CHECKING:
@@ -41,57 +42,11 @@ LONGEST = 4096
 
 #: The longer side of a thumbnail in pixels, and the quality of its JPEG: 2 to 3 kB each.
 SIDE, QUALITY = 96, 60
-#: Threads that read pictures again for their thumbnails.
-READERS = 2
 
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; table-layout: fixed; width: 100%; }}
-th {{ background: #fff; position: sticky; text-align: left; top: 0; }}
-th button {{ background: none; border: 0; cursor: pointer; font: inherit; padding: .4rem 0; }}
-th[aria-sort=ascending] button::after {{ content: " \\25b2"; }}
-th[aria-sort=descending] button::after {{ content: " \\25bc"; }}
-td {{ border-top: 1px solid #ddd; height: 104px; overflow-wrap: anywhere; padding: .2rem .6rem .2rem 0; }}
-small {{ color: #666; }}
-.picture {{ width: 110px; }} .quality {{ width: 6rem; }} img {{ display: block; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>Quality by LIQE, from worst to best. A click on a heading sorts by it, a second one the other way.</p>
-<table>
-<thead><tr><th class="picture"></th>{heads}</tr></thead>
-<tbody>
-"""
-
-_FOOT = """</tbody>
-</table>
-<script>
-const body = document.querySelector("tbody"), words = new Intl.Collator();
-for (const button of document.querySelectorAll("th button")) button.onclick = () => {
-  const head = button.parentElement, turned = head.getAttribute("aria-sort") === "ascending";
-  const keyed = Array.from(body.rows, row => [row.cells[head.cellIndex].dataset.v, row]);
-  const order = button.dataset.kind === "number" ? (a, b) => a - b : words.compare;
-  const none = a => a === "", way = turned ? -1 : 1;
-  keyed.sort(([a], [b]) => none(a) || none(b) ? none(a) - none(b) : way * order(a, b));
-  for (const other of document.querySelectorAll("th")) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", turned ? "descending" : "ascending");
-  const sorted = document.createDocumentFragment();
-  for (const [, row] of keyed) sorted.append(row);
-  body.append(sorted);
-};
-</script>
-</body>
-</html>
-"""
+#: The page of ``--html``, with places for `title`, `heads` and `rows`.
+PAGE = Path(__file__).with_name("page.html")
+#: The forms that a table may have, as the options are called.
+FORMS = ("csv", "json", "parquet", "html")
 
 
 def outputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
@@ -179,23 +134,12 @@ def read_list(path: str) -> list[str]:
         except UnicodeDecodeError as error:
             raise ValueError(f"--from-file {path}: no text in UTF-16 ({error}); save it as UTF-8") from None
     content = content.removeprefix(codecs.BOM_UTF8)
-    if b"\0" in content:
-        names = content.split(b"\0")
-    else:
-        names = [line.removesuffix(b"\r") for line in content.split(b"\n")]
-    if max(map(len, names)) > LONGEST or _is_image(content):
+    names = content.split(b"\0") if b"\0" in content else re.split(rb"\r?\n", content)
+    if max(map(len, names)) > LONGEST or Path(path).suffix.lower() in suffixes():
         raise ValueError(
             f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
         )
     return [os.fsdecode(name) for name in names if name.strip()]
-
-
-def _is_image(content: bytes) -> bool:
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)):
-            return True
-    except Exception:  # whatever the reader of a format makes of text
-        return False
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:
@@ -204,52 +148,48 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
 
 
 def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str]) -> None:
-    """Whether tables can be written, before hours are spent on them.
+    """Whether tables can be written, before hours are spent on them. Makes the folders that they are in.
+
+    Args:
+        outputs: forms, of `FORMS`, and places.
+        read_files: files that no table must replace.
 
     Raises:
-        ValueError, OSError: one cannot, see `_check_place`; or two have the same name, or that of the shards.
+        ValueError: a folder is in the place of one, or a file that is needed, or another table; the package
+            for its form is missing.
+        OSError: nothing can be written there.
     """
+    shards = {Path(f"{path}.shards").resolve() for _, path in outputs}
     for form, path in outputs:
         if is_stream(path):
             continue
-        _check_place(form, path, read_files)
-        if path.resolve() in {Path(f"{table}.shards").resolve() for _, table in outputs}:
+        if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+            raise ValueError(
+                "--parquet needs the package pyarrow: pip install pyarrow, or take --csv or --json"
+            )
+        if path.is_dir():
+            raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
+        if path.exists():
+            if not os.access(path, os.W_OK):
+                raise ValueError(f"--{form} {path}: may not be written to; give another name")
+            for file in read_files:
+                if os.path.exists(file) and path.samefile(file):
+                    raise ValueError(
+                        f"--{form} {path}: would replace {file}, which is read; give another name"
+                    )
+        if path.resolve() in shards:
             raise ValueError(f"--{form} {path}: progress is saved under this name; give another")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(
+                f"--{form} {path}: nothing can be written there ({reason}); give another place"
+            ) from None
     if len({path.resolve() for _, path in outputs}) < len(outputs):
         raise ValueError("two tables of the same name: give each form its own")
-
-
-def _check_place(form: str, path: Path, read_files: Iterable[str]) -> None:
-    """Whether a table can be written there. Makes the folder that it is in.
-
-    Args:
-        form: one of `FORMS`.
-        read_files: files that it must not replace.
-
-    Raises:
-        ValueError: a folder is in its place, or a file that is needed; the package for the form is missing.
-        OSError: nothing can be written there.
-    """
-    if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError("--parquet needs the package pyarrow: pip install pyarrow, or take --csv or --json")
-    if path.is_dir():
-        raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
-    if path.exists():
-        if not os.access(path, os.W_OK):
-            raise ValueError(f"--{form} {path}: may not be written to; give another name")
-        if needed := next(
-            (file for file in read_files if os.path.exists(file) and path.samefile(file)), None
-        ):
-            raise ValueError(f"--{form} {path}: would replace {needed}, which is read; give another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"--{form} {path}: nothing can be written there ({reason}); give another place"
-        ) from None
 
 
 def clear_parts(path: Path) -> None:
@@ -268,10 +208,14 @@ def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Imag
         read: from a path to 8-bit RGB, for the thumbnails of a page.
     """
     with _to_stream(path) if is_stream(path) else atomic_path(path) as part:
-        if form == "html":
-            write_page(part, table, read)
+        if form == "csv":
+            table.to_csv(part, index=False)
+        elif form == "json":
+            _write_json(part, table)
+        elif form == "parquet":
+            table.to_parquet(part, index=False)
         else:
-            _WRITERS[form](part, table)
+            write_page(part, table, read)
 
 
 @contextlib.contextmanager
@@ -285,13 +229,12 @@ def _to_stream(path: Path) -> Iterator[Path]:
             stream.write(part.read_bytes())
 
 
-def _json(path: Path, table: pd.DataFrame) -> None:
-    names = [str(name) for name in table.columns]
+def _write_json(path: Path, table: pd.DataFrame) -> None:
     # Through NumPy, whose float32 are written with the digits that CSV has, not those of the same float64.
-    columns = [map(_plain, table[name].to_numpy()) for name in table.columns]
+    columns = [map(_plain, table[name].to_numpy()) for name in table]
     with path.open("w", encoding="utf-8") as file:
         for row in zip(*columns, strict=True):
-            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+            file.write(json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n")
 
 
 def _plain(value: object) -> object:
@@ -327,14 +270,16 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
 
     with (
         path.open("w", encoding="utf-8") as file,
-        contextlib.closing(read_ahead(thumbnail, range(len(table)), READERS)) as thumbnails,
+        contextlib.closing(read_ahead(thumbnail, range(len(table)))) as thumbnails,
     ):
         scored = f"{table['quality'].notna().sum()} of {len(table)} images scored"
-        file.write(_HEAD.format(title=scored, heads=shown))
+        page = string.Template(PAGE.read_text(encoding="utf-8")).safe_substitute(title=scored, heads=shown)
+        before, after = page.split("$rows")
+        file.write(before)
         bar = tqdm(thumbnails, "thumbnails", len(table), disable=len(table) <= 8, unit="image")
         for row, image in zip(table.to_dict("records"), bar, strict=True):
             file.write(f"<tr><td>{image}</td>{_cells(row, axes)}</tr>\n")
-        file.write(_FOOT)
+        file.write(after)
 
 
 def _cells(row: dict, axes: list[str]) -> str:
@@ -358,13 +303,3 @@ def _thumbnail(picture: Image.Image) -> str:
     data = base64.b64encode(jpeg.getvalue()).decode("ascii")
     size = f'width="{picture.width}" height="{picture.height}"'
     return f'<img loading="lazy" decoding="async" alt="" {size} src="data:image/jpeg;base64,{data}">'
-
-
-_WRITERS: Mapping[str, Callable[[Path, pd.DataFrame], None]] = {
-    "csv": lambda path, table: table.to_csv(path, index=False),
-    "json": _json,
-    "parquet": lambda path, table: table.to_parquet(path, index=False),
-}
-
-#: The forms that a table may have, as the options are called.
-FORMS = (*_WRITERS, "html")

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections import Counter
 from functools import partial
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ from liqe_core.commands import score_engine, sweep
 from liqe_core.commands.main import main
 from liqe_core.commands.score_engine import Settings, ShardError, plan, score_on_workers
 
-pytest.importorskip("distributed")
+Future = pytest.importorskip("distributed").Future
 
 
 @pytest.fixture(scope="module")
@@ -219,13 +218,15 @@ def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client, model, f
     assert scored == [4] * 9
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_a_result_that_was_lost_since_is_no_fault_and_a_cancelled_one_is(cancelled):
-    # Its worker died after it had told of the result.
-    status = "cancelled" if cancelled else "pending"
-    future = SimpleNamespace(status=status, exception=lambda: None, cancelled=lambda: cancelled)
-    error = score_engine._error(future)
-    assert (str(error) == "the Dask scheduler has gone") if cancelled else (error is None)
+def test_a_scheduler_that_has_gone_is_named(client):
+    """It takes the tasks along."""
+    settings = Settings("", "", 0, "", "cpu", 2, "float32", "ignore", "ignore", "", "refuse")
+    pending = plan([f"{i}.png" for i in range(40)], settings, 4)
+    results = score_on_workers(client, pending, lambda shard: time.sleep(0.2) or len(shard.images))
+    next(results)
+    client.cancel([Future(key, client) for key in client.futures])
+    with pytest.raises(ShardError, match="scheduler has gone"):
+        list(results)
 
 
 def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
