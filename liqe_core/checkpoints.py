@@ -139,11 +139,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     for key, value in _unwrapped(path, content).items():
         if key in NOT_WEIGHTS:
             continue
-        if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a tensor")
-        if value.layout != torch.strided or value.is_meta or value.is_quantized:
-            kind_of = "without values" if value.is_meta else "quantized" if value.is_quantized else "sparse"
-            raise CheckpointError(f"{path}: {key!r} is a tensor {kind_of}, expected numbers; save it so")
+        sparse = isinstance(value, Tensor) and value.layout != torch.strided
+        if not isinstance(value, Tensor) or sparse or value.is_meta or value.is_quantized:
+            raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a dense tensor")
         state_dict[key] = value.detach().float()
     try:
         if architecture is None:
@@ -241,8 +239,7 @@ def _read_published(name: str, architecture: Architecture | str | None) -> Check
             )
         checkpoint = read_checkpoint(path, published.architecture)
         if not known:
-            with torch.device("meta"):  # shapes alone: nothing is allocated
-                _refuse_unfit(towers.build(checkpoint.architecture).state_dict(), checkpoint.state_dict, path)
+            load_weights(towers.build(checkpoint.architecture), checkpoint.state_dict, path)
     except CheckpointError as error:
         advice = f"to fetch it again, delete {path}"
         if fetched:
@@ -363,13 +360,7 @@ def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | Pat
     Raises:
         CheckpointError: keys missing or too many, wrong shapes, NaN or infinity; lists them by kind.
     """
-    _refuse_unfit(clip.state_dict(), state_dict, source)
-    clip.load_state_dict(state_dict)
-
-
-def _refuse_unfit(
-    wanted: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], source: str | PathLike[str]
-) -> None:
+    wanted = clip.state_dict()
     faults = {
         "missing": [key for key in wanted if key not in state_dict],
         "not in the model": [key for key in state_dict if key not in wanted],
@@ -383,29 +374,26 @@ def _refuse_unfit(
     if any(faults.values()):
         listed = "; ".join(f"{fault}: {first_few(keys)}" for fault, keys in faults.items() if keys)
         raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
+    clip.load_state_dict(state_dict)
 
 
 def write_checkpoint(
-    path: str | PathLike[str], checkpoint: Checkpoint, dtype: torch.dtype | None = None
+    path: str | PathLike[str],
+    state_dict: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
 
     Args:
         path: the file; replaced atomically.
-        checkpoint: its recipe may hold anything that JSON can.
+        header: ``architecture, grid, geometry, statistics, recipe``, as in `Checkpoint`.
         dtype: what floating-point weights are rounded to; None: kept.
     """
-    header = {
-        "version": VERSION,
-        "architecture": checkpoint.architecture,
-        "grid": checkpoint.grid,
-        "geometry": checkpoint.geometry,
-        "statistics": list(map(list, checkpoint.statistics or CLIP_STATISTICS)),
-        "recipe": checkpoint.recipe,
-    }
+    content = json.dumps({"version": VERSION, **header})
     tensors = {
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
-        for key, value in checkpoint.state_dict.items()
+        for key, value in state_dict.items()
     }
     with atomic_path(path) as part:
-        save_file(tensors, part, metadata={HEADER: json.dumps(header)})
+        save_file(tensors, part, metadata={HEADER: content})

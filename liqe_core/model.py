@@ -24,7 +24,7 @@ from liqe_core.crops import CLIP_STATISTICS, CropGeometry, Statistics, mean_over
 from liqe_core.prompts import PromptGrid
 from liqe_core.scoring import JointModel
 from liqe_core.text import PromptEncoder, tokenize
-from liqe_core.towers import Architecture, Clip, Tokenizer
+from liqe_core.towers import Architecture, Clip
 
 #: Pixels that go through the image tower together on a CPU: 24 crops of 224 x 224. With more, the tensors of
 #: a ViT-B outgrow what the C library keeps at hand, and up to a fifth of the time goes into clearing memory.
@@ -40,9 +40,9 @@ class LIQE(JointModel):
     Args:
         clip: an open_clip model; its `logit_scale` is frozen, as in the public code.
         grid: the prompts.
-        tokenizer: the one that goes with the text tower.
-        architecture: open_clip's configuration of `clip`, kept for `save`.
-        geometry: where crops lie; default: the paper's, with the window that the image tower takes.
+        architecture: open_clip's configuration of `clip`; it names the tokenizer, and is kept for `save`.
+        geometry: where crops lie, also by name (see `CropGeometry.named`); default: the paper's, with the
+            window that the image tower takes.
         statistics: what crops are scaled by before the image tower.
 
     Raises:
@@ -53,20 +53,22 @@ class LIQE(JointModel):
         self,
         clip: Clip,
         grid: PromptGrid,
-        tokenizer: Tokenizer,
         architecture: Architecture,
-        geometry: CropGeometry | None = None,
+        geometry: CropGeometry | str | None = None,
         statistics: Statistics = CLIP_STATISTICS,
     ):
         super().__init__()
         window = towers.crop_size(clip)
         self.clip = clip
         self.clip.logit_scale.requires_grad_(False)
+        if isinstance(geometry, str):
+            geometry = CropGeometry.named(geometry, window=window)
         self.geometry = geometry or CropGeometry(window=window)
         if self.geometry.window != window:
             raise ValueError(f"geometry.window is {self.geometry.window}, but the image tower takes {window}")
         self.architecture, self.statistics = dict(architecture), statistics
-        self.text = PromptEncoder(clip, grid, tokenizer)
+        with torch.device("cpu"):  # whatever is the caller's default
+            self.text = PromptEncoder(clip, grid, towers.tokenizer(architecture))
 
     @classmethod
     def from_checkpoint(
@@ -105,7 +107,7 @@ class LIQE(JointModel):
         checkpoints.load_weights(clip, file.state_dict, path)
         name = architecture if isinstance(architecture, str) else None
         statistics = file.statistics or towers.statistics(file.architecture, name)
-        return cls._assembled(clip, grid, file.architecture, geometry, statistics, device)
+        return cls(clip, grid, file.architecture, geometry, statistics).to(device).float().eval()
 
     @classmethod
     def from_clip(
@@ -150,24 +152,7 @@ class LIQE(JointModel):
         if separate_heads:
             config = config | {"heads": list(grid.shape)}
             towers.add_heads(clip, grid.shape, config["embed_dim"])
-        return cls._assembled(clip, grid, config, geometry, statistics, device)
-
-    @classmethod
-    def _assembled(
-        cls,
-        clip: Clip,
-        grid: PromptGrid,
-        architecture: Architecture,
-        geometry: CropGeometry | str | None,
-        statistics: Statistics,
-        device: str | torch.device,
-    ) -> LIQE:
-        if isinstance(geometry, str):
-            geometry = CropGeometry.named(geometry, window=towers.crop_size(clip))
-        tokenizer = towers.tokenizer(architecture)
-        with torch.device("cpu"):  # whatever is the caller's default
-            model = cls(clip, grid, tokenizer, architecture, geometry, statistics)
-        return model.to(device).float().eval()
+        return cls(clip, grid, config, geometry, statistics).to(device).float().eval()
 
     def save(
         self,
@@ -181,15 +166,14 @@ class LIQE(JointModel):
             recipe: how the weights were trained; anything JSON can hold.
             dtype: what the weights are rounded to in the file (``torch.float16`` halves it); None: kept.
         """
-        checkpoint = checkpoints.Checkpoint(
-            self.clip.state_dict(),
-            self.architecture,
-            grid=self.grid.to_dict(),
-            geometry=dataclasses.asdict(self.geometry),
-            statistics=self.statistics,
-            recipe=dict(recipe or {}),
-        )
-        checkpoints.write_checkpoint(path, checkpoint, dtype)
+        header = {
+            "architecture": self.architecture,
+            "grid": self.grid.to_dict(),
+            "geometry": dataclasses.asdict(self.geometry),
+            "statistics": self.statistics,
+            "recipe": dict(recipe or {}),
+        }
+        checkpoints.write_checkpoint(path, self.clip.state_dict(), header, dtype)
 
     def train(self, mode: bool = True) -> LIQE:
         """Training or evaluation mode; the prompts' embeddings are computed anew (see `PromptEncoder`)."""

@@ -65,7 +65,7 @@ class PromptEncoder:
         self.tree = PrefixTree.from_tokens(self.tokens) if shares_prefixes(clip) else None
         self._kept: Tensor | None = None
         self._trained = False  # whether a training step was begun: any later one may change the weights
-        clip.register_load_state_dict_post_hook(self._forget_loaded)
+        clip.register_load_state_dict_post_hook(self.forget)
 
     def __call__(self) -> Tensor:
         """(N, E) float32, each row of length 1, in the order of the grid."""
@@ -93,12 +93,9 @@ class PromptEncoder:
             features = encode_tree(self._clip, self.tree)
         return F.normalize(features.float(), dim=-1)
 
-    def forget(self) -> None:
+    def forget(self, *_: object) -> None:
         """Compute the embeddings anew when they are next asked for, since a weight may have changed."""
         self._kept, self._trained = None, False
-
-    def _forget_loaded(self, *_: object) -> None:
-        self.forget()
 
 
 def text_tower(clip: Clip) -> Any:

@@ -9,6 +9,7 @@ single process would take with the whole batch, to rounding.
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import os
 
 import torch
@@ -16,7 +17,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+CPU = torch.device("cpu")
 
+
+@dataclasses.dataclass(frozen=True)
 class Ranks:
     """The processes that train together, and this one's place among them.
 
@@ -26,8 +30,9 @@ class Ranks:
         device: where this one computes.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1, device: torch.device | str = "cpu"):
-        self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = CPU
 
     @property
     def leads(self) -> bool:
@@ -96,6 +101,10 @@ class Ranks:
         return [least + (rank < more) for rank in range(self.world_size)]
 
 
+#: This process alone.
+ALONE = Ranks()
+
+
 def together(device: str = "auto") -> Ranks:
     """The processes that torchrun started, or this one alone.
 
@@ -130,20 +139,17 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         ValueError: it is not there, or torch does not know the word.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if gpus else "cpu"
     try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
+        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
+        if device.type != "cuda":
             torch.empty(0, device=device)  # mps, say, where there is none
     except (RuntimeError, AssertionError):
         raise ValueError(f"device is {name!r}: none here; give auto, cpu, cuda or cuda:0") from None
-    if device.type == "cuda":
-        index = local_rank if device.index is None else device.index
-        if index >= gpus:
-            raise ValueError(f"device is {name!r}, but there are {gpus} GPUs here; give auto or cpu")
-        device = torch.device("cuda", index)
+    if device.type == "cuda" and device.index >= gpus:
+        raise ValueError(f"device is {name!r}, but there are {gpus} GPUs here; give auto or cpu")
     return device
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from liqe_core import agreement
 from liqe_core.checkpoints import read_recipe
 from liqe_core.data.labelled import LabelledImages, targets
-from liqe_core.evaluation.distributed import Ranks
+from liqe_core.evaluation.distributed import ALONE, Ranks
 from liqe_core.files import write_csv
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
@@ -28,7 +28,7 @@ def predict(
     model: LIQE,
     pictures: LabelledImages,
     rows: Sequence[int] | np.ndarray,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
     autocast: Callable = nullcontext,
     seed: int | None = None,
 ) -> Tensor:
@@ -43,7 +43,6 @@ def predict(
     Raises:
         ImageError: a picture is smaller than a crop; names it.
     """
-    ranks = ranks or Ranks(device=model.device)
     crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], BATCH_SIZE)
@@ -55,7 +54,7 @@ def measure(
     sets: Sequence[LabelledImages],
     session: int,
     part: str,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
     autocast: Callable = nullcontext,
 ) -> pd.DataFrame:
     """Predict a part of every data set and compare with its labels.
@@ -83,7 +82,7 @@ def measure(
 
 
 def measure_kept(
-    folder: Path, sets: Sequence[LabelledImages], session: int, seed: int, ranks: Ranks | None = None
+    folder: Path, sets: Sequence[LabelledImages], session: int, seed: int, ranks: Ranks = ALONE
 ) -> pd.DataFrame:
     """Measure every kept checkpoint of a run on the test parts, in float32, and write ``results.csv``.
 
@@ -93,17 +92,14 @@ def measure_kept(
         folder: the run's.
         session: whose test parts. seed: the run's, for the table.
     """
-    ranks = ranks or Ranks()
-    frames, of_epoch = [], {}
+    tables, of_epoch = {}, {}
     for path in sorted(Path(folder).glob("best_*.safetensors")):
         epoch = read_recipe(path).get("epoch", path)
         if epoch not in of_epoch:
             model = LIQE.from_checkpoint(path, device=ranks.device)
             of_epoch[epoch] = measure(model, sets, session, "test", ranks)
-        table = of_epoch[epoch].copy()
-        table.insert(0, "checkpoint", path.stem.removeprefix("best_"))
-        frames.append(table)
-    results = pd.concat(frames, ignore_index=True)
+        tables[path.stem.removeprefix("best_")] = of_epoch[epoch]
+    results = pd.concat(tables, names=["checkpoint"]).reset_index("checkpoint").reset_index(drop=True)
     results.insert(0, "seed", seed)
     results.insert(0, "session", session)
     if ranks.leads:

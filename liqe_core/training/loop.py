@@ -17,12 +17,13 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from liqe_core.data.labelled import LabelledImages
-from liqe_core.evaluation.distributed import Ranks, together, wrapped
+from liqe_core.evaluation.distributed import ALONE, Ranks, together, wrapped
 from liqe_core.evaluation.measuring import measure, measure_kept
 from liqe_core.files import write_csv
 from liqe_core.intake.progress import tqdm
@@ -102,22 +103,21 @@ class Run:
         settings: Profile,
         sets: Sequence[LabelledImages],
         folder: Path,
-        ranks: Ranks | None = None,
+        ranks: Ranks = ALONE,
         progress: bool = False,
     ):
-        self.settings, self.folder, self.progress = settings, Path(folder), progress
-        self.ranks = ranks or Ranks()
-        self.model = model = build_model(settings, self.ranks.device)
+        self.settings, self.folder, self.ranks, self.progress = settings, Path(folder), ranks, progress
+        self.model = model = build_model(settings, ranks.device)
         machine, steps = settings.machine, settings.steps
-        preflight.check(settings, model, self.folder, self.ranks)
+        preflight.check(settings, model, self.folder, ranks)
         if settings.model.keep_windows:
             sets = [kept_windows(data, model, None, progress, machine.precision) for data in sets]
         self.sets = sets
         self.length = (1, 0) if settings.model.freeze == "all" else (steps.epochs, steps.steps)
         self.optimizer = build_optimizer(settings, model)
-        self.precision = Precision(machine.precision, self.ranks.device, machine.tf32, model.clip)
-        parallel, ranking = wrapped(model, self.ranks), ranking_of(settings)
-        self.take_step = TrainStep(model, self.optimizer, self.precision, self.ranks, parallel, ranking)
+        self.precision = Precision(machine.precision, ranks.device, machine.tf32, model.clip)
+        parallel, ranking = wrapped(model, ranks), ranking_of(settings)
+        self.take_step = TrainStep(model, self.optimizer, self.precision, ranks, parallel, ranking)
         tasks = model.grid.axes
         if settings.losses.control == "quality alone":
             tasks = tasks[:1]
@@ -246,21 +246,20 @@ class Run:
         names = ("srcc", "scene_accuracy", "distortion_accuracy")
         return {name: float(table[name].mean()) for name in names if name in table}
 
+    def parts(self) -> dict[str, Any]:
+        """What has a state of its own, by its name in a saved state."""
+        parts = {"weights": self.model.clip, "optimizer": self.optimizer, "weighting": self.weighting}
+        return parts | {"scaler": self.precision.scaler}
+
     def save(self) -> None:
         """Write the state of the run, from which `restore` goes on."""
         if not self.ranks.leads:
             return
         self.write_tables()
-        state = {
-            "weights": self.model.clip.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            "weighting": self.weighting.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-            "skipped": self.watch.skipped,
-            **{name: getattr(self, name) for name in STATE},
-        }
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        state |= {name: getattr(self, name) for name in STATE} | {"skipped": self.watch.skipped}
+        state["random"] = torch.get_rng_state()
+        state["random_cuda"] = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         resume.save_state(self.folder, self.taken, state)
 
     def restore(self) -> None:
@@ -269,14 +268,11 @@ class Run:
         self.ranks.agreed(state and (state["epoch"], state["step"]), "where the run stopped")
         if state is None:
             return
-        self.model.clip.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["random_cuda"])
-        self.weighting.load_state_dict(state["weighting"])
-        if state["scaler"]:
-            self.precision.scaler.load_state_dict(state["scaler"])
         self.watch.skipped = state["skipped"]
         for name in STATE:
             setattr(self, name, state[name])

@@ -23,12 +23,14 @@ import torch
 
 import liqe_core
 from liqe_core.data.labelled import LabelledImages
-from liqe_core.evaluation.distributed import Ranks
+from liqe_core.evaluation.distributed import ALONE, Ranks
 from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
 from liqe_core.training.profiles import Profile
 
+#: What a process leaves that was killed while it wrote.
+PARTS = ".*.part*"
 #: What a run writes, by pattern; `restart` removes these and nothing else.
-PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*", ".*.part*")
+PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*", PARTS)
 
 #: Of ``settings.json``. A folder of another format is neither resumed nor read.
 FORMAT = 2
@@ -47,7 +49,7 @@ def run_folder(settings: Profile, root: str | Path) -> Path:
 
 @contextlib.contextmanager
 def claimed(
-    folder: str | os.PathLike, description: Mapping, ranks: Ranks | None = None, restart: bool = False
+    folder: str | os.PathLike, description: Mapping, ranks: Ranks = ALONE, restart: bool = False
 ) -> Iterator[Path]:
     """The folder of a run, created or found again, for the length of the block.
 
@@ -58,7 +60,7 @@ def claimed(
     Raises:
         RunFolderError: another process is at work in it; or it is of a run with other settings or data.
     """
-    folder, ranks = Path(folder), ranks or Ranks()
+    folder = Path(folder)
     with contextlib.ExitStack() as stack:
         if ranks.leads:
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,12 +68,9 @@ def claimed(
                 stack.enter_context(only_one(folder, doing="training in", lock=folder / ".in_use"))
             except BusyError as busy:
                 raise RunFolderError(f"{busy}, or give another folder") from None
-            for leftover in folder.glob(".*.part*"):  # of a process that was killed while it wrote
-                leftover.unlink()
-            if restart:
-                for pattern in PRODUCTS:
-                    for product in folder.glob(pattern):
-                        product.unlink()
+            for pattern in PRODUCTS if restart else (PARTS,):
+                for product in folder.glob(pattern):
+                    product.unlink()
             _take(folder, description)
         ranks.wait()
         yield folder
@@ -99,9 +98,8 @@ def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
     return Profile.model_validate(description["settings"]), description
 
 
-def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | None = None) -> dict:
+def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALONE) -> dict:
     """What a run folder says about its run: settings, data, versions, code, machine."""
-    ranks = ranks or Ranks()
     machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
     machine |= {"threads": torch.get_num_threads(), "device": str(ranks.device)}
     machine |= {"processes": ranks.world_size}
@@ -128,10 +126,10 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def differences(old: Mapping, new: Mapping, ignore: Sequence[str] = ()) -> list[str]:
     """``name: old -> new`` for every entry that differs between two nested dictionaries."""
-    both = [_flat(old), _flat(new)]
-    values = {key: [flat.get(key, "not there") for flat in both] for key in both[0] | both[1]}
-    differing = {key: pair for key, pair in values.items() if key not in ignore and pair[0] != pair[1]}
-    return [f"{key}: {before!r} -> {after!r}" for key, (before, after) in differing.items()]
+    before, after = (pd.json_normalize([content]).to_dict("records")[0] for content in (old, new))
+    pairs = {key: [flat.get(key, "not there") for flat in (before, after)] for key in before | after}
+    differing = {key: pair for key, pair in pairs.items() if key not in ignore and pair[0] != pair[1]}
+    return [f"{key}: {pair[0]!r} -> {pair[1]!r}" for key, pair in differing.items()]
 
 
 def _take(folder: Path, description: Mapping) -> None:
@@ -149,12 +147,8 @@ def _take(folder: Path, description: Mapping) -> None:
         settings, old = read_description(folder)
         wanted = Profile.model_validate(description["settings"])
         changed = differences(settings.deciding(), wanted.deciding())
-        data = differences(old["data"], description["data"])
-        if is_finished(folder):
-            changed += data
-        else:
-            changed += differences(old["used"], description["used"])
-            start |= {"data": data} if data else {}
+        part = "data" if is_finished(folder) else "used"
+        changed += differences(old[part], description[part])
     except (ValueError, KeyError, AttributeError, TypeError):
         advice = "give another folder, or restart=True to train from the beginning"
         raise RunFolderError(f"{path}: damaged or of another version; {advice}") from None
@@ -164,7 +158,7 @@ def _take(folder: Path, description: Mapping) -> None:
         raise RunFolderError(f"{folder}: {problem}. {advice}")
     if is_finished(folder):
         return
-    for part in ("versions", "code", "machine"):
+    for part in ("data", "versions", "code", "machine"):
         if moved := differences(old.get(part) or {}, description[part] or {}):
             start[part] = moved
     # The data of the last start is what the run will be tested on.
@@ -176,14 +170,6 @@ def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
     used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
     labels = dataset.table[["image", "mos", "distortion_group", "scenes"]].iloc[used]
     return _checksums(labels.assign(part=dataset.table[f"session_{session}"]), dataset, used)
-
-
-def _flat(content: Mapping, before: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in content.items():
-        name = f"{before}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def _checksums(

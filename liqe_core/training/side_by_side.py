@@ -67,9 +67,10 @@ def _train(
     waiting: Sequence[FolderRun], sets: Sequence[LabelledImages], at_once: int, progress: bool
 ) -> None:
     threads = max(1, torch.get_num_threads() // at_once)
-    shares = [waiting[start::at_once] for start in range(at_once)]
     # torch's spawn also ends the others where one fails, and all of them where this process dies.
-    training = torch.multiprocessing.spawn(_train_share, (shares, sets, threads), at_once, join=False)
+    training = torch.multiprocessing.spawn(
+        _train_share, (waiting, sets, threads, at_once), at_once, join=False
+    )
     total = sum(run.steps.epochs for run, _ in waiting)
     with tqdm(total=total, unit="epoch", desc=f"{at_once} side by side", disable=not progress) as bar:
         ended = False
@@ -84,11 +85,11 @@ def _train(
 
 
 def _train_share(
-    number: int, shares: Sequence[Sequence[FolderRun]], sets: Sequence[LabelledImages], threads: int
+    number: int, waiting: Sequence[FolderRun], sets: Sequence[LabelledImages], threads: int, at_once: int
 ) -> None:
-    """What one process does: the runs of its share, one after the other."""
+    """Train every `at_once`-th of the waiting runs from `number` on, one after the other."""
     torch.set_num_threads(threads)
-    for run, folder in shares[number]:
+    for run, folder in waiting[number::at_once]:
         fit(run, sets, folder, progress=False)
 
 

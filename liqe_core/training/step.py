@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from liqe_core.data.manifests import load_manifest
-from liqe_core.evaluation.distributed import Ranks
+from liqe_core.evaluation.distributed import ALONE, Ranks
 from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss, scene_loss
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
@@ -81,11 +81,7 @@ def learning_rate(settings: Profile, epoch: int, step: int) -> float:
     at rate 0; so position 5, 15, 25, ... of its wave is never trained at.
     """
     if settings.steps.schedule == "public":
-        position = 0
-        for _ in range(epoch):
-            position += 1
-            if position % 10 == 5:
-                position += 1
+        position = epoch + (epoch + 4) // 9
         return settings.steps.learning_rate * (1 + math.cos(math.pi * position / 5)) / 2
     done, total = epoch * settings.steps.steps + step, settings.steps.epochs * settings.steps.steps
     if done < settings.steps.warmup_steps:
@@ -106,7 +102,7 @@ class TrainStep:
     model: LIQE
     optimizer: torch.optim.Optimizer
     precision: Precision
-    ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    ranks: Ranks = ALONE
     parallel: nn.Module | None = None
     ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss
 
@@ -154,19 +150,17 @@ class TrainStep:
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
     if settings.losses.quality_loss == "squared error":
-        ends = torch.tensor([_ends(name) for name in settings.data.batch_sizes])
+        scores = {name: load_manifest(name).score for name in settings.data.batch_sizes}
+        if unscored := [name for name, score in scores.items() if score is None]:
+            raise ValueError(
+                f"quality_loss: no scores in {', '.join(unscored)}; leave out, or take 'fidelity'"
+            )
+        ends = torch.tensor([(score.low, score.high) for score in scores.values() if score])
         return partial(regression_loss, ends=ends)
     pairs = partial(quality_loss, pair_mean=settings.losses.pair_mean, ties=settings.losses.ties)
     if not settings.losses.plcc_weight:
         return pairs
     return lambda *labelled: pairs(*labelled) + settings.losses.plcc_weight * plcc_loss(*labelled)
-
-
-def _ends(name: str) -> tuple[float, float]:
-    score = load_manifest(name).score
-    if score is None:
-        raise ValueError(f"quality_loss: {name} has no scores to regress; leave it out, or choose 'fidelity'")
-    return score.low, score.high
 
 
 def task_losses(
