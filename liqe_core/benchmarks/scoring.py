@@ -27,7 +27,7 @@ def scoring_seconds(architecture: str = "ViT-B-32-quickgelu", precision: str = "
     crops = torch.randint(256, (4, 15, 3, window, window), dtype=torch.uint8)
     with torch.no_grad(), Precision(precision, device).autocast():
         text = model.text()
-        return timed(lambda: model.joint_of(list(crops), text)).median / len(crops)
+        return float(np.median(timed(lambda: model.joint_of(list(crops), text)))) / len(crops)
 
 
 def side_by_side(
@@ -59,17 +59,17 @@ def side_by_side(
     ways: dict[str, Callable[[], np.ndarray]] = {
         precision: partial(quality, precision) for precision in ("float32", "bfloat16")
     }
-    if architecture == "ViT-B-32-quickgelu" and (port := _pyiqa(model)) is not None:
+    if architecture == "ViT-B-32-quickgelu" and (port := pyiqa_port(model)) is not None:
         ways["pyiqa"] = lambda: np.array([float(port(str(file))) for file in files])
     qualities = {way: run() for way, run in ways.items()}  # and everything that is done once
-    best = pd.Series({way: min(timed(run, seconds).times) for way, run in ways.items()}) / len(files)
+    best = pd.Series({way: min(timed(run, seconds)) for way, run in ways.items()}) / len(files)
     table = pd.DataFrame({"seconds": best, "images_a_second": 1 / best})
     table["times"] = best["pyiqa" if "pyiqa" in ways else "float32"] / best
     table["apart"] = [float(np.abs(qualities[way] - qualities["float32"]).max()) for way in ways]
     return table.rename_axis("way").reset_index()
 
 
-def _pyiqa(model: LIQE) -> Callable[[str], torch.Tensor] | None:
+def pyiqa_port(model: LIQE) -> Callable[[str], torch.Tensor] | None:
     """The port with a model's weights; None where it is not installed."""
     try:
         import pyiqa

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
-from liqe_core.evaluation.distributed import Ranks, torch_device
+from liqe_core.evaluation.distributed import ALONE, Ranks, torch_device
 from liqe_core.files import CHECKOUT
 from liqe_core.model import LIQE
 from liqe_core.prefix_tree import PrefixTree
@@ -32,23 +31,20 @@ from liqe_core.prompts import PromptGrid
 from liqe_core.text import encode_tree, tokenize
 from liqe_core.training.batches import READERS, Batch, TrainingBatches, batches_ahead
 from liqe_core.training.precision import Precision
-from liqe_core.training.preflight import free_memory, step_memory
+from liqe_core.training.preflight import check_memory
 from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.step import TrainStep, build_model, build_optimizer
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Measurement
 
 #: Images of the paper's six sets together, and the parts of them that are measured each time.
 PAPER_IMAGES, VALIDATION_PART, TEST_PART = 23_591, 0.1, 0.2
 
 
-def timed(run: Callable[[], object], seconds: float = 1.0) -> Measurement:
-    """Call `run` for that long, once at least after a call that does not count, on all threads."""
+def timed(run: Callable[[], object], seconds: float = 1.0) -> list[float]:
+    """The seconds of each call of `run`, for so long, once at least after a call that does not count."""
     from torch.utils.benchmark import Timer  # looks for a compiler, and warns where there is no GPU
 
     timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=seconds)
+    return timer.blocked_autorange(min_run_time=seconds).times
 
 
 def product_rate(
@@ -56,7 +52,7 @@ def product_rate(
 ) -> float:
     """Operations a second in products of matrices of the sizes of ViT-B's: the best of a second's tries."""
     a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((7168, 768), (768, 3072)))
-    return 2.0 * 7168 * 768 * 3072 / min(timed(lambda: a @ b, seconds).times)
+    return 2.0 * 7168 * 768 * 3072 / min(timed(lambda: a @ b, seconds))
 
 
 def text_pass(architecture: str = "ViT-B-32-quickgelu") -> pd.DataFrame:
@@ -75,7 +71,7 @@ def text_pass(architecture: str = "ViT-B-32-quickgelu") -> pd.DataFrame:
     }
     with torch.no_grad():
         outputs = {way: run() for way, run in ways.items()}
-        medians = {way: timed(run).median for way, run in ways.items()}
+        medians = {way: float(np.median(timed(run))) for way, run in ways.items()}
     difference = (outputs["padded"] - outputs["tree"]).abs().max().item()
     return pd.DataFrame(
         {
@@ -149,14 +145,13 @@ def measure_step(case: StepCase) -> dict:
     device = torch_device(case.device)
     operations = count_operations(case)
     settings = _settings(case)
-    model = _model(case, device)
+    model = _model(settings, case.way, device)
     precision = Precision(case.precision, device)
     if case.way == "padded":
         optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=5e-6)
     else:
         optimizer = build_optimizer(settings, model)
-    if (need := step_memory(settings, model)) > (free := free_memory(device)):
-        raise MemoryError(f"needs about {need / 1e9:.0f} GB beside the weights, {free / 1e9:.0f} GB are free")
+    forecast = check_memory(settings, model, Ranks(device=device))
     batch, weights = random_batch(model, case.pictures, case.crops), dict.fromkeys(model.grid.axes, 1.0)
     take_step = TrainStep(model, optimizer, precision)
     rates, times = [], []
@@ -173,7 +168,7 @@ def measure_step(case: StepCase) -> dict:
         "seconds": float(np.median(times)),
         "best_seconds": min(times),
         "peak_gb": peak_memory(device) / 1e9,
-        "forecast_gb": need / 1e9,
+        "forecast_gb": forecast / 1e9,
         "operations": operations,
         "products_per_second": max(rates),
         "floor_seconds": floor,
@@ -183,7 +178,7 @@ def measure_step(case: StepCase) -> dict:
 
 def count_operations(case: StepCase) -> int:
     """Multiplications and additions of both towers in a step, forward and backward. Nothing is computed."""
-    model = _model(dataclasses.replace(case, compile=False), "meta")
+    model = _model(_settings(case).override(compile=False), case.way, "meta")
     window = model.geometry.window
     images = torch.empty(case.pictures * case.crops, 3, window, window, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -192,23 +187,16 @@ def count_operations(case: StepCase) -> int:
 
 
 def _settings(case: StepCase) -> Profile:
-    return profile(
-        "paper",
-        architecture=case.architecture,
-        pretrained="",  # random weights cost the same, and need no network
-        gradient_checkpointing=case.gradient_checkpointing,
-        precision=case.precision,
-        compile=case.compile,
-        batch_sizes={"any": case.pictures},
-        crops=case.crops,
-    )
+    names = ("architecture", "gradient_checkpointing", "precision", "compile", "crops")
+    changes = {name: getattr(case, name) for name in names}
+    # Random weights cost the same, and need no network.
+    return profile("paper", pretrained="", batch_sizes={"any": case.pictures}, **changes)
 
 
-def _model(case: StepCase, device: torch.device | str) -> LIQE:
-    if case.way == "tree":
-        return build_model(_settings(case), device)
-    model = LIQE.from_clip(case.architecture, None, device=device)
-    model.text.tree = None
+def _model(settings: Profile, way: str, device: torch.device | str) -> LIQE:
+    model = build_model(settings, device)
+    if way == "padded":
+        model.text.tree = None
     return model
 
 
@@ -248,9 +236,9 @@ def loader_throughput(batches: TrainingBatches, step_seconds: float, count: int 
     Returns:
         One row: ``readers, batches_per_second, consumed_per_second, times_enough``.
     """
-    list(batches_ahead(batches, 0, 0, 2, Ranks()))  # pages in
+    list(batches_ahead(batches, 0, 0, 2, ALONE))  # pages in
     started = time.perf_counter()
-    for _ in batches_ahead(batches, 0, 0, count, Ranks()):
+    for _ in batches_ahead(batches, 0, 0, count, ALONE):
         pass
     rate = count / (time.perf_counter() - started)
     row = {"readers": READERS, "batches_per_second": rate, "consumed_per_second": 1 / step_seconds}
@@ -270,17 +258,10 @@ def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000)) -> pd.DataFrame:
         started = time.perf_counter()
         tokens = tokenize(grid, tokenizer, 77)
         tree = PrefixTree.from_tokens(tokens)
-        rows.append(
-            {
-                "prompts": len(grid),
-                "padded_tokens": tokens.numel(),
-                "tree_nodes": tree.nodes,
-                "packed_tokens": tree.tokens.numel(),
-                "times_fewer": tokens.numel() / tree.tokens.numel(),
-                "build_seconds": time.perf_counter() - started,
-            }
-        )
-    return pd.DataFrame(rows)
+        seconds, padded, packed = time.perf_counter() - started, tokens.numel(), tree.tokens.numel()
+        rows.append((len(grid), padded, tree.nodes, packed, padded / packed, seconds))
+    columns = ["prompts", "padded_tokens", "tree_nodes", "packed_tokens", "times_fewer", "build_seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def grid_of_size(prompts: int) -> PromptGrid:
@@ -316,13 +297,11 @@ def ten_sessions(
     validation, tested = PAPER_IMAGES * VALIDATION_PART, PAPER_IMAGES * TEST_PART
     ours = 80 * validation * scoring + 4 * tested * scoring
     public = 80 * (validation + tested) * (scoring + public_text_seconds / 16)
-    rows = []
-    for way, step, evaluation in (("public", public_step_seconds, public), ("ours", step_seconds, ours)):
-        hours = [10 * seconds / 3600 for seconds in (80 * 200 * step, evaluation)]
-        rows.append(
-            {"way": way, "training_hours": hours[0], "evaluation_hours": hours[1], "hours": sum(hours)}
-        )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"way": ["public", "ours"]})
+    table["training_hours"] = 10 * 80 * 200 * np.array([public_step_seconds, step_seconds]) / 3600
+    table["evaluation_hours"] = 10 * np.array([public, ours]) / 3600
+    table["hours"] = table["training_hours"] + table["evaluation_hours"]
+    return table
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.splits import PARTS
-from liqe_core.evaluation.distributed import Ranks
+from liqe_core.evaluation.distributed import ALONE, Ranks
 from liqe_core.files import first_few
 from liqe_core.model import LIQE
 from liqe_core.training.batches import geometry_of
@@ -27,7 +27,7 @@ from liqe_core.training.resume import KEPT
 VALUES_PER_TOKEN = 23
 
 
-def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | None = None) -> list:
+def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALONE) -> list:
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
@@ -63,12 +63,11 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks | Non
                 if part == "train":
                     raise ValueError(f"{fault}, so there is nothing to rank; check the scores and the split")
                 warnings.warn(f"{fault}, so its SRCC will be no number", stacklevel=3)
-    world_size = ranks.world_size if ranks else 1
-    if world_size > 1 and settings.model.batch_norm == "learned":
-        problem = f"batch_norm is 'learned', of which {world_size} processes would learn a share each"
+    if ranks.world_size > 1 and settings.model.batch_norm == "learned":
+        problem = f"batch_norm is 'learned', of which {ranks.world_size} processes would learn a share each"
         raise ValueError(f"{problem}; start one process, or give batch_norm='frozen'")
-    if (pictures := sum(settings.data.batch_sizes.values())) < world_size:
-        problem = f"{world_size} processes share a batch of {pictures} pictures"
+    if (pictures := sum(settings.data.batch_sizes.values())) < ranks.world_size:
+        problem = f"{ranks.world_size} processes share a batch of {pictures} pictures"
         raise ValueError(f"{problem}; start fewer, or give larger batch_sizes")
     _tell_lone_steps(settings, found)
     return found
@@ -106,15 +105,25 @@ def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
         MemoryError: the step is estimated to need more than is free.
         OSError: the checkpoints will not fit.
     """
+    check_memory(settings, model, ranks)
+    need, free = disk_space(model), shutil.disk_usage(folder).free
+    if ranks.leads and need > free:
+        problem = f"the checkpoints of this run take {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise OSError(f"{folder}: {problem}; free some, or give a folder on another disk")
+
+
+def check_memory(settings: Profile, model: LIQE, ranks: Ranks) -> int:
+    """The bytes that a step is estimated to need beside the weights.
+
+    Raises:
+        MemoryError: fewer are free.
+    """
     need, free = step_memory(settings, model, ranks.world_size), free_memory(ranks.device)
     if need > free:
         problem = f"a step is estimated to need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
         advice = "give gradient_checkpointing=True, smaller batch_sizes or fewer crops"
         raise MemoryError(f"{ranks.device}: {problem}; {advice}")
-    need, free = disk_space(model), shutil.disk_usage(folder).free
-    if ranks.leads and need > free:
-        problem = f"the checkpoints of this run take {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise OSError(f"{folder}: {problem}; free some, or give a folder on another disk")
+    return need
 
 
 def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:

@@ -39,8 +39,8 @@ def test_the_port_is_given_our_weights_and_fetches_and_keeps_nothing(monkeypatch
     monkeypatch.setitem(sys.modules, "pyiqa.archs", archs)
     monkeypatch.setitem(sys.modules, "pyiqa.archs.clip_model", clip_model)
     monkeypatch.setitem(sys.modules, "pyiqa.archs.liqe_arch", arch)
-    name, pretrained, _ = scoring._pyiqa(model)
+    name, pretrained, _ = scoring.pyiqa_port(model)
     assert (name, pretrained, arch.DEFAULT_CACHE_DIR) == ("liqe", False, "the user's")
     assert torch.equal(weights["logit_scale"], model.clip.logit_scale)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    assert scoring._pyiqa(model) is None
+    assert scoring.pyiqa_port(model) is None

@@ -20,7 +20,7 @@ def test_steps_are_measured_in_processes_of_their_own():
 
 
 def test_a_step_without_memory_for_it_is_told(monkeypatch):
-    monkeypatch.setattr(steps, "free_memory", lambda _: 1_000_000)
+    monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 1_000_000)
     with pytest.raises(MemoryError, match="GB"):
         steps.measure_step(StepCase(pictures=3, architecture="LIQE-smoke", device="cpu"))
 
