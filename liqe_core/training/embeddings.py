@@ -53,13 +53,11 @@ def kept_windows(
         ImageError: a picture is smaller than a crop; names it.
     """
     # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
-    tower = [model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
-    geometry = dataclasses.asdict(model.geometry)
-    decides = [weights_sha256(model), *tower, *model.statistics, geometry, _digests(dataset)]
-    decides += [precision] * (precision != "float32")
-    if dataset.any_size or dataset.grey is not None:
-        decides += [dataset.any_size, digest(np.asarray(dataset.grey))]
-    place = Path(folder or cache_dir("embeddings")) / f"{dataset.name}-{json_sha256(decides)[:16]}"
+    frozen = [weights_sha256(model), model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
+    cut = [*model.statistics, dataclasses.asdict(model.geometry), precision]
+    images = [_digests(dataset), dataset.any_size, np.asarray(dataset.grey).tolist()]
+    key = json_sha256([frozen, cut, images])[:16]
+    place = Path(folder or cache_dir("embeddings")) / f"{dataset.name}-{key}"
     starts = range(0, len(dataset), PER_FILE)
     files = {place / f"{start:07}.npy": range(len(dataset))[start : start + PER_FILE] for start in starts}
     place.mkdir(parents=True, exist_ok=True)
@@ -73,7 +71,8 @@ def kept_windows(
                 with atomic_path(file) as part, part.open("wb") as opened:
                     np.save(opened, values)
                 bar.update(len(rows))
-    counts = np.array([_count(dataset, model, i) for i in range(len(dataset))])
+    first_values = [np.load(file, mmap_mode="r")[:, 0, :, 0] for file in files]
+    counts = (~np.isnan(np.concatenate(first_values))).sum(axis=1)
     return dataclasses.replace(dataset, pictures=KeptWindows(list(files), counts), any_size=False, grey=None)
 
 
@@ -95,16 +94,9 @@ def _digests(dataset: LabelledImages) -> list[str]:
     return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.pictures]
 
 
-def _count(dataset: LabelledImages, model: LIQE, i: int) -> int:
-    if dataset.any_size:
-        return len(dataset.testing_crops(i, model.geometry))
-    height, width = dataset.pictures[i].shape[:2]
-    return len(model.geometry.test_windows(width, height))
-
-
 @torch.no_grad()
 def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
-    """(pictures, 2, W, F) float16; zeros where a picture has fewer windows."""
+    """(pictures, 2, W, F) float16; NaN where a picture has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.to_evaluate(model.clip.visual)
@@ -114,5 +106,5 @@ def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precisio
             values = model.embed(both.flatten(0, 1).to(model.device), tower).half().cpu()
             found += values.unflatten(0, both.shape[:2]).split([len(c) for c in crops], dim=1)
     widest = model.geometry.count
-    padded = [F.pad(value, (0, 0, 0, widest - value.shape[1])) for value in found]
+    padded = [F.pad(value, (0, 0, 0, widest - value.shape[1]), value=torch.nan) for value in found]
     return torch.stack(padded).numpy()

@@ -12,7 +12,6 @@ from liqe_core import LIQE, crops, towers
 from liqe_core.crops import CropGeometry, Statistics
 from liqe_core.data.labelled import LabelledImages, packed_set
 from liqe_core.evaluation.measuring import measure, predict
-from liqe_core.images import ImageError
 from liqe_core.prediction import expected_quality
 from liqe_core.prompts import PromptGrid
 from liqe_core.training import embeddings
@@ -48,26 +47,22 @@ def model():
 
 
 @pytest.fixture
-def computed(monkeypatch):
-    """The rows of each chunk that is computed; four pictures to a chunk, three at once."""
-    real, rows = embeddings._windows, []
+def cut_rows(monkeypatch):
+    """The rows whose windows are cut, in no order; four pictures to a file, three at once."""
+    cut, rows = LabelledImages.testing_crops, []
     monkeypatch.setattr(embeddings, "PER_FILE", 4)
     monkeypatch.setattr(embeddings, "AT_ONCE", 3)
-
-    def windows(dataset, model, chunk, precision):
-        rows.append(list(chunk))
-        return real(dataset, model, chunk, precision)
-
-    monkeypatch.setattr(embeddings, "_windows", windows)
+    monkeypatch.setattr(LabelledImages, "testing_crops", lambda *args: rows.append(args[1]) or cut(*args))
     return rows
 
 
-def test_what_is_kept_is_what_the_model_says(pictures, model, computed, place):
+def test_what_is_kept_is_what_the_model_says(pictures, model, cut_rows, place):
     model.train()
     kept = kept_windows(pictures, model, place, progress=False)
     assert model.training, "the model is left as it was"
     model.eval()
-    assert len(computed) == 6 and kept.table is pictures.table and kept.name == pictures.name
+    assert sorted(cut_rows) == list(range(24)), "each once"
+    assert kept.table is pictures.table and kept.name == pictures.name
     assert kept.pictures.counts.tolist() == [2, 2, 1] + [2] * 21
     for i, pixels in enumerate(pictures.pictures):
         windows = crops.testing_crops(pixels, model.geometry)
@@ -95,17 +90,17 @@ def test_half_precision_is_kept_apart(pictures, model, place):
 
 
 def test_a_call_that_is_broken_off_goes_on_and_a_later_one_computes_nothing(
-    pictures, model, computed, monkeypatch, place
+    pictures, model, cut_rows, monkeypatch, place
 ):
     whole = kept_windows(pictures, model, place.with_name("whole"), progress=False)
-    computed.clear()
-    counted = embeddings._windows
+    cut = LabelledImages.testing_crops
     with monkeypatch.context() as patch, pytest.raises(CrashError):
-        patch.setattr(embeddings, "_windows", lambda *args: crash() if len(computed) == 2 else counted(*args))
+        patch.setattr(LabelledImages, "testing_crops", lambda *args: crash() if args[1] == 8 else cut(*args))
         kept_windows(pictures, model, place, progress=False)
-    for _ in range(2):
+    for missing in (range(8, 24), ()):
+        cut_rows.clear()
         completed = kept_windows(pictures, model, place, progress=False)
-        assert computed == [list(range(start, start + 4)) for start in range(0, 24, 4)]
+        assert sorted(cut_rows) == list(missing)
     assert len(list(place.iterdir())) == 1
     assert all(np.array_equal(a, b) for a, b in zip(whole.pictures, completed.pictures, strict=True))
 
@@ -138,41 +133,34 @@ CHANGES = {  # a function returns other pictures, or changes the model
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_embeddings_of_another_tower_or_of_other_images_are_never_read(
-    pictures, model, computed, change, place
+    pictures, model, cut_rows, change, place
 ):
     kept_windows(pictures, model, place, progress=False)
     before = set(place.iterdir())
-    computed.clear()
+    cut_rows.clear()
     kept_windows(change(pictures, model) or pictures, model, place, progress=False)
-    assert len(computed) == 6 and set(place.iterdir()) > before
+    assert len(cut_rows) == 24 and set(place.iterdir()) > before
 
 
-def test_what_trains_on_top_does_not_matter(pictures, model, computed, place):
+def test_what_trains_on_top_does_not_matter(pictures, model, cut_rows, place):
     kept_windows(pictures, model, place, progress=False)
-    computed.clear()
+    cut_rows.clear()
     model.clip.visual.head.proj.weight.data.normal_()
     model.clip.token_embedding.weight.data.normal_()
     relabelled = dataclasses.replace(pictures, table=pictures.table.assign(mos=1.0))
     kept_windows(relabelled, model, place, progress=False)
-    assert computed == []
+    assert cut_rows == []
 
 
-def test_a_packed_store_is_known_by_its_checksums(model, computed, tmp_path, place):
+def test_a_packed_store_is_known_by_its_checksums(model, cut_rows, tmp_path, place):
     packed = packed_set(own_set(tmp_path, 10, 96, 72), CropGeometry(window=64), progress=False)
     kept = kept_windows(packed, model, place, progress=False)
     in_memory = dataclasses.replace(packed, pictures=list(packed.pictures))
-    computed.clear()
+    cut_rows.clear()
     found = kept_windows(in_memory, model, place, progress=False)
-    assert computed == [] and np.array_equal(found.pictures[7], kept.pictures[7])
+    assert cut_rows == [] and np.array_equal(found.pictures[7], kept.pictures[7])
     with pytest.raises(TypeError, match="holiday"):
         kept_windows(kept, model, place, progress=False)
-
-
-def test_a_image_smaller_than_a_crop_is_named(pictures, model, place):
-    small = [p[:40] if i == 4 else p for i, p in enumerate(pictures.pictures)]
-    name = pictures.table["image"][4]
-    with pytest.raises(ImageError, match=f"mini/{name}"):
-        kept_windows(dataclasses.replace(pictures, pictures=small), model, place, progress=False)
 
 
 # ---- a run on what is kept ----------------------------------------------------------------------------
@@ -183,7 +171,7 @@ def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(pictures, cache, t
     whole = fit(chosen, [pictures], tmp_path / "whole", progress=False)
     assert len(list((cache / "embeddings").iterdir())) == 1
 
-    monkeypatch.setattr(embeddings, "_windows", lambda *_: pytest.fail("computed anew"))
+    monkeypatch.setattr(LIQE, "embed", lambda *_: pytest.fail("computed anew"))
     with monkeypatch.context() as patch, pytest.raises(CrashError):
         at_step(patch, 4, crash)
         fit(chosen, [pictures], tmp_path / "stopped", progress=False)
