@@ -25,12 +25,7 @@ PROMPTS = {
         for q, s, d in product(QUALITIES, SCENES, DISTORTIONS)
     ],
 }
-SHAPES = {
-    "quality": (5, 1, 1),
-    "quality+scene": (5, 9, 1),
-    "quality+distortion": (5, 1, 11),
-    "quality+scene+distortion": (5, 9, 11),
-}
+SHAPES = {name: (5, 9 if "scene" in name else 1, 11 if "distortion" in name else 1) for name in PROMPTS}
 
 
 def public_logits(clip, crops, tokens):

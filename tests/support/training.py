@@ -18,6 +18,8 @@ from liqe_core.training.profiles import Profile, profile
 #: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
 PHOTOGRAPHS = ("coffee", "camera", "china", "chelsea")
 SELECTION = mini.Selection(PHOTOGRAPHS, kinds=(1, 10, 11), levels=(1, 5), size=(96, 72), views=("whole",))
+#: Weights of the tasks.
+EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
 
 def small_set(root, name: str = "mini") -> LabelledImages:

@@ -8,7 +8,7 @@ import torch
 from support.training import settings, small_set
 
 from liqe_core.data.labelled import targets
-from liqe_core.evaluation.distributed import Ranks
+from liqe_core.evaluation.distributed import ALONE, Ranks
 from liqe_core.prompts import PromptGrid
 from liqe_core.training.batches import TrainingBatches, batches_ahead
 
@@ -33,11 +33,11 @@ def test_shares_of_a_batch_are_the_batch(batches):
 def test_batches_come_in_order_from_any_step_whoever_reads_faster(batches):
     expected = [batches.batch(1, step) for step in range(2, 7)]
     for readers in (1, 3):
-        found = list(batches_ahead(batches, 1, 2, 7, Ranks(), readers))
+        found = list(batches_ahead(batches, 1, 2, 7, ALONE, readers))
         assert len(found) == 5
         for ours, batch in zip(expected, found, strict=True):
             assert ours.images == batch.images and torch.equal(ours.crops, batch.crops)
-    assert list(batches_ahead(batches, 1, 7, 7, Ranks())) == []
+    assert list(batches_ahead(batches, 1, 7, 7, ALONE)) == []
 
 
 def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkeypatch):
@@ -51,7 +51,7 @@ def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkey
     monkeypatch.setattr(TrainingBatches, "batch", failing)
     before, read = threading.active_count(), []
     with pytest.raises(OSError, match="the disk is gone"):
-        for batch in batches_ahead(batches, 0, 0, 9, Ranks(), readers=2):
+        for batch in batches_ahead(batches, 0, 0, 9, ALONE, readers=2):
             read.append(batch)
     assert len(read) == 2
     assert threading.active_count() == before

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from support.interrupting import Job
-from support.training import CrashError, assert_same_run, at_step, crash, settings, train_small
+from support.training import EQUAL, CrashError, assert_same_run, at_step, crash, settings, train_small
 
 from liqe_core import LIQE
 from liqe_core.crops import normalize
@@ -222,7 +222,7 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     batch = next(b for b in (run.batches.batch(0, 0), run.batches.batch(0, 1)) if poisoned in b.images)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
     with pytest.raises(loop.BadBatchError, match="finite") as caught:
-        run.take_step(batch, dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
+        run.take_step(batch, EQUAL, 1e-3)
     assert caught.value.images == (poisoned,)
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
 
@@ -326,7 +326,7 @@ def test_too_little_memory_or_disk_is_said_before_the_first_step(pictures, tmp_p
 def test_equal_seeds_give_equal_runs_and_others_do_not(pictures, tmp_path):
     def first(seed: int) -> dict:
         run = Run(settings(seed=seed), [pictures], tmp_path)
-        losses, _ = run.take_step(run.batches.batch(0, 0), dict.fromkeys(run.model.grid.axes, 1.0), 1e-3)
+        losses, _ = run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
         return losses
 
     assert first(3) == first(3) != first(4)

@@ -3,14 +3,12 @@
 import pytest
 import torch
 from open_clip.model import convert_weights_to_lp
-from support.training import settings
+from support.training import EQUAL, settings
 
 from liqe_core import towers
 from liqe_core.training.loop import Run
 from liqe_core.training.precision import Precision, half_weights, round_to_half, type_of_products
 from liqe_core.training.step import build_model
-
-EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
 
 def in_half(model) -> dict[str, bool]:

@@ -7,7 +7,7 @@ from functools import partialmethod
 import pytest
 import torch
 from open_clip.model import convert_weights_to_lp
-from support.training import settings, small_set
+from support.training import EQUAL, settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
 from liqe_core.data.labelled import LabelledImages
@@ -16,8 +16,6 @@ from liqe_core.text import text_parameters
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.loop import Run
 from liqe_core.training.step import build_model, learning_rate, ranking_of
-
-EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
 
 @pytest.fixture(scope="module")
