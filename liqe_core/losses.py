@@ -149,7 +149,8 @@ def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
 
 
 def _binary_fidelity_loss(p: Tensor, g: Tensor) -> Tensor:
-    return 1 - torch.sqrt(p * g + EPSILON) - torch.sqrt((1 - p) * (1 - g) + EPSILON)
+    # A sum of probabilities may come out as 1 + 1e-7, whose complement has no root.
+    return 1 - torch.sqrt(p * g + EPSILON) - torch.sqrt((1 - p).clamp(min=0) * (1 - g) + EPSILON)
 
 
 def _mean_over_labelled(loss: Tensor, target: Tensor) -> Tensor:

@@ -170,6 +170,21 @@ def test_a_image_without_a_label_adds_nothing(loss):
     nothing.backward()
 
 
+def test_a_marginal_that_rounds_to_more_than_one_is_one():
+    p = torch.tensor([[1 + 2**-23, 0.0]], requires_grad=True)
+    loss = scene_loss(p, torch.tensor([[0.0, 1.0]]))
+    assert loss.item() == scene_loss(p.detach().clamp(max=1), torch.tensor([[0.0, 1.0]])).item()
+    loss.backward()
+    assert p.grad.isfinite().all()
+
+
+def test_losses_have_the_type_of_the_predictions():
+    """The public script's are float64, since its scores and labels are NumPy doubles."""
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    assert quality_loss(torch.rand(2), labels[0], torch.zeros(2)).dtype == torch.float32
+    assert {loss(torch.rand(2, 2), labels).dtype for loss in (scene_loss, distortion_loss)} == {torch.float32}
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="length"):
         quality_loss(torch.zeros(3, 1), torch.zeros(3), torch.zeros(3))

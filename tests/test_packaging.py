@@ -1,4 +1,4 @@
-"""environment.yml, pyproject.toml, constraints.txt, the Makefile and CI say the same."""
+"""environment.yml, pyproject.toml, constraints.txt, the Makefile, the documentation and CI say the same."""
 
 import ast
 import os
@@ -74,6 +74,15 @@ def test_make_installs_with_the_pins_and_every_extra():
 def test_ci_runs_the_test_command_that_contributors_run():
     assert (TOP / ".ci" / "run").read_text().rstrip().splitlines()[-1] == "exec make test"
     assert "make test" in (TOP / "CONTRIBUTING.md").read_text()
+
+
+def test_the_tests_that_show_a_difference_to_the_public_code_are_there():
+    rows = re.findall(r"^\| \d+ \|.*$", (TOP / "docs" / "public-code.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 30 and not [row for row in rows if not re.search(r"[a-zA-Z]:\d", row)], "lines named"
+    for row in rows:
+        for file, names in re.findall(r"`(\S+\.py)` ((?:\[\w+\](?:, )?)+)", row.rsplit(" | ", 1)[-1]):
+            text = (TOP / "tests" / file).read_text()
+            assert not [name for name in re.findall(r"\w+", names) if f"def {name}(" not in text], row
 
 
 def test_every_module_is_in_the_package():

@@ -41,6 +41,8 @@ def test_each_column_of_a_row_is_what_the_file_says(released):
     sparrow = released[released["image"] == "dst_imgs/awgn/sunset_sparrow.AWGN.1.png"].iloc[0]
     assert (sparrow.reference, sparrow.mos, sparrow.session_1) == ("sunset_sparrow", 0.958, "test")
     assert (sparrow.distortion, sparrow.distortion_group) == ("white noise", "noise")
+    shift = released[released["image"] == "images/I02_05_01.png"].iloc[0]
+    assert (shift.distortion, shift.distortion_group) == ("shifting", "blur"), "as the public code has it"
     assert released["scenes"].map(len).between(1, 3).all()
 
 

@@ -313,6 +313,13 @@ def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures,
     assert pd.read_csv(tmp_path / "steps.csv").empty and len(pd.read_csv(tmp_path / "epochs.csv")) == 1
 
 
+def test_test_parts_are_measured_in_float32_whatever_a_run_computes_in(pictures, tmp_path):
+    results = fit(settings(precision="bfloat16", epochs=1, steps=1), [pictures], tmp_path, progress=False)
+    kept = LIQE.from_checkpoint(tmp_path / "best_quality.safetensors")
+    reported = results[results["checkpoint"] == "quality"]
+    assert reported["plcc"].item() == measure(kept, [pictures], 1, "test")["plcc"].item()
+
+
 def test_too_little_memory_or_disk_is_said_before_the_first_step(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 10_000_000)
     with pytest.raises(MemoryError, match="gradient_checkpointing"):

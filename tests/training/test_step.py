@@ -234,6 +234,17 @@ def test_mixed_precision_keeps_float32_weights_and_the_gradient(sets, tmp_path, 
     assert not torch.equal(flat, rounded)  # it did compute in half precision
 
 
+def test_in_mixed_precision_the_text_tower_adds_up_in_float32(sets, tmp_path):
+    """On CUDA the public script adds up in half precision in both towers, since its weights are in it."""
+    run, types = a_run(sets, tmp_path, precision="bfloat16"), {}
+    for name, tower in (("image", run.model.clip.visual), ("text", run.model.clip)):
+        tower.transformer.resblocks[0].register_forward_hook(
+            lambda _, __, out, name=name: types.update({name: out.dtype})
+        )
+    gradients(run)
+    assert types == {"image": torch.bfloat16, "text": torch.float32}
+
+
 def test_a_float16_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(sets, tmp_path):
     run = a_run(sets, tmp_path, precision="float16")
     run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
