@@ -225,7 +225,7 @@ def _archives(
             raise FetchError(
                 f"{own}: its SHA-256 is not that of the hub's {file.file}; rename it, or get that"
             )
-        yield path, partial(place_by_rules, archive=file.file, rules=file.take, images=images)
+        yield path, partial(place_by_rules, archive=file.file, rules=file.take or (), images=images)
     if manifest.hosted:
         return
     for repository in manifest.repositories:

@@ -21,8 +21,8 @@ from liqe_core.data.tables import LabelError, column, numbers, read_table, uniqu
 from liqe_core.images import list_images
 from liqe_core.prompts import DISTORTIONS, SCENES
 
-#: Columns of a user's table, and what else they may be called: the axis, as in the manifest's ``words``.
-SYNONYMS = {"scenes": "scene", "distortion": "distortions", "reference": "ref"}
+#: What else columns of a user's table may be called: the axis, as in the manifest's ``words``.
+SYNONYMS = {"scene": "scenes", "distortions": "distortion", "ref": "reference"}
 
 
 def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
@@ -33,8 +33,7 @@ def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
     number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
     distortions = tuple(load_manifest("tid2013").expect.distortions)  # in the order of their numbers
     if len(wrong := names[~number.between(1, len(distortions))]):
-        problem = f"{wrong.iloc[0]!r} is not a TID2013 name such as I01_01_1.bmp"
-        raise LabelError(f"{path}, line {wrong.index[0]}: {problem}")
+        raise LabelError(f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is no name as I01_01_1.bmp is")
     return _table(manifest, names, mos, distortion=[distortions[int(k) - 1] for k in number])
 
 
@@ -76,10 +75,11 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     path = label_file(manifest, folder)
     rows = read_table(path)
     table = _from_columns(manifest, rows, path)
-    columns = {name.lower(): rows[name].where(rows[name] != "", None) for name in rows.columns}
-    for name, synonym in SYNONYMS.items():
-        if synonym in columns and name not in columns:
-            columns[name] = columns.pop(synonym)
+    titles = sorted(rows.columns, key=lambda title: title.lower() not in SYNONYMS)  # which the names replace
+    columns = {
+        SYNONYMS.get(title.lower(), title.lower()): rows[title].where(rows[title] != "", None)
+        for title in titles
+    }
     _check_columns(manifest, rows, columns, path)
     for name in {"distortion", "reference"} & set(columns):
         table[name] = columns[name].to_numpy()
@@ -94,8 +94,7 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     for session in [session for session in SESSION_COLUMNS if session in columns]:
         parts = columns[session].str.lower().replace({"validation": "val", "valid": "val"})
         if len(wrong := parts[parts.notna() & ~parts.isin(PARTS)]):
-            known = ", ".join(PARTS)
-            raise LabelError(f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r}; known: {known}")
+            raise LabelError(f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r} is none of {PARTS}")
         if empty := int(parts.isna().sum()):
             warnings.warn(f"{path}: {empty} of {len(parts)} rows are in no part of {session}", stacklevel=2)
         table[session] = parts.to_numpy()
@@ -112,10 +111,7 @@ def _check_columns(manifest: Manifest, rows: pd.DataFrame, columns: Collection[s
     unread = [f"{name!r}" + f" (is it {close[name]!r}?)" * bool(close[name]) for name in unread]
     for axis, name in {"scene": "scenes", "distortion": "distortion"}.items():
         if axis in manifest.words and name not in columns:
-            raise LabelError(
-                f"{path}, line 1: no column {name!r}, and the manifest has words of {axis}; not read are "
-                f"{', '.join(unread) or 'none'}; name the column so, or remove the words"
-            )
+            raise LabelError(f"{path}: no column {name!r} for the {axis} words; unread: {', '.join(unread)}")
     if unread and manifest.role == "user":
         warnings.warn(f"{path}: columns that are not read: {', '.join(unread)}", stacklevel=2)
 

@@ -72,18 +72,15 @@ class Selection:
         photographs = tuple(dict.fromkeys(self.photographs or manifest["photographs"]))
         if len(photographs) < 3:
             raise ValueError(f"train, val and test need a photograph each: name three, not {photographs}")
+        kinds = tuple(distortions.find(kind).number for kind in self.kinds)
         for field, values, known in (
             ("photograph", photographs, manifest["photographs"]),
+            ("distortion", kinds, distortions.DISTORTIONS),
             ("level", self.levels, distortions.LEVELS),
             ("view", self.views, VIEWS),
         ):
             if unknown := [value for value in values if value not in known]:
                 raise ValueError(f"no {field} {unknown}; choose from {', '.join(map(str, known))}")
-        kinds = tuple(distortions.find(kind).number for kind in self.kinds)
-        if unknown_kinds := set(kinds) - set(distortions.DISTORTIONS):
-            raise ValueError(
-                f"no distortion {unknown_kinds} of KADID-10k, whose mean opinions these are; 1 to 25"
-            )
         size = tuple(self.size or manifest["size"])
         return dataclasses.replace(self, photographs=photographs, kinds=kinds, size=size)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,10 +36,10 @@ def find_images(
     files = list_images(folder)
     exact = set(files)
     lower = {_folded(name): name for name in reversed(files)}
-    first, *others = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
+    first, *further = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
     rows = []
     for image in images:
-        prefixes = others if image.startswith(first) else ()
+        prefixes = further if image.startswith(first) else ()
         names = [image, *(prefix + image.removeprefix(first) for prefix in prefixes)]
         places: list[tuple[str | None, str]] = [(name, "exact") for name in names if name in exact]
         places += [(lower[key], "case") for key in map(_folded, names) if key in lower]
@@ -116,15 +115,8 @@ class Journal:
             raise ValueError(f"{self.path} is no journal of ours: delete it, or name another file")
         return entries
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Callable[[dict], None]]:
-        """Gives a function that adds an entry."""
+    def note(self, entry: dict) -> None:
+        """Add an entry."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n")  # what a kill tore off ends here
-
-            def note(entry: dict) -> None:
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
-
-            yield note
+            file.write(f"\n{json.dumps(entry)}\n")  # what a kill tore off ends before it

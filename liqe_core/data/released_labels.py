@@ -77,8 +77,7 @@ def label_folder(mirror: AnyPath = None) -> Path:
         raise LabelError(f"{mirror}: not a clone of zwx8981/LIQE (no folder IQA_Database in it)")
     for name, digest in pins().items():
         if (folder / name).is_file() and not _matches(folder / name, digest):
-            problem = f"differs from commit {COMMIT[:7]} of zwx8981/LIQE (SHA-256)"
-            raise LabelError(f"{folder / name}: {problem}; check that commit out, or give no mirror")
+            raise LabelError(f"{folder / name}: differs from commit {COMMIT[:7]}; check that commit out")
     return folder
 
 
@@ -116,8 +115,8 @@ def fetch_labels(folder: AnyPath = None, base_url: str = BASE_URL, progress: boo
         for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
             pass
     except FetchError as error:
-        advice = "or name a clone of zwx8981/LIQE in LIQE_LABELS"
-        raise LabelsFetchError(f"label files of the six training sets: {error}; {advice}") from None
+        message = f"label files of the six training sets: {error}; or set LIQE_LABELS to a clone"
+        raise LabelsFetchError(message) from None
     return folder
 
 

@@ -24,9 +24,10 @@ from torch import Tensor
 from liqe_core.crops import CropGeometry, resize
 from liqe_core.data.labels import as_text
 from liqe_core.data.manifests import AnyPath
-from liqe_core.files import atomic_path, cache_dir, is_disk_full, json_sha256, only_one, write_text
+from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one, write_text
 from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
+from liqe_core.intake.transfers import disk_full_as_error
 
 FORMAT = 2
 PER_PACK = 128
@@ -110,7 +111,6 @@ class PackedStore:
         self.folder, self.source, self.index = folder, source, index
         self._packs = packs
         self._places = index[_PLACES[:4]].to_numpy().tolist()
-        self._maps: dict[int, np.ndarray] = {}
 
     @classmethod
     def build(
@@ -130,7 +130,8 @@ class PackedStore:
             workers: threads; default: one a core.
 
         Raises:
-            StoreError: images that cannot be read (count and first five), a full disk.
+            StoreError: images that cannot be read (count and first five).
+            DiskFullError: no room; finished packs are kept.
         """
         folder = Path(folder or source.store_folder())
         table = table.reset_index(drop=True)
@@ -166,8 +167,7 @@ class PackedStore:
         except json.JSONDecodeError as error:
             raise StoreError(f"{folder / 'index.json'}: damaged ({error}); build the store again") from None
         if content.get("format") != FORMAT:
-            found = content.get("format")
-            raise StoreError(f"{folder}: format {found}, this program reads {FORMAT}; build it again")
+            raise StoreError(f"{folder}: format {content.get('format')} is not {FORMAT}; build it again")
         index = as_text(pd.DataFrame(content["columns"]))
         if "scenes" in index:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
@@ -188,17 +188,8 @@ class PackedStore:
     def __getitem__(self, i: int) -> np.ndarray:
         """Image `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
         number, offset, height, width = self._places[i]
-        return self._map(number)[offset : offset + height * width * 3].reshape(height, width, 3)
-
-    def _map(self, number: int) -> np.ndarray:
-        if number not in self._maps:
-            file = self.folder / f"{self._packs[number]}.bin"
-            self._maps[number] = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
-        return self._maps[number]
-
-    def __getstate__(self):
-        # A data loader's worker process maps the files itself.
-        return self.__dict__ | {"_maps": {}}
+        file = self.folder / f"{self._packs[number]}.bin"
+        return np.memmap(file, np.uint8, "r", offset, (height, width, 3)).view(np.ndarray)
 
 
 def _read_places(stem: Path) -> list | None:
@@ -219,14 +210,9 @@ def _make_packs(
     hidden = not (progress and to_do)
     with tqdm(total=sum(map(len, to_do.values())), desc=f"packing {folder.name}", disable=hidden) as bar:
         made = read_ahead(lambda name: source.write_pack(to_do[name], folder / name, bar), to_do, workers)
-        try:
+        with disk_full_as_error(folder):
             for faults in made:
                 unreadable += faults
-        except OSError as error:
-            if not is_disk_full(error):
-                raise
-            advice = "make room and build it again, finished packs are kept"
-            raise StoreError(f"{folder}: the disk is full; {advice}") from error
     if unreadable:
         advice = "`liqe data verify` lists them; or train without them by unfit='leave out'"
         lines = [f"{source.folder}: {len(unreadable)} images cannot be packed ({advice}):"]

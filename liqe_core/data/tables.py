@@ -141,8 +141,7 @@ def numbers(
         wrong = values[point.isna() & comma.isna()]
         wrong = values[point.isna()] if wrong.empty else wrong
         problem = f"score {wrong.iloc[0]!r} is not a number, or its decimal separator is not the others'"
-        lines = f"lines like it: {len(wrong)}"
-        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({lines}); correct or remove it")
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({len(wrong)} such); correct it")
     ambiguous = values[(point != comma) & values.str.contains(",") & (len(readings) == 2)]
     readings = [reading for reading in readings if reading[ambiguous.index].between(*limits).all()]
     if len(ambiguous) and len(readings) != 1:
@@ -173,6 +172,5 @@ def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:
         raise LabelError(f"{path}, line {empty[0]}: no image name; correct it or remove the line")
     if len(twice := values[values.duplicated()]):
         first = values.index[values == twice.iloc[0]][0]
-        problem = f"image {twice.iloc[0]!r} was already on line {first} (lines like it: {len(twice)})"
-        raise LabelError(f"{path}, line {twice.index[0]}: {problem}; remove it")
+        raise LabelError(f"{path}, line {twice.index[0]}: {twice.iloc[0]!r} repeats line {first}; remove it")
     return values

@@ -64,27 +64,23 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
         root: the folder that datasets are in; default: see `Manifest.root`.
         mirror: see `read_labels`.
     """
-    folder, exists = manifest.folder(root), manifest.locate(root) is not None
+    folder = manifest.folder(root)
     absent = Status(manifest.name, "absent", folder, expected=manifest.images)
-    if not manifest.labels and manifest.page:
-        by_hand = f"get it from {manifest.page}; this project does not read its labels yet"
-        return dataclasses.replace(absent, next=by_hand)
     if not manifest.labels:
-        made = "nothing to get: it is made from installed packages when it is used"
-        return Status(manifest.name, "complete", folder, made)
+        if manifest.page:
+            by_hand = f"get it from {manifest.page}; its labels are not read yet"
+            return dataclasses.replace(absent, next=by_hand)
+        return Status(manifest.name, "complete", folder, "nothing to get: it is made when it is used")
     to_fetch = sets_to_fetch(manifest, folder) if manifest.form == "distorted" else []
     images = None  # where they cannot be known without fetching
     try:
         if not to_fetch and (manifest.form != "liqe" or labels_at_hand(mirror)):
             images = read_labels(manifest, root, mirror)["image"]
     except LabelError as error:
-        if exists:
+        if manifest.locate(root):
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
-    files = pd.DataFrame(columns=["image", "match"])
-    if images is not None:
-        files = find_images(images, folder, manifest.pictures)
-    elif exists:
-        files = pd.DataFrame({"image": all_images(manifest, folder), "match": "exact"})
+    names = all_images(manifest, folder) if images is None else images
+    files = find_images(names, folder, manifest.pictures)
     missing = files.loc[files["match"] == "missing", "image"].tolist()
     found, case = len(files) - len(missing), int((files["match"] == "case").sum())
     entries = journal_of(manifest, root).current() if found else {}
@@ -97,11 +93,9 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
         advice = f"liqe data fetch {' '.join(to_fetch)}"
     elif images is None and found:
         advice = f"liqe data labels {manifest.argument}"
-    elif missing and not now.found and (files := all_images(manifest, folder)):
-        close = (get_close_matches(missing[0], files, 1, 0.3) or files)[0]
-        advice = (
-            f"names do not match: the labels have {missing[0]!r}, the folder has {close!r}; adapt the table"
-        )
+    elif missing and not found and (present := all_images(manifest, folder)):
+        close = (get_close_matches(missing[0], present, 1, 0.3) or present)[0]
+        advice = f"adapt the table: it names {missing[0]!r}, the folder has {close!r}"
     else:
         advice = _advice(manifest, now, missing)
     return dataclasses.replace(now, next=advice)
@@ -183,11 +177,10 @@ def verify(
         known = journal.current()
         to_do = [file for file in dict.fromkeys(files) if file not in known]
         entries = read_ahead(lambda file: _inspect(journal, file), to_do, workers)
-        bar = tqdm(entries, manifest.name, len(files), initial=len(files) - len(to_do), disable=not progress)
-        with journal.writing() as note, bar:
-            for entry in bar:
-                note(entry)
-                known[entry["file"]] = entry
+        shown = {"initial": len(files) - len(to_do), "disable": not progress}
+        for entry in tqdm(entries, manifest.name, len(files), **shown):
+            journal.note(entry)
+            known[entry["file"]] = entry
         table = _report(manifest, folder, found, known, window)
         write_csv(report_path(manifest, root), table)
     return table

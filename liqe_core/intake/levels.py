@@ -55,15 +55,11 @@ def stored(image: Image.Image) -> Stored:
         # Pillow scales the levels of a PPM to 16 bits; older ones call the mode of a 16-bit PNG "I" as well.
         form = getattr(image, "format", None)
         if form == "FITS" and image.mode != "L":
-            raise LevelError(
-                "levels of a FITS file are moved by its header, which is not read; save it as PNG"
-            )
+            raise LevelError("levels of FITS are moved by its header, which is not read; save it as PNG")
         return Stored(16 if image.mode.startswith("I;16") or form in ("PPM", "PNG") else None)
     suffix = os.path.splitext(getattr(image, "filename", "") or "")[1].lower()
     if int(tags.get(_NEW_SUBFILE) or 0) & 1 or _DNG_VERSION in tags or suffix in RAW_SUFFIXES:
-        raise LevelError(
-            "its first image is a small preview, as in a camera's raw file; develop it, as 16-bit TIFF say"
-        )
+        raise LevelError("its first image is a preview, as in a camera's raw file; develop it to TIFF")
     bits, layout = int((tags.get(_BITS) or (1,))[0]), getattr(image, "tile", None) or []
     if bits == 16 and tags.get(_PLANAR) == 2 and image.mode in ("RGB", "RGBA", "CMYK"):
         _mend_planes(image, layout)
@@ -80,9 +76,7 @@ def stored(image: Image.Image) -> Stored:
 def _mend_planes(image: Image.Image, layout: list) -> None:  # type: ignore[type-arg]
     """16-bit planes, one after another and not compressed: Pillow takes their bytes for 8-bit levels."""
     if not layout and image.info.get("compression") == "raw":
-        raise LevelError(
-            "its 16-bit planes were decoded as 8-bit ones; give the file, or the picture unloaded"
-        )
+        raise LevelError("its 16-bit planes were decoded as 8-bit ones; give the file, not the image")
     order = ";16L" if image.tag_v2.prefix == b"II" else ";16B"  # type: ignore[attr-defined]
     image.tile = [  # type: ignore[attr-defined]
         part._replace(args=(part.args[0] + order, *part.args[1:]))
@@ -151,9 +145,7 @@ def _whole(levels: np.ndarray, storage: Stored) -> np.ndarray:
     elif high >= 2**24 and storage.bits == 32 and not storage.signed:
         white = 2**32 - 1  # fainter ones would all be black
     else:
-        raise LevelError(
-            f"its levels reach {high}, and it does not say what is white; save it in 8 or 16 bits"
-        )
+        raise LevelError(f"its levels reach {high}, nothing says what is white; save it in 8 or 16 bits")
     return (levels * 255 + white // 2) // white
 
 
@@ -169,10 +161,7 @@ def _fractions(levels: np.ndarray, storage: Stored) -> np.ndarray:
     elif high <= 65535 and (levels == np.rint(levels)).all():
         white = 255 if high <= 255 else 65535
     else:
-        raise LevelError(
-            f"its levels reach {high:g}, and fractions are taken for 0 (black) to 1 (white); save it in 8 or "
-            "16 bits"
-        )
+        raise LevelError(f"its levels reach {high:g}, fractions have white at 1; save it in 8 or 16 bits")
     levels = levels.astype(np.float64)
     return np.floor((white - levels if storage.inverted else levels) * (255 / white) + 0.5).astype(np.uint8)
 
@@ -197,9 +186,7 @@ def as_srgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> 
         elif space == "RGB" and image.mode != "CMYK":
             source = as_rgb(image, storage, sixteen_bit)
         else:
-            raise LevelError(
-                f"its ICC profile is for {space}, its pixels are {image.mode}; ignore the profile"
-            )
+            raise LevelError(f"its ICC profile is for {space}, its mode is {image.mode}; ignore the profile")
         srgb = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(source, profile, srgb, outputMode="RGB")
         assert converted is not None  # it is, when it works in place

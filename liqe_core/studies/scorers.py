@@ -150,22 +150,21 @@ def score_folder(
     journal = Journal(cache or os.devnull, folder)
     known = journal.current()
     rows = {}
-    with journal.writing() as note:
-        for name in names:
-            scores, errors = dict(known.get(name, {}).get("scores", {})), []
-            todo = [scorer for scorer in scorers if keys[scorer] not in scores]
-            if todo and on_image:
-                on_image(name)
-            for scorer in todo:
-                value, error = _score(folder / name, scorers[scorer])
-                if error:
-                    errors.append(f"{scorer}: {error}")
-                else:
-                    scores[keys[scorer]] = value
-            if todo:
-                note(journal.stamp(name) | {"scores": scores})
-            rows[name] = {scorer: scores.get(key) for scorer, key in keys.items()}
-            rows[name]["error"] = "; ".join(errors)
+    for name in names:
+        scores, errors = dict(known.get(name, {}).get("scores", {})), []
+        todo = [scorer for scorer in scorers if keys[scorer] not in scores]
+        if todo and on_image:
+            on_image(name)
+        for scorer in todo:
+            value, error = _score(folder / name, scorers[scorer])
+            if error:
+                errors.append(f"{scorer}: {error}")
+            else:
+                scores[keys[scorer]] = value
+        if todo:
+            journal.note(journal.stamp(name) | {"scores": scores})
+        rows[name] = {scorer: scores.get(key) for scorer, key in keys.items()}
+        rows[name]["error"] = "; ".join(errors)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
     return table.astype(dict.fromkeys(scorers, float))
 

@@ -26,16 +26,13 @@ def journal(tmp_path):
 
 def test_the_last_entry_of_a_file_counts_until_the_file_changes(journal):
     assert journal.current() == {}
-    with journal.writing() as note:
-        note(journal.stamp("a.txt") | {"found": 1})
-        note(journal.stamp("b.txt") | {"found": 2})
-        note(journal.stamp("a.txt") | {"found": 3})
+    for name, found in (("a.txt", 1), ("b.txt", 2), ("a.txt", 3)):
+        journal.note(journal.stamp(name) | {"found": found})
     assert {name: entry["found"] for name, entry in journal.current().items()} == {"a.txt": 3, "b.txt": 2}
     (journal.folder / "a.txt").write_text("of another size")
     os.utime(journal.folder / "b.txt", ns=(1, 1))
     assert journal.current() == {}
-    with journal.writing() as note:
-        note(journal.stamp("a.txt"))
+    journal.note(journal.stamp("a.txt"))
     (journal.folder / "a.txt").unlink()
     assert journal.current() == {}
     with pytest.raises(FileNotFoundError):

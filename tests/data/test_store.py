@@ -17,6 +17,7 @@ from liqe_core.data import store as stores
 from liqe_core.data.labelled import present_rows
 from liqe_core.data.labels import COLUMNS, read_labels
 from liqe_core.data.store import ImageSource, KeptWindows, PackedStore, StoreError
+from liqe_core.intake.transfers import DiskFullError
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +139,7 @@ def test_a_full_disk_is_said_plainly(manifest, table, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(stores, "digest", full)
-    with pytest.raises(StoreError, match="disk"):
+    with pytest.raises(DiskFullError, match="disk"):
         build(manifest, table)
 
 
