@@ -108,20 +108,16 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Selec
     return SelectedRuns(kept, pd.DataFrame(excluded, columns=EXCLUDED))
 
 
-def scores(
-    runs: Iterable[FinishedRun], study: Study, measure: str = "srcc", criterion: str = "quality"
-) -> pd.DataFrame:
-    """A row a run: `level`, `session`, `seed`, `value` (the measure's mean over data sets, NaN where it is
-    not defined in one of them) and `run`.
+def scores(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
+    """A row a run: `level`, `session`, `seed`, `value` and `run`.
 
-    Args:
-        criterion: which kept checkpoint; ``quality``, best validation SRCC, is one that all variants have.
+    `value` is the mean SRCC over datasets of the checkpoint ``quality``, which all variants have; NaN where
+    SRCC is not defined in one dataset.
     """
     rows = []
     for run in runs:
-        results = run.results[run.results["checkpoint"] == criterion]
-        value = results[measure].mean(skipna=False) if measure in results else float("nan")
-        rows.append((study.level(run.settings), *run.repeat, value, run.folder.name))
+        srcc = run.results.loc[run.results["checkpoint"] == "quality", "srcc"]
+        rows.append((study.level(run.settings), *run.repeat, srcc.mean(skipna=False), run.folder.name))
     return pd.DataFrame(rows, columns=["level", "session", "seed", "value", "run"])
 
 
@@ -247,17 +243,17 @@ def find_or_train(
         sets: the profile's data sets, where the caller has them.
     """
 
-    def find(wanted: Profile) -> SelectedRuns:
+    def find(wanted: Profile, trained: bool) -> AblationRuns:
         runs, unread = read_runs(root)
         chosen, excluded = alike(runs, wanted, study)
-        return SelectedRuns(chosen, pd.concat([unread, excluded], ignore_index=True))
+        return AblationRuns(chosen, pd.concat([unread, excluded], ignore_index=True), wanted, trained)
 
-    found = find(settings)
+    found = find(settings, trained=False)
     if comparable(found.runs, study):
-        return AblationRuns(*found, settings, False)
+        return found
     levels = [short.override(**{study.setting: level}) for level in study.levels]
     fit_all(levels, sets_for(short, progress) if sets is None else sets, root, progress=progress)
-    return AblationRuns(*find(short), short, True)
+    return find(short, trained=True)
 
 
 def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[FinishedRun]:

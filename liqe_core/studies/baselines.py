@@ -45,12 +45,12 @@ def commonest(labels: pd.Series) -> float:
     return found / count if count else float("nan")
 
 
-def commonest_of(sets: Iterable[LabelledImages], session: int, part: str = "test") -> pd.DataFrame:
-    """`commonest` of a part of every data set: a row a set, `dataset`, `session`, `scene_accuracy`,
+def commonest_of(sets: Iterable[LabelledImages], session: int) -> pd.DataFrame:
+    """`commonest` of the test part of every dataset: a row a dataset, `dataset`, `session`, `scene_accuracy`,
     `distortion_accuracy`, as what a model reaches is called."""
     rows = []
     for dataset in sets:
-        table = dataset.table.iloc[dataset.part(session, part)]
+        table = dataset.table.iloc[dataset.part(session, "test")]
         accuracies = commonest(table["scenes"]), commonest(table["distortion_group"])
         rows.append((dataset.name, session, *accuracies))
     return pd.DataFrame(rows, columns=["dataset", "session", "scene_accuracy", "distortion_accuracy"])

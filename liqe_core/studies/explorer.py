@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from liqe_core.crops import mean_over_crops, resize, testing_crops
-from liqe_core.data.distortions import LEVELS, distort
+from liqe_core.data.distortions import distort
 from liqe_core.images import Source, read_image
 from liqe_core.prediction import expected_quality
 from liqe_core.prompts import AXES
@@ -85,10 +85,7 @@ def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
     if unknown := sorted(set(positions) - set(FAULTS)):
         raise ValueError(f"no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     for name, kind in reversed(FAULTS.items()):
-        position = positions.get(name, 0)
-        if position not in (0, *LEVELS):
-            raise ValueError(f"{name} is {position!r}: give a whole number from 0 to {LEVELS[-1]}")
-        if position:
+        if position := positions.get(name, 0):
             image = distort(image, kind, position)
     return image
 

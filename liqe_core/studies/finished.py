@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,7 +30,7 @@ class FinishedRun:
     """What a run folder says about its run.
 
     Attributes:
-        folder: where it is. settings: of its training. data, versions, code: as in ``settings.json``.
+        folder: where it is. settings: of its training. data: as in ``settings.json``.
         results: as in ``results.csv``.
         steps: how many were taken. schedule: equal for runs with the same learning rate at every step and
             the same batches left out.
@@ -41,8 +39,6 @@ class FinishedRun:
     folder: Path
     settings: Profile
     data: dict
-    versions: dict
-    code: dict
     results: pd.DataFrame
     steps: int
     schedule: str
@@ -95,9 +91,8 @@ def read_run(folder: str | Path) -> FinishedRun:
     try:
         settings, content = read_description(folder)
         steps = pd.read_csv(folder / "steps.csv")[["epoch", "step", "learning_rate", "skipped"]]
-        data, versions, code = (dict(content[part]) for part in ("data", "versions", "code"))
         results, schedule = read_results(folder), fingerprint(steps)
-        return FinishedRun(folder, settings, data, versions, code, results, len(steps), schedule)
+        return FinishedRun(folder, settings, dict(content["data"]), results, len(steps), schedule)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"cannot be read ({type(error).__name__}: {error})"
         raise ValueError(" ".join(reason.split())) from error
@@ -114,8 +109,8 @@ def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
     def size(group: list[FinishedRun]) -> tuple[int, int, int]:
         return len(group), group[0].settings.model.variant.count("+"), group[0].steps
 
-    largest = sorted(groups.values(), key=size)[-1:]
-    return sorted(itertools.chain(*largest), key=lambda run: run.repeat)
+    largest = max(reversed(groups.values()), key=size, default=[])
+    return sorted(largest, key=lambda run: run.repeat)
 
 
 def epoch_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
@@ -160,12 +155,8 @@ class Answers(NamedTuple):
             axis: ``scene`` or ``distortion``, which the model has to have learned.
         """
         column = {"scene": "scenes", "distortion": "distortion_group"}[axis]
-        names = self.model.grid.names(axis)
-        tables = [
-            confusion_counts(dataset.table[column].iloc[rows], marginal(joint, axis).numpy(), names)
-            for dataset, rows, joint in self.parts
-        ]
-        counts = functools.reduce(pd.DataFrame.add, tables)
+        p = torch.cat([marginal(joint, axis) for _, _, joint in self.parts]).numpy()
+        counts = confusion_counts(self.table()[column], p, self.model.grid.names(axis))
         return counts.loc[counts.sum(axis=1) > 0].rename_axis(index="label")
 
 

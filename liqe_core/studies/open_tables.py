@@ -87,13 +87,9 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
 
 def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     """`measures` of every run: ``arm, seed`` and its columns."""
-    tables = []
-    for (arm, seed), answers in predicted.groupby(["arm", "seed"], sort=False):
-        found = measures(with_labels(answers.dropna(axis="columns", how="all"), true))
-        found.insert(0, "arm", arm)
-        found.insert(1, "seed", seed)
-        tables.append(found)
-    return pd.concat(tables, ignore_index=True)
+    runs = predicted.groupby(["arm", "seed"], sort=False)
+    tables = {run: measures(with_labels(rows.dropna(axis="columns", how="all"), true)) for run, rows in runs}
+    return pd.concat(tables, names=["arm", "seed"]).reset_index(["arm", "seed"]).reset_index(drop=True)
 
 
 def difference_table(
@@ -160,15 +156,12 @@ ON_THE_CARD = (
     ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
     ("hevc as shown", "the same, all enlarged to one size", "srcc"),
 )
-#: How the card names the measures.
-IN_WORDS = {
-    "srcc": "SRCC with the scores",
-    "distortion_accuracy": "distortion named, of eleven",
-    "scene_accuracy": "scene named, of nine",
+#: How the card names the measures, and the column of labels without which an image does not count.
+MEASURES_ON_THE_CARD = {
+    "srcc": ("SRCC with the scores", "mos"),
+    "distortion_accuracy": ("distortion named, of eleven", "true_distortion"),
+    "scene_accuracy": ("scene named, of nine", "scenes"),
 }
-
-#: The column of labels without which an image does not count.
-COUNTED = {"srcc": "mos", "distortion_accuracy": "true_distortion", "scene_accuracy": "scenes"}
 
 
 def card_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -186,17 +179,16 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
     for name, words, measure in ON_THE_CARD:
         if name not in by_name:
             continue
-        part = by_name[name]
-        part = part[part[COUNTED[measure]].notna() & part[COUNTED[measure]].ne("")]
-        photographs = part["reference"].fillna(part["image"])
-        if name == "scenes":  # whose references are sources
-            photographs = part["image"]
+        part, (measure_words, label) = by_name[name], MEASURES_ON_THE_CARD[measure]
+        part = part[part[label].notna() & part[label].ne("")]
+        # An image of `scenes` is a photograph itself; its reference is the source.
+        photographs = part["image"] if name == "scenes" else part["reference"].fillna(part["image"])
         groups = list(part.groupby(photographs).indices.values())
 
         def measured(drawn, part=part, groups=groups, measure=measure) -> float:
             return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
 
-        row = {"pictures": words, "count": len(part), "measure": IN_WORDS[measure]}
+        row = {"pictures": words, "count": len(part), "measure": measure_words}
         row["reached"] = reached.loc[name, measure]
         row["low"], row["high"] = bootstrap(len(groups), measured)
         commonest = reached.loc[name].get(measure.replace("accuracy", "commonest"))

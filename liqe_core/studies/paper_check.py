@@ -216,12 +216,9 @@ def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dic
     is published."""
     tables = {}
     for checked in checks:
-
-        def why_not(name: str, reasons: dict[str, str] = checked.reasons) -> str:
-            return reasons.get(name, "no metric: not measured")
-
+        reasons = dict.fromkeys(published["dataset"], "no metric: not measured") | checked.reasons
         own = checked.results.query("protocol == @protocol").rename(columns={"value": "ours"})
-        compared = beside(published, own, why_not, value="ours")
+        compared = beside(published, own, reasons.__getitem__, value="ours")
         alone = own[~own["dataset"].isin(compared["dataset"])][["dataset", "metric", "ours"]]
         part = f", session {checked.conditions['session']}" if protocol == WITHIN else ""
         both = [compared, alone.assign(reason="")]

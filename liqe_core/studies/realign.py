@@ -16,7 +16,6 @@ stand in for several data sets where there is only one, and check `realign` wher
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -82,13 +81,10 @@ def realign(
     Raises:
         KeyError: a column is not in the table. ValueError: an empty range, or no rows.
     """
-    columns = ["dataset", "mos", prediction]
-    if missing := [column for column in columns if column not in table]:
-        raise KeyError(f"no column {missing[0]!r}: there are {list(table.columns)}")
     if table.empty:
         raise ValueError("no images to realign: the table is empty")
-    scores = table[columns].set_axis(["dataset", "mos", "prediction"], axis=1).reset_index(drop=True)
-    scores = scores.astype({"mos": float, "prediction": float})
+    scores = table[["dataset", "mos", prediction]].set_axis(["dataset", "mos", "prediction"], axis=1)
+    scores = scores.reset_index(drop=True).astype({"mos": float, "prediction": float})
     scores = scores.assign(raw=np.nan, naive=np.nan, aligned=np.nan, fitted=False, held=False)
     finite = np.isfinite(scores[["mos", "prediction"]]).all(axis=1)
     rng, curves = np.random.default_rng(seed), []
@@ -129,7 +125,8 @@ def _realign_set(
     if judging.sum() < _FEWEST or np.ptp(naive[judging]) == 0:
         beyond = f"{held.sum()} of {len(human)} scores lie beyond the curve"
         return moved, curve | {"reason": f"{beyond}: too few are left to judge it by"}
-    moved |= {"aligned": _inverse(human, start, stop, beta), "fitted": half, "held": held}
+    grid = np.linspace(start, stop, _GRID)  # f rises on it, so that interpolation inverts it
+    moved |= {"aligned": np.interp(human, logistic4(grid, *beta), grid), "fitted": half, "held": held}
     aligned, naive, predicted = moved["aligned"][judging], naive[judging], predicted[judging]
     curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
     curve["shift"] = (aligned - naive).mean()
@@ -197,10 +194,7 @@ def curve_points(realignment: Realignment) -> pd.DataFrame:
         rows = realignment.scores[(realignment.scores["dataset"] == name) & realignment.scores["fitted"]]
         x = np.linspace(rows["prediction"].min(), rows["prediction"].max(), 100)
         y = logistic4(x, *curve[["beta1", "beta2", "beta3", "beta4"]].to_numpy(dtype=float))
-        # raw is linear in MOS, so two of the set's images say how.
-        first, last = rows.loc[[rows["mos"].idxmin(), rows["mos"].idxmax()]].to_dict("records")
-        slope = (last["raw"] - first["raw"]) / (last["mos"] - first["mos"])
-        raw = first["raw"] + slope * (y - first["mos"])
+        raw = np.polyval(np.polyfit(rows["mos"], rows["raw"], 1), y)  # raw is linear in MOS
         drawn.append(pd.DataFrame({"dataset": name, "prediction": x, "mos": y, "raw": raw}))
     columns = ["dataset", "prediction", "mos", "raw"]
     return pd.concat(drawn, ignore_index=True) if drawn else pd.DataFrame(columns=columns)
@@ -274,12 +268,6 @@ def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, fl
     return low, high
 
 
-def _inverse(human: np.ndarray, low: float, high: float, beta: np.ndarray) -> np.ndarray:
-    """f^-1 of human scores, held between two predictions; for any rising curve, so by interpolation."""
-    grid = np.linspace(low, high, _GRID)
-    return np.interp(human, logistic4(grid, *beta), grid)
-
-
 def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as shown")) -> Realignment:
     """Real scales of human scores on one: what a model said of data sets that people scored.
 
@@ -292,8 +280,7 @@ def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as
     return realign(table, ranges={name: (score.low, score.high) for name, score in scored.items() if score})
 
 
-@dataclasses.dataclass(frozen=True)
-class Warp:
+class Warp(NamedTuple):
     """A made-up scale of a planted data set.
 
     Attributes:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.files import CHECKOUT
 from liqe_core.studies import paper_tables
 from liqe_core.studies.finished import FinishedRun, confusion_counts
@@ -28,7 +27,7 @@ def a_run(session, srcc, seed=1):
     results = pd.DataFrame({"checkpoint": ["average", "quality"], "srcc": [srcc - 0.1, srcc], "plcc": 0.9})
     settings = profile("smoke", session=session, seed=seed)
     folder = Path(f"run-{session}-{seed}")
-    return FinishedRun(folder, settings, {}, {}, {}, results.assign(dataset="csiq"), 1, "")
+    return FinishedRun(folder, settings, {}, results.assign(dataset="csiq"), 1, "")
 
 
 def test_median_over_sessions_after_the_mean_over_seeds():
@@ -97,21 +96,6 @@ def test_confusion_counts_every_label_of_a_image():
     counts = confusion_counts(labels, p, ["a", "b"])
     assert counts.to_numpy().tolist() == [[1, 0], [1, 1]]
     assert counts.index.tolist() == ["a", "b"] and counts.columns.tolist() == ["a", "b"]
-
-
-def test_the_real_file_makes_both_tables():
-    published = load_published()
-    within = published[published["protocol"] == "within-set"]
-    table = paper_tables.method_table(within, TRAINING_SETS, ["SRCC", "PLCC"])
-    compared = paper_tables.beside(within, paper_tables.ours_within([]), lambda name: "no run: yet")
-    text = paper_tables.with_ours(table, {"ours": compared})
-    assert text.equals(table), "no row of ours without a number in it"
-    several = within[paper_tables.widely_known(within)]
-    table = paper_tables.method_table(several, TRAINING_SETS, ["SRCC", "PLCC"])
-    known, besides = paper_tables.mostly_known(table)
-    assert list(known.index) == ["UNIQUE", "LIQE"] and not (known == paper_tables.NO_SOURCE).any(axis=None)
-    assert "LIQE (training not stated) on koniq10k, SRCC: 0.928" in besides
-    assert paper_tables.mostly_known(known)[1] == ""
 
 
 # ---- published numbers ----
