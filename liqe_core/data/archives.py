@@ -1,7 +1,8 @@
 """Unpack archives made by others: nothing leaves the folder, nothing grows without end, only what is wanted.
 
-Which members are wanted and where they go is a function from paths in the archive to paths in the folder:
-`place_by_rules` (a manifest's `take`) or `place_below`.
+Which members are wanted and where they go is a function from paths in the archive to paths in the folder.
+Archives of one dataset differ in their folders, so files are found by the ends of their paths: `place_files`
+finds label files, `place_images` the images that these name.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from liqe_core.data.manifest_fields import TakeFields
+from liqe_core.data.presence import folded
 from liqe_core.files import first_few, only_one
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.transfers import FetchError, disk_full_as_error
@@ -49,20 +50,24 @@ class Member(NamedTuple):
 
 
 def unpack(
-    archive: Path, folder: Path, place: Place, password: str | None = None, progress: bool = True
+    archive: Path,
+    folder: Path,
+    places: Iterable[Place],
+    password: str | None = None,
+    progress: bool = True,
 ) -> None:
     """Unpack the wanted files of a zip or tar archive; its links and devices are left out.
 
     A file appears when it is whole, in place of one of its name.
 
     Args:
-        place: from the paths of all members to those wanted, and where in `folder` each goes.
+        places: each from the paths of all members to those wanted, and where in `folder` they go; called when
+            the files of the one before it are there.
         password: for an encrypted zip.
 
     Raises:
         FetchError: a file that would leave `folder`, an archive that grows out of proportion, is damaged,
-            encrypted, or of another kind; too little room on the disk. Nothing is written then, unless the
-            damage shows only while unpacking.
+            encrypted, of another kind, or holds nothing that is wanted; too little room on the disk.
         BusyError: another process is unpacking there.
     """
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
@@ -70,18 +75,31 @@ def unpack(
         size = sum(member.size for member in files.values())
         if size > archive.stat().st_size * MAX_RATIO + SPARE:
             raise FetchError(f"{archive}: grows to {size / 1e9:.1f} GB, maybe a bomb; unpack it by hand")
-        wanted = {_inside(folder, parts, archive): files[name] for name, parts in place(list(files)).items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
-        if needed > free:
-            raise FetchError(f"{folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make room")
-        with disk_full_as_error(folder):
-            for path, member in tqdm(wanted.items(), archive.name, unit="file", disable=not progress):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(f".{path.name}.unpack")
-                with member.open() as source, part.open("wb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
-                os.replace(part, path)
+        count = 0
+        for targets in (place(list(files)) for place in places):
+            # In the order of the archive: a compressed tar is read again from its start to go back.
+            wanted = {
+                _inside(folder, targets[name], archive): files[name] for name in files if name in targets
+            }
+            _write(archive.name, folder, wanted, progress)
+            count += len(wanted)
+        if not count:
+            folders = first_few(sorted({"/".join(name[:-1]) for name in files}))
+            raise FetchError(f"{archive}: none of the files that the labels name, but {folders}")
+
+
+def _write(name: str, folder: Path, wanted: Mapping[Path, Member], progress: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = sum(member.size for member in wanted.values()), shutil.disk_usage(folder).free
+    if needed > free:
+        raise FetchError(f"{folder}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make room")
+    with disk_full_as_error(folder):
+        for path, member in tqdm(wanted.items(), name, unit="file", disable=not progress or not wanted):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.unpack")
+            with member.open() as source, part.open("wb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+            os.replace(part, path)
 
 
 def _inside(folder: Path, parts: Parts, archive: Path) -> Path:
@@ -119,55 +137,52 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
         raise FetchError(f"{archive}: {error}; give the password that its authors sent you") from error
 
 
-def place_below(names: Sequence[Parts], depth: int) -> dict[Parts, Parts]:
-    """Leave off `depth` leading folders; files above that are not wanted."""
-    return {name: name[depth:] for name in names if len(name) > depth}
+def place_files(names: Sequence[Parts], files: Iterable[str]) -> dict[Parts, Parts]:
+    """Where the first of `files` goes that an archive has: a file, or a folder and all below it.
+
+    It may lie in any folder, the uppermost one counts; case is ignored.
+    """
+    for file in files:
+        places: dict[Parts, Parts] = {}
+        for name in sorted(names, key=len):
+            _, found, below = "/".join(("", *name, "")).lower().partition(f"/{file.lower()}/")
+            if found:
+                places.setdefault((*split_path(file), *name[len(name) - below.count("/") :]), name)
+        if places:
+            return {name: target for target, name in places.items()}
+    return {}
 
 
-def place_by_rules(
-    names: Sequence[Parts], archive: str, rules: Iterable[TakeFields], images: Sequence[str] | None
-) -> dict[Parts, Parts]:
-    """Place files as the field `take` of a manifest says.
+def place_images(names: Sequence[Parts], images: Iterable[str], archive: str) -> dict[Parts, Parts]:
+    """Where the images go that labels name; the other files of an archive are not wanted.
+
+    An image is the file whose path ends like its own, case ignored. Where no file does, the uppermost folder
+    of all images is left off, until some are found.
 
     Args:
-        names: the path of every file in the archive.
         archive: its name, for messages.
-        rules: the first that places a file decides. ``from``: a folder of the archive, or a file, with ``.``
-            for all of it; ``to``: where in the dataset that goes, by default ``.``; ``match``: ``path``, the
-            path below is kept (its case may differ from the labels'), or ``name``, the file goes to where
-            the labels have an image of its base name.
-        images: the images that the labels name: no other file of a folder is taken. None: not known before
-            the archive is unpacked; whole folders are taken.
-
-    Returns:
-        Path in the archive -> path in the dataset.
 
     Raises:
-        FetchError: nothing lies where a rule says, two files would go to the same place, or images are
-            matched by a name that several have.
+        FetchError: an image is found twice, or a file is two images.
     """
-    places: dict[Parts, Parts] = {}
-    for rule in rules:
-        source, target, by_name = split_path(rule.source), split_path(rule.to), rule.match == "name"
-        below = [name for name in names if name[: len(source)] == source]
-        if not below:
-            folders = first_few(sorted({"/".join(name[:2]) for name in names}))
-            raise FetchError(f"{archive}: no {rule.source} in it, but {folders}; unpack it by hand")
-        labelled = {(image.rsplit("/", 1)[-1] if by_name else image).lower(): image for image in images or ()}
-        if by_name and (images is None or len(labelled) != len(images)):
-            raise FetchError(f"{archive}: images cannot be matched by name, as the manifest's `take` says")
-        for name in below:
-            place = target + name[len(source) :]
-            if len(name) == len(source):  # the rule names a file
-                places.setdefault(name, target or name[-1:])
-            elif images is None:
-                places.setdefault(name, place)
-            elif image := labelled.get((name[-1] if by_name else "/".join(place)).lower()):
-                places.setdefault(name, split_path(image))
-    for place, count in Counter(places.values()).items():
-        if count > 1:
-            raise FetchError(f"{archive}: {count} files would be {'/'.join(place)}; unpack it by hand")
-    return places
+    parts = [split_path(image) for image in images]
+    for above in range(max(map(len, parts), default=0)):
+        wanted = {_folded(image[above:] or image[-1:]): image for image in parts}
+        lengths = {len(key) for key in wanted}
+        ends = {name: {_folded(name[-length:]) for length in lengths} for name in names}
+        places = {name: wanted[end] for name in names for end in ends[name] if end in wanted}
+        doubled = [place for place, count in Counter(places.values()).items() if count > 1]
+        if places and (doubled or len(wanted) < len(parts)):
+            fitting = sorted("/".join(name) for name, place in places.items() if place in doubled[:1])
+            problem = f"{' and '.join(fitting)} both fit {'/'.join(doubled[0])}" if doubled else "no folders"
+            raise FetchError(f"{archive}: {problem}, so images cannot be told apart; unpack it by hand")
+        if places:
+            return places
+    return {}
+
+
+def _folded(parts: Parts) -> Parts:
+    return tuple(map(folded, parts))
 
 
 def split_path(path: str) -> Parts:

@@ -13,14 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from liqe_core.data.archives import DamagedArchiveError, Parts, Place, place_below, place_by_rules, unpack
+from liqe_core.data.archives import DamagedArchiveError, Place, place_files, place_images, unpack
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
 from liqe_core.data.manifest_fields import FileFields, HubFields, RepositoryFields
@@ -122,8 +122,9 @@ def fetch_dataset(
 ) -> Path:
     """Get a dataset. Images that are there already stay, except those that `verify` found to be broken.
 
-    Of an archive, only the images that the labels name are unpacked; every one is looked for, and its size
-    compared, before one is put in place. A repository is taken as it is at the manifest's commit.
+    Of an archive, only the images that the labels name are unpacked, in whatever folders they lie; every one
+    is looked for, and its size compared, before one is put in place. A repository is taken as it is at the
+    manifest's commit.
 
     Args:
         root: the folder that datasets are in.
@@ -137,7 +138,7 @@ def fetch_dataset(
 
     Raises:
         FetchError: it must be got by hand (says where), or a reason of `fetch_file`, `unpack`,
-            `place_by_rules`; images have another size. Nothing is put in place then, and archives are kept.
+            `place_images`; images have another size. Nothing is put in place then, and archives are kept.
         MissingImagesError: the archive lacks images.
         LabelError: the label files of one of the six training sets cannot be read.
     """
@@ -154,12 +155,11 @@ def fetch_dataset(
         files |= {file.name: _hub_file(file) for file in manifest.hosted if file.name}
         for name, remote in files.items():  # label files, mostly
             fetch_file(remote, staging / name, progress)
-        images = _labelled_images(manifest, staging, labels)
-        for archive, place in _archives(manifest, source, images, progress):
-            unpack(archive, staging, place, progress=progress)
-        images = images or _labelled_images(manifest, staging, labels)  # which lie in the archive
-        if images and not manifest.repositories:  # else `status` says what is wrong
-            _refuse_incomplete(manifest, staging, images, missing)
+        find_labelled = partial(_labelled_images, manifest, [staging, target], labels)
+        for archive, places in _archives(manifest, source, _places(manifest, find_labelled), progress):
+            unpack(archive, staging, places, progress=progress)
+        if not manifest.repositories:  # else `status` says what is wrong
+            _refuse_incomplete(manifest, staging, find_labelled(), missing)
         _put_in_place(staging, target, manifest, root)
     shutil.rmtree(_store(manifest), ignore_errors=True)
     return target
@@ -168,22 +168,23 @@ def fetch_dataset(
 def unpack_dataset(
     manifest: Manifest, archive: str | os.PathLike, root: AnyPath, password: str | None, progress: bool = True
 ) -> Path:
-    """Unpack an archive that you have to where the labels expect its images.
+    """Unpack an archive that you have: its label files, and the images that the labels name.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        FetchError: see `unpack`.
+        FetchError: see `unpack`. LabelError: the labels are neither in the archive nor in the folder.
     """
     target = manifest.folder(root)
-    unpack(Path(archive), target, partial(_place_images, manifest), password, progress)
+    places = _places(manifest, partial(_labelled_images, manifest, [target], None))
+    unpack(Path(archive), target, places, password, progress)
     return target
 
 
 def is_hub_archive(manifest: Manifest, archive: str | os.PathLike) -> bool:
     """Whether an archive is called like the dataset's on the hub: `fetch_dataset` takes it as `source`."""
-    return any(Path(file.file).name == Path(archive).name for file in manifest.hosted if file.take)
+    return any(Path(file.file).name == Path(archive).name for file in manifest.hosted if not file.name)
 
 
 def _store(manifest: Manifest) -> Path:
@@ -212,12 +213,21 @@ def _hub_file(file: HubFields) -> RemoteFile:
     return hub_file(file.repository, file.file, file.revision, file.sha256)
 
 
+def _places(manifest: Manifest, find_labelled: Callable[[], list[str]]) -> list[Place]:
+    """Where an archive's files go: those with labels first, then the images that these name."""
+    fields = manifest.labels
+    groups = [fields.file, [fields.train], [fields.test]] if fields else []
+    groups.append([manifest.reference_map or ""])
+    places: list[Place] = [partial(place_files, files=group) for group in groups if any(group)]
+    return [*places, lambda members: place_images(members, find_labelled(), manifest.name)]
+
+
 def _archives(
-    manifest: Manifest, source: AnyPath, images: list[str] | None, progress: bool
-) -> Iterator[tuple[Path, Place]]:
-    """Fetch a dataset's archives one by one: each with where its members go."""
+    manifest: Manifest, source: AnyPath, places: list[Place], progress: bool
+) -> Iterator[tuple[Path, list[Place]]]:
+    """Fetch a dataset's archives one by one: each with where its files go."""
     store, own = _store(manifest), Path(source).expanduser() if source else None
-    for file in [file for file in manifest.hosted if file.take]:
+    for file in [file for file in manifest.hosted if not file.name]:
         path = own or store / Path(file.file).name
         if own is None:
             fetch_file(_hub_file(file), path, progress)
@@ -225,29 +235,17 @@ def _archives(
             raise FetchError(
                 f"{own}: its SHA-256 is not that of the hub's {file.file}; rename it, or get that"
             )
-        yield path, partial(place_by_rules, archive=file.file, rules=file.take or (), images=images)
+        yield path, places
     if manifest.hosted:
         return
     for repository in manifest.repositories:
-        yield _git_archive(manifest, repository, source, progress), partial(place_below, depth=0)
+        yield _git_archive(manifest, repository, source, progress), [lambda names: {n: n for n in names}]
     for archive in manifest.archives:
         if archive.url:
             path = own or store / archive.name
             if own is None:
                 fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
-            yield path, partial(_place_images, manifest)
-
-
-def _place_images(manifest: Manifest, names: Sequence[Parts]) -> dict[Parts, Parts]:
-    """Leave off as many folders as it takes for the manifest's image folder to lie right below the dataset's.
-
-    Archives differ in how many they put around it.
-    """
-    folders = {folder.lower() for folder in manifest.pictures}
-    if depths := {i for name in names for i, part in enumerate(name[:-1]) if part.lower() in folders}:
-        return place_below(names, min(depths))
-    own = {folder.lower() for folder in (*manifest.folders, manifest.name)}
-    return place_below(names, int(all(name[0].lower() in own for name in names)))
+            yield path, places
 
 
 def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPath, progress: bool) -> Path:
@@ -288,14 +286,17 @@ def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> N
         raise FetchError(f"{about}: git {arguments[0]}: {lines[-1]}")
 
 
-def _labelled_images(manifest: Manifest, folder: Path, labels: AnyPath) -> list[str] | None:
-    """The images that the labels name, None where these are missing."""
+def _labelled_images(manifest: Manifest, folders: Sequence[Path], labels: AnyPath) -> list[str]:
+    """The images that the labels name. folders: the first with a label file is read.
+
+    Raises:
+        LabelError: there is no label file, or it cannot be read.
+    """
     if manifest.form == "liqe":
         return read_released(manifest, label_folder(labels))["image"].tolist()
-    try:
-        return FORMS[manifest.form](manifest, folder)["image"].tolist()
-    except LabelError:
-        return None
+    names = manifest.labels.file if manifest.labels else []
+    holding = [folder for folder in folders if any((folder / name).exists() for name in names)]
+    return FORMS[manifest.form](manifest, [*holding, folders[-1]][0])["image"].tolist()
 
 
 def _refuse_incomplete(manifest: Manifest, staging: Path, images: list[str], missing: str) -> None:

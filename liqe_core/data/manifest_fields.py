@@ -124,16 +124,8 @@ class ArchiveFields(Settings):
     note: str = ""
 
 
-class TakeFields(Settings):
-    """What of an archive goes where, see `data.archives.place_by_rules`."""
-
-    source: Name = Field(alias="from")
-    to: Name = "."
-    match: Literal["path", "name"] = "path"
-
-
 class HubFields(Settings):
-    """A file of a data set repository of the Hugging Face hub: an archive to take from, or a loose file."""
+    """A file of a data set repository of the Hugging Face hub: an archive, or with a `name` a loose file."""
 
     repository: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
     revision: Commit | None = None
@@ -143,13 +135,6 @@ class HubFields(Settings):
     unpacked: PositiveInt | None = None
     terms: str = ""
     name: str | None = None
-    take: Annotated[list[TakeFields], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> HubFields:
-        if (self.name is None) == (self.take is None):
-            raise ValueError("give `take` of an archive, or `name` of a loose file")
-        return self
 
 
 class FileFields(Settings):

@@ -35,19 +35,19 @@ def find_images(
     """
     files = list_images(folder)
     exact = set(files)
-    lower = {_folded(name): name for name in reversed(files)}
+    lower = {folded(name): name for name in reversed(files)}
     first, *further = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
     rows = []
     for image in images:
         prefixes = further if image.startswith(first) else ()
         names = [image, *(prefix + image.removeprefix(first) for prefix in prefixes)]
         places: list[tuple[str | None, str]] = [(name, "exact") for name in names if name in exact]
-        places += [(lower[key], "case") for key in map(_folded, names) if key in lower]
+        places += [(lower[key], "case") for key in map(folded, names) if key in lower]
         rows.append((image, *(places or [(None, "missing")])[0]))
     return pd.DataFrame(rows, columns=["image", "file", "match"])
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """The same for names that differ in case, or as those of macOS (NFD) do from those of others (NFC)."""
     return unicodedata.normalize("NFC", name).lower()
 

@@ -95,7 +95,7 @@ def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
         monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody is there
         code, out, err = data("fetch", "csiq", "bid", "--quiet")
         assert code == 1 and "--yes" in err
-        assert "https://s2.smu.edu" in out and "VQA-CityU/IQA_data: " in out and "MB to transfer" in out
+        assert "https://s2.smu.edu" in out and "VQA-CityU/IQA_data: " in out and "kB to transfer" in out
         assert server.asked == []
         monkeypatch.setattr("liqe_core.commands.data._agreed", lambda question: False)
         assert data("fetch", "csiq")[0] == 1 and server.asked == []

@@ -7,7 +7,7 @@ from support.data import content
 from support.hub import archive
 
 from liqe_core.data import archives
-from liqe_core.data.archives import DamagedArchiveError, place_below, unpack
+from liqe_core.data.archives import DamagedArchiveError, unpack
 from liqe_core.intake.transfers import FetchError
 
 FILES = {f"set/pictures/p{i}.bmp": bytes([i]) * (1000 + i) for i in range(5)} | {"set/labels.txt": b"p0 1\n"}
@@ -19,7 +19,10 @@ def make(path, files=FILES, **options):
 
 
 def unpack_below(path, folder, depth=0, **options):
-    unpack(path, folder, lambda names: place_below(names, depth), progress=False, **options)
+    def place(names):
+        return {name: name[depth:] for name in names if len(name) > depth}
+
+    unpack(path, folder, [place], progress=False, **options)
 
 
 KINDS = pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])

@@ -60,8 +60,8 @@ def test_five_lines_are_enough_for_ones_own_images(tmp_path):
 SCORED = {"labels": "{form: csv, file: a.csv, image: name}", "score": "{column: mos, range: [1, 5]}"}
 SCENES_ALONE = {"labels": "{form: scenes, file: a.csv, image: a}"}
 MADE = {"labels": "{form: distorted, photographs: p, best_of: biq2021, best: 3}"}
-ON_HUB = {"repository": "o/n", "file": "a.zip", "bytes": 5}
-HOSTED, LOOSE = ON_HUB | {"take": [{"from": "a", "to": "b", "match": "name"}]}, ON_HUB | {"name": "a.csv"}
+HOSTED = {"repository": "o/n", "file": "a.zip", "bytes": 5}
+LOOSE = HOSTED | {"name": "a.csv"}
 PINNED = {"url": "https://a.org/b/c", "commit": "0" * 40, "path": "d/e", "into": "f"}
 
 
@@ -112,10 +112,6 @@ def dropped(fields, *names):
         ({"labels": "{form: distorted, photographs: p, best: 3}"}, 3, "best_of"),
         ({"labels": "{form: distorted, photographs: p, best_of: biq2021}"}, 3, "best"),
         (SCENES_ALONE | {"hub": HOSTED | {"repository": "n"}}, 4, "hub.0"),
-        (SCENES_ALONE | {"hub": HOSTED | {"take": []}}, 4, "hub.0"),
-        (SCENES_ALONE | {"hub": HOSTED | {"take": [{"to": "b"}]}}, 4, "hub.0"),
-        (SCENES_ALONE | {"hub": HOSTED | {"take": [{"from": "a", "match": "size"}]}}, 4, "hub.0"),
-        (SCENES_ALONE | {"hub": HOSTED | {"name": "a.csv"}}, 4, "hub.0"),
         (SCENES_ALONE | {"hub": HOSTED | {"revision": "main"}}, 4, "hub.0"),
         (SCENES_ALONE | {"hub": dropped(HOSTED, "bytes")}, 4, "hub.0"),
         (SCENES_ALONE | {"repository": PINNED | {"commit": "main"}}, 4, "repository.0.commit"),

@@ -223,7 +223,7 @@ def stand_in(folder: Path, monkeypatch, names, change=None):
         held = change(name, members(name)) if change else members(name)
         hosted = [fields["hub"]] if isinstance(fields["hub"], dict) else fields["hub"]
         for file in hosted:
-            if "take" in file:
+            if "name" not in file:
                 body = archive(file["file"], held)
             else:
                 body = b'[{"img": "0_DALLE_000.png", "moz1": 51.5}, {"img": "1_Glide_000.png", "moz1": 40}]'
