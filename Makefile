@@ -6,6 +6,7 @@
 # make test-browser  all notebooks in JupyterLab, and the site, in the Chromium of this machine
 # make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
 # make lab    open JupyterLab on the notebooks
+# make students  notebooks without their solutions, for a course
 # make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
 # make paper-check  the authors' weights on the paper's data sets that are here; no training
 # make paper  the published protocol, ten sessions of each variant, then its tables and figures: needs the six
@@ -32,7 +33,7 @@ $(RUN)/params.yaml: $(INSTALLED) force
 	@mkdir -p $(RUN)
 	@echo "profile: $(PROFILE)" | cmp -s - $@ || echo "profile: $(PROFILE)" > $@
 
-.PHONY: default force install demo pages test test-all test-browser sweep lab open paper-check paper
+.PHONY: default force install demo pages test test-all test-browser sweep lab students open paper-check paper
 
 install: $(INSTALLED)
 
@@ -56,8 +57,17 @@ test-browser: $(TOOLS)
 sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
+# Uploads of 200 MB, of which Jupyter takes 10 by itself; and root, who has to say so, may start it.
 lab: $(INSTALLED)
-	$(IN_VENV) jupyter lab --notebook-dir=. --KernelManager.transport=ipc notebooks/00_quickstart.ipynb
+	$(IN_VENV) LIQE_UPLOAD_MB=200 jupyter lab --notebook-dir=. --KernelManager.transport=ipc \
+	  --ServerApp.tornado_settings='{"websocket_max_message_size": 210000000}' \
+	  $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_quickstart.ipynb
+
+# The cells tagged `solution` are left out; those tagged `check`, which test an answer, stay.
+students: $(INSTALLED)
+	$(IN_VENV) jupyter nbconvert --to notebook --output-dir=$(RUN)/students --log-level=WARN \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb
+	@echo "Notebooks without solutions: $(RUN)/students"
 
 open: $(TOOLS)
 	$(IN_VENV) liqe data fetch biq2021 open-distorted scenes hevc

@@ -148,15 +148,6 @@ class Parameters(Settings):
         return Path(self.out_dir or runs_dir(self.profile))
 
 
-class BriefParameters(Parameters):
-    """Of notebooks that train a brief run where a longer one is missing."""
-
-    session: profiles.Session = 1
-    seed: NonNegativeInt = 1
-    brief_epochs: PositiveInt = 1
-    brief_steps: PositiveInt = 6
-
-
 class QuickstartParameters(Parameters):
     """00_quickstart."""
 
@@ -211,9 +202,13 @@ class TrainingParameters(Parameters):
         return super().settings(**own | self.changes | changes)
 
 
-class AblationParameters(BriefParameters):
+class AblationParameters(Parameters):
     """05_ablations."""
 
+    session: profiles.Session = 1
+    seed: NonNegativeInt = 1
+    brief_epochs: NonNegativeInt = 0
+    brief_steps: PositiveInt = 6
     studies: Listed[Annotated[str, one_of(STUDIES)]] = Field(default=["variant"])
     test_crops: Listed[PositiveInt] = Field(default=[1, 5, 15])
     test_images: PositiveInt = 40
@@ -229,13 +224,14 @@ class OpenBenchmarkParameters(Parameters):
     runs_root: str = ""
 
 
-class GmadParameters(BriefParameters):
+class GmadParameters(Parameters):
     """07_gmad."""
 
-    scorers: Listed[Scorer] = Field(default=["Q", "Q+S", "Q+D", "Q+S+D", "sharpness"])
+    session: profiles.Session = 1
+    scorers: Listed[Scorer] = Field(default=["liqe-tiny", "sharpness"])
     opponents: Annotated[list[Scorer], AfterValidator(_refuse_twice)] = Field(default=["pyiqa:unique"])
-    attacker: Scorer = "Q+S+D"
-    defender: Scorer = "Q"
+    attacker: Scorer = "liqe-tiny"
+    defender: Scorer = "sharpness"
     levels: PositiveInt = 2
     width: Annotated[float, Field(ge=0, le=1)] = 0.0
     pictures: ExistingPath = ""
@@ -249,9 +245,11 @@ class GmadParameters(BriefParameters):
         return self
 
 
-class RealignmentParameters(BriefParameters):
+class RealignmentParameters(Parameters):
     """08_realignment."""
 
+    session: profiles.Session = 1
+    seed: NonNegativeInt = 1
     noise: NotNegative = 0.15
 
 

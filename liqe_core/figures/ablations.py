@@ -14,6 +14,7 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import MARKERS, Drawn, dot, legend, listed, palette, panels, plain, runs_and_mean
 
 
+@drawing("ablation_open", "ablations", "The open study's ablation: which tasks are learned together.")
 @drawing("ablation_variant", "ablations", "Ablation: which tasks are learned together.")
 @drawing("ablation_control", "ablations", "Ablation: what is at work when more tasks are learned.")
 @drawing("ablation_weighting", "ablations", "Ablation: how the losses are weighted against one another.")
@@ -58,7 +59,7 @@ def ablation(table: pd.DataFrame, runs: pd.DataFrame, pairs: pd.DataFrame, refer
     values_ax.set(ylim=(len(levels) - 0.5, -0.5), xlabel="SRCC: runs, mean and spread")
     differences_ax.axvline(0, color=paint.ink, linewidth=0.9)
     few = "" if table["low"].notna().any() else ": too few for an interval"
-    differences_ax.set_xlabel(f"less {_named(reference)}, same seeds{few}")
+    differences_ax.set_xlabel(f"minus {_named(reference)}, same seeds{few}")
     for axes in (values_ax, differences_ax):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
@@ -99,21 +100,23 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Drawn:
 
 @drawing("crops_in_testing", "ablations", "SRCC against the number of crops an image is tested on.")
 def by_crops(table: pd.DataFrame) -> Drawn:
-    """A measure against the number of crops a picture is tested on; a thin line a run, a thick one a level.
+    """SRCC against the number of crops an image is tested on, with its interval; a line a level.
 
     Args:
-        table: ``level``, ``run``, ``crops`` and ``value``.
+        table: ``level``, ``crops``, ``value``, ``low`` and ``high``.
     """
     figure, (ax,) = panels([""], 6.4, 3.4)
     levels = table.groupby("level", sort=False)
-    for color, mark, (level, runs) in zip(palette().colors, MARKERS, levels, strict=False):
-        runs_and_mean(ax, runs, "crops", "value", color, _named(level).replace("\n", " "), marker=mark)
-    ax.set(xlabel="crops a picture in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
+    for color, mark, (level, rows) in zip(palette().colors, MARKERS, levels, strict=False):
+        label = _named(level).replace("\n", " ")
+        ax.plot(rows["crops"], rows["value"], color=color, marker=mark, label=label)
+        ax.fill_between(rows["crops"], rows["low"], rows["high"], color=color, alpha=0.15, linewidth=0)
+    ax.set(xlabel="crops an image in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
     legend(figure)
     plain(ax, "y")
     means = table[table["crops"] == table["crops"].max()].groupby("level", sort=False)["value"].mean()
     return figure.described(
-        "Lines: SRCC against the number of crops a picture is tested on. "
+        "Lines: SRCC against the number of crops an image is tested on, with intervals over images. "
         f"With {table['crops'].max()} crops: {listed(means.rename(index=_said))}."
     )
 

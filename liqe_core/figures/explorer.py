@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import ipywidgets
 
 Seen = tuple[np.ndarray, pd.Series, pd.DataFrame]
+
+#: Megabytes that an upload may have: Jupyter drops a larger message without a word. `make lab` allows more.
+MOST_UPLOADED = int(os.environ.get("LIQE_UPLOAD_MB", "10"))
 
 
 def someone_there() -> bool:
@@ -66,6 +70,7 @@ def explorer(
     known, wide = dict(pictures), ipywidgets.Layout(width="max-content")
     choose = ipywidgets.Dropdown(options=list(known), description="picture")
     upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
+    most = ipywidgets.Label(f"at most {MOST_UPLOADED} MB; a larger one by the parameter `picture`")
     faults = [
         ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
     ]
@@ -82,6 +87,12 @@ def explorer(
 
     def take_upload(*_: object) -> None:
         for file in upload.value:
+            if len(file["content"]) > MOST_UPLOADED * 1e6:
+                words = (
+                    f"{file['name']} is larger than {MOST_UPLOADED} MB: name it in the parameter `picture`"
+                )
+                answer.value, drawn.value = html.escape(words), ""
+                return
             known[file["name"]] = bytes(file["content"])
             choose.options = sorted(known, key=lambda name: name != file["name"])  # the first is chosen
         show()
@@ -91,7 +102,7 @@ def explorer(
     for widget in (choose, *faults):
         widget.observe(show, "value")
     turned = ipywidgets.HBox(faults, layout=ipywidgets.Layout(flex_flow="row wrap"))
-    return ipywidgets.VBox([ipywidgets.HBox([choose, upload]), turned, answer, drawn])
+    return ipywidgets.VBox([ipywidgets.HBox([choose, upload, most]), turned, answer, drawn])
 
 
 def marginals(joint: pd.Series) -> dict[str, pd.Series]:

@@ -216,11 +216,15 @@ class AblationRuns(NamedTuple):
     def description(self) -> str:
         """Where the runs come from, for the reader."""
         length = f"{self.settings.steps.epochs} epochs of {self.settings.steps.steps} steps"
+        full = (
+            "`make sweep` trains the task sets, and `liqe sweep -s SETTING VALUE` a level of another study."
+        )
+        if not self.runs:
+            return f"No two finished runs of this profile can be compared. {full}"
         if self.trained:
             return (
-                f"No sweep has finished here, so each level was trained once, briefly ({length}): this shows "
-                "how the table is made, and nothing about the method. In full, `make sweep` trains the task "
-                "sets, and `liqe sweep -s SETTING VALUE` any level of another study."
+                f"Each level was trained once, briefly ({length}): this shows how the table is made, and "
+                f"nothing about the method. In full, {full}"
             )
         repeats = sorted({run.repeat for run in self.runs})
         return f"{len(self.runs)} finished runs of {length}; (session, seed): {repeats}."
@@ -229,7 +233,7 @@ class AblationRuns(NamedTuple):
 def find_or_train(
     study: Study,
     settings: Profile,
-    short: Profile,
+    short: Profile | None,
     root: str | Path,
     sets: Sequence[LabelledImages] | None = None,
     progress: bool = True,
@@ -238,7 +242,8 @@ def find_or_train(
 
     Args:
         settings: of the runs to look for.
-        short: of those to train where there are none, session and seed included; see `brief`.
+        short: of those to train where there are none, session and seed included; see `brief`. None: train
+            nothing.
         root: run folders are in ``root/train``.
         sets: the profile's data sets, where the caller has them.
     """
@@ -251,6 +256,8 @@ def find_or_train(
     found = find(settings, trained=False)
     if comparable(found.runs, study):
         return found
+    if short is None:
+        return found._replace(runs=[])
     levels = [short.override(**{study.setting: level}) for level in study.levels]
     fit_all(levels, sets_for(short, progress) if sets is None else sets, root, progress=progress)
     return find(short, trained=True)

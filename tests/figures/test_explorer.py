@@ -95,6 +95,13 @@ def test_my_own_photograph_is_uploaded_and_scored(widgets):
     assert widgets.drawing.value != after, "another file of the same name"
 
 
+def test_a_file_that_is_too_large_is_refused_in_words(widgets, monkeypatch):
+    monkeypatch.setattr("liqe_core.figures.explorer.MOST_UPLOADED", 1)
+    widgets.my_own_photograph.value = upload("large.png", bytes(1_000_001))
+    assert "large.png" in widgets.answer.value and "1 MB" in widgets.answer.value
+    assert widgets.picture.options == ("red", "cut"), "and cannot be chosen"
+
+
 def test_what_is_no_image_is_said_in_place_of_the_answer(widgets):
     widgets.picture.value = "cut"
     assert "picture" in widgets.answer.value and widgets.drawing.value == ""

@@ -34,9 +34,11 @@ ALL = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 
 
 def exercises(book):
-    """What follows the last heading "Exercises": the exercises, each with its solution, and the last cell."""
+    """What follows the last heading "Exercises": the exercises, each with its solution, and the last cell.
+
+    The cells that check an answer are left out."""
     (first,) = [i for i, cell in enumerate(book.cells) if "## Exercises" in cell.source]
-    *pairs, last = book.cells[first:]
+    *pairs, last = [cell for cell in book.cells[first:] if cell.metadata.get("tags") != ["check"]]
     return list(zip(pairs[::2], pairs[1::2], strict=True)), last
 
 
@@ -59,6 +61,7 @@ def test_written_as_a_notebook_here_is(path):
     model = NOTEBOOKS[path.stem]
     assert defaults == model().model_dump(), "the cell's defaults are the model's"
     assert f"p = {model.__name__}.from_notebook(globals())" in code[1].source, "checked before any work"
+    assert len(re.findall(r"^(?:from|import) ", code[1].source, re.MULTILINE)) <= 8, "lines of imports"
     pairs, last = exercises(book)
     assert pairs
     for number, (exercise, solution) in enumerate(pairs, 1):
@@ -72,11 +75,25 @@ def test_written_as_a_notebook_here_is(path):
 
 def test_the_plan_names_every_notebook_of_the_half_day():
     plan = (notebooks.NOTEBOOKS / "02_concepts.ipynb").read_text()
-    named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \|", plan)
+    named = re.findall(r"\| \[(\d\d).*?\]\((\w+)\.ipynb\) \| (\d+) \| (?:\d+|–) \|", plan)
     there = [name for name in notebooks.available() if name != "02_concepts" and not name.startswith("9")]
     assert [name for _, name, _ in named] == there
     minutes = sum(map(int, re.findall(r" \| (\d+) \|", plan)))
     assert 3.5 * 60 <= minutes <= 4.5 * 60, "half a day"
+    assert sum(map(int, re.findall(r" \| \d+ \| (\d+) \|", plan))) == 180, "three hours"
+
+
+def test_students_get_no_solution_but_what_checks_an_answer(tmp_path):
+    rule = re.search(
+        r"^students:.*\n\t.*nbconvert(.*\n.*)$", (notebooks.CHECKOUT / "Makefile").read_text(), re.M
+    )
+    words = rule[1].replace("\\\n", " ").replace("$(RUN)/students", str(tmp_path)).split()
+    path = notebooks.NOTEBOOKS / "02_concepts.ipynb"
+    subprocess.run(["jupyter", "nbconvert", *words[:-1], str(path)], check=True, timeout=300)
+    book, ours = (nbformat.read(folder / path.name, 4) for folder in (tmp_path, notebooks.NOTEBOOKS))
+    tags = [cell.metadata.get("tags") for cell in book.cells]
+    assert ["solution"] not in tags and ["check"] in tags
+    assert len(book.cells) == sum(cell.metadata.get("tags") != ["solution"] for cell in ours.cells)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +105,7 @@ def folder(tmp_path_factory):
     patch.setenv("LIQE_RUNS", str(tmp_path_factory.mktemp("runs")))
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
     names = [name for name in notebooks.available() if not name.startswith("9")]
-    given = {"sessions": "[1, 2]", "studies": '["variant", "control"]'}
+    given = {"sessions": "[1, 2]", "studies": '["variant", "control"]', "brief_epochs": "1"}
     kept = manifest_dir() / "open"
     if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
         manifests = tmp_path_factory.mktemp("manifests") / "all"
@@ -242,6 +259,10 @@ def test_data_preparation_tells_the_story_of_the_real_labels(folder):
     summary = pd.read_csv(folder / "data_preparation" / "summary.csv").set_index("dataset")["images"]
     published = {"live": 779, "csiq": 866, "kadid10k": 10125, "bid": 586, "clive": 1162, "koniq10k": 10073}
     assert {name: summary[name] for name in published} == published
+    counted = pd.read_csv(folder / "data_preparation" / "label_counts.csv")
+    pd.testing.assert_frame_equal(
+        counted, pd.read_csv(manifest_dir() / "label_counts.csv"), check_dtype=False
+    )
     live = pd.read_csv(folder / "data_preparation" / "live_fast_fading.csv").set_index("folder")
     assert live.loc["fastfading", "white noise"] == 145 and live.loc["wn", "white noise"] == 145
     audits = pd.read_csv(folder / "data_preparation" / "audits.csv").set_index(["dataset", "audit"])
@@ -271,15 +292,28 @@ def test_training_leaves_runs_and_their_measures(folder):
         assert (run / "best_average.safetensors").exists()
 
 
-def test_ablations_come_from_runs_that_differ_in_one_setting(folder):
+def test_ablations_show_the_open_study_first(folder):
+    out = folder / "ablations"
+    table = pd.read_csv(out / "ablation_open.csv").set_index("level")
+    assert list(table.index) == list(VARIANTS) and table["low"].iloc[1:].notna().all(), "intervals"
+    runs = pd.read_csv(out / "ablation_open_runs.csv").pivot(index="seed", columns="level", values="value")
+    assert len(runs) == table["runs"].iloc[0] > 1, "several seeds"
+    gains = runs.sub(runs["quality"], axis=0).mean()[table.index[1:]]
+    assert table["difference"].iloc[1:].to_numpy() == pytest.approx(gains.to_numpy())
+    crops = pd.read_csv(out / "crops_in_testing.csv")
+    assert set(crops["crops"]) == {1, 5, 15} and (crops["low"] <= crops["high"]).all()
+
+
+def test_ablations_of_your_own_come_from_runs_that_differ_in_one_setting(folder):
     out = folder / "ablations"
     runs = pd.read_csv(out / "runs.csv")
     assert runs["all else equal"].all() and (runs.groupby("study")["steps"].nunique() == 1).all()
     table = pd.read_csv(out / "ablation_variant.csv").set_index("level")
     assert list(table.index) == list(VARIANTS) and table["trained_briefly"].all(), "no sweep ran before"
-    runs = pd.read_csv(out / "ablation_variant_runs.csv").set_index("level")["value"]
-    difference = runs - runs["quality"]
-    assert table["difference"].iloc[1:].to_numpy() == pytest.approx(difference[table.index[1:]].to_numpy())
+    assert not list(out.glob("ablation_variant*.png")), "no figure of single brief runs"
+    assert table["difference"].iloc[1:].to_numpy() == pytest.approx(
+        (table["mean"] - table["mean"].iloc[0])[1:]
+    )
     assert "paper" not in table, "its means do not belong beside runs of some steps"
     assert table["low"].isna().all() and (table["verdict"].dropna() == "cannot be told").all()
     control = pd.read_csv(out / "ablation_control.csv", keep_default_na=False)
@@ -288,11 +322,8 @@ def test_ablations_come_from_runs_that_differ_in_one_setting(folder):
     excluded = pd.read_csv(out / "excluded.csv")
     full = (folder / "train").glob("quality+scene+distortion*/settings.json")
     longer = {p.parent.name for p in full if json.loads(p.read_text())["settings"]["steps"]["epochs"] == 3}
-    assert len(longer) == 2, "of the two sessions that 02 trained"
+    assert len(longer) == 2, "of the two sessions that 04 trained"
     assert set(excluded["run"]) >= longer and excluded["reason"].str.contains("epochs: 1 -> 3").any()
-    weights = pd.read_csv(out / "loss_weights.csv")
-    assert (weights.filter(like="_weight").stack().dropna() == 1).all(), "one epoch: all weights are still 1"
-    assert set(pd.read_csv(out / "crops_in_testing.csv")["crops"]) == {1, 5, 15}
 
 
 def test_paper_tables_say_why_a_cell_is_blank(folder):
@@ -321,7 +352,8 @@ def test_paper_tables_say_why_a_cell_is_blank(folder):
 def test_gmad_pairs_are_the_extremes_of_their_level(folder):
     out = folder / "gmad"
     scores = pd.read_csv(out / "scores.csv").set_index("image")
-    assert list(scores.columns) == ["Q", "Q+S", "Q+D", "Q+S+D", "sharpness", "error"] and len(scores) == 12
+    assert list(scores.columns) == ["liqe-tiny", "sharpness", "file size", "error"] and len(scores) == 12
+    assert scores["liqe-tiny"].isna().all(), "smaller than its windows"
     pairs = pd.read_csv(out / "pairs.csv")
     assert len(pairs) == 4 and (pairs["reason"].isna()).any()
     for row in pairs[pairs["reason"].isna()].itertuples():
@@ -329,7 +361,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(folder):
         assert row.gap == pytest.approx(level.max() - level.min())
     apart = pd.read_csv(out / "disagreement.csv", index_col="pulled apart by")
     fought = apart.stack().dropna()
-    assert apart.shape == (5, 5) and len(fought) == 20 and fought.between(0, 100).all()
+    assert apart.shape == (2, 2) and len(fought) == 2 and fought.between(0, 100).all()
     assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
 
 
@@ -342,8 +374,10 @@ def test_gmad_is_judged_where_people_scored_the_images(folder, results):
     ranking = pd.read_csv(folder / "gmad" / "open_attack_resistance.csv")
     assert set(ranking["scorer"]) == set(verdicts["scorer"])
     arms = pd.read_csv(KEPT / "arms.csv").query("dataset == 'biq2021'")
+    strongest = pd.read_csv(folder / "gmad" / "strongest.csv")
+    assert len(strongest) == 4 and set(strongest["attacker"]) <= {"Q", "Q+S", "Q+D", "Q+S+D"}
     count = len(arms) - arms["near_duplicate"].sum()
-    assert f"{count} pictures" in results["07_gmad"].read_text(), "without near-duplicates"
+    assert f"{count} images" in results["07_gmad"].read_text(), "without near-duplicates"
 
 
 def test_realignment_takes_planted_scales_back(folder):
@@ -356,7 +390,8 @@ def test_realignment_takes_planted_scales_back(folder):
     assert set(curves["model"]) == {"all tasks", "quality alone"} and len(curves) == 2 * 4
     assert (curves["shift"].notna() | curves["reason"].notna()).all()
     scores = pd.read_csv(out / "scores.csv")
-    assert len(scores) == 2 * 57 and scores["image"].is_unique
+    arms = pd.read_csv(KEPT / "arms.csv").query("dataset == 'biq2021' and not near_duplicate")
+    assert len(scores) == len(arms) and scores["image"].is_unique, "no sweep ran: the kept predictions"
     fair = pd.read_csv(out / "thrown_together.csv").set_index("realignment")
     assert list(fair.index) == ["not realigned", "all tasks", "quality alone"]
     assert fair["pictures"].nunique() == 1, "all are judged on the same"
