@@ -47,6 +47,9 @@ def frame_window(ax: Axes, window: Any, color: Any, width: float) -> None:
         ax.add_patch(Rectangle((window.x, window.y), window.side, window.side, **look))
 
 
+_LEAST = 0.005  # probability of a quality word that has a map
+
+
 @drawing("answer", "quickstart", "One image, and the probability of each quality, scene and distortion.")
 def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     """One image and the marginal probability of each quality, scene and distortion; among the quality words
@@ -59,7 +62,7 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     words = table.set_index("word").groupby("axis", sort=False)["probability"]
     answers = dict(iter(words))
     quality = expected_quality(answers["quality"])
-    paint, ratios = palette(), [1.7] + [1] * len(answers)
+    ratios = [1.7] + [1] * len(answers)
     figure, axes = panels(["", *answers], 2.75, 4.2, least=2.3, width_ratios=ratios)
     axes[0].imshow(read_image(images["file"].iloc[0]))
     axes[0].set_axis_off()
@@ -67,8 +70,7 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
         draw_words(ax, axis, p)
         ax.set_xlabel("probability")
         if axis == "quality":
-            on_bars = {"facecolor": paint.ground, "edgecolor": "none", "pad": 1.5}
-            ax.text(0.98, quality - 1.1, f"expected {quality:.2f}", ha="right", va="bottom", bbox=on_bars)
+            ax.set_title(f"quality: {quality:.2f} expected")
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
     return figure.described(
         f"A picture, and bars of the probability of each {', '.join(answers)}. "
@@ -78,7 +80,8 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
 
 @drawing("joint", "quickstart", "The joint probability of that image, a map a quality word.")
 def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
-    """The joint probability as heat maps, one a quality word; all on one scale.
+    """The joint probability as heat maps, one a quality word; all on one scale. A word with less than half a
+    percent is left out.
 
     Args:
         table: ``quality``, ``scene``, ``distortion`` and ``probability``, in that order.
@@ -87,6 +90,9 @@ def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
     axes_of_words = ("quality", "scene", "distortion")
     qualities, scenes, distortions = (list(table[axis].unique()) for axis in axes_of_words)
     p = table["probability"].to_numpy().reshape(len(qualities), len(scenes), len(distortions))
+    sums = p.sum(axis=(1, 2))
+    kept = np.flatnonzero(sums >= min(_LEAST, sums.max()))
+    qualities, p = [qualities[row] for row in kept], p[kept]
     titles = [f"{word}\n(p = {part.sum():.2f})" for word, part in zip(qualities, p, strict=True)]
     figure, axes = panels(titles, max(2.8, 4.6 / len(titles)), 3.8, most=len(titles), least=1.95, sharey=True)
     for ax, part in zip(axes, p, strict=True):
@@ -104,7 +110,7 @@ def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
 
 @drawing("crops", "quickstart", "The windows on that image, each with its own quality.")
 def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """Where the crops of an image lie, and the quality of each by itself.
+    """The middles of an image's crops, the worst and the best crop framed, and the quality of each by itself.
 
     Args:
         windows: ``y``, ``x`` and ``side`` in pixels, and the expected ``quality``.
@@ -115,20 +121,22 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     image_ax.imshow(read_image(images["file"].iloc[0]))
     image_ax.set_axis_off()
     low, high = float(qualities.min()), float(qualities.max())
-    colors = QUALITY_COLORS((qualities - low) / max(high - low, 1e-9))
-    for number, (window, color) in enumerate(zip(windows.itertuples(), colors, strict=True), 1):
-        frame_window(image_ax, window, color, 1.8)
+    colors = QUALITY_COLORS((qualities - 1) / 4)
+    for row in dict.fromkeys([int(qualities.argmin()), int(qualities.argmax())]):
+        frame_window(image_ax, windows.iloc[row], colors[row], 1.8)
+    for number, window in enumerate(windows.itertuples(), 1):
         look: dict[str, Any] = {"color": "white", "fontsize": "small", "backgroundcolor": "#00000080"}
-        image_ax.text(window.x + 4, window.y + 4, str(number), va="top", **look)
+        middle = window.x + window.side / 2, window.y + window.side / 2
+        image_ax.text(*middle, str(number), ha="center", va="center", **look)
     numbers = np.arange(1, len(qualities) + 1)
     quality_ax.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
     quality_ax.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, ls="--", label="mean of the crops")
     quality_ax.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
-    quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers)
+    quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers, ylim=(0.9, 5.1))
     quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     plain(quality_ax, "y")
     return figure.described(
-        f"The picture with its {len(qualities)} windows drawn on it, numbered, and the quality of each by "
+        f"The image with the middles of its {len(qualities)} windows, numbered, and the quality of each by "
         f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
     )
 

@@ -44,7 +44,7 @@ def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resist
         [*titles, "Global strength (case V)"],
         1.4 + 0.53 * count,
         1.4 + 0.45 * count,
-        width_ratios=[count, count, 0.75 * count + 0.6],
+        most=3 if count <= 4 else 1,
     )
     for ax, matrix, opponent in zip(matrices, (attack, resistance), ("defender", "attacker"), strict=True):
         _heat(ax, matrix.reindex(index=order, columns=order))
@@ -86,7 +86,7 @@ def verdicts_figure(table: pd.DataFrame) -> Drawn:
             axes.text(1.02, scorer, text, transform=place, va="center", fontsize="small")
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")
-        axes.set_xlabel("pairs, no picture in two of them")
+        axes.set_xlabel("pairs, no image in two of them")
         plain(axes, "x")
     figure.axes[0].invert_yaxis()  # shared, so of both
     legend(figure)

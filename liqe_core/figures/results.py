@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import Drawn, dot, listed, name_rows, palette, panels, plain
+from liqe_core.figures.style import Drawn, dot, legend, listed, name_rows, palette, panels, plain
 
 
 @drawing("right_and_wrong", "quickstart", "How often liqe-tiny names each distortion of photographs rightly.")
@@ -31,16 +31,18 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     for row, word in enumerate(shares.index):
         wrong_words = predicted[(true == word) & (predicted != word)].value_counts()
         note = "".join(f"rather: {wrong} ({count})" for wrong, count in wrong_words.head(1).items())
-        ax.text(0.99, row, note, ha="right", va="center", fontsize="x-small", color=paint.ink)
+        ax.text(1.02, row, note, va="center", fontsize="small", color=paint.ink)
     ax.set_yticks(range(len(shares)), [f"{word} ({(true == word).sum()})" for word in shares.index])
     most = true.value_counts(normalize=True)
-    ax.axvline(most.iloc[0], color=paint.grey, linestyle=":")
-    overall = f"{(predicted == true).mean():.0%} of all; "
-    overall += f"always {most.index[0]!r}: {most.iloc[0]:.0%} (dotted)"
-    ax.set(xlim=(0, 1), xlabel=f"share called by the right name, {overall}")
+    commonest = f"always {most.index[0]!r}: {most.iloc[0]:.0%}"
+    ax.axvline(most.iloc[0], color=paint.grey, linestyle=":", label=commonest)
+    overall = f"{(predicted == true).mean():.0%} of all"
+    ax.set(xlim=(0, 1), xlabel="share called by the right name", title=overall)
+    legend(figure)
     plain(ax, "x")
     return figure.described(
-        f"Bars: how often each distortion is called by its name, {overall}: {listed(shares[::-1], '.0%')}."
+        f"Bars: how often each distortion is called by its name, {overall}, {commonest}: "
+        f"{listed(shares[::-1], '.0%')}."
     )
 
 

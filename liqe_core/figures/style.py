@@ -243,7 +243,7 @@ def dot(size: float) -> float:
 
 def signed(value: float, digits: int = 2) -> str:
     """A number with a minus sign that is as wide as a plus."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
 
 
 def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str, **more: Any) -> None:

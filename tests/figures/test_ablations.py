@@ -63,7 +63,8 @@ def test_loss_weights_leave_out_tasks_that_a_level_lacks():
 
 
 def test_by_crops_has_a_line_a_level():
-    table = pd.DataFrame({"level": ["a", "a"], "run": "x", "crops": [1, 15], "value": [0.1, 0.3]})
+    table = pd.DataFrame({"level": ["a", "a"], "crops": [1, 15], "value": [0.1, 0.3]})
+    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1)
     figure = ablations.by_crops(table)
     redrawn(figure)
     (ax,) = figure.axes
