@@ -344,9 +344,9 @@ def run_notebooks(options: argparse.Namespace) -> int:
     except StopRequested as stop:
         message = f"stopped; the same command resumes what was being trained: {out}"
         raise StopRequested(stop.signal, message) from None
-    table = out / "multitask_training" / "summary.txt"
-    if "04_multitask_training" in names and table.exists():
-        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    tables = sorted(out.glob("multitask_training/**/summary.txt"), key=lambda path: path.stat().st_mtime)
+    if "04_multitask_training" in names and tables:  # a folder for each set of parameters
+        print(f"\n{tables[-1].read_text(encoding='utf-8').rstrip()}")
     if options.names:
         print(f"\nThe executed notebooks are in {out}; a site of them: liqe pages --out {out}")
     elif can_build_site():

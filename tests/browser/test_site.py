@@ -99,6 +99,20 @@ def test_pages_can_be_read_on_a_telephone(chromium, read, screenshots, scheme):
     assert wide == {}
 
 
+def test_no_code_and_no_table_is_cut_on_a_laptop(chromium, read):
+    cut = """what => [...document.querySelectorAll('.bd-article ' + what)].filter(shown => {
+        for (let box = shown; !box.classList.contains('bd-article'); box = box.parentElement)
+            if (box.scrollWidth > box.clientWidth + 1) return true;
+        return false;
+    }).length"""
+    counts = {}
+    for page in read:
+        tab, _ = opened(chromium, page, {"width": 1400, "height": 900})
+        counts[page.name] = sum(tab.evaluate(cut, what) for what in (("pre", "table") if ALL else ("pre",)))
+        tab.context.close()
+    assert {name: count for name, count in counts.items() if count} == {}
+
+
 def test_the_first_page_says_what_it_is_and_how_good(chromium, site):
     tab, _ = opened(chromium, site / "index.html", WIDE)
     text = tab.locator("article").inner_text()

@@ -30,6 +30,8 @@ from liqe_core.figures.saving import find, read, save
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies.open_benchmark import ARMS, KEPT
 
+#: Where the results of other sessions than the notebook's own lie.
+TRAINING = "multitask_training/sessions=1,2"
 ALL = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -271,19 +273,19 @@ def test_data_preparation_tells_the_story_of_the_real_labels(folder):
 
 
 def test_training_leaves_runs_and_their_measures(folder):
-    results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
+    results = pd.read_csv(folder / TRAINING / "test_results.csv")
     assert set(results["session"]) == {1, 2} and results["srcc"].between(-1, 1).all()
-    curves = pd.read_csv(folder / "multitask_training" / "training_curves.csv")
+    curves = pd.read_csv(folder / TRAINING / "training_curves.csv")
     untrained, curves = curves[curves["epoch"] < 0], curves[curves["epoch"] >= 0]
     assert untrained["run"].tolist() == [1, 2] and untrained["srcc"].notna().all(), "before training"
-    starts = pd.read_csv(folder / "multitask_training" / "two_starts.csv")
+    starts = pd.read_csv(folder / TRAINING / "two_starts.csv")
     assert (starts.groupby("start")["pictures"].min() == 0).all()
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
     assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None)
     assert (weights[curves["epoch"] == 2] != 1).all(axis=None)
-    summary = pd.read_csv(folder / "multitask_training" / "test_summary.csv").set_index("measure")
-    table = pd.read_csv(folder / "multitask_training" / "confusion.csv").drop(columns="distortion_group")
+    summary = pd.read_csv(folder / TRAINING / "test_summary.csv").set_index("measure")
+    table = pd.read_csv(folder / TRAINING / "confusion.csv").drop(columns="distortion_group")
     commonest = table.sum(axis=1).max() / table.to_numpy().sum()
     assert summary.loc["distortion_accuracy", "without looking"] == pytest.approx(commonest)
     assert "chance" not in summary
@@ -340,7 +342,7 @@ def test_paper_tables_say_why_a_cell_is_blank(folder):
     assert unseen["reason"].notna().all() and {"tid2013", "spaq", "pipal"} <= set(unseen["dataset"])
     accuracies = pd.read_csv(out / "accuracies.csv").set_index("metric")
     assert accuracies.loc["SRCC", "sessions"] == 2
-    results = pd.read_csv(folder / "multitask_training" / "test_results.csv")
+    results = pd.read_csv(folder / TRAINING / "test_results.csv")
     mean = results.loc[results["checkpoint"] == "quality", "scene_accuracy"].mean()
     assert accuracies.loc["scene accuracy", "mean"] == pytest.approx(mean)
     counts = pd.read_csv(out / "confusion_distortion.csv", index_col="label")
@@ -420,7 +422,7 @@ def test_half_precision_is_counted(folder):
 
 
 def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(folder, tmp_path):
-    names, paths = list_figures(), sorted(path.with_suffix(".json") for path in folder.glob("*/*.svg"))
+    names, paths = list_figures(), sorted(path.with_suffix(".json") for path in folder.rglob("*.svg"))
     assert len(paths) >= 10
     for path in paths:
         assert path.stem in names or path.stem.endswith("_worst_to_best")
