@@ -1,4 +1,4 @@
-"""LIQE, reproduced: blind image quality assessment via vision-language correspondence (CVPR 2023).
+"""LIQE, reproduced: blind image quality assessment via vision-language correspondence (CVPR 2023)::
 
     from liqe_core import LIQE
 
