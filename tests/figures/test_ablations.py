@@ -32,7 +32,7 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(values_ax)
     assert dots(differences_ax) == {(0.2, 1)} and "too few" in differences_ax.get_xlabel()
     assert drawn(values_ax) == ["no finished run"] * 2
-    assert differences_ax.get_xlabel().startswith("less quality, same seeds")
+    assert differences_ax.get_xlabel().startswith("minus quality, same seeds")
     redrawn(figure)
 
 

@@ -355,7 +355,6 @@ def test_gmad_pairs_are_the_extremes_of_their_level(folder):
     out = folder / "gmad"
     scores = pd.read_csv(out / "scores.csv").set_index("image")
     assert list(scores.columns) == ["liqe-tiny", "sharpness", "file size", "error"] and len(scores) == 12
-    assert scores["liqe-tiny"].isna().all(), "smaller than its windows"
     pairs = pd.read_csv(out / "pairs.csv")
     assert len(pairs) == 4 and (pairs["reason"].isna()).any()
     for row in pairs[pairs["reason"].isna()].itertuples():
@@ -363,7 +362,9 @@ def test_gmad_pairs_are_the_extremes_of_their_level(folder):
         assert row.gap == pytest.approx(level.max() - level.min())
     apart = pd.read_csv(out / "disagreement.csv", index_col="pulled apart by")
     fought = apart.stack().dropna()
-    assert apart.shape == (2, 2) and len(fought) == 2 and fought.between(0, 100).all()
+    competing = scores.drop(columns="error").notna().any().sum()
+    assert apart.shape == (competing, competing) and len(fought) == competing * (competing - 1) >= 2
+    assert fought.between(0, 100).all()
     assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
 
 
