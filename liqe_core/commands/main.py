@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # what reads, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as a shell counts SIGPIPE
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         # Ours name the thing and say what to do, which a traceback would hide.
+        if isinstance(error, RuntimeError) and not type(error).__module__.startswith("liqe_core."):
+            raise
         message = str(error)
         if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
             message = "memory is used up; take fewer or smaller pictures at a time, or more memory"
@@ -57,11 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         print(f"error: {package} is not installed; pip install 'liqe-core[{extra}]'", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("liqe_core."):
-            raise
-        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         print(f"\n{str(stopped) or 'stopped'}", file=sys.stderr)

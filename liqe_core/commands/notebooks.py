@@ -10,9 +10,7 @@ As a program, what those rules call for one notebook::
 from __future__ import annotations
 
 import argparse
-import base64
 import dataclasses
-import io
 import json
 import os
 import re
@@ -26,8 +24,6 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from PIL import Image
 
 from liqe_core.commands.options import values
 from liqe_core.files import CHECKOUT, runs_dir, write_text
@@ -45,7 +41,6 @@ SOURCES = CHECKOUT / "docs"
 #: The names of the notebooks' files.
 BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_LARGE = 100_000  # bytes of a figure that may be a photograph
 _ROWS = 60  # a longer table of results is no page to read
 
 
@@ -54,14 +49,14 @@ class Executed:
     """One notebook that was run.
 
     Attributes:
-        path: the executed copy; of one that failed, with the suffix ``.failed.ipynb``.
+        notebook: the executed copy; of one that failed, with the suffix ``.failed.ipynb``.
         seconds: how long it took.
         error: the exception's name and message where a cell failed, else empty.
         traceback: of that exception, as text without colours.
     """
 
-    path: Path
-    seconds: float
+    notebook: Path
+    seconds: float = 0.0
     error: str = ""
     traceback: str = ""
 
@@ -111,7 +106,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
                 part.replace(failed if error or sys.exc_info()[0] else target)
     if not error:
         failed.unlink(missing_ok=True)
-    return Executed(failed if error else target, time.perf_counter() - started, error, traceback)
+    seconds = round(time.perf_counter() - started, 1)
+    return Executed(failed if error else target, seconds, error, traceback)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
         return stop.code
     print(f"{source.stem:28} {executed.seconds:6.0f} s  {executed.error or 'ok'}", flush=True)
     if executed.error:
-        print(f"The cell and its traceback are in {executed.path}", file=sys.stderr, flush=True)
+        print(f"The cell and its traceback are in {executed.notebook}", file=sys.stderr, flush=True)
     return 1 if executed.error else 0
 
 
@@ -266,7 +262,7 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
     """An executed notebook without what is alive only in Jupyter.
 
     Widgets go (their progress bars would stand still), a link to a notebook that has no page becomes text, a
-    table's empty cell a dash; photographs are JPEG, and solutions are folded.
+    table's empty cell a dash, and solutions are folded.
 
     Args:
         book: is changed.
@@ -289,27 +285,8 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
         for output in cell.outputs:
             if table := output.get("data", {}).get("text/html"):
                 output.data["text/html"] = re.sub(r"(?<=<td>)(NaN|&lt;NA&gt;)(?=</td>)", "–", table)
-            _lighter(output)
     book.metadata.pop("widgets", None)
     return book
-
-
-def _lighter(output: nbformat.NotebookNode) -> None:
-    """A figure that is half as large or less as JPEG, as one with photographs is, kept so."""
-    data, metadata = output.get("data", {}), output.get("metadata", {})
-    png = base64.b64decode(data.get("image/png", ""))
-    if len(png) < _LARGE:
-        return
-    jpeg = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as png_image:
-        drawn = png_image.convert("RGBA")
-    ground = Image.new("RGBA", drawn.size, "white")
-    # Colours at full resolution: letters would have fringes.
-    Image.alpha_composite(ground, drawn).convert("RGB").save(jpeg, "JPEG", quality=90, subsampling=0)
-    if 2 * len(jpeg.getvalue()) <= len(png):
-        del data["image/png"]
-        data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()
-        metadata["image/jpeg"] = metadata.pop("image/png", {})
 
 
 def _without_places(text: str, folder: Path) -> str:

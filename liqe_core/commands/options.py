@@ -65,13 +65,15 @@ def add_profile(parser: argparse.ArgumentParser, default: str = "mini") -> None:
     parser.add_argument("--out", help="the folder for what is made; default: in runs/PROFILE")
 
 
-def add_pairs(parser: argparse.ArgumentParser, *flags: str, name: str, text: str) -> None:
-    """An option that may be given several times, each time with a name and a value."""
-    parser.add_argument(*flags, nargs=2, action="append", default=[], metavar=(name, "VALUE"), help=text)
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """``--set``."""
+    text = "another value for a setting of the profile, as JSON or text; may be given several times"
+    pair = ("SETTING", "VALUE")
+    parser.add_argument("-s", "--set", nargs=2, action="append", default=[], metavar=pair, help=text)
 
 
 def values(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """What was given by `add_pairs`: each value as JSON where it is JSON, else the text itself."""
+    """Settings or parameters from a command line: each value as JSON where it is JSON, else the text."""
     return {name: json_or_text(text) for name, text in pairs}
 
 
@@ -201,8 +203,7 @@ def _add_train(commands: Commands) -> None:
     text = "train on these in place of the profile's data sets: manifests of yours (my.yaml), or names"
     train.add_argument("--data", nargs="+", metavar="NAME", help=text)
     train.add_argument("--restart", action="store_true", help="replace a run that is in the folder")
-    text = "another value for a setting of the profile, as JSON or text"
-    add_pairs(train, "-s", "--set", name="SETTING", text=text)
+    add_settings(train)
     train.set_defaults(run="train:run_train")
     check = commands.add_parser("check", help="weights as they are, on the paper's sets; trains nothing")
     add_profile(check, default="paper")
@@ -210,7 +211,7 @@ def _add_train(commands: Commands) -> None:
     check.add_argument("--checkpoint", default="official", help="a file of weights, or a name (official)")
     check.add_argument("--session", type=int, choices=range(1, 11), default=1, metavar="K", help="default: 1")
     check.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    add_pairs(check, "-s", "--set", name="SETTING", text="another value for a setting of the profile")
+    add_settings(check)
     check.set_defaults(run="train:run_check")
 
 
@@ -222,8 +223,7 @@ def _add_sweep(commands: Commands) -> None:
     sweep.add_argument("--sessions", type=int, nargs="+", default=[1], help="default: 1")
     sweep.add_argument("--variants", nargs="+", help="default: the four of the paper's ablation")
     sweep.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    text = "another setting of the profile, for all cells; the value as JSON or text"
-    add_pairs(sweep, "-s", "--set", name="SETTING", text=text)
+    add_settings(sweep)
     sweep.add_argument("--scheduler", help="address of a Dask scheduler (tcp://host:8786); default: local")
     text = "local workers, of one thread each; default: one a GPU, else one a core"
     sweep.add_argument("--workers", type=whole_number, help=text)
@@ -235,7 +235,8 @@ def _add_notebooks(commands: Commands) -> None:
     notebooks = commands.add_parser("notebooks", help="run the notebooks, and make a site of them")
     notebooks.add_argument("names", nargs="*", help="which, such as 02; default: all that belong to the demo")
     add_profile(notebooks)
-    add_pairs(notebooks, "-p", name="NAME", text="a parameter of the notebooks, as JSON or text")
+    text = "a parameter of the notebooks, as JSON or text; may be given several times"
+    notebooks.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=text)
     text = "how many run at the same time; default: 1"
     notebooks.add_argument("--at-once", type=whole_number, default=1, metavar="N", help=text)
     notebooks.set_defaults(run="notebooks:run_notebooks")

@@ -10,19 +10,12 @@ checked by the profile, see `Parameters.settings`.
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from liqe_core.commands.options import json_or_text
 from liqe_core.data.mini import read_manifest
@@ -131,9 +124,7 @@ class Parameters(Settings):
         """
         # papermill only warns of unknown names; the cell that it adds begins so.
         injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters")]
-        statements = ast.parse("\n".join(injected[-1:])).body
-        targets = [target for statement in statements for target in getattr(statement, "targets", ())]
-        names = [target.id for target in targets if not target.id.startswith("PAPERMILL_")]
+        names = re.findall(r"(?m)^(?!PAPERMILL_)(\w+) = ", "".join(injected[-1:]))
         _refuse_unknown(names, NOTEBOOKS.values())
         return cls.check({name: namespace[name] for name in cls.model_fields if name in namespace})
 

@@ -22,7 +22,6 @@ import logging
 import os
 import shutil
 import sys
-import time
 import traceback
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,21 +105,15 @@ def run_cell(notebook: Path, folder: Path, parameters: Mapping[str, object], run
     """
     from liqe_core.training.runs import is_finished
 
-    started, target = time.perf_counter(), folder / notebook.name
+    executed = notebooks.Executed(folder / notebook.name)
     try:
-        executed = notebooks.Executed(target, 0)
         if not is_finished(run):
-            executed = notebooks.execute(notebook, target, parameters)
+            executed = notebooks.execute(notebook, executed.notebook, parameters)
     except Exception as failed:  # papermill itself, a full disk: a cell that failed like any other
         error = f"{type(failed).__name__}: {failed}"
-        executed = notebooks.Executed(target, 0, error, traceback.format_exc())
-    return {
-        "state": "failed" if executed.error else "done",
-        "seconds": round(time.perf_counter() - started, 1),
-        "error": executed.error,
-        "traceback": executed.traceback,
-        "notebook": str(executed.path),
-    }
+        executed = dataclasses.replace(executed, error=error, traceback=traceback.format_exc())
+    row = dataclasses.asdict(executed) | {"notebook": str(executed.notebook)}
+    return row | {"state": "failed" if executed.error else "done"}
 
 
 def sweep(
@@ -149,10 +142,9 @@ def sweep(
     table, futures, name = {}, {}, uuid.uuid4().hex
     for cell in grid:
         run = run_folder(cell.settings, root)
-        values = cell.settings.flat()
-        row = {"cell": run.name} | {name: values[name] for name in ("session", "seed", "variant")}
-        table[run.name] = row | {"state": "done before", "seconds": 0.0, "error": ""}
-        table[run.name] |= {"traceback": "", "notebook": ""}
+        row = {"cell": run.name, "session": cell.settings.session, "seed": cell.settings.seed}
+        row |= {"variant": cell.settings.model.variant, "state": "done before", "seconds": 0.0}
+        table[run.name] = row | {"error": "", "traceback": "", "notebook": ""}
         if not is_finished(run):
             folder = root / "sweep" / run.name
             table[run.name] |= {"state": "waiting", "notebook": str(folder / notebook.name)}
@@ -160,19 +152,23 @@ def sweep(
             # The key names the cell on the dashboard, and is new: an earlier sweep's task is another one.
             key = f"{run.name}-{name}"
             future = client.submit(run_cell, notebook, folder, parameters, run, key=key)
-            futures[future] = run.name
+            futures[future] = table[run.name]
     print(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
-    with _announced(root, client.dashboard_link):
+    running = root / "sweep" / "running.json"
+    write_json(running, {"dashboard": client.dashboard_link, "process": os.getpid()})  # notebooks link to it
+    try:
         for number, future in enumerate(as_completed(list(futures)), 1):
-            row = table[futures[future]]
+            row = futures[future]
             if future.status == "finished":
                 row |= future.result()
             else:
-                reason = "cancelled" if future.status == "cancelled" else str(future.exception())
-                row |= {"state": "failed", "error": f"{future.status}: {reason}", "traceback": reason}
+                reason = "cancelled" if future.cancelled() else str(future.exception())
+                row |= {"state": "failed", "error": reason, "traceback": reason}
             ended = "done" if row["state"] == "done" else f"failed, {row['error']}"
             print(f"[{number}/{len(futures)}] {row['cell']}  {row['seconds']:.0f} s  {ended}")
             _write_summary(root, table)
+    finally:
+        running.unlink(missing_ok=True)
     return _write_summary(root, table)
 
 
@@ -211,17 +207,6 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
             f"{len(missing)} of the {len(settings.data.batch_sizes)} data sets are not ready. {advice}"
         )
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _announced(root: Path, dashboard: str) -> Iterator[None]:
-    """While the block runs, ``sweep/running.json`` holds the dashboard's address; notebooks link to it."""
-    path = root / "sweep" / "running.json"
-    write_json(path, {"dashboard": dashboard, "process": os.getpid()})
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _write_summary(root: Path, table: Mapping[str, Mapping]) -> pd.DataFrame:

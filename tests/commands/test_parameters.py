@@ -141,4 +141,4 @@ def test_paths_are_those_of_the_shell_and_a_wrong_value_is_told_without_a_traceb
     assert (tmp_path / "a" / "found").read_text() == "scores"
     failed = notebooks.execute(source, tmp_path / "b" / source.name, {"human": "others.csv"})
     assert failed.error.startswith("ParameterError: human is 'others.csv'")
-    assert failed.traceback == failed.error and failed.path == tmp_path / "b" / "10_small.failed.ipynb"
+    assert failed.traceback == failed.error and failed.notebook == tmp_path / "b" / "10_small.failed.ipynb"

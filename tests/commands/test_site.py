@@ -1,18 +1,12 @@
 """From an executed notebook to a page of the site; `tests/browser` looks at the pages themselves."""
 
-import base64
-import io
-
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from support.site import WIDGET, executed_notebook
 
 from liqe_core.commands import notebooks
 from liqe_core.commands.main import main
-from liqe_core.data.mini import open_photograph
 from liqe_core.files import CHECKOUT
 
 
@@ -33,25 +27,6 @@ def a_page_of(data, metadata=None):
     cell = nbformat.v4.new_code_cell("shown", outputs=[output])
     (cell,) = notebooks.for_reading(nbformat.v4.new_notebook(cells=[cell]), set()).cells
     return cell.outputs[0]
-
-
-def png_of(pixels):
-    made = io.BytesIO()
-    Image.fromarray(pixels).save(made, "PNG")
-    return base64.b64encode(made.getvalue()).decode()
-
-
-def test_a_photograph_becomes_smaller_and_keeps_its_words_and_a_drawing_stays():
-    photograph = np.asarray(open_photograph("coffee"))
-    shown = a_page_of({"image/png": png_of(photograph)}, {"image/png": {"alt": "a cup"}})
-    assert list(shown.data) == ["image/jpeg"] and shown.metadata == {"image/jpeg": {"alt": "a cup"}}
-    kept = base64.b64decode(shown.data["image/jpeg"])
-    with Image.open(io.BytesIO(kept)) as seen:
-        assert np.abs(np.asarray(seen).astype(int) - photograph).mean() < 3
-    dots = np.random.default_rng(1).choice(np.array([0, 255], np.uint8), (900, 900))
-    drawn = {"image/png": png_of(dots)}
-    assert len(base64.b64decode(drawn["image/png"])) > notebooks._LARGE
-    assert a_page_of(dict(drawn)).data == drawn
 
 
 def test_an_empty_cell_of_a_table_is_a_dash():
