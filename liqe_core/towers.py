@@ -332,8 +332,9 @@ def crop_size(clip: Clip) -> int:
 def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """The configuration of a model in openai/CLIP's layout, read off its shapes.
 
-    open_clip reads them too, but makes a model of half precision and no configuration. Attention heads are 64
-    wide, as in all of OpenAI's models; activations are QuickGELU.
+    open_clip reads them too, but makes a model of half precision and no configuration. The image tower is a
+    vision transformer, as in LIQE; attention heads are 64 wide, as in all of OpenAI's models; activations are
+    QuickGELU.
 
     Raises:
         ArchitectureError: a tensor that gives a size is missing or has the wrong number of dimensions.
@@ -349,21 +350,17 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
         (text_width,), (vocabulary, _) = shapes["ln_final.weight"], shapes["token_embedding.weight"]
         (context, _), (_, embed_dim) = shapes["positional_embedding"], shapes["text_projection"]
-        if "visual.layer1.0.conv1.weight" in shapes:
-            width, _, _, _ = shapes["visual.layer1.0.conv1.weight"]
-            positions, _ = shapes["visual.attnpool.positional_embedding"]
-            patch, stages = 32, [blocks(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
-            vision = {"layers": stages, "width": width}
-        else:
-            width, _, patch, _ = shapes["visual.conv1.weight"]
-            positions, _ = shapes["visual.positional_embedding"]
-            layers = blocks("visual.transformer.resblocks.")
-            vision = {"layers": layers, "width": width, "head_width": min(64, width), "patch_size": patch}
+        width, _, patch, _ = shapes["visual.conv1.weight"]
+        positions, _ = shapes["visual.positional_embedding"]
+        layers = blocks("visual.transformer.resblocks.")
+        vision = {"layers": layers, "width": width, "head_width": min(64, width), "patch_size": patch}
         vision["image_size"] = patch * round((positions - 1) ** 0.5)
         text = {"context_length": context, "vocab_size": vocabulary, "width": text_width}
         text |= {"heads": max(1, text_width // 64), "layers": blocks("transformer.resblocks.")}
     except KeyError as error:
-        raise ArchitectureError(f"no {error}: not the weights of a CLIP model, or some are missing") from None
+        raise ArchitectureError(
+            f"no {error}, as a CLIP of two transformers has; give the architecture"
+        ) from None
     except ValueError as error:
         raise ArchitectureError(f"tensors have not the dimensions of a CLIP model ({error})") from None
     return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}

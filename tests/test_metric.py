@@ -1,7 +1,6 @@
 """LIQE on tensors: the scores of the same pixels from a file, with a gradient, and refusals."""
 
 import contextlib
-import functools
 import re
 
 import numpy as np
@@ -15,10 +14,7 @@ from liqe_core.files import CHECKOUT
 from liqe_core.images import ImageError
 from liqe_core.scoring import evaluating
 
-
-@pytest.fixture
-def small_liqe():
-    return of_twelve_prompts()
+small_liqe = pytest.fixture(of_twelve_prompts)
 
 
 @pytest.fixture
@@ -164,12 +160,9 @@ def test_the_example_of_the_documentation_runs(small_liqe, monkeypatch, capsys):
     text = (CHECKOUT / "docs" / "metric.md").read_text(encoding="utf-8")
     (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "LIQEMetric" in code]
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: small_liqe)
-    monkeypatch.setattr(torch, "rand", functools.partial(_smaller, torch.rand))
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: rand(*shape[:2], 40, 40, **options))
     names: dict = {}
     exec(example, names)
     assert names["quality"].shape == (4,) and names["pictures"].grad.abs().sum() > 0
     assert "tensor(" in capsys.readouterr().out and names["metric"]._count == 0
-
-
-def _smaller(rand, *shape, **options):
-    return rand(*shape[:2], 40, 40, **options)

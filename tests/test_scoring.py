@@ -16,10 +16,7 @@ from support.server import serving
 from liqe_core.crops import normalize, scoring_crops
 from liqe_core.images import ImageError
 
-
-@pytest.fixture
-def small_liqe():
-    return of_twelve_prompts()
+small_liqe = pytest.fixture(of_twelve_prompts)
 
 
 @pytest.fixture

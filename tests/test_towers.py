@@ -14,41 +14,28 @@ from liqe_core.data.mini import open_photograph
 from liqe_core.prompts import GridError
 from liqe_core.towers import ArchitectureError
 
-RESNET = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8},
-    "text_cfg": {"context_length": 40, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
-}
 
-
-@pytest.mark.parametrize("size", [32, 64])
-def test_architecture_read_off_its_shapes(openai_small, size):
+def test_architecture_read_off_its_shapes(openai_small):
     """Two models with the same weights answer the same: what shapes do not show is right too."""
-    config = openai_small if size == 32 else RESNET
-    clip = towers.build(config)
+    clip = towers.build(openai_small)
     found = towers.openai_architecture(clip.state_dict())
-    assert found == config
+    assert found == openai_small
     rebuilt = towers.build(found)
     rebuilt.load_state_dict(clip.state_dict())
-    images, tokens = torch.randn(2, 3, size, size), torch.randint(1, 99, (2, 40))
+    images, tokens = torch.randn(2, 3, 32, 32), torch.randint(1, 99, (2, 40))
     with torch.no_grad():
         torch.testing.assert_close(rebuilt.encode_image(images), clip.encode_image(images))
         torch.testing.assert_close(rebuilt.encode_text(tokens), clip.encode_text(tokens))
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-quickgelu", "RN50-quickgelu"])
+@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-quickgelu"])
 def test_openais_own_sizes_are_recognised(name):
     config = towers.architecture(name)
-    with torch.device("meta"):
-        state = towers.build(config).state_dict()
-    found = towers.openai_architecture(state)
-    with torch.device("meta"):
-        rebuilt = towers.build(found)
+    state = towers.build(config).state_dict()
+    rebuilt = towers.build(towers.openai_architecture(state))
     assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {k: v.shape for k, v in state.items()}
     assert rebuilt.transformer.resblocks[0].attn.num_heads == config["text_cfg"]["heads"]
     assert towers.crop_size(rebuilt) == config["vision_cfg"]["image_size"]
-    assert found["quick_gelu"] is True
 
 
 @pytest.mark.parametrize(
@@ -282,7 +269,7 @@ def test_the_class_token_alone_is_the_same_function(ln_after_pool):
 
 
 def test_towers_that_are_evaluated_as_they_are():
-    assert towers.to_evaluate(towers.build(RESNET).visual) is None
+    assert towers.to_evaluate(towers.build(towers.architecture("LIQE-mini")).visual) is None
     config = towers.architecture("ViT-B-32-quickgelu")
     small = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
     for option in ({"pool_type": "avg"}, {"attentional_pool": True}, {"qk_norm": True}):

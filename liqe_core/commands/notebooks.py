@@ -223,20 +223,13 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
         shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
         shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
         # What lies elsewhere in the repository is beside these pages on the site.
-        beside = {
-            "../CONTRIBUTING.md": "contributing.md",
-            "../liqe_core/weights/": "",
-            "../notebooks/images/": "",
-        }
         for document in source.glob("*.md"):
-            text = document.read_text(encoding="utf-8")
-            for target, name in beside.items():
-                text = text.replace(f"]({target}", f"]({name}")
-            document.write_text(text, encoding="utf-8")
+            text = document.read_text(encoding="utf-8").replace("](../CONTRIBUTING.md", "](contributing.md")
+            write_text(document, re.sub(r"\]\(\.\./(liqe_core/weights|notebooks/images)/", "](", text))
         shutil.copy(NOTEBOOKS / "images" / "fault_curves.png", source)
         for path in books:
             book = for_reading(nbformat.read(path, as_version=4), {path.stem for path in books})
-            (source / path.name).write_text(_without_places(nbformat.writes(book), folder), encoding="utf-8")
+            write_text(source / path.name, without_local_paths(nbformat.writes(book), folder))
         with (source / "results.md").open("a", encoding="utf-8") as page:
             for table in sorted((CHECKOUT / "data_manifests" / "open").glob("*.csv")):
                 if len(table.read_text(encoding="utf-8").splitlines()) <= _ROWS:
@@ -289,8 +282,8 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
     return book
 
 
-def _without_places(text: str, folder: Path) -> str:
-    """Paths of this machine as seen from the repository, in a notebook's JSON."""
+def without_local_paths(text: str, folder: Path) -> str:
+    """A notebook's JSON, with paths of this machine as seen from the repository."""
     inside = folder.is_relative_to(CHECKOUT)
     places = {
         str(folder): folder.relative_to(CHECKOUT).as_posix() if inside else folder.name,

@@ -48,6 +48,8 @@ ABOUT = "about.json"
 #: The files that a folder of shards may hold, and what a kill leaves of them.
 OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
 
+#: Of the files of shards; a run that was begun in another form is refused, not continued.
+FORM = 2
 #: What is kept of an image: its row of `prediction.frame` with all columns, text escaped, its `Shard.stamp`
 #: before it was read, and the machine that scored it (`host`).
 Row = dict[str, Any]
@@ -146,7 +148,7 @@ class Settings:
             "--geometry": dataclasses.asdict(model.geometry),
             "--grid": model.grid.to_dict(),
             "--device": self.device.partition(":")[0],
-            "version of liqe_core, torch or Pillow": [__version__, torch.__version__, PIL.__version__],
+            "version of liqe_core, torch or Pillow": [FORM, __version__, torch.__version__, PIL.__version__],
         }
 
 

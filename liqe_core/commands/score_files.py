@@ -194,10 +194,9 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
 
 def clear_parts(path: Path) -> None:
     """Remove what a kill while the table was written has left; the caller has the lock."""
-    before, after = f".{path.stem}.", f".part{path.suffix}"
-    for part in path.parent.glob(glob.escape(before) + "*" + glob.escape(after)):
-        if "." not in part.name[len(before) : -len(after)]:  # else it is of page.2.html beside page.html
-            part.unlink(missing_ok=True)
+    pattern = glob.escape(f".{path.stem}.") + "[0-9a-f]" * 8 + glob.escape(f".part{path.suffix}")
+    for part in path.parent.glob(pattern):  # as `files.atomic_path` names them
+        part.unlink(missing_ok=True)
 
 
 def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:

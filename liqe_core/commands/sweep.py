@@ -179,8 +179,6 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
         ValueError: a run is still to be made, and a data set that it needs is not all there; says what to do
             for each.
     """
-    import torch
-
     from liqe_core import towers
     from liqe_core.data.fetch import disk_of, readable_size
     from liqe_core.training.preflight import disk_space
@@ -190,8 +188,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     settings = grid[0].settings
     todo = [cell for cell in grid if not is_finished(run_folder(cell.settings, root))]
     steps = sum(cell.settings.steps.epochs * cell.settings.steps.steps for cell in todo)
-    with torch.device("meta"):  # shapes alone: nothing is allocated
-        most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
+    most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
     room = shutil.disk_usage(disk_of(root)).free
     lines = [
         f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",

@@ -37,11 +37,8 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.data.batch_sizes if name not in by_name]:
-        problem = f"profile {settings.name} trains on {', '.join(missing)}, which was not given"
-        raise ValueError(f"{problem}; prepare it, or leave it out of batch_sizes")
-    found = [by_name[name] for name in settings.data.batch_sizes]
-    window = geometry_of(settings).window
-    crop = f"a crop of {window} x {window}"
+        raise ValueError(f"batch_sizes names {', '.join(missing)}, which was not given; prepare or remove it")
+    found, window = [by_name[name] for name in settings.data.batch_sizes], geometry_of(settings).window
     for dataset in found:
         small = {} if settings.data.enlarge else dataset.too_small(window)
         table = dataset.table
@@ -49,26 +46,25 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
         teaches_no_quality = table["mos"].isna().all() and labelled.all()
         for part in PARTS:
             rows = table.iloc[dataset.part(settings.session, part)]
+            fault = f"{dataset.name}: the {part} part has"
             if names := [f"{name} ({small[name]})" for name in rows["image"] if name in small]:
-                problem = f"{len(names)} pictures of the {part} part are smaller than {crop}"
-                advice = "give unfit='leave out', enlarge=True, or larger pictures"
-                raise ValueError(f"{dataset.name}: {problem}: {first_few(names)}; {advice}")
+                fault += (
+                    f" {len(names)} images smaller than a crop of {window} x {window}: {first_few(names)}"
+                )
+                raise ValueError(f"{fault}; give unfit='leave out', enlarge=True, or larger images")
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
             # A score that was left out by mistake would be lost without a word.
             if unscored and not teaches_no_quality:
-                problem = f"{len(unscored)} pictures of the {part} part have no finite mos"
-                raise ValueError(f"{dataset.name}: {problem}: {first_few(unscored)}; score or remove them")
+                raise ValueError(f"{fault} images without mos: {first_few(unscored)}; score or remove them")
             if rows["mos"].nunique() < 2 and not teaches_no_quality and settings.model.freeze != "all":
-                fault = f"{dataset.name}: the {part} part has no two different scores"
                 if part == "train":
-                    raise ValueError(f"{fault}, so there is nothing to rank; check the scores and the split")
-                warnings.warn(f"{fault}, so its SRCC will be no number", stacklevel=3)
-    if ranks.world_size > 1 and settings.model.batch_norm == "learned":
-        problem = f"batch_norm is 'learned', of which {ranks.world_size} processes would learn a share each"
-        raise ValueError(f"{problem}; start one process, or give batch_norm='frozen'")
-    if (pictures := sum(settings.data.batch_sizes.values())) < ranks.world_size:
-        problem = f"{ranks.world_size} processes share a batch of {pictures} pictures"
-        raise ValueError(f"{problem}; start fewer, or give larger batch_sizes")
+                    raise ValueError(f"{fault} no two different scores; check the scores and the split")
+                warnings.warn(f"{fault} no two different scores, so its SRCC will be no number", stacklevel=3)
+    processes, images = ranks.world_size, sum(settings.data.batch_sizes.values())
+    if processes > 1 and settings.model.batch_norm == "learned":
+        raise ValueError(f"batch_norm is 'learned' by one process, not {processes} processes; give 'frozen'")
+    if images < processes:
+        raise ValueError(f"{processes} processes for {images} images; start fewer, or raise batch_sizes")
     _tell_lone_steps(settings, found)
     return found
 

@@ -1,7 +1,20 @@
 """What the tests of scoring share."""
 
+import warnings
+
 import pytest
 from support.models import of_twelve_prompts
+
+from liqe_core.commands import sweep
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, with a scheduler in this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with sweep.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
+            yield client
 
 
 @pytest.fixture(scope="session")

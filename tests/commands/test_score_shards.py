@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections import Counter
 from functools import partial
 
@@ -25,15 +24,6 @@ from liqe_core.commands.main import main
 from liqe_core.commands.score_engine import Settings, ShardError, plan, score_on_workers
 
 Future = pytest.importorskip("distributed").Future
-
-
-@pytest.fixture(scope="module")
-def client():
-    """Two workers, with a scheduler in this process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        with sweep.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
-            yield client
 
 
 @pytest.fixture

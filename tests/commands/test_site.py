@@ -44,11 +44,11 @@ def test_solutions_are_folded_and_nothing_else():
 
 
 def test_paths_are_shown_as_seen_from_the_repository(tmp_path):
-    text = notebooks._without_places(nbformat.writes(executed_notebook(tmp_path)), tmp_path)
+    text = notebooks.without_local_paths(nbformat.writes(executed_notebook(tmp_path)), tmp_path)
     assert str(tmp_path) not in text and f"{CHECKOUT}/" not in text
     assert f"wrote {tmp_path.name}/a.csv from notebooks" in text
     inside = CHECKOUT / "runs" / "smoke"
-    text = notebooks._without_places(nbformat.writes(executed_notebook(inside)), inside)
+    text = notebooks.without_local_paths(nbformat.writes(executed_notebook(inside)), inside)
     assert 'out_dir = \\"runs/smoke\\"' in text and "wrote runs/smoke/a.csv" in text
 
 

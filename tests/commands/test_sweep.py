@@ -50,14 +50,6 @@ def stub(tmp_path):
     return write
 
 
-@pytest.fixture
-def client():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        with sweep.dask_client(workers=2, dashboard="127.0.0.1:0") as client:
-            yield client
-
-
 def log(root):
     path = root / "sweep" / "log.txt"
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []

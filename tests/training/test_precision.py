@@ -17,8 +17,7 @@ def in_half(model) -> dict[str, bool]:
 
 @pytest.mark.parametrize("architecture", ["LIQE-smoke", "LIQE-mini", "ViT-B-32-quickgelu", "RN50"])
 def test_what_is_rounded_is_what_openais_function_converts(architecture):
-    with torch.device("meta"):
-        clip = towers.build(towers.architecture(architecture))
+    clip = towers.build(towers.architecture(architecture))
     ours = set(half_weights(clip))
     convert_weights_to_lp(clip, torch.float16)
     theirs = {name for name, p in clip.named_parameters() if p.dtype == torch.float16}
