@@ -2,10 +2,7 @@
 
 import base64
 import io
-import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -91,43 +88,3 @@ def test_a_image_that_went_away_has_no_thumbnail(tmp_path):
     first, second = rows((tmp_path / "p.html").read_text())
     assert "gone.png" in first.get_text() and not first.find("img") and second.find("img")
     assert len(first.find_all("td")) == 3, "a model of quality alone"
-
-
-SORTING = """
-const script = require("fs").readFileSync(0, "utf8").match(/<script>([^]*)<.script>/)[1];
-const values = [["b", "10"], ["A", ""], ["c", "9"], ["a", "-1"]];
-const rows = values.map(v => ({ cells: [{ dataset: {} }, ...v.map(x => ({ dataset: { v: x } }))] }));
-const body = { rows, append: f => { body.rows = f.kept; } };
-const heads = ["text", "number"].map((kind, i) => {
-  const head = { cellIndex: i + 1, sort: null };
-  head.getAttribute = () => head.sort; head.setAttribute = (_, v) => { head.sort = v; };
-  head.removeAttribute = () => { head.sort = null; };
-  head.button = { parentElement: head, dataset: { kind } };
-  return head;
-});
-const document = {
-  querySelector: () => body,
-  querySelectorAll: s => heads.map(h => s === "th button" ? h.button : h),
-  createDocumentFragment: () => ({ kept: [], append(row) { this.kept.push(row); } }),
-};
-new Function("document", script)(document);
-const shown = [];
-for (const i of [1, 1, 0, 0, 1]) {
-  heads[i].button.onclick();
-  shown.push([heads.map(h => h.sort), body.rows.map(r => r.cells[i + 1].dataset.v)]);
-}
-console.log(JSON.stringify(shown));
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, to run the page's script")
-def test_a_click_sorts_and_a_second_one_turns_it_round(page):
-    done = subprocess.run(["node", "-e", SORTING], input=page, capture_output=True, text=True, check=True)
-    up, down = "ascending", "descending"
-    assert json.loads(done.stdout) == [
-        [[None, up], ["-1", "9", "10", ""]],
-        [[None, down], ["10", "9", "-1", ""]],
-        [[up, None], ["a", "A", "b", "c"]],
-        [[down, None], ["c", "b", "A", "a"]],
-        [[None, up], ["-1", "9", "10", ""]],
-    ]
