@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,43 +71,30 @@ class Prediction:
         return self.grid.names("distortion")
 
     def to_frame(self, distributions: bool = False) -> pd.DataFrame:
-        """A row a picture; see `frame`."""
-        axes = {axis: marginal(self.joint, axis).numpy() for axis in self.grid.axes}
-        return frame(self.images, self.quality.numpy(), axes, self.grid, self.errors, distributions)
+        """The table: a row a picture with its name, quality, the likeliest scene and distortion with their
+        probabilities (for the axes that the grid has), and, where any was skipped, the reason.
 
+        Args:
+            distributions: a column for each word as well, its probability: ``quality=bad``, ``scene=animal``.
+        """
+        import pandas as pd  # not above: it takes a tenth of the time that importing the model takes
 
-def frame(
-    images: Sequence[str],
-    quality: np.ndarray,
-    marginals: Mapping[str, np.ndarray],
-    grid: PromptGrid,
-    errors: Mapping[int, str],
-    distributions: bool = False,
-) -> pd.DataFrame:
-    """The table of N pictures: a row for each with its name, quality, the likeliest scene and distortion with
-    their probabilities (for the axes that the grid has), and, where any was skipped, the reason.
-
-    Args:
-        quality: (N,) float32, NaN for a picture that was skipped.
-        marginals: (N, words) float32 for each axis of `grid`, NaN likewise.
-        errors: as in `Prediction`.
-        distributions: a column for each word as well, its probability: ``quality=bad``, ``scene=animal``.
-    """
-    import pandas as pd  # not above: it takes a tenth of the time in which the model is imported and loaded
-
-    table = pd.DataFrame({"image": list(images), "quality": quality})
-    good = ~table["quality"].isna()
-    for axis in grid.axes[1:]:
-        top = np.nan_to_num(marginals[axis], nan=-1)
-        names = grid.names(axis)
-        table[axis] = pd.Series([names[i] for i in top.argmax(axis=1)], dtype=object).where(good, None)
-        table[f"{axis}_probability"] = pd.Series(top.max(axis=1)).where(good)
-    if distributions:
-        words = [pd.DataFrame(marginals[a], columns=[f"{a}={w}" for w in grid.names(a)]) for a in grid.axes]
-        table = pd.concat([table, *words], axis=1)
-    if errors:
-        table["error"] = pd.Series([errors.get(i) for i in range(len(table))], dtype=object)
-    return table
+        table = pd.DataFrame({"image": list(self.images), "quality": self.quality.numpy()})
+        good, words = ~table["quality"].isna(), []
+        for axis in self.grid.axes:
+            names, probabilities = self.grid.names(axis), marginal(self.joint, axis).numpy()
+            words.append(pd.DataFrame(probabilities, columns=[f"{axis}={name}" for name in names]))
+            if axis != "quality":
+                top = np.nan_to_num(probabilities, nan=-1)
+                table[axis] = pd.Series([names[i] for i in top.argmax(axis=1)], dtype=object).where(
+                    good, None
+                )
+                table[f"{axis}_probability"] = pd.Series(top.max(axis=1)).where(good)
+        if distributions:
+            table = pd.concat([table, *words], axis=1)
+        if self.errors:
+            table["error"] = pd.Series([self.errors.get(i) for i in range(len(table))], dtype=object)
+        return table
 
 
 def marginal(joint: Tensor, axis: str) -> Tensor:

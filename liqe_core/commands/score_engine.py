@@ -50,8 +50,8 @@ OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
 
 #: Of the files of shards; a run that was begun in another form is refused, not continued.
 FORM = 2
-#: What is kept of an image: its row of `prediction.frame` with all columns, text escaped, its `Shard.stamp`
-#: before it was read, and the machine that scored it (`host`).
+#: What is kept of an image: its row of `Prediction.to_frame` with all columns, text escaped, its
+#: `Shard.stamp` before it was read, and the machine that scored it (`host`).
 Row = dict[str, Any]
 #: The stamp of a file that cannot be opened.
 ABSENT = [-1, -1]
@@ -445,7 +445,7 @@ def _results(
 
 
 def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -> tuple[pd.DataFrame, int]:
-    """The table of the images whose shards are kept, in their order; see `prediction.frame`.
+    """The table of the images whose shards are kept, in their order; see `Prediction.to_frame`.
 
     Returns:
         The table, names escaped by `files.escaped`; and how many images a worker could not open though they

@@ -248,7 +248,7 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
     those without a score come last and say why.
 
     Args:
-        table: from `prediction.frame`, names escaped by `files.escaped`.
+        table: from `Prediction.to_frame`, names escaped by `files.escaped`.
         read: from a path to 8-bit RGB, for the thumbnails; what cannot be read any more has none.
     """
     axes = [axis for axis in ("scene", "distortion") if axis in table]
