@@ -214,6 +214,14 @@ def _lock_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
+def proc_value(file: str, key: str) -> str:
+    """What Linux says of a key in a file below ``/proc``; empty on other systems."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
+    return ""
+
+
 def first_few(names: Sequence[str], most: int = 5) -> str:
     """The first few of many names, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
 from liqe_core.evaluation.distributed import ALONE, Ranks, torch_device
-from liqe_core.files import CHECKOUT
+from liqe_core.files import CHECKOUT, proc_value
 from liqe_core.model import LIQE
 from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import PromptGrid
@@ -218,12 +217,10 @@ def peak_memory(device: torch.device) -> int:
     """Bytes that this process held at most: in memory, or on the GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:  # not ru_maxrss: on Linux a new process inherits it from the one that started it
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if peak := proc_value("self/status", "VmHWM"):  # ru_maxrss is inherited from the process that starts one
+        return 1024 * int(peak.split()[0])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def loader_throughput(batches: TrainingBatches, step_seconds: float, count: int = 20) -> pd.DataFrame:

@@ -150,8 +150,7 @@ def _add_data(subparsers: Commands) -> None:
         if names:
             text = "data set names, or paths of manifests" + ("; default: all" if names == "*" else "")
             parser.add_argument("names", nargs=names, metavar="NAME", help=text)
-        text = "the folder that data sets are in (default: $LIQE_DATA, or the cache)"
-        parser.add_argument("--root", help=text)
+        parser.add_argument("--root", help="the folder of the data sets (default: $LIQE_DATA, or the cache)")
         text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
         parser.add_argument("--mirror", type=_clone, help=text)
         parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -162,8 +161,7 @@ def _add_data(subparsers: Commands) -> None:
     command("status", "*", "which are there, and what to do next")
     fetch = command("fetch", "+", "get data sets: names, or `paper`, or `unseen`")
     fetch.add_argument("--yes", action="store_true", help="do not ask before the transfer begins")
-    text = "from the authors' own address, where the hub has it too"
-    fetch.add_argument("--direct", action="store_true", help=text)
+    fetch.add_argument("--direct", action="store_true", help="from the authors' address, not from the hub")
     fetch.add_argument("--from", dest="source", help="an archive or a clone you have, or another repository")
     unpack = command("unpack", "", "unpack an archive that you have")
     unpack.add_argument("name", metavar="NAME")

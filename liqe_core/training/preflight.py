@@ -15,7 +15,7 @@ import torch
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.splits import PARTS
 from liqe_core.evaluation.distributed import ALONE, Ranks
-from liqe_core.files import first_few
+from liqe_core.files import first_few, proc_value
 from liqe_core.model import LIQE
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.precision import type_of_products
@@ -158,10 +158,9 @@ def free_memory(device: torch.device) -> int:
     """Bytes of memory that are free on a device, for a CPU within the limit of its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not Linux
+    if available := proc_value("meminfo", "MemAvailable"):
+        free = 1024 * int(available.split()[0])
+    else:
         free = 4096 * (os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40)
     with contextlib.suppress(OSError, ValueError, KeyError):  # no container, or no limit ("max")
         group = Path("/sys/fs/cgroup")

@@ -24,7 +24,7 @@ import torch
 import liqe_core
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import ALONE, Ranks
-from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, write_json
+from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, proc_value, write_json
 from liqe_core.training.profiles import Profile
 
 #: What a process leaves that was killed while it wrote.
@@ -100,7 +100,8 @@ def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
 
 def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALONE) -> dict:
     """What a run folder says about its run: settings, data, versions, code, machine."""
-    machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+    processor = proc_value("cpuinfo", "model name") or platform.processor() or platform.machine()
+    machine = {"system": platform.system(), "processor": processor, "cores": os.cpu_count()}
     machine |= {"threads": torch.get_num_threads(), "device": str(ranks.device)}
     machine |= {"processes": ranks.world_size}
     if ranks.device.type == "cuda":
@@ -181,14 +182,6 @@ def _checksums(
         pixels = np.ascontiguousarray(dataset.pictures[int(rows[number])])
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
     return {"labels_sha256": fingerprint(labels), "some_images_sha256": digest.hexdigest()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _commit() -> dict:
