@@ -209,6 +209,8 @@ def _add_train(commands: Commands) -> None:
     check.add_argument("--checkpoint", default="official", help="a file of weights, or a name (official)")
     check.add_argument("--session", type=int, choices=range(1, 11), default=1, metavar="K", help="default: 1")
     check.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    text = "where images are missing or damaged: no result (default), or measure the others"
+    check.add_argument("--missing", choices=("error", "skip"), default="error", help=text)
     add_settings(check)
     check.set_defaults(run="train:run_check")
 

@@ -25,6 +25,7 @@ from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.presence import find_images, refuse_missing
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS, random_sessions, with_validation
 from liqe_core.data.store import ImageSource, KeptWindows, PackedStore
+from liqe_core.files import json_sha256
 from liqe_core.prompts import PromptGrid
 
 Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
@@ -179,7 +180,7 @@ def packed_set(
     geometry: CropGeometry | None = None,
     root: str | os.PathLike | None = None,
     missing: str = "error",
-    leave_out: Mapping[str, str] | None = None,
+    leave_out: Mapping[str, str | None] | None = None,
     progress: bool = True,
 ) -> LabelledImages:
     """The labels and the packed images of a data set, made where they are not there yet.
@@ -191,11 +192,11 @@ def packed_set(
         name: a data set, a manifest's path, or a manifest.
         root: the folder that data sets are in.
         missing: see `present_rows`.
-        leave_out: images to go on without, and why. The others stay in the parts they are in: the splits
-            are made before.
+        leave_out: images to go on without, and why; None: they are not asked for, and the others have a store
+            of their own. These stay in the parts they are in: the splits are made before.
 
     Returns:
-        Its table has the rows whose images are there.
+        Its table has the rows whose images are there; `left_out` names the others.
 
     Raises:
         LabelError, MissingImagesError, StoreError: what is missing or wrong, and what to do.
@@ -206,10 +207,16 @@ def packed_set(
         table = random_sessions(table)
     elif not (table["session_1"] == "val").any() and (table["session_1"] == "train").any():
         table = with_validation(table)
-    left_out = dict(leave_out or {})
-    table = present_rows(manifest, table[~table["image"].isin(list(left_out))], root, missing, progress)
+    reasons = dict(leave_out or {})
+    wanted = table[~table["image"].isin(list(reasons))]
+    table = present_rows(manifest, wanted, root, missing, progress)
+    reasons |= dict.fromkeys(wanted["image"][~wanted["image"].isin(table["image"])], "missing")
     source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry())
-    store = PackedStore.build(source, table, progress=progress)
+    folder, others = source.store_folder(), [image for image, reason in reasons.items() if reason is None]
+    if others:
+        folder = folder.with_name(f"{folder.name}-without-{json_sha256(others)[:8]}")
+    store = PackedStore.build(source, table, folder, progress=progress)
+    left_out = {image: reason for image, reason in reasons.items() if reason}
     return LabelledImages(manifest.name, store.index, store, left_out)
 
 

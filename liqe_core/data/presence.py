@@ -55,7 +55,7 @@ def folded(name: str) -> str:
 def refuse_missing(
     found: pd.DataFrame,
     source: str | os.PathLike,
-    advice: str = "unpack the whole archive, or use the images that are there (missing='skip')",
+    advice: str = "unpack the whole archive, or use the images that are there (--missing skip)",
 ) -> None:
     """Raise when an image is missing.
 

@@ -1,15 +1,15 @@
 """Weights on labelled data sets: a session's test part of those they were trained on, all of those they never
 saw. So weights that somebody else trained make the first line of the paper's tables, with no training.
 
-An image that is smaller than a crop cannot be scored (the public loaders stop there). It is left out, counted
-and listed, and the rest of its set is measured. `within_set` and `unseen_sets` show their rows, and those of
-our own runs, below the published ones.
+An image that is missing, damaged or smaller than a crop cannot be scored (the public loaders stop there). It
+is left out, counted and listed, and the rest of its set is measured. `within_set` and `unseen_sets` show
+their rows, and those of our own runs, below the published ones.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from liqe_core import agreement
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, ManifestError, load_manifest
+from liqe_core.data.presence import find_images
 from liqe_core.data.verification import status
 from liqe_core.evaluation.measuring import measure, predict
-from liqe_core.files import first_few, write_csv, write_json
+from liqe_core.files import first_few, json_sha256, write_csv, write_json
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality
 from liqe_core.studies import paper_tables
@@ -48,6 +49,16 @@ def what_is_missing(name: str) -> str:
     return f"no pictures: {found.next}" if found.state == "absent" else ""
 
 
+def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages | str:
+    """A data set, or why there is none: a few words, a colon, the whole."""
+    if missing := what_is_missing(name):
+        return missing
+    try:
+        return get(name)
+    except (ValueError, OSError) as error:  # damaged: the other sets still count
+        return f"no result: {' '.join(str(error).split())}"
+
+
 def measure_unseen(
     model: LIQE | None,
     names: Sequence[str],
@@ -69,8 +80,8 @@ def measure_unseen(
 
     Returns:
         A row a set and metric (`dataset`, `metric`, `value`, `pictures` that were measured, `left_out` for
-        being smaller than a crop, `told`, which these are, or ""), and for every other set the reason: a few
-        words, a colon, the whole.
+        being missing, damaged or smaller than a crop, `told`, which these are, or ""), and for every other
+        set the reason: a few words, a colon, the whole.
 
     Raises:
         ValueError: another `windows`.
@@ -82,16 +93,13 @@ def measure_unseen(
     for name in names:
         if name in trained_on:
             reasons[name] = "trained on it: the set is not unseen for this model"
-        elif missing := what_is_missing(name):
-            reasons[name] = missing
         elif model is None:
-            reasons[name] = "no model: none was given, and no run is finished"
+            reasons[name] = what_is_missing(name) or "no model: none was given, and no run is finished"
+        elif isinstance(dataset := find_set(name, get), str):
+            reasons[name] = dataset
         else:
             drawn = seed if windows == "public" and name in RANDOM_WINDOWS else None
-            try:
-                table, reason = _measure_whole(model, get(name), drawn)
-            except (ValueError, OSError) as error:  # damaged: the other sets still count
-                table, reason = NOTHING, f"no result: {' '.join(str(error).split())}"
+            table, reason = _measure_whole(model, dataset, drawn)
             tables += [table] if len(table) else []
             reasons |= {name: reason} if reason else {}
     return pd.concat(tables or [NOTHING], ignore_index=True), reasons
@@ -102,16 +110,24 @@ def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tu
     window = model.geometry.window
     small = dataset.too_small(window)
     scored = ~dataset.table["image"].isin(list(small)).to_numpy()
-    sizes = first_few([f"{dataset.name}/{image} ({size})" for image, size in small.items()])
-    left_out = f"{len(small)} of {len(dataset)} are smaller than a crop of {window}: {sizes}" if small else ""
+    reasons = {image: f"{size}, smaller than a crop of {window}" for image, size in small.items()}
+    left_out = _left_out(dataset, reasons)
     if not scored.any():
-        return NOTHING, f"no result: {left_out}"
+        return NOTHING, f"no result: {left_out['told']}"
     quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()
     mos = dataset.table["mos"].to_numpy(float)[scored]
     if reason := agreement.reason(quality, mos):
         return NOTHING, f"not defined: {reason}"
-    row = {"pictures": int(scored.sum()), "left_out": len(small), "told": left_out}
+    row = {"pictures": int(scored.sum())} | left_out
     return _long(dataset.name, agreement.agreement(quality, mos) | row), ""
+
+
+def _left_out(dataset: LabelledImages, small: Mapping[str, str]) -> dict[str, Any]:
+    """`left_out` and `told` of a set: the images that are not measured, and why."""
+    reasons = {**dataset.left_out, **small}
+    names = first_few([f"{dataset.name}/{image} ({reason})" for image, reason in reasons.items()])
+    count = f"{len(reasons)} of {len(dataset) + len(dataset.left_out)} images are left out"
+    return {"left_out": len(reasons), "told": f"{count}: {names}" if reasons else ""}
 
 
 def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
@@ -121,17 +137,13 @@ def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
     return table.assign(**{column: measured[column] for column in _COLUMNS[3:]})
 
 
-def measure_within(
-    model: LIQE, name: str, get: Callable[[str], LabelledImages], session: int
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Test a model on a session's test part; arguments and result as `measure_unseen`'s, with accuracies."""
-    if missing := what_is_missing(name):
-        return NOTHING, {name: missing}
+def _measure_part(model: LIQE, dataset: LabelledImages, session: int) -> tuple[pd.DataFrame, str]:
+    """As `_measure_whole`, of a session's test part, with accuracies."""
     try:
-        (row,) = measure(model, [get(name)], session, "test").to_dict("records")
-    except (ValueError, OSError) as error:  # damaged: the other sets still count
-        return NOTHING, {name: f"no result: {' '.join(str(error).split())}"}
-    return _long(name, row | {"left_out": 0, "told": ""}), {}
+        (row,) = measure(model, [dataset], session, "test").to_dict("records")
+    except ValueError as error:  # nothing in the part
+        return NOTHING, f"no result: {error}"
+    return _long(dataset.name, row | _left_out(dataset, {})), ""
 
 
 class Check(NamedTuple):
@@ -151,22 +163,24 @@ class Check(NamedTuple):
 
 
 def plan(names: Sequence[str], session: int) -> pd.DataFrame:
-    """What there is to measure; opens no image and fetches nothing.
+    """What there is to measure; opens no image.
 
     Returns:
-        A row a set: `dataset`, `protocol`, `pictures`, and `missing`, what has to be done before it can be
-        measured, or "".
+        A row a set: `dataset`, `protocol`, how many `pictures` are there of those `expected`, which are
+        `absent`, and `missing`, what has to be done before it can be measured; "" where nothing is.
     """
     table = []
     for name in names:
         protocol = WITHIN if name in TRAINING_SETS else UNSEEN
-        missing, count = what_is_missing(name), 0
-        if not missing and protocol == WITHIN:
-            count = int((read_labels(name)[f"session_{session}"] == "test").sum())
-        elif not missing:
-            count = status(load_manifest(name)).found
-        table.append((name, protocol, count, missing))
-    return pd.DataFrame(table, columns=["dataset", "protocol", "pictures", "missing"])
+        missing, images, absent = what_is_missing(name), pd.Series(dtype=str), []
+        if not missing and (manifest := load_manifest(name)).form not in ("", "distorted"):
+            labels = read_labels(manifest)
+            labels = labels[labels[f"session_{session}"] == "test"] if protocol == WITHIN else labels
+            images = labels["image"]
+            found = find_images(images, manifest.folder(), manifest.pictures)
+            absent = found.loc[found["match"] == "missing", "image"].tolist()
+        table.append((name, protocol, len(images) - len(absent), len(images), first_few(absent), missing))
+    return pd.DataFrame(table, columns=["dataset", "protocol", "pictures", "expected", "absent", "missing"])
 
 
 def check(
@@ -179,8 +193,8 @@ def check(
 ) -> Check:
     """Measure a model on each set, and write ``results.csv`` and ``check.json`` anew after every one.
 
-    A folder that holds a part of the same check is gone on with: a set that has results there is not measured
-    again, whatever else `names` has.
+    A folder that holds a part of the same check is gone on with: a set that has results there of the same
+    images is not measured again, whatever else `names` has.
 
     Args:
         names, get: see `measure_unseen`.
@@ -189,25 +203,33 @@ def check(
             tells one check from another, such as a checksum of the weights.
         show: is called with a line about each set.
     """
-    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS]), {})
+    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS, "images"]), {})
     if (folder / "check.json").is_file() and (earlier := _read(folder)).conditions == conditions:
         done = earlier._replace(reasons={})
     for name in names:
-        if name in set(done.results["dataset"]):
-            show(f"{name}: measured already")
-            continue
-        if name in TRAINING_SETS:
-            protocol, (table, reasons) = WITHIN, measure_within(model, name, get, conditions["session"])
+        dataset, images, table = find_set(name, get), "", NOTHING
+        protocol = WITHIN if name in TRAINING_SETS else UNSEEN
+        if isinstance(dataset, str):
+            reason = dataset
         else:
-            windows = {key: conditions[key] for key in ("windows", "seed")}
-            protocol, (table, reasons) = UNSEEN, measure_unseen(model, [name], get, **windows)
-        table = table.assign(protocol=protocol)[done.results.columns]
-        pieces = [piece for piece in (done.results, table) if len(piece)] or [table]
-        done = done._replace(results=pd.concat(pieces, ignore_index=True), reasons=done.reasons | reasons)
+            images = json_sha256([dataset.table["image"].tolist(), dict(dataset.left_out)])[:16]
+            if (name, images) in set(zip(done.results["dataset"], done.results["images"], strict=True)):
+                show(f"{name}: measured already")
+                continue
+            if protocol == WITHIN:
+                table, reason = _measure_part(model, dataset, conditions["session"])
+            else:
+                random = conditions["windows"] == "public" and name in RANDOM_WINDOWS
+                table, reason = _measure_whole(model, dataset, conditions["seed"] if random else None)
+        table = table.assign(protocol=protocol, images=images)[done.results.columns]
+        earlier = done.results[done.results["dataset"] != name]
+        pieces = [piece for piece in (earlier, table) if len(piece)] or [table]
+        reasons = done.reasons | ({name: reason} if reason else {})
+        done = done._replace(results=pd.concat(pieces, ignore_index=True), reasons=reasons)
         write_csv(folder / "results.csv", done.results)
         write_json(folder / "check.json", conditions | {"reasons": done.reasons})
-        value = table.loc[table["metric"] == "SRCC", "value"]
-        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reasons[name]}")
+        value, told = table.loc[table["metric"] == "SRCC", "value"], "".join(table["told"][:1])
+        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reason}{'; ' * bool(told)}{told}")
     return done
 
 
@@ -221,8 +243,11 @@ def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dic
         compared = beside(published, own, reasons.__getitem__, value="ours")
         alone = own[~own["dataset"].isin(compared["dataset"])][["dataset", "metric", "ours"]]
         part = f", session {checked.conditions['session']}" if protocol == WITHIN else ""
-        both = [compared, alone.assign(reason="")]
-        tables[f"{checked.name}{part}"] = pd.concat(both, ignore_index=True)
+        table = pd.concat([compared, alone.assign(reason="")], ignore_index=True)
+        left_out = own[own["left_out"] > 0].drop_duplicates("dataset").set_index("dataset")["left_out"]
+        partial = table["dataset"].map(left_out.map("without {} images".format)).fillna("")
+        table["reason"] = table["reason"].where(table["ours"].isna(), partial)
+        tables[f"{checked.name}{part}"] = table
     return tables
 
 

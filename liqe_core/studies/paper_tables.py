@@ -232,10 +232,11 @@ def _cell(group: pd.DataFrame) -> str:
     """What a cell of ours says; several sources may give a value."""
     if group["ours"].isna().all():
         return group["reason"].iloc[0].split(":")[0]
+    partial = f"\n{group['reason'].iloc[0]}".rstrip()
     if group["distance"].isna().all():  # nothing published to lie near to
-        return f"{group['ours'].iloc[0]:.3f}"
+        return f"{group['ours'].iloc[0]:.3f}{partial}"
     nearest = group.loc[group["distance"].abs().idxmin()]
-    return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f})"
+    return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f}){partial}"
 
 
 def disagreements(published: pd.DataFrame) -> pd.DataFrame:

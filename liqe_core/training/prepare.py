@@ -13,6 +13,7 @@ import pandas as pd
 from liqe_core.data import mini
 from liqe_core.data.fetch import readable_size
 from liqe_core.data.labelled import LabelledImages, packed_set
+from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import status, unfit, verify
@@ -75,7 +76,12 @@ def sets_for(settings: Profile, progress: bool = True) -> list[LabelledImages]:
 
 
 def labelled(
-    name: str, settings: Profile, progress: bool = True, missing: str = "error", as_shown: bool = False
+    name: str,
+    settings: Profile,
+    progress: bool = True,
+    missing: str = "error",
+    as_shown: bool = False,
+    session: int = 0,
 ) -> LabelledImages:
     """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
 
@@ -83,6 +89,7 @@ def labelled(
         missing: ``skip`` goes on with the pictures there are.
         as_shown: enlarge each picture to the size at which people saw it (`Manifest.shown`), as far as the
             profile's crops keep that size; the set is then called so (`AS_SHOWN`).
+        session: the test part of that session alone; 0: all of it.
 
     Raises:
         ValueError: it is not there, or its manifest does not say how it was shown; says what to do.
@@ -94,7 +101,8 @@ def labelled(
     if lacks := lacking([name]):
         raise ValueError(f"the data set {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
-    geometry, bad, made = geometry_of(settings), {}, manifest.form == "distorted"
+    geometry, made = geometry_of(settings), manifest.form == "distorted"
+    bad: dict[str, str | None] = {}
     if as_shown:
         if not manifest.shown:
             raise ValueError(
@@ -103,9 +111,11 @@ def labelled(
         side = max(geometry.window, min(manifest.shown, geometry.resize_to or manifest.shown))
         geometry = dataclasses.replace(geometry, enlarge_to=side)
     if settings.data.unfit == "leave out" and not made:
-        bad = unfit(
-            verify(manifest, progress=progress, window=1 if settings.data.enlarge else geometry.window)
-        )
+        window = 1 if settings.data.enlarge else geometry.window
+        bad |= unfit(verify(manifest, progress=progress, window=window))
+    if session:
+        labels = read_labels(manifest)
+        bad |= dict.fromkeys(labels["image"][labels[f"session_{session}"] != "test"])
     dataset = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
     if made and not settings.data.stand_in:
         dataset = dataclasses.replace(dataset, table=dataset.table.assign(mos=float("nan")))

@@ -277,6 +277,11 @@ class Profile(Settings):
         """The settings that decide the result of a run, each by its own name."""
         return {name: value for name, value, decides in self._settings() if decides}
 
+    def testing_settings(self) -> dict[str, Any]:
+        """The settings that decide what weights as they are reach on a data set."""
+        shown = [name for name, group in GROUP_OF.items() if group in ("data", "testing")]
+        return {name: value for name, value in self.deciding().items() if name in shown}
+
     def _settings(self) -> Iterator[tuple[str, Any, bool]]:
         for name, group in GROUP_OF.items():
             holder = getattr(self, group) if group else self

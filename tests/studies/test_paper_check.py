@@ -6,15 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.hub import stand_in
 from support.runs import write_run
 
+from liqe_core.commands.main import main
 from liqe_core.crops import CropGeometry
+from liqe_core.data.fetch import fetch_dataset
 from liqe_core.data.labelled import LabelledImages
-from liqe_core.data.manifests import TRAINING_SETS
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.evaluation.measuring import measure, predict
 from liqe_core.studies import paper_check
 from liqe_core.studies.finished import read_run
 from liqe_core.studies.paper_tables import NO_SOURCE, mostly_known
+
+PUBLISHED = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", "differs": "", "note": ""}
 
 
 def a_set(name, sizes, photograph, **columns) -> LabelledImages:
@@ -64,26 +70,66 @@ def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
 def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
     folder, names = tmp_path / "check" / "weights", ["live", "kadid10k", "csiq", "tid2013"]
     conditions = {"session": 2, "seed": 0, "windows": "public", "sha256": "a"}
-    measured, interrupted = [], ["csiq"]
+    lines, interrupted = [], ["csiq"]
 
-    def counted(name):
-        measured.append(name)
+    def stopped(name):
         if name in interrupted:
             raise KeyboardInterrupt
         return get(name)
 
     with pytest.raises(KeyboardInterrupt):
-        paper_check.check(small_liqe, names, counted, folder, conditions, show=str)
-    measured.clear()
+        paper_check.check(small_liqe, names, stopped, folder, conditions, show=str)
     interrupted.clear()
-    done = paper_check.check(small_liqe, names, counted, folder, conditions, show=str)
-    assert measured == ["kadid10k", "csiq", "tid2013"], "a set without results is tried again"
+    done = paper_check.check(small_liqe, names, stopped, folder, conditions, show=lines.append)
+    before = ["measured already" in line for line in lines]
+    assert before == [True, False, False, False], "a set without results is tried again"
     whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", conditions, show=str)
     pd.testing.assert_frame_equal(done.results, whole.results, check_dtype=False)
     assert done.reasons == whole.reasons == {"kadid10k": "no result: the store is damaged"}
-    measured.clear()
-    paper_check.check(small_liqe, names, counted, folder, conditions | {"sha256": "b"}, show=str)
-    assert measured == names, "other weights are measured anew"
+    lines.clear()
+    paper_check.check(small_liqe, names, get, folder, conditions | {"sha256": "b"}, show=lines.append)
+    assert not any("measured already" in line for line in lines), "other weights are measured anew"
+
+
+def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
+    small_liqe, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setenv("LIQE_RUNS", str(tmp_path / "runs"))
+    small_liqe.save(tmp_path / "small.safetensors")
+
+    def check(*words):
+        words = ["check", "csiq", "--checkpoint", str(tmp_path / "small.safetensors"), *words]
+        code = main([*words, "--device", "cpu", "--set", "architecture", "LIQE-smoke"])
+        printed = capfd.readouterr()
+        (folder,) = (tmp_path / "runs/paper/check").iterdir()
+        return code, printed.out + printed.err, pd.read_csv(folder / "results.csv", keep_default_na=False)
+
+    with stand_in(tmp_path, monkeypatch, ["csiq"]):
+        folder = fetch_dataset(load_manifest("csiq"), progress=False)
+        labels = read_labels("csiq")
+        part = labels["image"][labels["session_1"] == "test"].tolist()
+        unused = labels["image"][labels["session_1"] == "train"].iloc[0]
+        contents = {image: (folder / image).read_bytes() for image in part[:2]}
+        (folder / part[0]).unlink()
+        (folder / unused).unlink()
+        (folder / part[1]).write_bytes(contents[part[1]][:60])
+        code, printed, results = check()
+        assert (code, len(results)) == (1, 0) and "--missing skip" in printed
+        code, printed, results = check("--missing", "skip")
+        assert code == 0 and f"{len(part) - 1} images of {len(part)}, without {part[0]}" in printed
+        assert (results["left_out"] == 2).all() and (results["pictures"] == len(part) - 2).all()
+        (told,) = set(results["told"])
+        assert f"csiq/{part[0]} (missing" in told and f"csiq/{part[1]} (cut short" in told and told in printed
+        (checked,) = paper_check.read_checks(tmp_path / "runs/paper")
+        published = pd.DataFrame([PUBLISHED | {"dataset": "csiq", "value": 0.9}])
+        ((_, table),) = paper_check.rows([checked], published, "within-set").items()
+        assert table["reason"].iloc[0] == "without 2 images"
+        for image, content in contents.items():
+            (folder / image).write_bytes(content)
+        code, printed, results = check()
+        assert code == 0 and "measured already" not in printed, "a training image may be missing"
+        assert (results["left_out"] == 0).all() and (results["pictures"] == len(part)).all()
+        assert "measured already" in check()[1]
 
 
 def test_rows_of_a_table_have_what_is_published_and_what_is_not():
@@ -92,8 +138,7 @@ def test_rows_of_a_table_have_what_is_published_and_what_is_not():
         columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "told"],
     )
     check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no pictures: get it"})
-    row = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", "differs": "", "note": ""}
-    published = pd.DataFrame([row | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
+    published = pd.DataFrame([PUBLISHED | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
     ((name, table),) = paper_check.rows([check], published, "unseen").items()
     table = table.set_index("dataset")
     assert name == "official" and table.loc["spaq", "distance"] == pytest.approx(-0.1)
@@ -201,6 +246,7 @@ def test_within_set_ours_and_checked_weights_stand_below_what_is_published(tmp_p
     srcc = dict.fromkeys(TRAINING_SETS, 0.9) | {"koniq10k": 0.929}
     runs = [read_run(write_run(tmp_path, srcc=srcc, name="paper", session=k)) for k in (1, 2)]
     measured = pd.DataFrame({"protocol": "within-set", "dataset": ["bid"], "metric": "SRCC", "value": 0.8})
+    measured["left_out"] = 0
     of_check = paper_check.Check("official", {"session": 1}, measured, {})
     text, _, compared = paper_check.within_set(runs, [of_check])
     names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]
@@ -215,7 +261,8 @@ def test_within_set_ours_and_checked_weights_stand_below_what_is_published(tmp_p
 def test_a_set_that_nobody_published_has_a_column_where_ours_was_measured():
     rows = [("tid2013", None, 0.7), ("nowhere", None, None), ("spaq", 0.8, 0.75)]
     beside = pd.DataFrame(rows, columns=["dataset", "published", "ours"])
-    beside = beside.assign(metric="SRCC", reason="none: x", distance=beside["ours"] - beside["published"])
+    beside["distance"] = beside["ours"] - beside["published"]
+    beside = beside.assign(metric="SRCC", reason=["", "none: x", ""])
     text, _, compared = paper_check.unseen_sets("unseen", beside, [])
     assert text.loc["ours", "tid2013\nSRCC"] == "0.700" and "nowhere\nSRCC" not in text
     assert text.loc["ours", "spaq\nSRCC"] == "0.750\n(-0.050)" and compared is beside

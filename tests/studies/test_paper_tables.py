@@ -59,7 +59,9 @@ def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
     assert text.loc["by average", "csiq\nSRCC"] == "0.840\n(-0.096)"
     text = paper_tables.with_ours(table, {"ours": compared})
     assert text.loc["ours", "csiq\nSRCC"] == "0.940\n(-0.003)" and text.loc["ours", "live\nSRCC"] == "no run"
-    alone = pd.DataFrame([{"dataset": "live", "metric": "SRCC", "ours": 0.9, "distance": np.nan}])
+    alone = pd.DataFrame(
+        [{"dataset": "live", "metric": "SRCC", "ours": 0.9, "distance": np.nan, "reason": ""}]
+    )
     text = paper_tables.with_ours(table, {"ours": alone})
     assert text.loc["ours", "live\nSRCC"] == "0.900", "nothing to compare with"
     both = paper_tables.disagreements(PUBLISHED)
