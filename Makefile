@@ -90,5 +90,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 $(TOOLS): $(INSTALLED)
-	$(PIP) -c constraints.txt -e '.[notebooks,heif,parquet,site,open,dev]'
+	$(PIP) -c constraints.txt -e '.[notebooks,heif,parquet,site,open,onnx,dev]'
 	touch $@

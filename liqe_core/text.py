@@ -78,7 +78,10 @@ class PromptEncoder:
             if self._trained or torch.is_autocast_enabled(device.type):
                 return self.embed()
             if self._kept is None or self._kept.device != device:
-                self._kept = self.embed()
+                embeddings = self.embed()
+                if torch.compiler.is_compiling() or torch.jit.is_tracing():  # no numbers yet
+                    return embeddings
+                self._kept = embeddings
             return self._kept
 
     def embed(self) -> Tensor:

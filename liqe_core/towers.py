@@ -257,6 +257,12 @@ def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
     return visual, nn.Identity()
 
 
+def needs_float32(visual: nn.Module) -> bool:
+    """Whether scores move visibly where this image tower's factors are rounded to 8 bits: an EfficientNet's
+    do, since its depthwise convolutions sum nine or 25 products where others sum hundreds."""
+    return isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet)
+
+
 def to_evaluate(visual: nn.Module) -> nn.Module | None:
     """An image tower to evaluate with: the same function but for rounding, in less time.
 

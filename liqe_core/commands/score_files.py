@@ -224,8 +224,11 @@ def _to_stream(path: Path) -> Iterator[Path]:
         yield (part := Path(folder, "table"))
         sys.stdout.flush()
         # An open file is not opened anew: one that the shell has put there would be begun again.
-        with open(os.dup(int(number)) if (number := _open_file(path)) else path, "wb") as stream:
-            stream.write(part.read_bytes())
+        try:
+            with open(os.dup(int(number)) if (number := _open_file(path)) else path, "wb") as stream:
+                stream.write(part.read_bytes())
+        except OSError as error:  # which stream is full; a broken pipe stays one
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _write_json(path: Path, table: pd.DataFrame) -> None:

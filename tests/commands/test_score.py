@@ -218,7 +218,6 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
     for arguments, word in [
         (["--csv", ""], "--csv ''"),
         (["--csv", "full"], "--csv full"),
-        (["--json", "file/x.json"], "file/x.json"),
         (["--csv", model], model),
         (["--csv", "pictures/03.png"], "pictures/03.png"),
         (["--csv", "a", "--json", "a"], "same name"),
