@@ -116,6 +116,7 @@ class CropScorer(nn.Module):
 
     def __init__(self, model: LIQE):
         super().__init__()
+        self.text: Tensor
         self.tower = towers.to_evaluate(model.clip.visual) or model.clip.visual
         self.geometry, self.statistics, self.words = model.geometry, model.statistics, model.grid.shape
         with torch.no_grad():
@@ -160,5 +161,11 @@ def export(model: LIQE, path: str | PathLike[str]) -> None:
         if suffix == ".pt2":
             torch.export.save(program, part)
         else:
-            names = {"input_names": ["crops"], "output_names": ["joint", "quality"]}
-            torch.onnx.export(program, f=part, dynamo=True, external_data=False, verbose=False, **names)
+            torch.onnx.export(
+                program,
+                f=part,
+                output_names=["joint", "quality"],
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )

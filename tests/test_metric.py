@@ -11,6 +11,7 @@ import torch
 from support.models import of_twelve_prompts
 
 from liqe_core import LIQE, LIQEMetric
+from liqe_core.commands.main import main
 from liqe_core.crops import CropGeometry, scoring_crops, tensor_crops
 from liqe_core.files import CHECKOUT
 from liqe_core.images import ImageError
@@ -176,7 +177,8 @@ def test_an_exported_file_gives_the_models_answers(tmp_path, suffix, overview):
     model.geometry = dataclasses.replace(model.geometry, overview=overview)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        export(model, path)
+        model.save(tmp_path / "m.safetensors")
+        assert main(["export", str(path), "--checkpoint", str(tmp_path / "m.safetensors")]) == 0
     for count, windows in [(1, 2), (3, 5), (2, 15)]:
         crops = torch.randint(256, (count, windows, 3, 32, 32), dtype=torch.uint8)
         if suffix == ".onnx":
