@@ -34,9 +34,9 @@ def refusal(capsys, *arguments):
     """What a command says that ends with code 1: its last line."""
     capsys.readouterr()
     assert main(list(map(str, arguments))) == 1
-    told = capsys.readouterr().err.strip()
-    assert "Traceback" not in told
-    last = told.splitlines()[-1]
+    message = capsys.readouterr().err.strip()
+    assert "Traceback" not in message
+    last = message.splitlines()[-1]
     assert len(last.replace(os.getcwd(), "")) <= 300, "two lines of a wide terminal"
     return last
 
@@ -62,8 +62,8 @@ def test_tables(folder, capsys, case):
     fields = "title: t\nfolder: .\nlabels: {form: csv, file: scores.csv, image: name}\n"
     fields += "score: {column: mos, range: [0, 2000]}\nwords: {scene: [sea, sky]}\n"
     (folder / "m.yaml").write_text(fields if case == "a near name" else fields.rpartition("words")[0])
-    told = refusal(capsys, "data", "labels", "m.yaml", "--csv", "t.csv")
-    assert re.search(words, told) and "scores.csv" in told, told
+    message = refusal(capsys, "data", "labels", "m.yaml", "--csv", "t.csv")
+    assert re.search(words, message) and "scores.csv" in message, message
     assert (folder / "t.csv").read_text() == "kept"
 
 
@@ -94,8 +94,8 @@ IMAGES = {
 def test_images(folder, capsys, model, name):
     make, words = IMAGES[name]
     make(folder / name)
-    told = refusal(capsys, "score", "good.png", name, "--checkpoint", model, "--csv", "t.csv")
-    assert told.startswith(name) and words in told, told
+    message = refusal(capsys, "score", "good.png", name, "--checkpoint", model, "--csv", "t.csv")
+    assert message.startswith(name) and words in message, message
     assert pd.read_csv("t.csv")["quality"].notna().tolist() == [True, False], "the good one is not lost"
 
 
@@ -122,8 +122,8 @@ def test_checkpoints(folder, capsys, model, name):
         (folder / name).write_bytes(content)
     elif content is not None:
         torch.save(content, folder / name)
-    told = refusal(capsys, "score", "good.png", "--checkpoint", name, "--csv", "t.csv")
-    assert told.startswith("error: ") and name in told and words in told, told
+    message = refusal(capsys, "score", "good.png", "--checkpoint", name, "--csv", "t.csv")
+    assert message.startswith("error: ") and name in message and words in message, message
     assert (folder / "t.csv").read_text() == "kept"
 
 
@@ -157,7 +157,7 @@ def test_environments(folder, capsys, model, monkeypatch, case):
     arguments = words.split()
     if not arguments or arguments[0].startswith("-"):
         arguments = ["score", "good.png", "--checkpoint", model, *(arguments or ["--csv", "t.csv"])]
-    told = refusal(capsys, *arguments)
-    assert told.startswith("error: ") and way_out in told, told
+    message = refusal(capsys, *arguments)
+    assert message.startswith("error: ") and way_out in message, message
     assert (folder / "t.csv").read_text() == "kept"
     assert not list(folder.glob("*.shards")), "nor is anything left over"
