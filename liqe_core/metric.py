@@ -24,7 +24,7 @@ from liqe_core.crops import normalize, standardize, tensor_crops
 from liqe_core.files import atomic_path
 from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality
-from liqe_core.scoring import evaluating, products_in, refuse_other_tensors, refuse_outside
+from liqe_core.scoring import check_precision, evaluating, products_in, refuse_other_tensors, refuse_outside
 
 
 class LIQEMetric(nn.Module):
@@ -58,7 +58,7 @@ class LIQEMetric(nn.Module):
         super().__init__()
         if not isinstance(model, LIQE):
             model = LIQE.from_checkpoint(model, device=device).requires_grad_(False)
-        products_in(precision, model)  # refused here, and not at the first picture
+        check_precision(precision, model)  # refused here, and not at the first picture
         self.model, self.precision = model, precision
         self.score_range = (1.0, float(model.grid.shape[0]))
         self.reset()
@@ -84,7 +84,7 @@ class LIQEMetric(nn.Module):
             levels = tensor_crops(pictures.to(model.device).float(), model.geometry)
             with torch.no_grad():
                 text = model.text()
-            with products_in(self.precision, model):
+            with products_in(self.precision, model.device):
                 joint = model.joint_of(list(standardize(levels, model.statistics)), text)
             return expected_quality(joint)
 

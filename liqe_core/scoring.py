@@ -116,7 +116,7 @@ class JointModel(nn.Module):
             raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
-        products_in(precision, self)  # refused before a picture is read
+        check_precision(precision, self)  # refused before a picture is read
         if hasattr(images, "read") or isinstance(
             images, memoryview
         ):  # else its lines, or bytes, were pictures
@@ -311,7 +311,7 @@ def joint_by_batch(
                 if good:
                     if text is None:  # not before there is a picture that they are needed for
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
-                    with products_in(precision, model):
+                    with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
             errors = {i: str(crops) for i, crops in results.items() if isinstance(crops, ImageError)}
             no_number = joint.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
@@ -319,7 +319,7 @@ def joint_by_batch(
             yield joint, errors
 
 
-def products_in(precision: str, model: JointModel) -> contextlib.AbstractContextManager[object]:
+def products_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """In the block, the factors of the products of the image tower are rounded to `precision`.
 
     ``bfloat16`` keeps 8 of a factor's 24 bits, which is faster on processors that multiply such numbers.
@@ -327,14 +327,23 @@ def products_in(precision: str, model: JointModel) -> contextlib.AbstractContext
     nothing.
 
     Raises:
-        ValueError: another precision, or one that moves this model's scores visibly.
+        ValueError: another precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}: choose {' or '.join(PRECISIONS)}")
     rounded = PRECISIONS[precision]
-    if rounded and towers.needs_float32(model.clip.visual):
+    return torch.autocast(device.type, rounded) if rounded else contextlib.nullcontext()
+
+
+def check_precision(precision: str, model: JointModel) -> None:
+    """Refuse a precision that there is not, or that moves the scores of this model visibly.
+
+    Raises:
+        ValueError: it does.
+    """
+    products_in(precision, model.device)
+    if PRECISIONS[precision] and towers.needs_float32(model.clip.visual):
         raise ValueError(f"precision {precision} moves an EfficientNet's scores by up to 0.2: give float32")
-    return torch.autocast(model.device.type, rounded) if rounded else contextlib.nullcontext()
 
 
 # Of models in use: how each module was before, and how many threads and generators use the model now.

@@ -116,7 +116,7 @@ class Settings:
         """
         from liqe_core import LIQE, PromptGrid
         from liqe_core.crops import CropGeometry
-        from liqe_core.scoring import products_in
+        from liqe_core.scoring import check_precision
 
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
@@ -126,7 +126,7 @@ class Settings:
         model = LIQE.from_checkpoint(
             self.checkpoint, geometry=self.geometry or None, grid=grid, device=device_name(self.device)
         )
-        products_in(self.precision, model)  # refused before a folder is made
+        check_precision(self.precision, model)  # refused before a folder is made
         if self.enlarge_to:
             model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)
         return model

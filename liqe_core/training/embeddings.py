@@ -25,8 +25,7 @@ from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one
 from liqe_core.images import read_ahead
 from liqe_core.intake.progress import tqdm
 from liqe_core.model import LIQE
-from liqe_core.scoring import evaluating
-from liqe_core.training.precision import Precision
+from liqe_core.scoring import evaluating, products_in
 
 #: Pictures in a file: what a process that is killed may lose.
 PER_FILE = 256
@@ -47,7 +46,7 @@ def kept_windows(
         dataset: with pictures.
         model: its frozen part looks at the windows of its geometry.
         folder: where all of them are kept; default: ``embeddings`` in the cache folder.
-        precision: of the products, see `precision.Precision`.
+        precision: of the products, see `scoring.products_in`.
 
     Raises:
         ValueError: another precision.
@@ -101,7 +100,7 @@ def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precisio
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.to_evaluate(model.clip.visual)
-    with evaluating(model), Precision(precision, model.device).autocast():
+    with evaluating(model), products_in(precision, model.device):
         while crops := list(islice(ahead, AT_ONCE)):
             both = torch.cat([torch.stack([c, c.flip(-1)]) for c in crops], dim=1)
             values = model.embed(both.flatten(0, 1).to(model.device), tower).half().cpu()
