@@ -230,6 +230,7 @@ def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(sweep, "dask_client", workers)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("liqe_core.commands.score_engine.device_name", lambda name: "cpu")  # computes here
     assert score(model, "pictures", "--csv", "t.csv", "--device", "auto") == 1
     assert made == ["workers"] and (folder / "t.csv").exists()
     for arguments in (["--device", "cpu"], ["--device", "auto", "--include", "00.png"]):
