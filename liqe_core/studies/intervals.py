@@ -69,10 +69,13 @@ def srcc_interval(quality: np.ndarray, mos: np.ndarray) -> tuple[float, float]:
 def gain_interval(
     runs: Sequence[np.ndarray], references: Sequence[np.ndarray], mos: np.ndarray
 ) -> tuple[float, float]:
-    """The interval, over images, of how much better some runs rank them than others, on average.
+    """The interval, over images and runs, of how much better some runs rank them than others, on average.
+
+    Images and pairs of runs are both drawn anew in each resample, so a gain that one lucky seed made is not
+    taken for one that holds.
 
     Args:
-        runs, references: the predicted qualities (n,) of each run; a constant one counts as 0.
+        runs, references: the predicted qualities (n,) of each run, in pairs; a constant one counts as 0.
         mos: (n,) human scores.
     """
 
@@ -85,10 +88,8 @@ def gain_interval(
 
     def gain(rows: np.ndarray) -> float:
         human = ranks(mos[rows])
-        means = [
-            sum((ranks(quality[rows]) * human).sum() for quality in group) / len(group)
-            for group in (runs, references)
-        ]
-        return means[0] - means[1]
+        drawn = np.random.default_rng(rows[:4]).integers(len(runs), size=len(runs))
+        gains = [((ranks(runs[run][rows]) - ranks(references[run][rows])) * human).sum() for run in drawn]
+        return float(np.mean(gains))
 
     return bootstrap(len(mos), gain)

@@ -49,46 +49,47 @@ class Arm:
 
     Attributes:
         name: in the tables. meaning: one line for the reader. changes: settings of the profile.
+        only_labelled: of BIQ2021's training part, the images alone that have labels of all tasks.
     """
 
     name: str
     meaning: str
     changes: Mapping[str, Any]
+    only_labelled: bool = False
 
 
-#: Of an arm whose image tower trains too: what profile ``open`` has for that, and as many steps as two cores
-#: take in some minutes.
-_AS_OPEN = ("keep_windows", "precision", "unlocked_groups", "batch_sizes", "learning_rate", "validate_every")
+#: Of an arm whose image tower trains too: what profile ``open`` has for that, a few groups of layers, and as
+#: many steps as two cores take in some minutes.
+_AS_OPEN = ("keep_windows", "precision", "learning_rate", "quality_weight", "plcc_weight")
 TUNED: Mapping[str, Any] = {name: profile("open").flat()[name] for name in _AS_OPEN} | {
-    "steps": 30,
+    "unlocked_groups": 8,
+    "steps": 20,
     "measured": 200,
 }
+_Q, _QS, _QD = ({"variant": variant} for variant in VARIANTS[:3])
+_SHUFFLED = {"control": "shuffled labels"}
 
-ARMS = tuple(
-    Arm(*fields)
-    for fields in (
-        ("Q", "quality alone, its own five prompts", {"variant": VARIANTS[0]}),
-        ("Q+S", "quality and scene", {"variant": VARIANTS[1]}),
-        ("Q+D", "quality and distortion", {"variant": VARIANTS[2]}),
-        ("Q+S+D", "all three, as LIQE", {}),
-        ("shuffled", "all three, scenes and distortions of other pictures", {"control": "shuffled labels"}),
-        ("ensemble", "all 495 prompts, quality loss alone", {"control": "quality alone"}),
-        ("heads", "all three, a linear head each in place of prompts", {"control": "separate heads"}),
-        ("BIQ2021 Q", "quality of BIQ2021 alone", {"variant": VARIANTS[0], "batch_sizes": {"biq2021": 64}}),
-        ("BIQ2021 Q+S+D", "all three, scores of BIQ2021 alone", {"stand_in": False}),
-        (
-            "BIQ2021 regression",
-            "scores of BIQ2021 alone, by squared error, a linear head in place of prompts",
-            {
-                "variant": VARIANTS[0],
-                "batch_sizes": {"biq2021": 64},
-                "control": "separate heads",
-                "quality_loss": "squared error",
-            },
-        ),
-        ("tuned Q", "quality alone, the image tower trains too", {"variant": VARIANTS[0], **TUNED}),
-        ("tuned Q+S+D", "all three, the image tower trains too", TUNED),
-    )
+ARMS = (
+    Arm("Q", "quality alone, its own five prompts", _Q),
+    Arm("Q+S", "quality and scene", _QS),
+    Arm("Q+D", "quality and distortion", _QD),
+    Arm("Q+S+D", "all three, as LIQE", {}),
+    Arm("shuffled", "all three, scenes and distortions of other images", _SHUFFLED),
+    Arm("ensemble", "all 495 prompts, quality loss alone", {"control": "quality alone"}),
+    Arm("heads", "all three, a linear head each in place of prompts", {"control": "separate heads"}),
+    Arm(
+        "regression",
+        "quality alone, by squared error, a linear head in place of prompts",
+        {**_Q, "control": "separate heads", "quality_loss": "squared error"},
+    ),
+    Arm("labelled Q", "as Q, on the images alone that have labels of all tasks", _Q, True),
+    Arm("labelled Q+S", "as Q+S, on these images", _QS, True),
+    Arm("labelled Q+D", "as Q+D, on these images", _QD, True),
+    Arm("labelled Q+S+D", "all three, on these images", {}, True),
+    Arm("labelled shuffled", "as shuffled, on these images", _SHUFFLED, True),
+    Arm("tuned Q", "quality alone, the image tower trains too", {**_Q, **TUNED}),
+    Arm("tuned Q+S+D", "all three, the image tower trains too", TUNED),
+    Arm("tuned shuffled", "as shuffled, the image tower trains too", {**_SHUFFLED, **TUNED}),
 )
 #: The arm that the others are compared with.
 REFERENCE = "Q"
@@ -130,8 +131,10 @@ def train_and_predict(
         settings = profile(name, seed=seed, **arm.changes)
         if not is_finished(folder):
             chosen = [sets[dataset] for dataset in settings.data.batch_sizes]
-            if not settings.data.stand_in or settings.testing.measured:
+            if settings.testing.measured:
                 chosen = split_sets(settings, split, progress)
+            if arm.only_labelled:
+                chosen = [_only_labelled(dataset) for dataset in chosen]
             fit(settings, chosen, folder, progress)
         model, tested = LIQE.from_checkpoint(folder / "best_quality.safetensors"), tests
         if settings.model.keep_windows:
@@ -140,21 +143,26 @@ def train_and_predict(
         write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
 
 
+def _only_labelled(dataset: LabelledImages) -> LabelledImages:
+    """The same, where images without labels are not trained on; validation and test stay."""
+    table = dataset.table.copy()
+    unlabelled = ~table["scenes"].map(bool)
+    for session in SESSION_COLUMNS:
+        table.loc[unlabelled & (table[session] == "train"), session] = None
+    return dataclasses.replace(dataset, table=table)
+
+
 def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledImages]:
-    """The sets of a profile, with BIQ2021 split as `SPLITS` names it; pictures made of one of its photographs
-    are trained on only where that photograph is."""
+    """The sets of a profile, with BIQ2021 split as `SPLITS` names it."""
     sets = sets_for(settings, progress)
     if split == "public":
         return sets
-    sessions = list(SESSION_COLUMNS)
-    tables = {dataset.name: dataset.table.copy() for dataset in sets}
-    tables["biq2021"] = by_neighbours(tables["biq2021"])
-    parts = tables["biq2021"].set_index("image")[sessions]
-    for name in tables.keys() - {"biq2021"}:
-        made = tables[name]["reference"].isin(parts.index)
-        part = parts.reindex(tables[name].loc[made, "reference"])
-        tables[name].loc[made, sessions] = part.where(part == "train", None).to_numpy()
-    return [dataclasses.replace(dataset, table=tables[dataset.name]) for dataset in sets]
+    return [
+        dataclasses.replace(dataset, table=by_neighbours(dataset.table))
+        if dataset.name == "biq2021"
+        else dataset
+        for dataset in sets
+    ]
 
 
 def test_sets(
@@ -230,18 +238,15 @@ def gathered(root: str | Path, name: str = "open-frozen", split: str = "public")
     return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
 
 
-#: What is compared with what in `write_kept`: each arm with the reference, the full one with its controls,
-#: and what was trained in another way with quality alone trained so.
+#: What is compared with what in `write_kept`: each arm with quality alone, trained in the same way on the
+#: same images, and the full one with its controls.
 PAIRS = (
-    *(
-        (arm.name, REFERENCE)
-        for arm in ARMS
-        if arm.name not in (REFERENCE, "BIQ2021 regression") and not arm.name.startswith("tuned")
-    ),
+    *((arm, "Q") for arm in ("Q+S", "Q+D", "Q+S+D", "shuffled", "ensemble", "heads", "regression")),
     *(("Q+S+D", control) for control in ("shuffled", "ensemble", "heads")),
-    ("BIQ2021 Q+S+D", "BIQ2021 Q"),
-    ("BIQ2021 Q", "BIQ2021 regression"),
+    *((f"labelled {arm}", "labelled Q") for arm in ("Q+S", "Q+D", "Q+S+D", "shuffled")),
+    ("labelled Q+S+D", "labelled shuffled"),
     ("tuned Q+S+D", "tuned Q"),
+    ("tuned Q+S+D", "tuned shuffled"),
 )
 
 
