@@ -129,22 +129,32 @@ def train_and_predict(
         if arm.name not in SPLITS[split] or (folder / "predictions.csv").is_file():
             continue
         settings = profile(name, seed=seed, **arm.changes)
-        if not is_finished(folder):
-            chosen = [sets[dataset] for dataset in settings.data.batch_sizes]
-            if settings.testing.measured:
-                chosen = split_sets(settings, split, progress)
-            if arm.only_labelled:
-                chosen = [_only_labelled(dataset) for dataset in chosen]
-            fit(settings, chosen, folder, progress)
-        model, tested = LIQE.from_checkpoint(folder / "best_quality.safetensors"), tests
-        if settings.model.keep_windows:
-            tested = [kept_windows(part, model, None, progress, settings.machine.precision) for part in tests]
-        table = predictions(model, tested, settings.session)
-        write_csv(folder / "predictions.csv", table.assign(arm=arm.name, seed=seed))
+        chosen = [sets[dataset] for dataset in settings.data.batch_sizes]
+        if settings.testing.measured:
+            chosen = split_sets(settings, split, progress)
+        if arm.only_labelled:
+            chosen = [without_unlabelled(dataset) for dataset in chosen]
+        predict_run(settings, chosen, tests, folder, progress)
 
 
-def _only_labelled(dataset: LabelledImages) -> LabelledImages:
-    """The same, where images without labels are not trained on; validation and test stay."""
+def predict_run(
+    settings: Profile,
+    sets: Sequence[LabelledImages],
+    tests: Sequence[LabelledImages],
+    folder: Path,
+    progress: bool = True,
+) -> None:
+    """Train a run on `sets` unless it is finished, and write its `predictions` of `tests` into its folder."""
+    if not is_finished(folder):
+        fit(settings, sets, folder, progress)
+    model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
+    if settings.model.keep_windows:
+        tests = [kept_windows(part, model, None, progress, settings.machine.precision) for part in tests]
+    write_csv(folder / "predictions.csv", predictions(model, tests, settings.session))
+
+
+def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
+    """A data set whose images without scene labels are not trained on; validation and test stay."""
     table = dataset.table.copy()
     unlabelled = ~table["scenes"].map(bool)
     for session in SESSION_COLUMNS:
@@ -234,8 +244,11 @@ def labels(sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
 
 def gathered(root: str | Path, name: str = "open-frozen", split: str = "public") -> pd.DataFrame:
     """The predictions of every run of the study that has them: `predictions` with ``arm`` and ``seed``."""
-    files = sorted((Path(root) / name / split).glob("*/predictions.csv"))
-    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    tables = []
+    for file in sorted((Path(root) / name / split).glob("*/predictions.csv")):
+        arm, seed = file.parent.name.rsplit("-", 1)
+        tables.append(pd.read_csv(file).assign(arm=arm, seed=int(seed)))
+    return pd.concat(tables, ignore_index=True)
 
 
 #: What is compared with what in `write_kept`: each arm with quality alone, trained in the same way on the

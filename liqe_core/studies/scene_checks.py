@@ -22,13 +22,10 @@ from liqe_core.images import read_image
 from liqe_core.model import LIQE
 from liqe_core.prompts import VARIANTS
 from liqe_core.studies import baselines
-from liqe_core.studies.open_benchmark import KEPT, labels, predictions
+from liqe_core.studies.open_benchmark import KEPT, labels, predict_run
 from liqe_core.studies.open_tables import with_labels
-from liqe_core.training.embeddings import kept_windows
-from liqe_core.training.loop import fit
 from liqe_core.training.prepare import labelled, sets_for
 from liqe_core.training.profiles import profile
-from liqe_core.training.runs import is_finished
 
 #: The longer sides, in pixels, at which the same photograph is asked for its scene.
 SIDES = (256, 400, 800, 1600)
@@ -52,18 +49,10 @@ def held_out(root: str | Path, name: str = "open-frozen", progress: bool = True)
         settings = profile(
             name, session=session, variant=VARIANTS[1], batch_sizes={"biq2021": 32, "scenes": 32}
         )
+        scenes = labelled("scenes", settings, progress)
         if not (folder / "predictions.csv").is_file():
-            sets = sets_for(settings, progress)
-            if not is_finished(folder):
-                fit(settings, sets, folder, progress)
-            model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
-            precision = settings.machine.precision
-            tested = [
-                kept_windows(part, model, None, progress, precision) for part in sets if part.name == "scenes"
-            ]
-            table = with_labels(predictions(model, tested, session), labels(tested, session))
-            write_csv(folder / "predictions.csv", table)
-        tables.append(pd.read_csv(folder / "predictions.csv"))
+            predict_run(settings, sets_for(settings, progress), [scenes], folder, progress)
+        tables.append(with_labels(pd.read_csv(folder / "predictions.csv"), labels([scenes], session)))
     return pd.concat(tables, ignore_index=True)
 
 

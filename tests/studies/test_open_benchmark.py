@@ -27,25 +27,17 @@ def test_what_is_shipped_fits_the_box():
     assert not Path(found.recipe["pretrained"]).is_absolute()
 
 
-def test_a_photograph_of_another_part_is_not_trained_on_in_disguise(monkeypatch):
-    parts = dict.fromkeys(SESSION_COLUMNS, "train")
-    photographs = pd.DataFrame({"image": [f"i/ss ({i}).jpg" for i in range(400)], "reference": None, **parts})
-    made = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], **parts})
-    made["reference"] = ["bsds.jpg", "i/ss (0).jpg", "i/ss (399).jpg"]
-    tables = {"biq2021": photographs, "open-distorted": made}
-    sets = [LabelledImages(name, table, [None] * len(table)) for name, table in tables.items()]
-    monkeypatch.setattr(study, "sets_for", lambda *_: sets)
-    assert study.split_sets(None, "public") is sets
-    biq, distorted = study.split_sets(None, "neighbours")
-    labels, seen = biq.table.set_index("image"), set()
+def test_images_without_labels_are_left_out_of_training_alone(tmp_path):
+    dataset = small_set(tmp_path / "mini")
+    table = dataset.table.assign(
+        scenes=[() if row % 2 else scenes for row, scenes in dataset.table["scenes"].items()]
+    )
+    thinned = study.without_unlabelled(LabelledImages("mini", table, dataset.pictures)).table
     for session in SESSION_COLUMNS:
-        assert distorted.table[session][0] == "train"
-        for row in (1, 2):
-            part = labels.loc[made["reference"][row], session]
-            assert (distorted.table[session][row] == "train") == (part == "train")
-            assert distorted.table[session][row] not in ("val", "test")
-            seen.add(part)
-    assert seen == {"train", "val", "test"}
+        trained = table[session] == "train"
+        assert thinned[session][~trained].equals(table[session][~trained])
+        assert (thinned[session] == "train").equals(trained & table["scenes"].map(bool))
+    assert trained.any() and not trained.all()
 
 
 def test_every_arm_is_a_profile_that_can_be():
@@ -55,11 +47,13 @@ def test_every_arm_is_a_profile_that_can_be():
     made = [profile("open-frozen", seed=3, **arm.changes) for arm in study.ARMS]
     assert all(arm.seed == 3 and arm.name == "open-frozen" for arm in made)
     assert {arm.losses.control for arm in made} >= {"shuffled labels", "quality alone", "separate heads"}
-    same = [arm for arm in made if "biq2021" in arm.data.batch_sizes and len(arm.data.batch_sizes) == 3]
-    tuned = [arm for arm in same if not arm.model.keep_windows]
-    assert [arm.model.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1]]
-    for arms in (tuned, [arm for arm in same if arm.model.keep_windows]):
-        assert len({tuple(arm.data.batch_sizes.items()) for arm in arms}) == 1, "the same batches"
+    assert {tuple(arm.data.batch_sizes) for arm in made} == {("biq2021",)}, "labels are on the scored images"
+    tuned = [arm for arm in made if not arm.model.keep_windows]
+    assert [arm.model.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1], VARIANTS[-1]]
+    for arms in (tuned, [arm for arm in made if arm.model.keep_windows]):
+        assert len({(arm.data.batch_sizes["biq2021"], arm.steps.steps) for arm in arms}) == 1, (
+            "the same batches"
+        )
 
 
 def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
