@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from liqe_core.agreement import srcc
-from liqe_core.studies.intervals import FEWEST, bootstrap, difference, mean_interval, srcc_interval
+from liqe_core.studies.intervals import (
+    FEWEST,
+    bootstrap,
+    difference,
+    gain_interval,
+    mean_interval,
+    srcc_interval,
+)
 
 
 def test_an_interval_of_a_mean_is_about_as_wide_as_its_standard_error_says():
@@ -56,3 +63,13 @@ def test_an_interval_covers_what_is_known():
         assert low < srcc(x, y) < high
         inside += low < expected < high
     assert 16 <= inside <= 20
+
+
+def test_a_gain_that_one_of_five_runs_made_is_not_taken_for_sure():
+    rng = np.random.default_rng(3)
+    mos = rng.normal(size=2000)
+    worse, better = mos + rng.normal(size=2000), mos + 0.3 * rng.normal(size=2000)
+    low, high = gain_interval([better] * 5, [worse] * 5, mos)
+    assert low > 0.2, "all five runs are ahead"
+    low, high = gain_interval([better] + [worse] * 4, [worse] * 5, mos)
+    assert low == 0 and high > 0.09, "a resample of the runs may miss the one that was"
