@@ -304,6 +304,7 @@ OPEN = BASE.override(
     pretrained="imagenet",
     batch_sizes={"biq2021": 28, "open-distorted": 16, "scenes": 16},
     session=4,
+    overview=True,
     vary=True,
     epochs=10,
     steps=160,
@@ -377,6 +378,7 @@ PROFILES = {
         OPEN.override(
             name="open-frozen",
             batch_sizes={"biq2021": 64},  # labels on the images that people scored, as the claim is
+            overview=False,
             steps=100,
             windows=2,
             measured=0,
