@@ -18,7 +18,7 @@ from liqe_core.studies.open_tables import (
     run_table,
     scenes_found,
 )
-from liqe_core.studies.scene_checks import by_class
+from liqe_core.studies.scene_checks import by_class, changing
 
 FRONT_PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "index.md")
 
@@ -111,12 +111,20 @@ def test_readme_has_the_numbers_of_the_kept_answers():
 
 def test_the_page_of_results_has_the_numbers_of_the_kept_differences():
     page = (CHECKOUT / "docs" / "results.md").read_text("utf-8")
-    kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public' and arm == 'Q+S+D'")
-    kept = kept[kept["reference"].isin(["Q", "shuffled"])].set_index(["dataset", "reference"])
-    for name in ("biq2021 without near-duplicates", "open-distorted", "hevc", "hevc as shown"):
-        rows = [kept.loc[name, reference] for reference in ("Q", "shuffled")]
+    kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public'")
+    kept = kept.set_index(["dataset", "arm", "reference"])
+    pairs = [(f"{way}Q+S+D", f"{way}{other}") for way in ("", "labelled ") for other in ("Q", "shuffled")]
+    for name in ("biq2021 without near-duplicates", "hevc", "hevc as shown"):
+        rows = [kept.loc[name, *pair] for pair in pairs]
         cells = [f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in rows]
         assert " | ".join(cells) in page
+
+
+def test_pages_say_how_often_the_scene_changes_with_the_size():
+    sizes = pd.read_csv(KEPT / "sizes.csv").query("dataset == 'biq2021'")
+    share = f"the scene changes for {round(100 * changing(sizes))} of {len(sizes)} photographs"
+    for page in ("README.md", "docs/results.md"):
+        assert share in (CHECKOUT / page).read_text("utf-8")
 
 
 def test_pages_say_how_often_scenes_of_another_source_are_right():
