@@ -368,5 +368,7 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
             f"no {error}, as a CLIP of two transformers has; give the architecture"
         ) from None
     except ValueError as error:
-        raise ArchitectureError(f"tensors have not the dimensions of a CLIP model ({error})") from None
+        raise ArchitectureError(
+            f"tensors have not the dimensions of a CLIP model ({error}); give the architecture"
+        ) from None
     return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}

@@ -212,9 +212,9 @@ def packed_set(
     table = present_rows(manifest, wanted, root, missing, progress)
     reasons |= dict.fromkeys(wanted["image"][~wanted["image"].isin(table["image"])], "missing")
     source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry())
-    folder, others = source.store_folder(), [image for image, reason in reasons.items() if reason is None]
-    if others:
-        folder = folder.with_name(f"{folder.name}-without-{json_sha256(others)[:8]}")
+    folder = source.store_folder()
+    if untested := [image for image, reason in reasons.items() if reason is None]:
+        folder = folder.with_name(f"{folder.name}-without-{json_sha256(untested)[:8]}")
     store = PackedStore.build(source, table, folder, progress=progress)
     left_out = {image: reason for image, reason in reasons.items() if reason}
     return LabelledImages(manifest.name, store.index, store, left_out)

@@ -35,7 +35,7 @@ WITHIN, UNSEEN = "within-set", "unseen"
 RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
 _METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
 _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
-_COLUMNS = ["dataset", "metric", "value", "pictures", "left_out", "told"]
+_COLUMNS = ["dataset", "metric", "value", "pictures", "left_out", "details"]
 #: The results of a set that has none.
 NOTHING = pd.DataFrame(columns=_COLUMNS)
 
@@ -80,7 +80,7 @@ def measure_unseen(
 
     Returns:
         A row a set and metric (`dataset`, `metric`, `value`, `pictures` that were measured, `left_out` for
-        being missing, damaged or smaller than a crop, `told`, which these are, or ""), and for every other
+        being missing, damaged or smaller than a crop, `details`, which these are, or ""), and for every other
         set the reason: a few words, a colon, the whole.
 
     Raises:
@@ -113,7 +113,7 @@ def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tu
     reasons = {image: f"{size}, smaller than a crop of {window}" for image, size in small.items()}
     left_out = _left_out(dataset, reasons)
     if not scored.any():
-        return NOTHING, f"no result: {left_out['told']}"
+        return NOTHING, f"no result: {left_out['details']}"
     quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()
     mos = dataset.table["mos"].to_numpy(float)[scored]
     if reason := agreement.reason(quality, mos):
@@ -123,11 +123,11 @@ def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tu
 
 
 def _left_out(dataset: LabelledImages, small: Mapping[str, str]) -> dict[str, Any]:
-    """`left_out` and `told` of a set: the images that are not measured, and why."""
+    """`left_out` and `details` of a set: the images that are not measured, and why."""
     reasons = {**dataset.left_out, **small}
     names = first_few([f"{dataset.name}/{image} ({reason})" for image, reason in reasons.items()])
     count = f"{len(reasons)} of {len(dataset) + len(dataset.left_out)} images are left out"
-    return {"left_out": len(reasons), "told": f"{count}: {names}" if reasons else ""}
+    return {"left_out": len(reasons), "details": f"{count}: {names}" if reasons else ""}
 
 
 def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
@@ -228,8 +228,8 @@ def check(
         done = done._replace(results=pd.concat(pieces, ignore_index=True), reasons=reasons)
         write_csv(folder / "results.csv", done.results)
         write_json(folder / "check.json", conditions | {"reasons": done.reasons})
-        value, told = table.loc[table["metric"] == "SRCC", "value"], "".join(table["told"][:1])
-        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reason}{'; ' * bool(told)}{told}")
+        value, details = table.loc[table["metric"] == "SRCC", "value"], "".join(table["details"][:1])
+        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reason}{'; ' * bool(details)}{details}")
     return done
 
 
