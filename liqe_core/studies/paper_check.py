@@ -229,7 +229,8 @@ def check(
         write_csv(folder / "results.csv", done.results)
         write_json(folder / "check.json", conditions | {"reasons": done.reasons})
         value, details = table.loc[table["metric"] == "SRCC", "value"], "".join(table["details"][:1])
-        show(f"{name}: {f'SRCC {value.iloc[0]:.4f}' if len(value) else reason}{'; ' * bool(details)}{details}")
+        found = f"SRCC {value.iloc[0]:.4f}" if len(value) else reason
+        show("; ".join(filter(None, [f"{name}: {found}", details])))
     return done
 
 

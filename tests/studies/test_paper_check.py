@@ -118,8 +118,12 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
         code, printed, results = check("--missing", "skip")
         assert code == 0 and f"{len(part) - 1} images of {len(part)}, without {part[0]}" in printed
         assert (results["left_out"] == 2).all() and (results["pictures"] == len(part) - 2).all()
-        (told,) = set(results["told"])
-        assert f"csiq/{part[0]} (missing" in told and f"csiq/{part[1]} (cut short" in told and told in printed
+        (details,) = set(results["details"])
+        assert (
+            f"csiq/{part[0]} (missing" in details
+            and f"csiq/{part[1]} (cut short" in details
+            and details in printed
+        )
         (checked,) = paper_check.read_checks(tmp_path / "runs/paper")
         published = pd.DataFrame([PUBLISHED | {"dataset": "csiq", "value": 0.9}])
         ((_, table),) = paper_check.rows([checked], published, "within-set").items()
@@ -135,7 +139,7 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
 def test_rows_of_a_table_have_what_is_published_and_what_is_not():
     results = pd.DataFrame(
         [("unseen", name, "SRCC", value, 9, 0, "") for name, value in (("spaq", 0.8), ("tid2013", 0.7))],
-        columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "told"],
+        columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "details"],
     )
     check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no pictures: get it"})
     published = pd.DataFrame([PUBLISHED | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
@@ -184,9 +188,9 @@ def test_a_image_below_a_crop_is_left_out_counted_and_told(small_liqe, photograp
     expected, _ = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: large_alone)
     assert not reasons and (table["pictures"] == 5).all() and (table["left_out"] == 2).all()
     assert table["value"].tolist() == expected["value"].tolist() and (expected["left_out"] == 0).all()
-    (left_out,) = set(table["told"])
+    (left_out,) = set(table["details"])
     assert "2 of 7" in left_out and "flive/1.png (31 x 64" in left_out and "flive/4.png (64 x 10" in left_out
-    assert set(expected["told"]) == {""}
+    assert set(expected["details"]) == {""}
     small = a_set("flive", [(20, 20)] * 7, photograph)
     table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: small)
     assert table.empty
