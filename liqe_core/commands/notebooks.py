@@ -101,7 +101,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
         except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
             error = "DeadKernelError: its process was ended from outside; is there enough memory?"
         finally:
-            ensure_event_loop().close()  # this thread's, which papermill has left open
+            if not (loop := ensure_event_loop()).is_running():
+                loop.close()  # this thread's, which papermill has left open
             if part.exists():
                 part.replace(failed if error or sys.exc_info()[0] else target)
     if not error:

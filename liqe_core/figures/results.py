@@ -70,7 +70,9 @@ def arms(runs: pd.DataFrame, order: Sequence[str], title: str = "") -> Drawn:
     )
 
 
-@drawing("differences", "open_benchmark", "Each arm less the reference, with its interval.")
+@drawing("differences", "open_benchmark", "Each arm minus quality alone, with its interval.")
+@drawing("differences_labelled", "open_benchmark", "The same, trained on labelled images alone.")
+@drawing("differences_tuned", "open_benchmark", "The same, the image tower trains too.")
 @drawing("open_differences", "ablations", "What each arm of the open benchmark has more than quality alone.")
 def differences(table: pd.DataFrame, title: str = "") -> Drawn:
     """Differences and their intervals, a row each, with a line at none.

@@ -116,7 +116,7 @@ def test_no_code_and_no_table_is_cut_on_a_laptop(chromium, read):
 def test_the_first_page_says_what_it_is_and_how_good(chromium, site):
     tab, _ = opened(chromium, site / "index.html", WIDE)
     text = tab.locator("article").inner_text()
-    reached = measures(kept_answers()).set_index("dataset")["srcc"].map("{:.2f}".format)
+    reached = measures(kept_answers()).set_index("dataset")["srcc"].map("{:.3f}".format)
     of_tests = reached[["biq2021 without near-duplicates", "hevc", "hevc as shown"]]
     for word in ("liqe score", "quality", "scene", "distortion", *of_tests):
         assert word in text

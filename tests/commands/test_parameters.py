@@ -37,7 +37,7 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
         ("10_paper_tables", {"checkpoint": "/nope"}, "checkpoint is '/nope'"),
         ("10_paper_tables", {"changes": {"epochs": 0}}, "epochs is 0"),
         ("07_gmad", {"scorers": ["Q", "nope"]}, "scorers.1 is 'nope'"),
-        ("07_gmad", {"defender": "Q+S+D"}, "attacker and defender are both 'Q+S+D'"),
+        ("07_gmad", {"defender": "liqe-tiny"}, "attacker and defender are both 'liqe-tiny'"),
         ("90_benchmarks", {"half": "float32"}, "half is 'float32'"),
         (TRAINING, {"sessions": [0]}, "sessions.0 is 0"),
         (TRAINING, {"sessions": [1.5]}, "sessions.0 is 1.5"),
