@@ -27,4 +27,4 @@ def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch):
     hours = {"public": paper["padded"], "ours": paper["tree"]}
     for way, seconds in hours.items():
         assert ten.loc[way, "training_hours"] == pytest.approx(10 * 80 * 200 * seconds / 3600)
-    assert json.loads(done.path.read_text())["cells"]
+    assert json.loads(done.notebook.read_text())["cells"]
