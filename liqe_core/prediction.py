@@ -80,17 +80,18 @@ class Prediction:
         import pandas as pd  # not above: it takes a tenth of the time that importing the model takes
 
         table = pd.DataFrame({"image": list(self.images), "quality": self.quality.numpy()})
-        good, words = ~table["quality"].isna(), []
-        for axis in self.grid.axes:
-            names, probabilities = self.grid.names(axis), marginal(self.joint, axis).numpy()
-            words.append(pd.DataFrame(probabilities, columns=[f"{axis}={name}" for name in names]))
-            if axis != "quality":
-                top = np.nan_to_num(probabilities, nan=-1)
-                table[axis] = pd.Series([names[i] for i in top.argmax(axis=1)], dtype=object).where(
-                    good, None
-                )
-                table[f"{axis}_probability"] = pd.Series(top.max(axis=1)).where(good)
+        good = ~table["quality"].isna()
+        marginals = {axis: marginal(self.joint, axis).numpy() for axis in self.grid.axes}
+        for axis in self.grid.axes[1:]:
+            top, names = np.nan_to_num(marginals[axis], nan=-1), self.grid.names(axis)
+            likeliest = pd.Series([names[i] for i in top.argmax(axis=1)], dtype=object)
+            table[axis] = likeliest.where(good, None)
+            table[f"{axis}_probability"] = pd.Series(top.max(axis=1)).where(good)
         if distributions:
+            words = [
+                pd.DataFrame(p, columns=[f"{axis}={name}" for name in self.grid.names(axis)])
+                for axis, p in marginals.items()
+            ]
             table = pd.concat([table, *words], axis=1)
         if self.errors:
             table["error"] = pd.Series([self.errors.get(i) for i in range(len(table))], dtype=object)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from liqe_core import LIQE, PromptGrid
+from liqe_core import LIQE
 from liqe_core.commands import score_engine as engine
 from liqe_core.commands import score_files as files
 from liqe_core.commands.options import PACKAGED
@@ -43,8 +43,7 @@ def run_score(options: argparse.Namespace) -> int:
 
 def run_export(options: argparse.Namespace) -> int:
     """Write a model for programs without this package."""
-    grid = PromptGrid.variant(options.grid) if options.grid else None
-    model = LIQE.from_checkpoint(options.checkpoint, geometry=options.geometry or None, grid=grid)
+    model = engine.load_model(options.checkpoint, options.geometry, options.grid)
     export(model, options.file)
     print(
         f"{options.file}: from crops (images, crops, 3, {model.geometry.window}, {model.geometry.window}) "

@@ -68,6 +68,21 @@ class ShardError(OSError):
     """A shard cannot be scored; says where, why, and what to do."""
 
 
+def load_model(checkpoint: str, geometry: str, grid: str, device: str = "cpu") -> LIQE:
+    """The model that the options of these names ask for.
+
+    Raises:
+        ValueError: no such geometry or grid. CheckpointError: no such weights.
+    """
+    from liqe_core import LIQE, PromptGrid
+    from liqe_core.crops import CropGeometry
+
+    if geometry:
+        CropGeometry.named(geometry)  # refused before the weights are read
+    prompts = PromptGrid.variant(grid) if grid else None
+    return LIQE.from_checkpoint(checkpoint, geometry=geometry or None, grid=prompts, device=device)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The options of ``liqe score`` of these names: what scores depend on beside the images."""
@@ -114,18 +129,11 @@ class Settings:
         Raises:
             ValueError: a setting is invalid, or there is no such device. CheckpointError: no such weights.
         """
-        from liqe_core import LIQE, PromptGrid
-        from liqe_core.crops import CropGeometry
         from liqe_core.scoring import check_precision
 
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
-        if self.geometry:
-            CropGeometry.named(self.geometry)  # refused before the weights are read
-        grid = PromptGrid.variant(self.grid) if self.grid else None
-        model = LIQE.from_checkpoint(
-            self.checkpoint, geometry=self.geometry or None, grid=grid, device=device_name(self.device)
-        )
+        model = load_model(self.checkpoint, self.geometry, self.grid, device_name(self.device))
         check_precision(self.precision, model)  # refused before a folder is made
         if self.enlarge_to:
             model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)

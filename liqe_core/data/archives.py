@@ -165,12 +165,12 @@ def place_images(names: Sequence[Parts], images: Iterable[str], archive: str) ->
     Raises:
         FetchError: an image is found twice, or a file is two images.
     """
-    parts = [split_path(image) for image in images]
+    parts, ends = [split_path(image) for image in images], {name: _folded(name) for name in names}
     for above in range(max(map(len, parts), default=0)):
         wanted = {_folded(image[above:] or image[-1:]): image for image in parts}
-        lengths = {len(key) for key in wanted}
-        ends = {name: {_folded(name[-length:]) for length in lengths} for name in names}
-        places = {name: wanted[end] for name in names for end in ends[name] if end in wanted}
+        lengths = sorted({len(key) for key in wanted})
+        found = ((name, path[-length:]) for name, path in ends.items() for length in lengths)
+        places = {name: wanted[end] for name, end in found if end in wanted}
         doubled = [place for place, count in Counter(places.values()).items() if count > 1]
         if places and (doubled or len(wanted) < len(parts)):
             fitting = sorted("/".join(name) for name, place in places.items() if place in doubled[:1])

@@ -53,7 +53,8 @@ class FetchPlan(NamedTuple):
     @property
     def terms(self) -> str:
         """The licence, and the page with the owners' terms."""
-        return ", see ".join([self.manifest.terms.licence or "no licence stated", self.manifest.page])
+        licence = self.manifest.terms.licence or "no licence stated"
+        return ", see ".join(filter(None, [licence, self.manifest.page]))
 
 
 def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None) -> FetchPlan:
