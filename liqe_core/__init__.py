@@ -8,7 +8,7 @@
 At the top of the package lies the method and nothing else. Read it in this order: `prompts` (every label
 combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `images` and
 `crops` (from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off
-it), `scoring` (pictures by the thousand), `metric` (for other programs, with a gradient), `checkpoints`
+it), `scoring` (images by the thousand), `metric` (for other programs, with a gradient), `checkpoints`
 (weights, safely), `losses` and `weighting` (how it learns), `agreement` (how well it does), `files` (where
 things are kept). It fits in an afternoon.
 

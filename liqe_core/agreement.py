@@ -1,6 +1,6 @@
 """How well predictions agree with people, a session at a time and over sessions.
 
-Correlations that are not defined (fewer than two pictures, a constant) are NaN; `reason` says which it was.
+Correlations that are not defined (fewer than two images, a constant) are NaN; `reason` says which it was.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def reason(prediction: Array, mos: Array) -> str:
     """Why a correlation is not defined; empty where it is."""
     x, y = _pair(prediction, mos)
     if len(x) < 2:
-        return f"{len(x)} pictures"
+        return f"{len(x)} images"
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return "NaN or infinity among the " + ("predictions" if not np.isfinite(x).all() else "scores")
     if np.ptp(x) == 0:
@@ -62,7 +62,7 @@ def logistic4(x: Array, top: float, bottom: float, middle: float, width: float) 
 def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
     """Least-squares fit of `logistic4` from predictions to scores, started as in the public script.
 
-    Where there are fewer pictures than parameters, or the fit does not converge, the start is returned: it is
+    Where there are fewer images than parameters, or the fit does not converge, the start is returned: it is
     a monotone curve too.
 
     Returns:
@@ -91,8 +91,8 @@ def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
 
 
 def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
-    """As the training script counts: of a picture with k scene labels the k likeliest scenes are looked at,
-    and each label found among them is a hit; hits over labels, over all pictures that have any.
+    """As the training script counts: of an image with k scene labels the k likeliest scenes are looked at,
+    and each label found among them is a hit; hits over labels, over all images that have any.
 
     Args:
         p_scene: (N, S) probabilities.
@@ -106,7 +106,7 @@ def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
 
 
 def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
-    """As the public `BIQA_benchmark.py` counts: a picture with one label is left out of the denominator
+    """As the public `BIQA_benchmark.py` counts: an image with one label is left out of the denominator
     when it was wrong, which inflates the figure. For comparison with numbers made by that script."""
     p, target = _tables(p_scene, multi_hot)
     single = target.sum(axis=1) == 1
@@ -116,11 +116,11 @@ def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
 
 
 def distortion_accuracy(p_distortion: Array, one_hot: Array) -> float:
-    """How often the likeliest distortion is the labelled one, over the pictures that have a label.
+    """How often the likeliest distortion is the labelled one, over the images that have a label.
 
     Args:
         p_distortion: (N, D) probabilities.
-        one_hot: (N, D), one 1 in the row of a labelled picture.
+        one_hot: (N, D), one 1 in the row of a labelled image.
     """
     p, target = _tables(p_distortion, one_hot)
     labelled = target.any(axis=1)

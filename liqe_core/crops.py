@@ -1,6 +1,6 @@
-"""The geometry: from a picture to square crops, as the paper's code takes them.
+"""The geometry: from an image to square crops, as the paper's code takes them.
 
-A picture is shrunk when both its sides are large, a grid of windows is laid over it, and some of the windows
+An image is shrunk when both its sides are large, a grid of windows is laid over it, and some of the windows
 are looked at: 15 evenly spaced ones in testing, 3 random ones in training. Crops are uint8 until `normalize`,
 which the model calls on whatever device it is on.
 """
@@ -22,7 +22,7 @@ from liqe_core.images import MAX_PIXELS, ImageError
 
 class Statistics(NamedTuple):
     """Mean and standard deviation of R, G and B in [0, 1] by which an image tower's input is scaled: those of
-    the pictures that its weights were trained on, or what their authors took for them."""
+    the images that its weights were trained on, or what their authors took for them."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -34,20 +34,20 @@ CLIP_STATISTICS = Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0
 
 @dataclasses.dataclass(frozen=True)
 class CropGeometry:
-    """Where the crops of a picture lie. Lengths are pixels.
+    """Where the crops of an image lie. Lengths are pixels.
 
     Attributes:
         window: side of a crop; the image tower's input size.
-        resize_to: a picture with both sides at least this long is shrunk until the shorter one is this
+        resize_to: an image with both sides at least this long is shrunk until the shorter one is this
             long (bilinear, antialiased); None: never.
         stride: distance between neighbouring windows.
-        wide_stride: the same for a picture with a side of at least `wide_from` after shrinking.
+        wide_stride: the same for an image with a side of at least `wide_from` after shrinking.
         wide_from: see `wide_stride`.
-        count: how many windows a picture is tested on; a picture with fewer gives all it has.
+        count: how many windows an image is tested on; an image with fewer gives all it has.
         first_only: look at the top-left window alone.
-        enlarge_to: a picture whose shorter side is under this is enlarged until it is this long; 0: never,
-            as in the public code, and a picture smaller than a window has no crops.
-        overview: the whole picture, squeezed into one more crop, is looked at too, and weighs as much as all
+        enlarge_to: an image whose shorter side is under this is enlarged until it is this long; 0: never,
+            as in the public code, and an image smaller than a window has no crops.
+        overview: the whole image, squeezed into one more crop, is looked at too, and weighs as much as all
             windows together (`mean_over_crops`): what is shown does not change with the size of the file.
     """
 
@@ -101,9 +101,9 @@ class CropGeometry:
         long = int(wanted * long / short)
         return (wanted, long) if width <= height else (long, wanted)
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a few geometries a process, asked at every picture)
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a few geometries a process, asked at every image)
     def windows(self, width: int, height: int) -> np.ndarray:
-        """The top-left corners of all windows, row by row, of a picture of that size (after shrinking).
+        """The top-left corners of all windows, row by row, of an image of that size (after shrinking).
 
         Returns:
             (n, 2) read-only int array of (y, x); n = 0 when a side is shorter than the window.
@@ -124,11 +124,11 @@ class CropGeometry:
         return windows[np.arange(count) * (len(windows) // max(1, count))]
 
 
-def resize(image: Image.Image, geometry: CropGeometry, name: str = "the picture") -> Image.Image:
-    """The picture as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself.
+def resize(image: Image.Image, geometry: CropGeometry, name: str = "the image") -> Image.Image:
+    """The image as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself.
 
     Raises:
-        ImageError: a long, thin picture would be enlarged to more than `MAX_PIXELS`; names it.
+        ImageError: a long, thin image would be enlarged to more than `MAX_PIXELS`; names it.
     """
     size = _resized(*image.size, geometry, name)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
@@ -142,12 +142,12 @@ def _resized(width: int, height: int, geometry: CropGeometry, name: str) -> tupl
     return across, down
 
 
-def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the picture") -> Tensor:
-    """The crops on which a picture is scored.
+def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the image") -> Tensor:
+    """The crops on which an image is scored.
 
     Args:
         image: RGB.
-        name: what to call the picture in an error.
+        name: what to call the image in an error.
 
     Returns:
         (U, 3, window, window) uint8: at most geometry.count windows, and the overview, where there is one.
@@ -158,8 +158,8 @@ def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the p
     return testing_crops(np.asarray(resize(image, geometry, name)), geometry, name)
 
 
-def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the picture") -> Tensor:
-    """As `scoring_crops`, of the (H, W, 3) uint8 pixels of a picture that was shrunk already."""
+def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the image") -> Tensor:
+    """As `scoring_crops`, of the (H, W, 3) uint8 pixels of an image that was shrunk already."""
     _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
     windows = cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
     return torch.cat([windows, _overview(pixels, geometry)]) if geometry.overview else windows
@@ -175,7 +175,7 @@ def training_crops(
     Args:
         pixels: (H, W, 3) uint8, shrunk already.
         count: U.
-        name: what to call the picture in an error.
+        name: what to call the image in an error.
 
     Returns:
         (U, 3, window, window) uint8.
@@ -191,12 +191,12 @@ def training_crops(
 
 
 def random_crops(
-    pixels: np.ndarray, geometry: CropGeometry, rng: np.random.Generator, name: str = "the picture"
+    pixels: np.ndarray, geometry: CropGeometry, rng: np.random.Generator, name: str = "the image"
 ) -> Tensor:
     """Test crops as the public loaders of SPAQ, TID2013 and PIPAL draw them: `geometry.count` windows, with
-    replacement, from a grid with `geometry.stride` whatever the picture's size; not mirrored.
+    replacement, from a grid with `geometry.stride` whatever the image's size; not mirrored.
 
-    Their loader of PIPAL stops at pictures of 288 x 288, which have nine windows, not fifteen; here
+    Their loader of PIPAL stops at images of 288 x 288, which have nine windows, not fifteen; here
     fifteen are drawn from the nine.
 
     Args:
@@ -242,12 +242,12 @@ def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) ->
 
 
 def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False) -> Tensor:
-    """Copy windows out of a picture.
+    """Copy windows out of an image.
 
     Args:
         pixels: (H, W, 3) uint8.
         windows: (U, 2) of (y, x).
-        flip: as if the picture had been mirrored left to right before the windows were laid over it.
+        flip: as if the image had been mirrored left to right before the windows were laid over it.
 
     Returns:
         (U, 3, window, window) uint8.
@@ -259,14 +259,14 @@ def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False
     return crops
 
 
-def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pictures") -> Tensor:
-    """The crops on which pictures that are tensors are scored, cut on their device; differentiable.
+def tensor_crops(images: Tensor, geometry: CropGeometry, name: str = "the images") -> Tensor:
+    """The crops on which images that are tensors are scored, cut on their device; differentiable.
 
-    Where nothing is resized the levels are those that `scoring_crops` has of the same pictures. Else they
+    Where nothing is resized the levels are those that `scoring_crops` has of the same images. Else they
     differ, since Pillow rounds to whole levels twice, and torch, which has the same weights, never.
 
     Args:
-        pictures: (N, 3, H, W) levels, of any type that can be interpolated where they are to be resized.
+        images: (N, 3, H, W) levels, of any type that can be interpolated where they are to be resized.
         name: what to call them in an error.
 
     Returns:
@@ -275,17 +275,17 @@ def tensor_crops(pictures: Tensor, geometry: CropGeometry, name: str = "the pict
     Raises:
         ImageError: a side is shorter than one window, or enlarging it would take too much memory.
     """
-    height, width = pictures.shape[2:]
+    height, width = images.shape[2:]
     size = _resized(width, height, geometry, name)
     if size != (width, height):
         width, height = size
-        pictures = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+        images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
     _refuse_small(width, height, geometry, name)
     side = geometry.window
     windows = geometry.test_windows(width, height).tolist()
-    crops = [pictures[..., y : y + side, x : x + side] for y, x in windows]
+    crops = [images[..., y : y + side, x : x + side] for y, x in windows]
     if geometry.overview:
-        crops.append(F.interpolate(pictures, (side, side), mode="bilinear", antialias=True))
+        crops.append(F.interpolate(images, (side, side), mode="bilinear", antialias=True))
     return torch.stack(crops, dim=1)
 
 

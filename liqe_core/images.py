@@ -1,6 +1,6 @@
-"""Reading pictures: what comes out is 8-bit RGB, and what cannot be read is refused by name.
+"""Reading images: what comes out is 8-bit RGB, and what cannot be read is refused by name.
 
-The public code accepts files that are cut short and turns 16-bit pictures white. Here both are options, for
+The public code accepts files that are cut short and turns 16-bit images white. Here both are options, for
 those who want the very same numbers.
 """
 
@@ -58,7 +58,7 @@ Result = TypeVar("Result")
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read or scored; the message names the file and says what to do."""
+    """An image that cannot be read or scored; the message names the file and says what to do."""
 
 
 class ImageNotFoundError(ImageError, FileNotFoundError):
@@ -74,20 +74,20 @@ def read_image(
     orientation: str = "ignore",
     icc: str = "ignore",
 ) -> Image.Image:
-    """A picture, from wherever it is, as 8-bit RGB, with nothing passed over in silence.
+    """An image, from wherever it is, as 8-bit RGB, with nothing passed over in silence.
 
-    Grey, palette and CMYK pictures are converted by Pillow and an alpha channel is dropped, as in the public
+    Grey, palette and CMYK images are converted by Pillow and an alpha channel is dropped, as in the public
     code; levels of more than 8 bits are scaled, or refused where nothing says what is white (see `levels`).
 
     Args:
         source: a path, a URL (http or https, `MAX_BYTES` at most), what a file holds as bytes, a Pillow
             image, or (H, W, 3) uint8 levels of red, green and blue.
-        max_pixels: refuse a picture with more pixels before decoding it; None: no limit. What is decoded in
+        max_pixels: refuse an image with more pixels before decoding it; None: no limit. What is decoded in
             memory already passes.
         truncated: ``refuse`` a file that is cut short, or ``accept`` it with the missing part grey, as the
             public code does.
         sixteen_bit: ``scale`` levels of more than 8 bits to 8, or ``clip`` them at 255 as the public code
-            does (which turns nearly every such picture white, or black).
+            does (which turns nearly every such image white, or black).
         orientation: ``ignore`` the tag that a camera writes when it is held upright, as the public code does,
             or ``apply`` it. Pillow itself applies it to TIFF, and pillow-heif to HEIC.
         icc: ``ignore`` the colour profile, as the public code does, or convert to ``srgb`` by it.
@@ -97,7 +97,7 @@ def read_image(
 
     Raises:
         ImageNotFoundError: no such file.
-        ImageError: a folder, an empty file, no picture, cut short, too many pixels, levels without a white;
+        ImageError: a folder, an empty file, no image, cut short, too many pixels, levels without a white;
             a URL that nothing comes from.
         TypeError: an array of another shape or type.
     """
@@ -131,8 +131,8 @@ def read_image(
             raise ImageError(f"{name}: {fault}") from error
 
 
-def refuse_other_arrays(pixels: np.ndarray, name: str = "the picture") -> None:
-    """An array is taken for a picture when it has (H, W, 3) uint8 levels, and none else is.
+def refuse_other_arrays(pixels: np.ndarray, name: str = "the image") -> None:
+    """An array is taken for an image when it has (H, W, 3) uint8 levels, and none else is.
 
     Raises:
         TypeError: another shape or type; says which, and what to do.
@@ -150,14 +150,14 @@ def is_url(source: object) -> bool:
 
 
 def _opened(source: Source) -> tuple[str, Image.Image]:
-    """What a picture is called, and its header read: its pixels are not decoded yet."""
+    """What an image is called, and its header read: its pixels are not decoded yet."""
     if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "") or "the picture given as a Pillow image"), source
+        return str(getattr(source, "filename", "") or "the image given as a Pillow image"), source
     file: Path | io.BytesIO
     if isinstance(source, (bytes, bytearray)):
-        name, file = "the picture given as bytes", io.BytesIO(source)
+        name, file = "the image given as bytes", io.BytesIO(source)
     elif isinstance(source, str) and not source:
-        raise ImageError("an empty path; give that of a picture")
+        raise ImageError("an empty path; give that of an image")
     elif isinstance(source, str) and "://" in source and not is_url(source):
         raise ImageError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
     elif is_url(source):
@@ -199,10 +199,10 @@ def _no_image(file: Path | io.BytesIO) -> str:
     if not start:
         return "empty; copy, fetch or read it again"
     if mistake := files.mistaken(start):
-        return f"no picture but {mistake}"
+        return f"no image but {mistake}"
     if suffix in HEIF_SUFFIXES and suffix not in suffixes():
-        return f"not a picture that Pillow can read by itself; {HEIF_ADVICE}"
-    return "not a picture that Pillow can read; check what the file holds"
+        return f"not an image that Pillow can read by itself; {HEIF_ADVICE}"
+    return "not an image that Pillow can read; check what the file holds"
 
 
 @functools.cache
@@ -217,7 +217,7 @@ def _plug_ins() -> None:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, of files that count as pictures: what Pillow, with the plug-ins that are
+    """The suffixes, in lower case, of files that count as images: what Pillow, with the plug-ins that are
     registered, has a reader for."""
     _plug_ins()
     known = Image.registered_extensions()
@@ -229,11 +229,11 @@ class Survey:
     """What there is in a folder and below it.
 
     Attributes:
-        pictures: their paths relative to it, with ``/`` between, sorted.
+        images: their paths relative to it, with ``/`` between, sorted.
         left_out: what else there is, likewise, by the reason why it does not count.
     """
 
-    pictures: list[str] = dataclasses.field(default_factory=list)
+    images: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
@@ -276,33 +276,33 @@ def survey(folder: str | PathLike[str]) -> Survey:
             elif reason := _why_not(path):
                 leave(path, reason)
             else:
-                found.pictures.append(path.relative_to(root).as_posix())
-    found.pictures.sort()
+                found.images.append(path.relative_to(root).as_posix())
+    found.images.sort()
     for names in found.left_out.values():
         names.sort()
     return found
 
 
 def _why_not(path: Path) -> str:
-    """Why a file does not count as a picture; empty where it does."""
+    """Why a file does not count as an image; empty where it does."""
     suffix = path.suffix.lower()
     if suffix in suffixes():
         # What a broken link names is missing, and told as that when it is to be read.
         return "" if path.is_file() or not path.exists() else "pipes and devices"
     if suffix in HEIF_SUFFIXES:
-        return f"pictures that need a plug-in: {HEIF_ADVICE}"
+        return f"images that need a plug-in: {HEIF_ADVICE}"
     return f"files of another kind ({suffix})" if suffix else "files without a suffix"
 
 
 def list_images(folder: str | PathLike[str]) -> list[str]:
-    """Paths of all pictures in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
+    """Paths of all images in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
     ones. Empty where there is no such folder."""
-    return survey(folder).pictures
+    return survey(folder).images
 
 
 def no_image_in(folder: str | PathLike[str]) -> ImageError:
-    """What to say of a folder in which `survey` found no picture."""
-    return ImageError(f"{folder}: no picture in this folder, nor in those below it")
+    """What to say of a folder in which `survey` found no image."""
+    return ImageError(f"{folder}: no image in this folder, nor in those below it")
 
 
 def images_in(folder: str | PathLike[str]) -> list[str]:
@@ -310,10 +310,10 @@ def images_in(folder: str | PathLike[str]) -> list[str]:
 
     Raises:
         NotADirectoryError: no such folder.
-        ImageError: no picture in it.
+        ImageError: no image in it.
     """
     if not Path(folder).is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the pictures")
+        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the images")
     if not (found := list_images(folder)):
         raise no_image_in(folder)
     return found

@@ -23,7 +23,7 @@ def quality_loss(
     pair_mean: str = "sets",
     ties: str = "half",
 ) -> Tensor:
-    """Do pairs of pictures rank as people ranked them? Pairs within one data set only.
+    """Do pairs of images rank as people ranked them? Pairs within one data set only.
 
     For each pair i < j the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)``, the
     predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a data set,
@@ -34,9 +34,9 @@ def quality_loss(
 
     Args:
         quality: (B,) float, the predictions.
-        mos: (B,) float, human scores, higher is better; scales may differ from set to set. NaN is a picture
+        mos: (B,) float, human scores, higher is better; scales may differ from set to set. NaN is an image
             without a score, which adds nothing.
-        dataset: (B,) integer, which data set each picture is of.
+        dataset: (B,) integer, which data set each image is of.
         spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
             computes; the paper's Thurstone model has sqrt(2).
         pair_mean: ``sets``, or ``pairs``: every pair weighs the same, so a large set more than a small one.
@@ -44,7 +44,7 @@ def quality_loss(
             which then depends on the order of the batch.
 
     Returns:
-        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two scored pictures.
+        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two scored images.
 
     Raises:
         ValueError: tensors that do not fit, or another `pair_mean` or `ties`.
@@ -76,7 +76,7 @@ def quality_loss(
 def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
     """Do predictions lie on a line with the scores? Within one data set only.
 
-    One minus Pearson's correlation of a data set's predictions with its scores; mean over the scored pictures
+    One minus Pearson's correlation of a data set's predictions with its scores; mean over the scored images
     of the sets that have a correlation: three of them, neither scores nor predictions all alike. Not of the
     paper: beside `quality_loss`, which asks which of two is better, it asks by how much.
 
@@ -109,7 +109,7 @@ def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor)
             predicted as 1 and 5.
 
     Returns:
-        Scalar from 0; mean over the scored pictures, zero (with a gradient of zero) where there is none.
+        Scalar from 0; mean over the scored images, zero (with a gradient of zero) where there is none.
     """
     _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     low, high = ends.to(quality)[dataset].unbind(dim=1)
@@ -119,14 +119,14 @@ def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor)
 
 
 def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:
-    """Binary fidelity a scene, since a picture may show several; mean over scenes, then pictures.
+    """Binary fidelity a scene, since an image may show several; mean over scenes, then images.
 
     Args:
         p_scene: (B, S) probabilities.
-        multi_hot: (B, S) of 0 and 1; a row of zeros is a picture without a scene label, which adds nothing.
+        multi_hot: (B, S) of 0 and 1; a row of zeros is an image without a scene label, which adds nothing.
 
     Returns:
-        Scalar in [0, 1]; zero where no picture has a label.
+        Scalar in [0, 1]; zero where no image has a label.
     """
     _refuse_shapes(2, p_scene=p_scene, multi_hot=multi_hot)
     loss = _binary_fidelity_loss(p_scene, multi_hot.to(p_scene.dtype)).mean(dim=1)
@@ -138,10 +138,10 @@ def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
 
     Args:
         p_distortion: (B, D) probabilities.
-        one_hot: (B, D), one 1 a row; a row of zeros is a picture without a label, which adds nothing.
+        one_hot: (B, D), one 1 a row; a row of zeros is an image without a label, which adds nothing.
 
     Returns:
-        Scalar, below 1; mean over the labelled pictures, zero where there is none.
+        Scalar, below 1; mean over the labelled images, zero where there is none.
     """
     _refuse_shapes(2, p_distortion=p_distortion, one_hot=one_hot)
     fidelity = torch.sqrt(p_distortion * one_hot.to(p_distortion.dtype) + EPSILON).sum(dim=1)
@@ -155,7 +155,7 @@ def _binary_fidelity_loss(p: Tensor, g: Tensor) -> Tensor:
 
 def _mean_over_labelled(loss: Tensor, target: Tensor) -> Tensor:
     labelled = target.sum(dim=1) > 0
-    # where, not a product: an unlabelled picture's gradient must be zero even if its loss is not finite
+    # where, not a product: an unlabelled image's gradient must be zero even if its loss is not finite
     return torch.where(labelled, loss, 0).sum() / labelled.sum().clamp(min=1)
 
 

@@ -1,9 +1,9 @@
 """LIQE as a metric within other programs: tensors in, quality out, with a gradient.
 
     metric = LIQEMetric("official", device="cuda")
-    quality = metric(pictures)                    # (N, 3, H, W) floats in [0, 1] to (N,) in [1, 5]
+    quality = metric(images)                    # (N, 3, H, W) floats in [0, 1] to (N,) in [1, 5]
     loss = -metric(restored).mean()               # higher is better
-    metric.update(pictures); metric.compute()     # the mean over batches
+    metric.update(images); metric.compute()     # the mean over batches
 
 Names are those by which IQA-PyTorch (`lower_better`, `score_range`) and torchmetrics (`higher_is_better`,
 `update`, `compute`, `reset`) know their metrics.
@@ -28,7 +28,7 @@ from liqe_core.scoring import check_precision, evaluating, products_in, refuse_o
 
 
 class LIQEMetric(nn.Module):
-    """The quality of pictures that are tensors, differentiable with respect to their levels.
+    """The quality of images that are tensors, differentiable with respect to their levels.
 
     Crops are cut from the tensor where `LIQE.score` cuts them from a file. Where the geometry shrinks, that
     is done by torch's antialiased bilinear interpolation in place of Pillow's.
@@ -58,16 +58,16 @@ class LIQEMetric(nn.Module):
         super().__init__()
         if not isinstance(model, LIQE):
             model = LIQE.from_checkpoint(model, device=device).requires_grad_(False)
-        check_precision(precision, model)  # refused here, and not at the first picture
+        check_precision(precision, model)  # refused here, and not at the first image
         self.model, self.precision = model, precision
         self.score_range = (1.0, float(model.grid.shape[0]))
         self.reset()
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """The quality of each picture.
+    def forward(self, images: Tensor) -> Tensor:
+        """The quality of each image.
 
         Args:
-            pictures: (N, 3, H, W) floats in [0, 1], red first, on any device.
+            images: (N, 3, H, W) floats in [0, 1], red first, on any device.
 
         Returns:
             (N,) float32 in `score_range`, on the model's device.
@@ -76,12 +76,12 @@ class LIQEMetric(nn.Module):
             ImageError: a value under 0, over 1 or NaN, or a side shorter than one window.
             TypeError: another shape or type.
         """
-        refuse_other_tensors(pictures, "what the metric was given")
+        refuse_other_tensors(images, "what the metric was given")
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # no values are there yet
-            refuse_outside(pictures, [f"picture {i} of the tensor" for i in range(len(pictures))])
+            refuse_outside(images, [f"image {i} of the tensor" for i in range(len(images))])
         model = self.model
         with evaluating(model), torch.autocast(model.device.type, enabled=False):  # also in a caller's
-            levels = tensor_crops(pictures.to(model.device).float(), model.geometry)
+            levels = tensor_crops(images.to(model.device).float(), model.geometry)
             with torch.no_grad():
                 text = model.text()
             with products_in(self.precision, model.device):
@@ -89,10 +89,10 @@ class LIQEMetric(nn.Module):
             return expected_quality(joint)
 
     @torch.no_grad()
-    def update(self, pictures: Tensor) -> None:
-        """Count the qualities of pictures in the mean that `compute` gives."""
-        self._sum += float(self(pictures).double().sum())
-        self._count += len(pictures)
+    def update(self, images: Tensor) -> None:
+        """Count the qualities of images in the mean that `compute` gives."""
+        self._sum += float(self(images).double().sum())
+        self._count += len(images)
 
     def compute(self) -> Tensor:
         """Scalar, float32: the mean quality of what `update` counted since `reset`; NaN, and a warning, where

@@ -1,7 +1,7 @@
 """LIQE: from crops and a grid of prompts to a joint probability, and from it to every answer.
 
-The joint probability of quality c, scene s and distortion d given a picture x is a softmax over the cosine
-similarities between the picture and the prompts,
+The joint probability of quality c, scene s and distortion d given an image x is a softmax over the cosine
+similarities between the image and the prompts,
 
     p(c, s, d | x)  =  softmax( exp(logit_scale) * mean over crops of  <image(x_u), text(c, s, d)> ),
 
@@ -192,7 +192,7 @@ class LIQE(JointModel):
                 (B, U, F), what `embed` gave for them.
 
         Returns:
-            (B, Q, S, D) float32, summing to 1 for each picture.
+            (B, Q, S, D) float32, summing to 1 for each image.
         """
         if crops.ndim not in (3, 5):
             expected = "(B, U, 3, window, window) or (B, U, F)"
@@ -203,7 +203,7 @@ class LIQE(JointModel):
     def logits(
         self, crops: Tensor, text: Tensor | None = None, tower: torch.nn.Module | None = None
     ) -> Tensor:
-        """The logits of each crop by itself, before they are averaged over a picture's crops.
+        """The logits of each crop by itself, before they are averaged over an image's crops.
 
         Args:
             crops: (n, 3, window, window) or (n, F), values as in `forward`.
@@ -252,7 +252,7 @@ class LIQE(JointModel):
     def joint_of(
         self, crops: Sequence[Tensor], text: Tensor | None = None, tower: torch.nn.Module | None = None
     ) -> Tensor:
-        """The joint probability of pictures that may differ in their number of crops.
+        """The joint probability of images that may differ in their number of crops.
 
         Args:
             crops: n of (U_i, 3, window, window), on any devices, uint8 or float each; values as in `forward`.

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What LIQE answers about N pictures. All tensors are float32 on the CPU.
+    """What LIQE answers about N images. All tensors are float32 on the CPU.
 
     Attributes:
-        joint: (N, Q, S, D) probabilities, summing to 1 over all but N; NaN for a picture that was skipped.
+        joint: (N, Q, S, D) probabilities, summing to 1 over all but N; NaN for an image that was skipped.
         grid: the words along the axes.
-        images: what the pictures are called: file names, or ``picture 3`` for one given as an object.
-        errors: position of each picture that was skipped, and why.
-        left_out: files in folders that do not count as pictures, by the reason why.
+        images: what the images are called: file names, or ``image 3`` for one given as an object.
+        errors: position of each image that was skipped, and why.
+        left_out: files in folders that do not count as images, by the reason why.
     """
 
     joint: Tensor
@@ -71,7 +71,7 @@ class Prediction:
         return self.grid.names("distortion")
 
     def to_frame(self, distributions: bool = False) -> pd.DataFrame:
-        """The table: a row a picture with its name, quality, the likeliest scene and distortion with their
+        """The table: a row an image with its name, quality, the likeliest scene and distortion with their
         probabilities (for the axes that the grid has), and, where any was skipped, the reason.
 
         Args:

@@ -1,7 +1,7 @@
 """The label vocabularies, the textual template, and the grid of every label combination.
 
 LIQE describes each combination of quality c, scene s and distortion d by one sentence and compares a
-picture with all of them. The grid keeps the sentences in a fixed order, quality-major, then scene, then
+image with all of them. The grid keeps the sentences in a fixed order, quality-major, then scene, then
 distortion, so that a vector of Q*S*D numbers is a (Q, S, D) array and back.
 """
 
@@ -65,7 +65,7 @@ class PromptGrid:
     it as over any other. Your own words and template work the same way::
 
         PromptGrid(quality=["ugly", "plain", "pretty"], scene=["product", "model"], distortion=[],
-                   template="a {quality} shop picture of a {scene}")
+                   template="a {quality} shop image of a {scene}")
 
     Args:
         quality: words from worst to best, at least one; their position from 1 is the score they stand for.

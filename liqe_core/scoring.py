@@ -1,4 +1,4 @@
-"""Scoring pictures with a model: read ahead, batch, and keep one bad picture from losing the others."""
+"""Scoring images with a model: read ahead, batch, and keep one bad image from losing the others."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from liqe_core.prompts import PromptGrid
 from liqe_core.text import PromptEncoder
 from liqe_core.towers import Clip
 
-#: One picture, or a folder of them, or (N, 3, H, W) floats in [0, 1].
-Pictures = Source | Tensor
+#: One image, or a folder of them, or (N, 3, H, W) floats in [0, 1].
+Images = Source | Tensor
 
-#: Why a picture that could be read has no score.
+#: Why an image that could be read has no score.
 NO_NUMBER = "the model's answer is no number: its weights overflow; get the checkpoint again, or another"
 
 #: How far a level may lie outside of [0, 1], as sums and resizing leave it.
 ROUNDING = 1e-5
 
-#: Threads that read pictures while the model is busy.
+#: Threads that read images while the model is busy.
 READERS = 2
 
 #: What the factors of products may be rounded to; None: they are not.
@@ -77,12 +77,12 @@ class JointModel(nn.Module):
     def joint_of(
         self, crops: Sequence[Tensor], text: Tensor | None = None, tower: nn.Module | None = None
     ) -> Tensor:
-        """(n, Q, S, D): the joint probability of pictures that may differ in their number of crops."""
+        """(n, Q, S, D): the joint probability of images that may differ in their number of crops."""
         raise NotImplementedError
 
     def score(
         self,
-        images: Pictures | Iterable[Pictures],
+        images: Images | Iterable[Images],
         *,
         on_error: str = "raise",
         batch_size: int = 8,
@@ -90,38 +90,36 @@ class JointModel(nn.Module):
         precision: str = "float32",
         read: Callable[[Source], Image.Image] = read_image,
     ) -> Prediction:
-        """Score pictures as the public code does: files as they are, with the crops of `geometry`.
+        """Score images as the public code does: files as they are, with the crops of `geometry`.
 
         Args:
-            images: one of the following, or any number of them: a path; a folder, for every picture in it and
+            images: one of the following, or any number of them: a path; a folder, for every image in it and
                 below it; a URL; what a file holds as bytes; a Pillow image; an array (H, W, 3) of uint8; a
-                tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N pictures.
-            on_error: ``raise`` at the first picture that cannot be scored, or ``skip`` it: the others are
+                tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N images.
+            on_error: ``raise`` at the first image that cannot be scored, or ``skip`` it: the others are
                 scored, its place in the answer holds NaN, and `Prediction.errors` says why.
-            batch_size: pictures that go through the image tower together.
+            batch_size: images that go through the image tower together.
             progress: show a bar.
             precision: see `products_in`; the prompts are embedded in float32 all the same.
-            read: from a picture that is no tensor to 8-bit RGB: ``functools.partial(read_image,
+            read: from an image that is no tensor to 8-bit RGB: ``functools.partial(read_image,
                 orientation="apply")``, say.
 
         Returns:
-            A `Prediction` with a row for each picture, in order.
+            A `Prediction` with a row for each image, in order.
 
         Raises:
-            ImageError: a picture cannot be read or is too small, or a tensor's values are not in [0, 1]
+            ImageError: an image cannot be read or is too small, or a tensor's values are not in [0, 1]
                 (``on_error="raise"``).
-            TypeError: something that is no picture, or an array or a tensor of another shape or type.
+            TypeError: something that is no image, or an array or a tensor of another shape or type.
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
-        check_precision(precision, self)  # refused before a picture is read
-        if hasattr(images, "read") or isinstance(
-            images, memoryview
-        ):  # else its lines, or bytes, were pictures
+        check_precision(precision, self)  # refused before an image is read
+        if hasattr(images, "read") or isinstance(images, memoryview):  # else its lines, or bytes, were images
             raise TypeError(
-                f"the pictures are {type(images).__name__}: give a path, or bytes, such as f.read()"
+                f"the images are {type(images).__name__}: give a path, or bytes, such as f.read()"
             )
         alone = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
         inputs = _Inputs()
@@ -130,26 +128,24 @@ class JointModel(nn.Module):
         names = inputs.names
 
         def crops_of(i: int) -> Tensor | ImageError:
-            picture = inputs.pictures[i]
+            image = inputs.images[i]
             try:
-                if isinstance(picture, ImageError):
-                    raise picture
-                if isinstance(picture, Tensor):
-                    refuse_outside(picture[None], names[i : i + 1])
-                    levels = tensor_crops(picture[None].float(), self.geometry, names[i])[0]
+                if isinstance(image, ImageError):
+                    raise image
+                if isinstance(image, Tensor):
+                    refuse_outside(image[None], names[i : i + 1])
+                    levels = tensor_crops(image[None].float(), self.geometry, names[i])[0]
                     return standardize(levels, self.statistics)
-                return scoring_crops(read(picture), self.geometry, names[i])
+                return scoring_crops(read(image), self.geometry, names[i])
             except ImageError as error:
-                if isinstance(picture, (bytes, bytearray, Image.Image)) and not str(error).startswith(
-                    names[i]
-                ):
+                if isinstance(image, (bytes, bytearray, Image.Image)) and not str(error).startswith(names[i]):
                     error = ImageError(f"{names[i]}: {error}")
                 if on_error == "raise":
                     raise error
                 return error
 
         plain = torch.autocast(self.device.type, enabled=False)  # also where the caller's is on
-        with tqdm(total=len(names), disable=not progress, unit="picture") as bar, plain:
+        with tqdm(total=len(names), disable=not progress, unit="image") as bar, plain:
             joint, errors = predict_joint(
                 self, crops_of, range(len(names)), batch_size, bar.update, precision
             )
@@ -161,17 +157,17 @@ class JointModel(nn.Module):
 
 
 def with_names(errors: Mapping[int, str], names: Sequence[str]) -> dict[int, str]:
-    """The reasons of `joint_by_batch`, each with its picture's name, which those of a reader have already."""
+    """The reasons of `joint_by_batch`, each with its image's name, which those of a reader have already."""
     return {i: f"{names[i]}: {error}" if error == NO_NUMBER else error for i, error in errors.items()}
 
 
-def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
+def refuse_outside(images: Tensor, names: Sequence[str]) -> None:
     """A level under 0, over 1 or NaN, in (N, 3, H, W) floats.
 
     Raises:
-        ImageError: there is one; names the first picture.
+        ImageError: there is one; names the first image.
     """
-    low, high = torch.aminmax(pictures.detach().flatten(1), dim=1)
+    low, high = torch.aminmax(images.detach().flatten(1), dim=1)
     for name, least, most in zip(names, low.tolist(), high.tolist(), strict=True):
         if not (least >= -ROUNDING and most <= 1 + ROUNDING):  # nor is NaN
             raise ImageError(
@@ -182,66 +178,64 @@ def refuse_outside(pictures: Tensor, names: Sequence[str]) -> None:
 
 @dataclasses.dataclass
 class _Inputs:
-    """Pictures one by one, whatever they were given as; a folder without any is the reason in its place."""
+    """Images one by one, whatever they were given as; a folder without any is the reason in its place."""
 
-    pictures: list[Source | Tensor | ImageError] = dataclasses.field(default_factory=list)
+    images: list[Source | Tensor | ImageError] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def add(self, image: Pictures) -> None:
+    def add(self, image: Images) -> None:
         count = len(self.names)
         if isinstance(image, Tensor):
-            refuse_other_tensors(image, f"picture {count}")
-            self.pictures += image.detach().unbind()
-            self.names += [f"picture {count + i}" for i in range(len(image))]
+            refuse_other_tensors(image, f"image {count}")
+            self.images += image.detach().unbind()
+            self.names += [f"image {count + i}" for i in range(len(image))]
         elif isinstance(image, (str, PathLike)):
             self._add_path(os.fsdecode(image))
         else:
             if isinstance(image, np.ndarray):
-                refuse_other_arrays(image, f"picture {count}")
+                refuse_other_arrays(image, f"image {count}")
             elif not isinstance(image, (bytes, bytearray, Image.Image)):
                 raise TypeError(
-                    f"picture {count} is {type(image).__name__}: give a path or a Pillow image, or what else "
+                    f"image {count} is {type(image).__name__}: give a path or a Pillow image, or what else "
                     "LIQE.score takes"
                 )
-            self.pictures.append(image)
-            self.names.append(str(getattr(image, "filename", "") or f"picture {count}"))
+            self.images.append(image)
+            self.names.append(str(getattr(image, "filename", "") or f"image {count}"))
 
     def _add_path(self, path: str) -> None:
         if not os.path.isdir(path):
-            self.pictures.append(path)
+            self.images.append(path)
             self.names.append(path)
             return
         try:
             found = survey(path)
         except OSError as error:
             reason = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
-            self.pictures.append(ImageError(reason))
+            self.images.append(ImageError(reason))
             self.names.append(path)
             return
         for reason, files in found.left_out.items():
             self.left_out.setdefault(reason, []).extend(os.path.join(path, file) for file in files)
-        files = [os.path.join(path, file) for file in found.pictures]
-        self.pictures += files or [no_image_in(path)]
+        files = [os.path.join(path, file) for file in found.images]
+        self.images += files or [no_image_in(path)]
         self.names += files or [path]
 
 
-def refuse_other_tensors(pictures: Tensor, name: str = "the tensor") -> None:
-    """A tensor is taken for N pictures when it has (N, 3, H, W) floats, and none else is.
+def refuse_other_tensors(images: Tensor, name: str = "the tensor") -> None:
+    """A tensor is taken for N images when it has (N, 3, H, W) floats, and none else is.
 
     Raises:
         TypeError: another shape or type; says which, and what to do.
     """
-    if not isinstance(pictures, Tensor):
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name} is {type(images).__name__}: give a tensor (N, 3, H, W) of floats in [0, 1]")
+    floats = images.is_floating_point()
+    if not floats or images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+        kind = str(images.dtype).removeprefix("torch.")
         raise TypeError(
-            f"{name} is {type(pictures).__name__}: give a tensor (N, 3, H, W) of floats in [0, 1]"
-        )
-    floats = pictures.is_floating_point()
-    if not floats or pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.numel():
-        kind = str(pictures.dtype).removeprefix("torch.")
-        raise TypeError(
-            f"{name} is a tensor of {kind} {tuple(pictures.shape)}: give (N, 3, H, W) floats in [0, 1], red "
-            "first: x[None] of one picture, x / 255 of whole levels"
+            f"{name} is a tensor of {kind} {tuple(images.shape)}: give (N, 3, H, W) floats in [0, 1], red "
+            "first: x[None] of one image, x / 255 of whole levels"
         )
 
 
@@ -253,10 +247,10 @@ def predict_joint(
     done: Callable[[int], object] = lambda count: None,
     precision: str = "float32",
 ) -> tuple[Tensor, dict[int, str]]:
-    """The joint probability of pictures, a batch at a time; see `joint_by_batch`.
+    """The joint probability of images, a batch at a time; see `joint_by_batch`.
 
     Args:
-        batch_size: pictures that go through the image tower together.
+        batch_size: images that go through the image tower together.
         done: told after each batch how many items it had.
         precision: see `products_in`.
 
@@ -281,10 +275,10 @@ def joint_by_batch(
     batches: Sequence[Sequence[Any] | np.ndarray],
     precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
-    """The joint probability of pictures, batch by batch as it is there; the next batch is read meanwhile.
+    """The joint probability of images, batch by batch as it is there; the next batch is read meanwhile.
 
     The text is embedded once, and the image tower made ready once (`towers.to_evaluate`). The model is left
-    as it was, in training or evaluation mode. A batch of the same pictures gives the same bits, whatever
+    as it was, in training or evaluation mode. A batch of the same images gives the same bits, whatever
     batches are before it.
 
     Args:
@@ -309,7 +303,7 @@ def joint_by_batch(
                     (len(batch), *model.grid.shape), torch.nan, dtype=torch.float32, device=model.device
                 )
                 if good:
-                    if text is None:  # not before there is a picture that they are needed for
+                    if text is None:  # not before there is an image that they are needed for
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)

@@ -323,15 +323,15 @@ def _folded(visual: TimmModel) -> nn.Module:
 
 
 def crop_size(clip: Clip) -> int:
-    """The side of the pictures that the image tower takes, in pixels.
+    """The side of the images that the image tower takes, in pixels.
 
     Raises:
-        ArchitectureError: the tower takes pictures that are not square.
+        ArchitectureError: the tower takes images that are not square.
     """
     size = clip.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     if height != width:
-        raise ArchitectureError(f"the image tower takes {height} x {width} pictures; LIQE's crops are square")
+        raise ArchitectureError(f"the image tower takes {height} x {width} images; LIQE's crops are square")
     return int(height)
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: small random models, and real pictures that come with installed packages."""
+"""What the tests share: small random models, and real images that come with installed packages."""
 
 import copy
 import math
@@ -84,7 +84,7 @@ def openai_state() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """The small data set that most tests of training use, of which 12 are to train on; nothing changes it."""
     from support.training import small_set
 
@@ -92,7 +92,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
-def picture(photograph) -> Image.Image:
+def image(photograph) -> Image.Image:
     """The same photograph as a Pillow image of 640 x 427."""
     return Image.fromarray(photograph)
 

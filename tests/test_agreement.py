@@ -41,7 +41,7 @@ def test_logistic_map_by_hand():
     [
         ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "constant predictions"),
         ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], "constant scores"),
-        ([1.0], [2.0], "1 pictures"),
+        ([1.0], [2.0], "1 images"),
         ([1.0, float("nan"), 2.0], [1.0, 2.0, 3.0], "NaN or infinity among the predictions"),
     ],
 )
@@ -61,7 +61,7 @@ def test_scene_accuracy_counts_labels_found_among_as_many_guesses():
     target = np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1]])
     # 1 of 1; of the two likeliest, {0, 1}, one of {1, 2}; {0, 2} both; 0 of 1
     assert agreement.scene_accuracy(p, target) == pytest.approx((1 + 1 + 2 + 0) / 6)
-    # The benchmark script forgets the last picture, which has one label and was wrong.
+    # The benchmark script forgets the last image, which has one label and was wrong.
     assert agreement.scene_accuracy_benchmark(p, target) == pytest.approx((1 + 1 + 2) / 5)
 
 

@@ -92,7 +92,7 @@ def test_scalars_written_by_numpy_1(openai_state, tmp_path):
 # ---- our own format -----------------------------------------------------------------------------------
 
 
-def test_round_trip_of_our_own(picture, tmp_path):
+def test_round_trip_of_our_own(image, tmp_path):
     words = {"quality": ["ugly", "plain", "pretty"], "scene": ["shop"], "distortion": []}
     grid = PromptGrid(**words, template="a {quality} {scene}")
     geometry = CropGeometry(window=32, stride=16, count=4, resize_to=None)
@@ -103,7 +103,7 @@ def test_round_trip_of_our_own(picture, tmp_path):
     reread = LIQE.from_checkpoint(tmp_path / "ours.pt")
     assert reread.grid == grid and reread.geometry == geometry
     assert read_checkpoint(tmp_path / "ours.pt").recipe == recipe
-    assert torch.equal(reread.score(picture).joint, model.score(picture).joint)
+    assert torch.equal(reread.score(image).joint, model.score(image).joint)
     # what the caller says goes before what the file says
     overridden = LIQE.from_checkpoint(tmp_path / "ours.pt", grid=QUALITY, geometry="pyiqa")
     assert overridden.grid == QUALITY and overridden.geometry == CropGeometry.named("pyiqa", window=32)

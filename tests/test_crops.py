@@ -112,8 +112,8 @@ def test_impossible_geometries(field, value):
         CropGeometry(**{field: value})
 
 
-def test_crops_of_an_enlarged_image_are_those_of_torchvisions(picture):
-    small = picture.resize((150, 100))
+def test_crops_of_an_enlarged_image_are_those_of_torchvisions(image):
+    small = image.resize((150, 100))
     geometry = CropGeometry(window=128, enlarge_to=160)
     enlarged = transforms.Resize(160)(small)
     assert enlarged.size == (240, 160) == geometry.resized(*small.size)
@@ -137,22 +137,22 @@ def test_a_long_thin_image_is_not_enlarged_beyond_all_memory(enlarge_to, resize_
 
 
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (1000, 900), (900, 1300), (1100, 300), (768, 768)])
-def test_crops_are_those_of_the_public_code(picture, size):
-    picture = picture.resize(size)
-    shrunk = transforms.Resize(768)(picture) if min(size) >= 768 else picture
+def test_crops_are_those_of_the_public_code(image, size):
+    image = image.resize(size)
+    shrunk = transforms.Resize(768)(image) if min(size) >= 768 else image
     pixels = np.asarray(shrunk)
-    assert np.array_equal(np.asarray(resize(picture, PAPER)), pixels)
+    assert np.array_equal(np.asarray(resize(image, PAPER)), pixels)
     every = unfolded(pixels, 224, 48 if max(pixels.shape[:2]) >= 1024 else 32)
     expected = every[[i * (len(every) // 15) for i in range(15)]]
-    assert torch.equal(scoring_crops(picture, PAPER), expected)
+    assert torch.equal(scoring_crops(image, PAPER), expected)
 
 
-def test_the_overview_is_the_whole_image_and_weighs_as_much_as_all_windows(picture):
-    geometry, squeezed = CropGeometry(window=64, overview=True), picture.resize((64, 64), Image.BILINEAR)
-    crops, plain = scoring_crops(picture, geometry), scoring_crops(picture, CropGeometry(window=64))
+def test_the_overview_is_the_whole_image_and_weighs_as_much_as_all_windows(image):
+    geometry, squeezed = CropGeometry(window=64, overview=True), image.resize((64, 64), Image.BILINEAR)
+    crops, plain = scoring_crops(image, geometry), scoring_crops(image, CropGeometry(window=64))
     assert torch.equal(crops[:-1], plain) and len(plain) == 15
     assert np.array_equal(crops[-1].permute(1, 2, 0), np.asarray(squeezed))
-    levels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     assert (tensor_crops(levels, geometry)[0] - crops).abs().max() <= 1
     values = torch.tensor([[0.0], [2.0], [5.0]])
     assert mean_over_crops(values, geometry).item() == 3 and mean_over_crops(values[:1], geometry).item() == 0

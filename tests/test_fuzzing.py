@@ -3,7 +3,7 @@
 import os
 import random
 
-from support.fuzzing import checkpoints, mutated, pictures, try_damaged
+from support.fuzzing import checkpoints, images, mutated, try_damaged
 from support.models import of_twelve_prompts
 
 from liqe_core import LIQE
@@ -16,7 +16,7 @@ def test_damaged_images_crash_hang_and_start_nothing():
         assert image.mode == "RGB" and len(image.tobytes()) == 3 * image.width * image.height > 0
 
     count = int(os.environ.get("LIQE_DAMAGED", "300"))
-    refused, wrong = try_damaged(pictures(), read, ImageError, count, header=200)
+    refused, wrong = try_damaged(images(), read, ImageError, count, header=200)
     assert wrong == [] and refused > count // 4, "they are damaged"
 
 
@@ -31,8 +31,8 @@ def test_damaged_checkpoints_crash_hang_and_start_nothing(tmp_path):
 
 
 def test_no_score_without_a_image():
-    damaged = [mutated(content, random.Random(name)) for name, content in pictures().items()]
-    prediction = of_twelve_prompts().score([*pictures().values(), *damaged], on_error="skip")
-    assert not prediction.errors.keys() & set(range(len(pictures()))), "those that are whole"
+    damaged = [mutated(content, random.Random(name)) for name, content in images().items()]
+    prediction = of_twelve_prompts().score([*images().values(), *damaged], on_error="skip")
+    assert not prediction.errors.keys() & set(range(len(images()))), "those that are whole"
     for i, quality in enumerate(prediction.quality.tolist()):
         assert (quality != quality) == (i in prediction.errors)

@@ -1,4 +1,4 @@
-"""Pictures of every kind that must score, and files of every kind that must be refused by name."""
+"""Images of every kind that must score, and files of every kind that must be refused by name."""
 
 import os
 import signal
@@ -33,8 +33,8 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.fixture
-def jpeg(picture, tmp_path):
-    picture.save(tmp_path / "whole.jpg")
+def jpeg(image, tmp_path):
+    image.save(tmp_path / "whole.jpg")
     return tmp_path / "whole.jpg"
 
 
@@ -45,16 +45,16 @@ def cut_short(jpeg):
     return path
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "letter in a number.ppm": b"P6\n2l5 10\n255\n" + bytes(900),
     "endless number.ppm": b"P6\n" + b"1" * 40,
     "unknown mode.ppm": b"\x01\xda\x00\x01\x00\x09" + bytes(506),
 }
 
 
-@pytest.mark.parametrize("name", NO_PICTURES)
+@pytest.mark.parametrize("name", NO_IMAGES)
 def test_what_is_no_image_is_refused_by_name(tmp_path, name):
-    (tmp_path / name).write_bytes(NO_PICTURES[name])
+    (tmp_path / name).write_bytes(NO_IMAGES[name])
     with pytest.raises(ImageError, match=f"{name}: "):
         read_image(tmp_path / name)
 
@@ -100,9 +100,9 @@ def test_decompression_bomb(tmp_path, size):
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_what_the_error_about_bombs_advises_works(picture, tmp_path, monkeypatch):
+def test_what_the_error_about_bombs_advises_works(image, tmp_path, monkeypatch):
     path = tmp_path / "large.png"
-    picture.save(path)
+    image.save(path)
     limit = 640 * 427 - 1
     with pytest.raises(ImageError, match="640 x 427"):
         read_image(path, max_pixels=limit)
@@ -115,19 +115,19 @@ def test_what_the_error_about_bombs_advises_works(picture, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
-def test_modes_are_converted_as_pillow_does(picture, tmp_path, mode):
+def test_modes_are_converted_as_pillow_does(image, tmp_path, mode):
     path = tmp_path / {"CMYK": "x.jpg", "YCbCr": "x.tif"}.get(mode, "x.png")
-    (picture.quantize(64) if mode == "P" else picture.convert(mode)).save(path)
-    with Image.open(path) as image:
-        assert image.mode == mode
-        expected = np.asarray(image.convert("RGB"))
+    (image.quantize(64) if mode == "P" else image.convert(mode)).save(path)
+    with Image.open(path) as stored:
+        assert stored.mode == mode
+        expected = np.asarray(stored.convert("RGB"))
     assert np.array_equal(np.asarray(read_image(path)), expected)
 
 
-def test_alpha_is_dropped(picture):
-    clear = picture.convert("RGBA")
+def test_alpha_is_dropped(image):
+    clear = image.convert("RGBA")
     clear.putalpha(0)
-    assert np.array_equal(np.asarray(read_image(clear)), np.asarray(picture))
+    assert np.array_equal(np.asarray(read_image(clear)), np.asarray(image))
 
 
 def test_sixteen_bit_grey(tmp_path):
@@ -211,19 +211,19 @@ def test_reading_ahead_waits_for_its_threads_though_a_signal_has_ended_earlier_w
 
 
 def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatch):
-    pictures, linked = tmp_path / "pictures", tmp_path / "linked"
-    for folder in (pictures / "below", pictures / "closed", linked):
+    images, linked = tmp_path / "images", tmp_path / "linked"
+    for folder in (images / "below", images / "closed", linked):
         folder.mkdir(parents=True)
     for name in ("a.jpg", "._a.jpg", "notes.txt", "scan", "below/b.PNG", "closed/c.png", "../linked/d.jpg"):
-        (pictures / name).touch()
-    (pictures / "round").symlink_to(pictures)
-    (pictures / "below" / "up").symlink_to("..")
-    (pictures / "again").symlink_to("below")
-    (pictures / "more").symlink_to(linked)
-    (pictures / "also").symlink_to(linked)
-    (pictures / "gone.jpg").symlink_to("nowhere.jpg")
-    (pictures / "self").symlink_to("self")
-    os.mkfifo(pictures / "pipe.jpg")
+        (images / name).touch()
+    (images / "round").symlink_to(images)
+    (images / "below" / "up").symlink_to("..")
+    (images / "again").symlink_to("below")
+    (images / "more").symlink_to(linked)
+    (images / "also").symlink_to(linked)
+    (images / "gone.jpg").symlink_to("nowhere.jpg")
+    (images / "self").symlink_to("self")
+    os.mkfifo(images / "pipe.jpg")
     scandir = os.scandir
 
     def closed(path):
@@ -232,8 +232,8 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    found = survey(pictures)
-    assert found.pictures == ["a.jpg", "also/d.jpg", "below/b.PNG", "gone.jpg"]
+    found = survey(images)
+    assert found.images == ["a.jpg", "also/d.jpg", "below/b.PNG", "gone.jpg"]
     assert found.left_out == {
         "hidden": ["._a.jpg"],
         "files of another kind (.txt)": ["notes.txt"],
@@ -244,18 +244,18 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
         "pipes and devices": ["pipe.jpg"],
     }
     with pytest.raises(ImageError, match="pipe"):
-        read_image(pictures / "pipe.jpg")
+        read_image(images / "pipe.jpg")
 
 
-def test_images_of_telephones(picture, tmp_path):
+def test_images_of_telephones(image, tmp_path):
     if ".heic" not in suffixes():
         (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-        assert list(survey(tmp_path).left_out) == [f"pictures that need a plug-in: {images.HEIF_ADVICE}"]
+        assert list(survey(tmp_path).left_out) == [f"images that need a plug-in: {images.HEIF_ADVICE}"]
         with pytest.raises(ImageError, match=r"x\.HEIC: .*pip install pillow-heif"):
             read_image(tmp_path / "x.HEIC")
     else:
-        picture.save(tmp_path / "x.HEIC", "HEIF", quality=100)
+        image.save(tmp_path / "x.HEIC", "HEIF", quality=100)
         read = np.asarray(read_image(tmp_path / "x.HEIC")).astype(int)
-        assert np.abs(read - np.asarray(picture)).mean() < 3
-    picture.save(tmp_path / "x.avif", quality=100)
-    assert np.abs(np.asarray(read_image(tmp_path / "x.avif")).astype(int) - picture).mean() < 3
+        assert np.abs(read - np.asarray(image)).mean() < 3
+    image.save(tmp_path / "x.avif", quality=100)
+    assert np.abs(np.asarray(read_image(tmp_path / "x.avif")).astype(int) - image).mean() < 3

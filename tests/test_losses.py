@@ -31,7 +31,7 @@ def test_quality_loss_is_the_mean_over_pairs_then_over_data_sets():
     first = (fidelity_loss(phi(-1), 0.5) + fidelity_loss(phi(-3), 0.0) + fidelity_loss(phi(-2), 0.0)) / 3
     second = fidelity_loss(phi(-0.5), 1.0)
     assert float(quality_loss(quality, mos, dataset)) == pytest.approx((first + second) / 2, abs=1e-6)
-    # the order in which pictures stand in the batch does not matter, nor that sets are interleaved
+    # the order in which images stand in the batch does not matter, nor that sets are interleaved
     shuffle = torch.tensor([3, 0, 4, 2, 1])
     shuffled = quality_loss(quality[shuffle], mos[shuffle], dataset[shuffle])
     assert float(shuffled) == pytest.approx((first + second) / 2, abs=1e-6)
@@ -110,7 +110,7 @@ def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_
         ([1.0, 2.0, 3.0], [1.0, 2.0, math.nan]),
         ([1.0], [1.0]),
     ],
-    ids=["predictions alike", "scores alike", "two scores", "one picture"],
+    ids=["predictions alike", "scores alike", "two scores", "one image"],
 )
 def test_a_set_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
     prediction = torch.tensor(quality, requires_grad=True)

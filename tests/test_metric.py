@@ -27,43 +27,43 @@ def metric(small_liqe):
     return LIQEMetric(small_liqe.requires_grad_(False))
 
 
-def as_tensor(*pictures):
+def as_tensor(*images):
     """(N, 3, H, W) float32 in [0, 1], as torchvision's ToTensor makes them."""
-    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255 for p in pictures])
+    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255 for p in images])
 
 
-def test_equal_to_the_same_pixels_from_a_file(metric, picture, tmp_path):
-    pictures = [picture.resize((300, 140)), picture.resize((300, 140)).rotate(180)]
-    for i, image in enumerate(pictures):
+def test_equal_to_the_same_pixels_from_a_file(metric, image, tmp_path):
+    images = [image.resize((300, 140)), image.resize((300, 140)).rotate(180)]
+    for i, image in enumerate(images):
         image.save(tmp_path / f"{i}.png")
     expected = metric.model.score(sorted(tmp_path.iterdir())).quality
-    quality = metric(as_tensor(*pictures))
+    quality = metric(as_tensor(*images))
     assert quality.shape == (2,) and quality.dtype == torch.float32
     torch.testing.assert_close(quality, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(metric(as_tensor(*pictures).double()), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(metric(as_tensor(*images).double()), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size, enlarge_to", [((1100, 800), 0), ((64, 48), 56)])
-def test_where_it_resizes_it_is_within_a_level_of_pillow(picture, size, enlarge_to):
+def test_where_it_resizes_it_is_within_a_level_of_pillow(image, size, enlarge_to):
     """Pillow rounds twice, to half a level each time; the rest is the same."""
-    picture, geometry = picture.resize(size), CropGeometry(window=32, enlarge_to=enlarge_to)
-    ours = 255 * tensor_crops(as_tensor(picture), geometry)[0]
-    pillow = scoring_crops(picture, geometry)
+    image, geometry = image.resize(size), CropGeometry(window=32, enlarge_to=enlarge_to)
+    ours = 255 * tensor_crops(as_tensor(image), geometry)[0]
+    pillow = scoring_crops(image, geometry)
     assert ours.shape == pillow.shape
     assert 0.01 < (ours - pillow).abs().max() <= 1.01
 
 
 @pytest.mark.parametrize("resize_to", [768, 40])
-def test_the_gradient_is_that_of_finite_differences(picture, resize_to):
+def test_the_gradient_is_that_of_finite_differences(image, resize_to):
     torch.manual_seed(1)
     geometry = CropGeometry(window=32, resize_to=resize_to)
     model = LIQE.from_clip("LIQE-smoke", pretrained=None, geometry=geometry).requires_grad_(False)
-    metric, pictures = LIQEMetric(model), 0.2 + 0.6 * as_tensor(picture.resize((70, 50)))
-    pictures.requires_grad_()
-    (gradient,) = torch.autograd.grad(metric(pictures).sum(), pictures)
-    assert gradient.shape == pictures.shape and gradient.isfinite().all()
+    metric, images = LIQEMetric(model), 0.2 + 0.6 * as_tensor(image.resize((70, 50)))
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(metric(images).sum(), images)
+    assert gradient.shape == images.shape and gradient.isfinite().all()
     generator = torch.Generator().manual_seed(0)
-    random = torch.randn(pictures.shape, generator=generator)
+    random = torch.randn(images.shape, generator=generator)
     patch = torch.zeros_like(random)
     patch[..., 8:24, 8:24] = 1  # within one window, but not all of them
     for direction in (gradient, random * gradient.abs(), gradient.sign() * patch):
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_finite_differences(picture, resize_to):
         expected = float((gradient * direction).sum())
         step = 0.002
         with torch.no_grad():
-            up, down = metric(pictures + step * direction), metric(pictures - step * direction)
+            up, down = metric(images + step * direction), metric(images - step * direction)
         assert float((up - down) / (2 * step)) == pytest.approx(expected, rel=0.01), "float32, so no closer"
         assert abs(expected) > 1e-4
 
@@ -124,24 +124,24 @@ def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
 
 @pytest.mark.parametrize("value", [1.001, -0.5, torch.nan])
 def test_values_outside_are_refused_by_the_images_name(metric, value):
-    pictures = torch.full((3, 3, 40, 40), 0.5)
-    pictures[1, 2, 3, 4] = value
-    with pytest.raises(ImageError, match=rf"picture 1 .*{value}"):
-        metric(pictures)
+    images = torch.full((3, 3, 40, 40), 0.5)
+    images[1, 2, 3, 4] = value
+    with pytest.raises(ImageError, match=rf"image 1 .*{value}"):
+        metric(images)
     assert metric(torch.full((1, 3, 40, 40), 1.000001)).isfinite(), "an error of rounding"
 
 
 def test_precision(small_liqe):
-    pictures = torch.rand(2, 3, 40, 40)
+    images = torch.rand(2, 3, 40, 40)
     metric = LIQEMetric(small_liqe, precision="bfloat16")
-    quality = metric(pictures)
-    expected = small_liqe.score(pictures, precision="bfloat16").quality
+    quality = metric(images)
+    expected = small_liqe.score(images, precision="bfloat16").quality
     torch.testing.assert_close(quality.detach(), expected, atol=1e-5, rtol=0)
     assert quality.dtype == torch.float32
-    assert (quality - LIQEMetric(small_liqe)(pictures)).abs().max() > 1e-6
-    expected = LIQEMetric(small_liqe)(pictures)
+    assert (quality - LIQEMetric(small_liqe)(images)).abs().max() > 1e-6
+    expected = LIQEMetric(small_liqe)(images)
     with torch.autocast("cpu", torch.bfloat16):
-        for quality in (LIQEMetric(small_liqe)(pictures), small_liqe.score(pictures).quality):
+        for quality in (LIQEMetric(small_liqe)(images), small_liqe.score(images).quality):
             torch.testing.assert_close(quality, expected, atol=1e-5, rtol=0, msg="a caller's own precision")
     with pytest.raises(ValueError, match="precision"):
         LIQEMetric(small_liqe, precision="half")
@@ -195,11 +195,11 @@ def test_an_exported_file_gives_the_models_answers(tmp_path, suffix, overview):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu(metric):
-    pictures = torch.rand(2, 3, 60, 50)
-    expected = metric(pictures)
+    images = torch.rand(2, 3, 60, 50)
+    expected = metric(images)
     metric.to("cuda")
     for device in ("cpu", "cuda"):
-        leaf = pictures.to(device).requires_grad_()
+        leaf = images.to(device).requires_grad_()
         quality = metric(leaf)
         quality.sum().backward()
         assert quality.device.type == "cuda" and leaf.grad.device == leaf.device
@@ -215,5 +215,5 @@ def test_the_example_of_the_documentation_runs(small_liqe, monkeypatch, capsys):
     monkeypatch.setattr(torch, "rand", lambda *shape, **options: rand(*shape[:2], 40, 40, **options))
     names: dict = {}
     exec(example, names)
-    assert names["quality"].shape == (4,) and names["pictures"].grad.abs().sum() > 0
+    assert names["quality"].shape == (4,) and names["images"].grad.abs().sum() > 0
     assert "tensor(" in capsys.readouterr().out and names["metric"]._count == 0

@@ -66,10 +66,10 @@ SIZES = {
 }
 
 
-def saved(picture, folder, kind):
-    """A real photograph in one of the forms in which pictures come."""
-    path = folder / ("picture.jpg" if kind == "CMYK" else "picture.png")
-    (picture.resize(SIZES[kind]) if kind in SIZES else picture.convert(kind)).save(path)
+def saved(image, folder, kind):
+    """A real photograph in one of the forms in which images come."""
+    path = folder / ("image.jpg" if kind == "CMYK" else "image.png")
+    (image.resize(SIZES[kind]) if kind in SIZES else image.convert(kind)).save(path)
     return path
 
 
@@ -81,10 +81,10 @@ def saved(picture, folder, kind):
         *(("RGB", variant) for variant in VARIANTS),
     ],
 )
-def test_scores_equal_the_public_computation(openai_state, picture, tmp_path, kind, variant):
+def test_scores_equal_the_public_computation(openai_state, image, tmp_path, kind, variant):
     torch.save(openai_state, tmp_path / "LIQE.pt")
     model = LIQE.from_checkpoint(tmp_path / "LIQE.pt", grid=PromptGrid.variant(variant))
-    path = saved(picture, tmp_path, kind)
+    path = saved(image, tmp_path, kind)
     joint, quality = public_answer(model.clip, path, variant, window=32, context=40)
     prediction = model.score(path)
     assert prediction.joint.shape == (1, *SHAPES[variant])
@@ -94,7 +94,7 @@ def test_scores_equal_the_public_computation(openai_state, picture, tmp_path, ki
 
 
 @pytest.mark.slow
-def test_full_size_equals_the_public_computation(picture, tmp_path):
+def test_full_size_equals_the_public_computation(image, tmp_path):
     """ViT-B/32 as OpenAI built it, 224-pixel crops; random weights, in half precision as in public files."""
     config = towers.architecture("ViT-B-32-quickgelu")
     shapes = {name: value.shape for name, value in towers.build(config).state_dict().items()}
@@ -107,9 +107,9 @@ def test_full_size_equals_the_public_computation(picture, tmp_path):
     model = LIQE.from_checkpoint(tmp_path / "LIQE.pt", grid=PromptGrid.variant(variant))
     (tmp_path / "LIQE.pt").unlink()
     assert model.geometry == CropGeometry() and model.architecture["quick_gelu"]
-    picture.resize((1000, 1500)).save(tmp_path / "picture.png")
-    joint, quality = public_answer(model.clip, tmp_path / "picture.png", variant, window=224, context=77)
-    prediction = model.score(tmp_path / "picture.png")
+    image.resize((1000, 1500)).save(tmp_path / "image.png")
+    joint, quality = public_answer(model.clip, tmp_path / "image.png", variant, window=224, context=77)
+    prediction = model.score(tmp_path / "image.png")
     assert (prediction.joint[0] - joint).abs().max() <= 1e-5
     assert abs(float(prediction.quality) - quality) <= 2e-4
     assert float(joint.max()) > 1.2 / 45, "the weights do tell the prompts apart"

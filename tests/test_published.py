@@ -208,8 +208,8 @@ def test_a_full_disk(hub, kept):
 # ---- as people type it --------------------------------------------------------------------------------
 
 
-def test_the_command_takes_the_name_and_says_a_failure_in_a_line(hub, picture, capfd):
-    picture.crop((0, 0, 200, 150)).save("photo.png")
+def test_the_command_takes_the_name_and_says_a_failure_in_a_line(hub, image, capfd):
+    image.crop((0, 0, 200, 150)).save("photo.png")
     hub.status = hub.second_status = 404
     assert main(["score", "photo.png", "--checkpoint", "official"]) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: official: ")]

@@ -1,4 +1,4 @@
-"""The README's three commands from end to end, on drawn pictures in the layouts of the real archives: fetch,
+"""The README's three commands from end to end, on drawn images in the layouts of the real archives: fetch,
 unpack, verify, pack; the authors' weights, small and random; training, six sets, two steps; the tables."""
 
 import dataclasses

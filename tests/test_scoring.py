@@ -1,4 +1,4 @@
-"""Scoring lists of pictures: order, batches, one bad file among good ones, and what is left behind."""
+"""Scoring lists of images: order, batches, one bad file among good ones, and what is left behind."""
 
 import contextlib
 import io
@@ -20,10 +20,10 @@ small_liqe = pytest.fixture(of_twelve_prompts)
 
 
 @pytest.fixture
-def folder(picture, tmp_path):
-    """Pictures of several sizes, from fifteen windows and more down to one."""
+def folder(image, tmp_path):
+    """Images of several sizes, from fifteen windows and more down to one."""
     for i, size in enumerate([(640, 427), (100, 80), (32, 32), (900, 800), (40, 300)]):
-        picture.resize(size).save(tmp_path / f"{i}.png")
+        image.resize(size).save(tmp_path / f"{i}.png")
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def test_one_image_in_any_form(small_liqe, folder):
             prediction = small_liqe.score(form)
             assert len(prediction) == 1
             torch.testing.assert_close(prediction.joint[0], expected, atol=1e-6, rtol=0)
-    assert small_liqe.score(copy).images == ("picture 0",)
+    assert small_liqe.score(copy).images == ("image 0",)
 
 
 def test_many_in_many_forms_at_once(small_liqe, folder):
@@ -67,7 +67,7 @@ def test_many_in_many_forms_at_once(small_liqe, folder):
     prediction = small_liqe.score(inputs, batch_size=3)
     expected = [one_by_one(small_liqe, folder / n) for n in ("0.png", "1.png", "1.png", "4.png", "3.png")]
     torch.testing.assert_close(prediction.joint, torch.stack(expected), atol=1e-5, rtol=0)
-    names = ("picture 1", "picture 2", "picture 3", "picture 4")
+    names = ("image 1", "image 2", "image 3", "image 4")
     assert prediction.images == (str(folder / "0.png"), *names)
 
 
@@ -91,12 +91,12 @@ def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
     outside[1, 0, 0, 0] = 1.5
     nan = torch.full((1, 3, 40, 40), torch.nan)
     small = np.zeros((20, 40, 3), np.uint8)
-    inputs = [folder / "1.png", b"no picture", outside, nan, small, b"", b"<!DOCTYPE html>"]
+    inputs = [folder / "1.png", b"no image", outside, nan, small, b"", b"<!DOCTYPE html>"]
     errors = small_liqe.score(inputs, on_error="skip").errors
     assert sorted(errors) == [1, 3, 4, 5, 6, 7]
     words = {1: "Pillow", 3: "1.5", 4: "nan", 5: "40 x 20", 6: "empty", 7: "web page"}
-    assert all(f"picture {i}: " in errors[i] and word in errors[i] for i, word in words.items())
-    with pytest.raises(ImageError, match=r"picture 0: .*nan"):
+    assert all(f"image {i}: " in errors[i] and word in errors[i] for i, word in words.items())
+    with pytest.raises(ImageError, match=r"image 0: .*nan"):
         small_liqe.score(nan)
 
 
@@ -149,7 +149,7 @@ def test_no_images(small_liqe):
 
 
 def test_a_bad_file_does_not_lose_the_others(small_liqe, folder):
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     Image.new("RGB", (31, 90)).save(folder / "small.png")
     files = [folder / n for n in ("0.png", "text.jpg", "missing.jpg", "1.png", "small.png", "2.png")]
     prediction = small_liqe.score(files, on_error="skip", batch_size=2)
@@ -163,7 +163,7 @@ def test_a_bad_file_does_not_lose_the_others(small_liqe, folder):
 
 
 def test_raise_stops_and_leaves_no_thread(small_liqe, folder):
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     before = set(threading.enumerate())
     with pytest.raises(ImageError, match=r"text\.jpg"):
         small_liqe.score([folder / "0.png", folder / "text.jpg", *[folder / "3.png"] * 40], batch_size=1)
@@ -175,12 +175,12 @@ def test_raise_stops_and_leaves_no_thread(small_liqe, folder):
 @pytest.mark.parametrize(
     "images, words",
     [
-        (3, "picture 0 is int"),
-        ([["a.png"]], "picture 0 is list"),
+        (3, "image 0 is int"),
+        ([["a.png"]], "image 0 is list"),
         (np.zeros((40, 40), np.uint8), "uint8 (40, 40)"),
         (np.zeros((40, 40, 3)), "float64 (40, 40, 3)"),
         (np.zeros((0, 40, 3), np.uint8), "uint8 (0, 40, 3)"),
-        (["a.png", torch.zeros(3, 40, 40)], "picture 1 is a tensor of float32 (3, 40, 40)"),
+        (["a.png", torch.zeros(3, 40, 40)], "image 1 is a tensor of float32 (3, 40, 40)"),
         (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "uint8 (1, 3, 40, 40)"),
         (io.BytesIO(b"a\nb"), "BytesIO"),
         (memoryview(b"ab"), "memoryview"),

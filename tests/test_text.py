@@ -235,7 +235,7 @@ def test_separate_heads_make_the_joint_the_product_of_three_softmaxes(variant, t
         q, s, d = ((image @ head.T).softmax(dim=-1) for head in model.clip.heads)
     assert joint.shape == (2, *grid.shape)
     torch.testing.assert_close(joint, torch.einsum("nq,ns,nd->nqsd", q, s, d))
-    assert (joint[0] - joint[1]).abs().max() > 1e-3 * joint.max(), "the heads do tell the pictures apart"
+    assert (joint[0] - joint[1]).abs().max() > 1e-3 * joint.max(), "the heads do tell the images apart"
 
     model.save(tmp_path / "heads.safetensors")
     reread = LIQE.from_checkpoint(tmp_path / "heads.safetensors")

@@ -224,9 +224,9 @@ def test_without_the_package_weights_come_from_timms_hub(monkeypatch, without_pa
 def test_a_tower_in_two_is_the_tower_and_locking_leaves_the_second_part(name, size, head):
     clip = towers.build(towers.architecture(name))
     trunk, last_part = towers.trunk_and_head(clip.visual)
-    pictures = torch.randn(2, 3, size, size)
+    images = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        assert torch.equal(last_part(trunk(pictures)), clip.encode_image(pictures))
+        assert torch.equal(last_part(trunk(images)), clip.encode_image(images))
     clip.lock_image_tower()
     assert not any(p.requires_grad for p in trunk.parameters())
     assert {key for key, p in last_part.named_parameters() if p.requires_grad} == head

@@ -34,13 +34,13 @@ def scoring_seconds(architecture: str = "ViT-B-32-quickgelu", precision: str = "
 def side_by_side(
     files: Sequence[Path], architecture: str = "ViT-B-32-quickgelu", seconds: float = 2.0
 ) -> pd.DataFrame:
-    """Seconds a picture from the file to the score, decoding included, and how far the scores are apart.
+    """Seconds an image from the file to the score, decoding included, and how far the scores are apart.
 
-    All have the same random weights and the windows of pyiqa, which never shrinks a picture. Each is repeated
+    All have the same random weights and the windows of pyiqa, which never shrinks an image. Each is repeated
     for so many `seconds`; the best counts.
 
     Args:
-        files: pictures, both sides at least a window.
+        files: images, both sides at least a window.
         architecture: pyiqa takes part where it is installed and this is ``ViT-B-32-quickgelu``.
 
     Returns:
@@ -51,7 +51,7 @@ def side_by_side(
     torch.manual_seed(0)
     model = LIQE.from_clip(architecture, None)
     model.geometry = CropGeometry.named("pyiqa", window=model.geometry.window)
-    with torch.no_grad():  # random weights give every prompt the same logit, and all pictures one quality
+    with torch.no_grad():  # random weights give every prompt the same logit, and all images one quality
         model.clip.logit_scale.fill_(float(np.log(100)))
 
     def quality(precision: str) -> np.ndarray:

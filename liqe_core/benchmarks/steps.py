@@ -1,7 +1,7 @@
 """What training costs in time and memory: the text pass, a step, and so all ten sessions of the paper.
 
 Every step is measured in a process of its own, which says its peak memory and the rate at which it multiplied
-matrices just before: ``python -m liqe_core.benchmarks.steps '{"way": "tree", "pictures": 6}'``.
+matrices just before: ``python -m liqe_core.benchmarks.steps '{"way": "tree", "images": 6}'``.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class StepCase:
     Attributes:
         way: ``tree``, ours; or ``padded``, the public code's: every prompt padded to the context, through
             `encode_text`, and torch's plain AdamW.
-        pictures: a batch, from three data sets.
+        images: a batch, from three data sets.
         steps: that count, after `warm_up` that do not; 0 of these where a step takes minutes.
     """
 
     way: str = "tree"
-    pictures: int = 6
+    images: int = 6
     crops: int = 3
     architecture: str = "ViT-B-32-quickgelu"
     gradient_checkpointing: bool = False
@@ -110,7 +110,7 @@ def measure_steps(cases: Sequence[Mapping], **common: object) -> pd.DataFrame:
     """Training steps, a process a case, one after the other.
 
     Args:
-        cases: fields of `StepCase`, such as ``{"way": "padded", "pictures": 6}``.
+        cases: fields of `StepCase`, such as ``{"way": "padded", "images": 6}``.
         common: fields for all of them.
 
     Returns:
@@ -151,7 +151,7 @@ def measure_step(case: StepCase) -> dict:
     else:
         optimizer = build_optimizer(settings, model)
     forecast = check_memory(settings, model, Ranks(device=device))
-    batch, weights = random_batch(model, case.pictures, case.crops), dict.fromkeys(model.grid.axes, 1.0)
+    batch, weights = random_batch(model, case.images, case.crops), dict.fromkeys(model.grid.axes, 1.0)
     take_step = TrainStep(model, optimizer, precision)
     rates, times = [], []
     for _ in range(case.warm_up + case.steps):  # not by a Timer, which would take a slow step three times
@@ -179,7 +179,7 @@ def count_operations(case: StepCase) -> int:
     """Multiplications and additions of both towers in a step, forward and backward. Nothing is computed."""
     model = _model(_settings(case).override(compile=False), case.way, "meta")
     window = model.geometry.window
-    images = torch.empty(case.pictures * case.crops, 3, window, window, device="meta")
+    images = torch.empty(case.images * case.crops, 3, window, window, device="meta")
     with FlopCounterMode(display=False) as counter:
         (model.clip.encode_image(images) @ model.text.embed().T).sum().backward()
     return counter.get_total_flops()
@@ -189,7 +189,7 @@ def _settings(case: StepCase) -> Profile:
     names = ("architecture", "gradient_checkpointing", "precision", "compile", "crops")
     changes = {name: getattr(case, name) for name in names}
     # Random weights cost the same, and need no network.
-    return profile("paper", pretrained="", batch_sizes={"any": case.pictures}, **changes)
+    return profile("paper", pretrained="", batch_sizes={"any": case.images}, **changes)
 
 
 def _model(settings: Profile, way: str, device: torch.device | str) -> LIQE:
@@ -199,17 +199,17 @@ def _model(settings: Profile, way: str, device: torch.device | str) -> LIQE:
     return model
 
 
-def random_batch(model: LIQE, pictures: int, crops: int) -> Batch:
+def random_batch(model: LIQE, images: int, crops: int) -> Batch:
     """A batch of noise with labels, from three data sets, for measurements of time and memory."""
     generator = torch.Generator().manual_seed(0)
     window, (_, scenes, distortions) = model.geometry.window, model.grid.shape
     return Batch(
-        torch.randint(256, (pictures, crops, 3, window, window), dtype=torch.uint8, generator=generator),
-        mos=torch.rand(pictures, generator=generator, dtype=torch.float64),
-        dataset=torch.arange(pictures) * 3 // pictures,
-        scene=torch.eye(scenes)[torch.arange(pictures) % scenes],
-        distortion=torch.eye(distortions)[torch.arange(pictures) % distortions],
-        images=tuple(f"noise/{n}" for n in range(pictures)),
+        torch.randint(256, (images, crops, 3, window, window), dtype=torch.uint8, generator=generator),
+        mos=torch.rand(images, generator=generator, dtype=torch.float64),
+        dataset=torch.arange(images) * 3 // images,
+        scene=torch.eye(scenes)[torch.arange(images) % scenes],
+        distortion=torch.eye(distortions)[torch.arange(images) % distortions],
+        images=tuple(f"noise/{n}" for n in range(images)),
     ).map(lambda tensor: tensor.to(model.device))
 
 
@@ -281,7 +281,7 @@ def ten_sessions(
     """The paper's protocol, from measured parts: ten sessions of 80 epochs of 200 steps.
 
     Ours validates every epoch and tests the kept checkpoints, four at most. The public way validates and
-    tests every epoch, and embeds the text anew for each 16 pictures.
+    tests every epoch, and embeds the text anew for each 16 images.
 
     Args:
         step_seconds, public_step_seconds: at the paper's batch.

@@ -44,7 +44,7 @@ def run_status(options: argparse.Namespace) -> int:
     rows = [
         (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
     ]
-    _print(["name", "state", "pictures", "verified", "corrupt", "next"], rows)
+    _print(["name", "state", "images", "verified", "corrupt", "next"], rows)
     return 1 if any(s.state == "corrupt" for s in found) else 0
 
 
@@ -107,7 +107,7 @@ def run_unpack(options: argparse.Namespace) -> int:
 def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
     """Print the state of a dataset, and what to do next."""
     now = status(manifest, options.root, options.mirror)
-    print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} pictures in {now.folder}")
+    print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} images in {now.folder}")
     print(f"next: {now.next}")
 
 
@@ -119,13 +119,13 @@ def run_verify(options: argparse.Namespace) -> int:
             return None  # asked for all there are, and this one is not
         read = {"workers": options.workers, "progress": not options.quiet, "window": options.window}
         report = verify(manifest, options.root, options.mirror, **read)
-        if manifest.form == "distorted":  # its pictures are no fault before they are made
+        if manifest.form == "distorted":  # its images are no fault before they are made
             if unmade := int((report["problem"] == "missing").sum()):
-                print(f"{manifest.name}: {unmade} pictures are not made yet; their first use makes them")
+                print(f"{manifest.name}: {unmade} images are not made yet; their first use makes them")
             report = report[report["problem"] != "missing"]
         problems = report["problem"].value_counts(sort=False)
         counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
-        print(f"{manifest.name}: {counts or 'every picture is there and whole'}")
+        print(f"{manifest.name}: {counts or 'every image is there and whole'}")
         if len(report):
             print(f"  the list: {report_path(manifest, options.root)}")
         return int(report["problem"].isin(["missing", "cut short", "unreadable"]).any())
@@ -165,7 +165,7 @@ def run_pack(options: argparse.Namespace) -> int:
         table = present_rows(manifest, table, options.root, options.missing, progress)
         source = ImageSource(manifest.name, manifest.folder(options.root))
         store = PackedStore.build(source, table, options.out, options.workers, progress)
-        print(f"{manifest.name}: {len(store)} pictures in {store.folder}")
+        print(f"{manifest.name}: {len(store)} images in {store.folder}")
 
     if options.out and len(options.names) > 1:
         raise ValueError("--out is for one dataset; leave it out to pack several")

@@ -182,7 +182,7 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
         dataset = next(iter(repeats[0].settings.data.batch_sizes))
         table = answers.table().query("dataset == @dataset")[["image", "mos", "quality", "distortion_group"]]
         kind = "human score" if scored_by_people(dataset) else "stand-in score (mean opinion of its fault)"
-        title = f"{dataset}, session {session}, {len(table)} pictures"
+        title = f"{dataset}, session {session}, {len(table)} images"
         return Drawing(name, {"table": table}, {"title": title, "score": kind})
     axis = name.removeprefix("confusion_")
     if axis not in answers.model.grid.axes:
@@ -218,11 +218,11 @@ def run_figure(options: argparse.Namespace) -> int:
         raise ValueError("name a figure, or ask for --list")
     if options.width and options.style != "paper":
         raise ValueError(f"--width is for --style paper; {options.style} has its own")
-    for folder in (options.folder, options.pictures):
+    for folder in (options.folder, options.images):
         if folder and not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
     # All of them before any is drawn.
-    drawings = {name: find_drawing(name, options.folder, options.pictures) for name in options.names}
+    drawings = {name: find_drawing(name, options.folder, options.images) for name in options.names}
     sheets = [options.style] if options.style != "notebook" else []
     sheets += ["page"] if options.width == "page" else []
     sheets += ["dark"] if options.dark else []

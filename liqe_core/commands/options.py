@@ -23,7 +23,7 @@ _ABOUT = "How good is a photograph, with no original to compare it with? LIQE, r
 _FIRST_STEPS = """\
 first steps:
   liqe score holiday/ --checkpoint official --csv scores.csv
-                          quality, scene and distortion of every picture in a folder
+                          quality, scene and distortion of every image in a folder
   liqe notebooks          train a small model on built-in data, and make a site of all of it
   liqe data status        which data sets are on this machine, and how to get the others
 
@@ -178,12 +178,12 @@ def _add_data(subparsers: Commands) -> None:
     unpack.add_argument("name", metavar="NAME")
     unpack.add_argument("archive", metavar="ARCHIVE")
     unpack.add_argument("--password", help="for an encrypted zip")
-    verify = command("verify", "*", "open every picture and write a report")
+    verify = command("verify", "*", "open every image and write a report")
     text = "report images with a side under so many pixels, a crop of the model that is to be trained (224)"
     verify.add_argument("--window", type=whole_number, help=text)
     audit = command("audit", "*", "check labels, splits and scores")
     audit.add_argument("--csv", help="write the table here as well")
-    pack = command("pack", "+", "decode the pictures into a store for training")
+    pack = command("pack", "+", "decode the images into a store for training")
     pack.add_argument("--out", help="the store's folder (default: in the cache)")
     for parser in (fetch, unpack, pack):
         text = "where images are missing: an error (default), or go on without them"
@@ -196,12 +196,12 @@ def _add_data(subparsers: Commands) -> None:
 
 
 def _clone(text: str) -> str:
-    """The type of ``--mirror``, which is easily taken for a place of pictures."""
+    """The type of ``--mirror``, which is easily taken for a place of images."""
     folder = Path(text).expanduser()
     if folder.name != "IQA_Database" and not (folder / "IQA_Database").is_dir():
         raise argparse.ArgumentTypeError(
             f"{text}: no clone of zwx8981/LIQE (no folder IQA_Database in it), where the labels come from; "
-            "pictures that you have go in with `liqe data fetch NAME --from ARCHIVE`"
+            "images that you have go in with `liqe data fetch NAME --from ARCHIVE`"
         )
     return text
 
@@ -271,5 +271,5 @@ def _add_figure(commands: Commands) -> None:
     figure.add_argument("--width", choices=("column", "page"), help=text)
     figure.add_argument("--dark", action="store_true", help="light letters on a dark ground")
     text = "the folder of the images that it shows; default: where they lay when the figure was saved"
-    figure.add_argument("--pictures", metavar="FOLDER", type=Path, help=text)
+    figure.add_argument("--images", metavar="FOLDER", type=Path, help=text)
     figure.set_defaults(run="figure:run_figure")

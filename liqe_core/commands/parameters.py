@@ -143,7 +143,7 @@ class QuickstartParameters(Parameters):
     """00_quickstart."""
 
     checkpoint: Checkpoint = "liqe-tiny"
-    picture: ExistingPath = ""
+    image: ExistingPath = ""
     photograph: Annotated[str, one_of(read_manifest()["photographs"])] = "chelsea"
     interactive: bool = True
 
@@ -152,7 +152,7 @@ class FromScratchParameters(Parameters):
     """01_from_scratch."""
 
     checkpoint: Checkpoint = "liqe-tiny"
-    picture: ExistingPath = ""
+    image: ExistingPath = ""
     seed: NonNegativeInt = 1
     steps: Annotated[int, Field(ge=3)] = 12
     learning_rate: Positive = 5e-4
@@ -225,7 +225,7 @@ class GmadParameters(Parameters):
     defender: Scorer = "sharpness"
     levels: PositiveInt = 2
     width: Annotated[float, Field(ge=0, le=1)] = 0.0
-    pictures: ExistingPath = ""
+    images: ExistingPath = ""
     human: ExistingPath = ""
     most: PositiveInt = 100
 

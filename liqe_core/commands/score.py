@@ -75,7 +75,7 @@ class _Run:
         if not paths:
             raise ValueError("no images given: name files or folders, or a list of them with --from-file")
         selection = files.choose(paths, options.include, options.exclude)
-        self.images = selection.pictures
+        self.images = selection.images
         if not (options.scheduler or any(is_url(image) or os.path.lexists(image) for image in self.images)):
             raise ImageNotFoundError(f"{self.images[0]}: no such file; check the path")
         for line in files.summary(selection):

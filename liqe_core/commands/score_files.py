@@ -83,7 +83,7 @@ def summary(selection: Survey) -> list[str]:
 
 
 def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Survey:
-    """Files as they are, so that an error can name them, and of folders the pictures in them and below.
+    """Files as they are, so that an error can name them, and of folders the images in them and below.
 
     Args:
         include: glob patterns; take only what matches one, by its name or by its path (below the folder,
@@ -91,7 +91,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
         exclude: glob patterns likewise; what matches one is left out.
 
     Raises:
-        ImageError: a folder without pictures, or nothing is left.
+        ImageError: a folder without images, or nothing is left.
     """
     selection = Survey()
     for path in paths:
@@ -100,9 +100,9 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             content = survey(folder)
             for reason, names in content.left_out.items():
                 selection.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
-            if not content.pictures:
+            if not content.images:
                 raise ImageError("\n".join([str(no_image_in(folder)), *summary(selection)]))
-            candidates = [(str(folder / name), name) for name in content.pictures]
+            candidates = [(str(folder / name), name) for name in content.images]
         else:
             candidates = [(path, path)]
         for image, name in candidates:
@@ -111,9 +111,9 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             elif _matches(name, exclude):
                 selection.left_out.setdefault("excluded", []).append(image)
             else:
-                selection.pictures.append(image)
-    if not selection.pictures:
-        raise ImageError("no picture is left: give some, or other patterns to --include and --exclude")
+                selection.images.append(image)
+    if not selection.images:
+        raise ImageError("no image is left: give some, or other patterns to --include and --exclude")
     return selection
 
 
@@ -137,7 +137,7 @@ def read_list(path: str) -> list[str]:
     names = content.split(b"\0") if b"\0" in content else re.split(rb"\r?\n", content)
     if max(map(len, names)) > LONGEST or Path(path).suffix.lower() in suffixes():
         raise ValueError(
-            f"--from-file {path}: no list of paths, a line each; a picture is given without --from-file"
+            f"--from-file {path}: no list of paths, a line each; an image is given without --from-file"
         )
     return [os.fsdecode(name) for name in names if name.strip()]
 
@@ -247,7 +247,7 @@ def _plain(value: object) -> object:
 
 
 def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
-    """Write the page: a row a picture with its thumbnail, name, quality and likeliest scene and distortion;
+    """Write the page: a row an image with its thumbnail, name, quality and likeliest scene and distortion;
     those without a score come last and say why.
 
     Args:
@@ -256,7 +256,7 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
     """
     axes = [axis for axis in ("scene", "distortion") if axis in table]
     table = table.sort_values("quality", kind="stable", na_position="last")
-    heads = [("image", "text", "picture"), ("quality", "number", "quality"), *((a, "text", a) for a in axes)]
+    heads = [("image", "text", "image"), ("quality", "number", "quality"), *((a, "text", a) for a in axes)]
     shown = "".join(
         f'<th class="{name}"{" aria-sort=ascending" if name == "quality" else ""}>'
         f'<button data-kind="{kind}">{text}</button></th>'
@@ -297,11 +297,11 @@ def _cells(row: dict, axes: list[str]) -> str:
     return "".join(cells)
 
 
-def _thumbnail(picture: Image.Image) -> str:
-    """An element with the picture as a JPEG in it, which a browser decodes when it comes into view."""
-    picture.thumbnail((SIDE, SIDE))
+def _thumbnail(image: Image.Image) -> str:
+    """An element with the image as a JPEG in it, which a browser decodes when it comes into view."""
+    image.thumbnail((SIDE, SIDE))
     jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=QUALITY)
+    image.save(jpeg, "JPEG", quality=QUALITY)
     data = base64.b64encode(jpeg.getvalue()).decode("ascii")
-    size = f'width="{picture.width}" height="{picture.height}"'
+    size = f'width="{image.width}" height="{image.height}"'
     return f'<img loading="lazy" decoding="async" alt="" {size} src="data:image/jpeg;base64,{data}">'

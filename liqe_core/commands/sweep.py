@@ -192,7 +192,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     room = shutil.disk_usage(disk_of(root)).free
     lines = [
         f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
-        f"to go: {steps} steps of {sum(settings.data.batch_sizes.values())} pictures "
+        f"to go: {steps} steps of {sum(settings.data.batch_sizes.values())} images "
         f"x {settings.steps.crops} crops",
         f"runs: {root / 'train'}, at most {readable_size(most)} each, {readable_size(most * len(todo))} for "
         f"those to go, and {readable_size(room)} are free there",

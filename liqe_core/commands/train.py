@@ -52,13 +52,13 @@ def run_check(options: argparse.Namespace) -> int:
     for row in present.itertuples():
         part = {paper_check.WITHIN: f"test part of session {options.session}"}.get(row.protocol, "all of it")
         partial = f" of {row.expected}, without {row.absent}" if row.absent else ""
-        print(f"{row.dataset}: {part}, {row.pictures} images{partial}")
+        print(f"{row.dataset}: {part}, {row.images} images{partial}")
     for row in missing.itertuples():
         print(f"{row.dataset}: left out, {row.missing}")
     if present.empty:
         raise ValueError("none of these data sets is here; get them as said above, and run this again")
     print(
-        f"to compute: {present['pictures'].sum()} images x {settings.testing.windows} crops, with "
+        f"to compute: {present['images'].sum()} images x {settings.testing.windows} crops, with "
         f"{options.checkpoint} on {device}; nothing is trained\n"
         f"{prepare.decoded(present['dataset'], settings)}\nresults: {folder}"
     )

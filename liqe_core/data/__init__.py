@@ -1,4 +1,4 @@
-"""Data sets: what is known of them, getting and checking their pictures, and what a model is given of them.
+"""Data sets: what is known of them, getting and checking their images, and what a model is given of them.
 
 Read `manifests` and `manifest_fields` (what a data set is) first; then, for its labels, `splits` (with
 near-duplicates that cross them), `tables`, `released_labels`, `label_forms`, `labels`; for its images,

@@ -1,4 +1,4 @@
-"""What is to be known of a data set before it is trusted, computed from its labels and pictures.
+"""What is to be known of a data set before it is trusted, computed from its labels and images.
 
 Every audit gives rows, a row a question: its name, how much was checked, how many faults were found, whether
 that is well (None: it cannot be checked with what is there), and a verdict in words.
@@ -27,7 +27,7 @@ Row = tuple[str, int, int, bool | None, str]
 def audit(
     manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Every audit of one data set; those that look at pictures where there are any.
+    """Every audit of one data set; those that look at images where there are any.
 
     Raises:
         LabelError: the labels cannot be read.
@@ -39,7 +39,7 @@ def audit(
     if manifest.name == "live":
         audits.append(fast_fading)
     rows = [row for look in audits for row in look(table, manifest)]
-    if manifest.kind != "synthetic":  # distorted versions of one picture are alike by design
+    if manifest.kind != "synthetic":  # distorted versions of one image are alike by design
         rows += duplicates(table, manifest, root, progress)
     return pd.DataFrame([(manifest.name, *row) for row in rows], columns=COLUMNS).astype({"ok": object})
 
@@ -81,21 +81,21 @@ def sessions(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
 
 
 def references(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
-    """No reference picture whose distorted versions lie on both sides of a split.
+    """No reference image whose distorted versions lie on both sides of a split.
 
     LIVE's file names do not tell the reference. With the archive, its own list (refnames_all.mat) does; with
-    labels alone, what can be seen is whether the splits move pictures in as many groups as there are
+    labels alone, what can be seen is whether the splits move images in as many groups as there are
     references.
     """
     name, used = "reference in two parts", _used_sessions(table)
     if manifest.kind != "synthetic":
-        return [(name, 0, 0, None, "no reference pictures: nothing to check")]
+        return [(name, 0, 0, None, "no reference images: nothing to check")]
     if not used:
         return [(name, 0, 0, None, NO_SPLIT)]
     if table["reference"].isna().all():
         groups = split_keys(table).nunique()
         words = f"names do not tell the reference, and {manifest.reference_map or 'a list'} is not there; "
-        words += f"but the ten splits move the {len(table)} pictures in {groups} groups"
+        words += f"but the ten splits move the {len(table)} images in {groups} groups"
         words += ", as many as there are references" * (groups == manifest.references)
         return [(name, groups, 0, None, words)]
     both = (table.groupby("reference")[used].nunique() > 1).sum()
@@ -136,8 +136,8 @@ def folders(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
 def fast_fading(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     """What happened to LIVE's fast-fading labels, from the label files alone.
 
-    Their distortion is wrong, and so are their scenes: both were copied from the white-noise picture of the
-    same number, which shows another photograph. Which pictures show the same photograph is seen from the
+    Their distortion is wrong, and so are their scenes: both were copied from the white-noise image of the
+    same number, which shows another photograph. Which images show the same photograph is seen from the
     splits, where they move together.
     """
     is_fading = table["image"].str.startswith("fastfading/")
@@ -149,8 +149,8 @@ def fast_fading(table: pd.DataFrame, manifest: Manifest) -> list[Row]:
     wrong = int((fading["distortion"] != "fastfading").sum())
     right = int((fading["scenes"] == correct_fastfading(table)["scenes"][is_fading]).sum())
     names = ", ".join(f"{count} {name}" for name, count in fading["distortion"].value_counts().items())
-    noise = f"{copied} of {len(both)} have the scenes of the white-noise picture of the same number"
-    same = f"{right} of {len(fading)} have the scenes that the other pictures of their reference have"
+    noise = f"{copied} of {len(both)} have the scenes of the white-noise image of the same number"
+    same = f"{right} of {len(fading)} have the scenes that the other images of their reference have"
     return [
         ("fast fading: distortion", len(fading), wrong, wrong == 0, f"labelled {names}"),
         ("fast fading: labels copied", len(both), copied, copied < len(fading) / 2, noise),
@@ -165,25 +165,25 @@ def duplicates(
     name, folder = "near-duplicates across the split", manifest.folder(root)
     if table["session_1"].isna().all():
         return [(name, 0, 0, None, NO_SPLIT)]
-    found = find_images(table["image"], folder, manifest.pictures)
+    found = find_images(table["image"], folder, manifest.image_folders)
     present = (found["match"] != "missing").to_numpy()
     if not present.any():
-        return [(name, 0, 0, None, "the pictures are not there")]
+        return [(name, 0, 0, None, "the images are not there")]
     table = table.assign(file=found["file"].to_numpy())[present]
     pairs = near_duplicates(table, folder, progress=progress)
     tests = int((table["session_1"] == "test").sum())
     images = pairs.loc[pairs["part"] == "test", "image"].nunique()
-    words = f"{images} of {tests} test pictures are also in another part ({len(pairs)} pairs)"
+    words = f"{images} of {tests} test images are also in another part ({len(pairs)} pairs)"
     if len(pairs):
         apart = np.abs(pairs["mos"] - pairs["other_mos"]).mean()
         words += f", with scores {apart:.3f} apart on average; splits.without_near_duplicates leaves them out"
     if not present.all():
-        words += f"; {present.sum()} of {len(present)} pictures are there"
+        words += f"; {present.sum()} of {len(present)} images are there"
     return [(name, tests, images, images == 0, words)]
 
 
 def split_keys(table: pd.DataFrame) -> pd.Series:
-    """A key for each picture that is the same for pictures in the same part of every session."""
+    """A key for each image that is the same for images in the same part of every session."""
     return table[list(SESSION_COLUMNS)].fillna("").agg("|".join, axis=1)
 
 

@@ -49,7 +49,7 @@ def make_missing(
     best_of, best_folder = other_set(manifest, folder)
     best_folder = best_folder or best_of.folder(root)
     absent = sorted(name for name, path in photographs.items() if not path.is_file())
-    found = find_images(absent, best_folder, best_of.pictures)
+    found = find_images(absent, best_folder, best_of.image_folders)
     refuse_missing(found, best_folder)
     files = zip(found["image"], found["file"], strict=True)
     photographs |= {image: best_folder / file for image, file in files}
@@ -90,13 +90,13 @@ def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]
 
 
-def label_table(photographs: Sequence[str], best: pd.DataFrame, pictures: str) -> pd.DataFrame:
+def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: str) -> pd.DataFrame:
     """The label table of chosen photographs.
 
     Args:
         photographs: names of those that may be in any part; all images of one are in the same.
         best: label table of photographs that are trained on only, where their own session trains on them.
-        pictures: the folder that the images are named below.
+        image_folder: the folder that the images are named below.
 
     Returns:
         A row an image: ``image`` (its name ends in the distortion's number and the level), ``mos`` (1..5,
@@ -123,7 +123,7 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, pictures: str) -
             if (kind, level) == GREY:
                 continue
             distortion = distortions.find(kind)
-            image = f"{pictures}/{stem}_{kind:02d}_{level:02d}.png"
+            image = f"{image_folder}/{stem}_{kind:02d}_{level:02d}.png"
             opinion = float(opinions[distortion.stands_for][level - 1])
             rows.append((image, opinion, distortion.label, name))
     table = pd.DataFrame(rows, columns=["image", "mos", "distortion", "reference"])
@@ -136,7 +136,7 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, pictures: str) -
 
 
 def best_scored(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The `count` best-scored pictures of a label table's public training part, with ten sessions."""
+    """The `count` best-scored images of a label table's public training part, with ten sessions."""
     table = table if (table["session_1"] == "val").any() else with_validation(table)
     public = table[table["session_1"] != "test"]
     return public.sort_values("mos", ascending=False, kind="stable").head(count)

@@ -5,13 +5,13 @@
 Numbers, order and level parameters are those of the public KADID-10k generator: its Matlab function
 ``imdist_generator`` (http://database.mmsp-kn.de/kadid-10k-database.html; Lin, Hosu, Saupe, *KADID-10k*,
 QoMEX 2019). The functions are our own. Where Matlab has a tool that Python lacks, the docstring says what
-stands in for it; the pictures are therefore alike, not equal, to KADID-10k's.
+stands in for it; the images are therefore alike, not equal, to KADID-10k's.
 
 Numbers from 26 are not KADID-10k's: exposure and contrast changed by other curves, each as strongly as the
-distortion of KADID-10k whose place it takes (`Distortion.stands_for`) changes the same picture at that level.
+distortion of KADID-10k whose place it takes (`Distortion.stands_for`) changes the same image at that level.
 
 A level is not always a degradation: Gaussian blur 1 (sigma 0.1), motion blur 1 (length 1), color
-saturation 2 at 1 (factor 1) and mean shift 3 (by 0) leave the picture as it was, in KADID-10k as here.
+saturation 2 at 1 (factor 1) and mean shift 3 (by 0) leave the image as it was, in KADID-10k as here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Distortion:
     group: str  # one of LIQE's eleven appearance-based distortions
     parameters: tuple[float, ...]  # for levels 1..5
     apply: Callable  # (x, parameter, rng) -> y; float32 arrays (H, W, 3) in 0..1, y may leave 0..1
-    needs_color: bool  # does nothing to a grey picture
+    needs_color: bool  # does nothing to a grey image
     stands_for: int  # its own number, or that of the one of KADID-10k that it is as strong as
 
 
@@ -74,30 +74,30 @@ def find(kind: int | str) -> Distortion:
 
 
 def distort(image: np.ndarray, kind: int | str, level: int, seed: int = 0) -> np.ndarray:
-    """A distorted copy of a picture.
+    """A distorted copy of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB, at least 64 pixels a side. A grey picture is refused, not guessed at:
+        image: (H, W, 3) uint8, RGB, at least 64 pixels a side. A grey image is refused, not guessed at:
             stack it to three equal channels first.
         kind: a number or a name.
         level: 1..5.
-        seed: a non-negative integer. The same arguments give the same picture; the random part (noise,
+        seed: a non-negative integer. The same arguments give the same image; the random part (noise,
             directions, places) differs from kind to kind and level to level.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: an unknown kind or level, or no such picture.
+        ValueError: an unknown kind or level, or no such image.
     """
     distortion = find(kind)
     if level not in LEVELS:
         raise ValueError(f"no level {level!r} of {distortion.name}; choose one of {LEVELS}")
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"expected an RGB picture (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        raise ValueError(f"expected an RGB image (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if min(image.shape[:2]) < MIN_SIDE:
-        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} is under {MIN_SIDE} on a side")
+        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} is under {MIN_SIDE} on a side")
     rng = np.random.default_rng((seed, distortion.number, level))
     x = image.astype(np.float32) / 255
     return _to_uint8(distortion.apply(x, distortion.parameters[level - 1], rng))
@@ -152,7 +152,7 @@ def color_diffusion(x, amount, rng):
 # The public LIQE code maps 'shifting' to blur: a shifted plane leaves double edges, which look soft.
 @_kadid(5, "color shift", "shifting", "blur", (1, 3, 6, 8, 12), needs_color=True)
 def color_shift(x, amount, rng):
-    """The green plane, moved in a random direction, blended in where the picture has edges."""
+    """The green plane, moved in a random direction, blended in where the image has edges."""
     rows, columns = np.gradient(color.rgb2gray(x))
     edges = _gaussian(np.hypot(rows, columns)[..., None], 4)
     low, high = np.percentile(edges, (1, 99))
@@ -208,7 +208,7 @@ def jpeg(x, quality, rng):
     return _encoded(x, "JPEG", quality=quality)
 
 
-# ---- noise; the parameters are variances of a picture in 0..1, and the density of impulses ----
+# ---- noise; the parameters are variances of an image in 0..1, and the density of impulses ----
 
 
 @_kadid(11, "white noise", "white noise", "noise", (0.001, 0.002, 0.003, 0.005, 0.01))
@@ -361,7 +361,7 @@ def _from_the_mean(x: np.ndarray, strength: float) -> np.ndarray:
 
 def _other_curve(number: int, name: str, stands_for: int, curve: Callable, measured: Callable) -> None:
     """Register a curve that grows with its strength, brought to the strength at which what is measured of the
-    picture (its mean, its deviation) is what KADID-10k's distortion makes of it."""
+    image (its mean, its deviation) is what KADID-10k's distortion makes of it."""
     model = DISTORTIONS[stands_for]
 
     def apply(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:

@@ -302,15 +302,15 @@ def _labelled_images(manifest: Manifest, folders: Sequence[Path], labels: AnyPat
 
 def _refuse_incomplete(manifest: Manifest, staging: Path, images: list[str], missing: str) -> None:
     """Raise when labelled images are missing or have another size than the manifest says."""
-    found = find_images(images, staging, manifest.pictures)
+    found = find_images(images, staging, manifest.image_folders)
     advice = f"nothing was put in place; get the dataset from {manifest.page or 'its authors'}"
     if missing == "error":
         refuse_missing(found, manifest.name, f"{advice}, or take the images that are there (--missing skip)")
     wrong = []
-    for file in found["file"].dropna() if manifest.picture_size else ():
-        with contextlib.suppress(OSError), Image.open(staging / file) as picture:  # `verify` opens each again
-            if picture.size != manifest.picture_size:
-                wrong.append(f"{file} is {picture.width} x {picture.height}")
+    for file in found["file"].dropna() if manifest.image_size else ():
+        with contextlib.suppress(OSError), Image.open(staging / file) as image:  # `verify` opens each again
+            if image.size != manifest.image_size:
+                wrong.append(f"{file} is {image.width} x {image.height}")
     if wrong:
         raise FetchError(f"{manifest.name}: images of another size ({first_few(wrong)}); {advice}")
 

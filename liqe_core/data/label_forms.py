@@ -127,7 +127,7 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
 
 
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Photographs that are distorted here; the table names every picture before any is made.
+    """Photographs that are distorted here; the table names every image before any is made.
 
     Raises:
         LabelError: the photographs, or the set whose best are taken too, are not there.
@@ -139,7 +139,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     table = FORMS[best_of.form](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
     names = list_images(folder / manifest.labels.photographs)
-    return label_table(names, best_scored(table, manifest.labels.best), manifest.pictures[0])
+    return label_table(names, best_scored(table, manifest.labels.best), manifest.image_folders[0])
 
 
 FORMS = {
@@ -182,8 +182,8 @@ def _joined(tables: list[pd.DataFrame], place: Path) -> pd.DataFrame:
 
 
 def _table(manifest: Manifest, names: pd.Series, mos: pd.Series, **more) -> pd.DataFrame:
-    """`image` is below the data set's folder, so the labels' names go below the first picture folder."""
-    below = "" if manifest.pictures[0] == "." else manifest.pictures[0].rstrip("/") + "/"
+    """`image` is below the data set's folder, so the labels' names go below the first image folder."""
+    below = "" if manifest.image_folders[0] == "." else manifest.image_folders[0].rstrip("/") + "/"
     images = (below + names.str.replace("\\", "/", regex=False)).to_numpy()
     references = [manifest.reference_of(image) for image in images]
     return pd.DataFrame({"image": images, "mos": mos.to_numpy(), "reference": references, **more})

@@ -1,6 +1,6 @@
-"""A data set as training and evaluation take it: pictures and their labels, aligned.
+"""A data set as training and evaluation take it: images and their labels, aligned.
 
-A label table has a row a picture, with the columns ``dataset, image, mos, distortion, distortion_group,
+A label table has a row an image, with the columns ``dataset, image, mos, distortion, distortion_group,
 scenes, reference, session_1 .. session_10``, whatever data set it comes from.
 """
 
@@ -28,37 +28,37 @@ from liqe_core.data.store import ImageSource, KeptWindows, PackedStore
 from liqe_core.files import json_sha256
 from liqe_core.prompts import PromptGrid
 
-Pictures = Sequence[np.ndarray] | PackedStore | KeptWindows
+Images = Sequence[np.ndarray] | PackedStore | KeptWindows
 
-#: The longer sides, in pixels, between which the size of a picture is drawn (evenly in the logarithm).
+#: The longer sides, in pixels, between which the size of an image is drawn (evenly in the logarithm).
 SIDES = (256, 1024)
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Pictures of one data set with their labels, aligned.
+    """Images of one data set with their labels, aligned.
 
     Attributes:
         name: of the data set.
         table: the label table, index 0..n-1.
-        pictures: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
+        images: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
             `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
-        left_out: pictures that the labels name and the table does not, and why.
-        any_size: each time a picture is looked at, it is first brought to a size drawn between `SIDES`, at
+        left_out: images that the labels name and the table does not, and why.
+        any_size: each time an image is looked at, it is first brought to a size drawn between `SIDES`, at
             least that of a crop.
-        grey: (n,) how likely each picture is to be made grey then.
+        grey: (n,) how likely each image is to be made grey then.
     """
 
     name: str
     table: pd.DataFrame
-    pictures: Pictures
+    images: Images
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     any_size: bool = False
     grey: np.ndarray | None = None
 
     def __post_init__(self):
-        if len(self.table) != len(self.pictures):
-            raise ValueError(f"{self.name}: {len(self.table)} labels for {len(self.pictures)} pictures")
+        if len(self.table) != len(self.images):
+            raise ValueError(f"{self.name}: {len(self.table)} labels for {len(self.images)} images")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -66,36 +66,36 @@ class LabelledImages:
     def training_crops(
         self, row: int, geometry: CropGeometry, count: int, rng: np.random.Generator
     ) -> Tensor:
-        """Random crops of a picture (see `crops.training_crops`), or what is kept in their place."""
-        if isinstance(self.pictures, KeptWindows):
-            return self.pictures.for_training(row, count, rng)
+        """Random crops of an image (see `crops.training_crops`), or what is kept in their place."""
+        if isinstance(self.images, KeptWindows):
+            return self.images.for_training(row, count, rng)
         return training_crops(self._varied(row, geometry, rng), geometry, count, rng, self.names[row])
 
     def testing_crops(self, row: int, geometry: CropGeometry, seed: int | None = None) -> Tensor:
-        """The crops on which a picture is tested, or what is kept in their place.
+        """The crops on which an image is tested, or what is kept in their place.
 
         Args:
             seed: None for evenly spaced windows; else random ones (see `crops.random_crops`), a function of
                 the seed and the row.
 
         Raises:
-            ImageError: the picture is smaller than a crop; names it.
-            TypeError: random windows of pictures of which only the even ones were kept.
+            ImageError: the image is smaller than a crop; names it.
+            TypeError: random windows of images of which only the even ones were kept.
         """
-        if isinstance(self.pictures, KeptWindows):
+        if isinstance(self.images, KeptWindows):
             if seed is not None:
-                raise TypeError(f"{self.name}: only even windows were kept; give pictures, or no seed")
-            return self.pictures.for_testing(row)
+                raise TypeError(f"{self.name}: only even windows were kept; give images, or no seed")
+            return self.images.for_testing(row)
         if seed is not None:
             rng = np.random.default_rng((seed, row))
-            return random_crops(self.pictures[row], geometry, rng, self.names[row])
+            return random_crops(self.images[row], geometry, rng, self.names[row])
         return testing_crops(
             self._varied(row, geometry, np.random.default_rng(row)), geometry, self.names[row]
         )
 
     def _varied(self, row: int, geometry: CropGeometry, rng: np.random.Generator) -> np.ndarray:
-        """The pixels of a picture, in another size or in grey where the set is so."""
-        pixels = self.pictures[row]
+        """The pixels of an image, in another size or in grey where the set is so."""
+        pixels = self.images[row]
         if self.grey is not None and rng.random() < self.grey[row]:
             pixels = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
         if self.any_size:
@@ -106,20 +106,20 @@ class LabelledImages:
         return pixels
 
     def too_small(self, window: int) -> dict[str, str]:
-        """The pictures with a side under `window` pixels, and their size in words."""
-        if isinstance(self.pictures, KeptWindows):
+        """The images with a side under `window` pixels, and their size in words."""
+        if isinstance(self.images, KeptWindows):
             return {}  # it was looked at before they were kept
-        shapes = (self.pictures[row].shape for row in range(len(self)))
+        shapes = (self.images[row].shape for row in range(len(self)))
         pairs = zip(self.table["image"], shapes, strict=True)
         return {image: f"{w} x {h} pixels" for image, (h, w, _) in pairs if min(w, h) < window}
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """What each picture is called: ``data set/file``."""
+        """What each image is called: ``data set/file``."""
         return [f"{self.name}/{image}" for image in self.table["image"]]
 
     def part(self, session: int, part: str) -> np.ndarray:
-        """Row numbers of the pictures in ``train``, ``val`` or ``test`` of session 1..10.
+        """Row numbers of the images in ``train``, ``val`` or ``test`` of session 1..10.
 
         Raises:
             ValueError: no such part or session, or nothing in it.
@@ -129,11 +129,11 @@ class LabelledImages:
             raise ValueError(f"{self.name}: no part {part!r} of session {session}")
         rows = np.flatnonzero(self.table[column] == part)
         if len(rows) == 0:
-            raise ValueError(f"{self.name}: session {session} has no picture in its {part} part")
+            raise ValueError(f"{self.name}: session {session} has no image in its {part} part")
         return rows
 
     def thinned(self, most: int) -> LabelledImages:
-        """The same with at most so many pictures in each validation and test part, for a quick look: drawn
+        """The same with at most so many images in each validation and test part, for a quick look: drawn
         by chance, the same whenever it is done; the others of these parts are then on no side."""
         table = self.table.copy()
         for column, part in itertools.product(table.columns.intersection(SESSION_COLUMNS), PARTS[1:]):
@@ -148,7 +148,7 @@ def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
 
     Returns:
         ``mos`` (n,) float64; ``scene`` (n, S) and ``distortion`` (n, D) float32 of 0 and 1, a row of zeros
-        for a picture without that label.
+        for an image without that label.
 
     Raises:
         ValueError: a label that is not among the grid's words; names the image.
@@ -241,7 +241,7 @@ def present_rows(
         raise ValueError(f"missing is {missing!r}: choose error or skip")
     if manifest.form == "distorted":
         make_missing(manifest, table, root, progress)
-    found = find_images(table["image"], manifest.folder(root), manifest.pictures)
+    found = find_images(table["image"], manifest.folder(root), manifest.image_folders)
     present = (found["match"] != "missing").to_numpy()
     if missing == "error" or not present.any():
         refuse_missing(found, manifest.folder(root))

@@ -20,7 +20,7 @@ from liqe_core.data.tables import LabelError
 from liqe_core.prompts import DISTORTIONS
 
 #: The columns of every label table. `image` is the path below the data set's folder; `mos` is higher for
-#: better pictures; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
+#: better images; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
 COLUMNS: tuple[str, ...] = ("dataset", "image", "mos", "distortion", "distortion_group", "scenes")
 COLUMNS += ("reference", *SESSION_COLUMNS)
 
@@ -48,7 +48,7 @@ def read_labels(
 
     Args:
         manifest: a name, a manifest's path, or a manifest.
-        root: the folder that data sets are in, for those whose labels come with their pictures.
+        root: the folder that data sets are in, for those whose labels come with their images.
         mirror: a clone of zwx8981/LIQE, for the six training sets; default ``$LIQE_LABELS``; where neither
             is given the files are fetched once, checked, and kept in the cache folder.
         fastfading: ``released``: LIVE's labels as published (and as the paper's numbers come from);
@@ -90,12 +90,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
-    """LIVE's labels with the 145 fast-fading pictures put right.
+    """LIVE's labels with the 145 fast-fading images put right.
 
     In the released files each carries the distortion (white noise) *and* the scenes of the white-noise
-    picture of the same number, which shows another photograph. Here the distortion is ``fastfading``, the
-    name the public code has for it, and the scenes are those of the other pictures of the same reference.
-    Which pictures those are shows in the ten splits: a reference's pictures are always in the same part.
+    image of the same number, which shows another photograph. Here the distortion is ``fastfading``, the
+    name the public code has for it, and the scenes are those of the other images of the same reference.
+    Which images those are shows in the ten splits: a reference's images are always in the same part.
     """
     table = table.copy()
     fading = table["image"].str.startswith("fastfading/")

@@ -1,9 +1,9 @@
 """Data set manifests: one YAML file a data set says what it is, where it lies and how its labels read.
 
-The manifests of this project are in ``data_manifests/``. For your own pictures, five lines are enough; paths
+The manifests of this project are in ``data_manifests/``. For your own images, five lines are enough; paths
 are relative to the manifest::
 
-    title: My holiday pictures
+    title: My holiday images
     folder: photographs
     labels: {form: csv, file: scores.csv, image: file_name}
     score: {column: opinion, range: [1, 5]}
@@ -46,14 +46,14 @@ class Manifest(Settings):
     Attributes:
         name: short name, the file's stem.
         folders: names the unpacked data set may have below the root; the first is the usual one.
-        pictures: folders below that which hold pictures; the first is the one that labels name.
-        shown: the shorter side, in pixels, at which people saw every picture that they scored, whatever its
+        image_folders: folders below that which hold images; the first is the one that labels name.
+        shown: the shorter side, in pixels, at which people saw every image that they scored, whatever its
             own size; None where each was seen as it is, or nothing is known of it.
-        picture_size: (width, height) that every picture has, or None.
+        image_size: (width, height) that every image has, or None.
         labels: how the label files read; None: the set has none, or this project does not read them.
         words: own words of the axes ``scene`` and ``distortion``, in place of the paper's.
         hosted: files of the Hugging Face hub that the set comes from.
-        repositories: public repositories that the pictures come from.
+        repositories: public repositories that the images come from.
     """
 
     title: Name
@@ -67,9 +67,9 @@ class Manifest(Settings):
     references: PositiveInt | None = None
     score: manifest_fields.Score | None = None
     folders: Names = Field(default=[], alias="folder")
-    pictures: Names = Field(default=["."])
+    image_folders: Names = Field(default=["."])
     shown: PositiveInt | None = None
-    picture_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
+    image_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
     labels: LabelFields | None = None
     words: dict[Annotated[str, one_of(("scene", "distortion"))], manifest_fields.Words] = Field(default={})
     reference_map: str | None = None
@@ -105,8 +105,8 @@ class Manifest(Settings):
 
     @model_validator(mode="after")
     def _check_labels(self) -> Manifest:
-        if self.labels is None and self.model_fields_set & {"folders", "pictures"}:
-            raise ValueError("folder and pictures need the field `labels`")
+        if self.labels is None and self.model_fields_set & {"folders", "image_folders"}:
+            raise ValueError("folder and image_folders need the field `labels`")
         return self
 
     @property
@@ -137,7 +137,7 @@ class Manifest(Settings):
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether a program can get the pictures."""
+        """Whether a program can get the images."""
         return bool(self.hosted or self.repositories or any(archive.url for archive in self.archives))
 
     @property
@@ -164,16 +164,16 @@ class Manifest(Settings):
         for name in (*self.folders, self.name):
             if found := below.get(name.lower()):
                 return found
-        holds_pictures = any(folder != "." and (top / folder).is_dir() for folder in self.pictures)
-        named_so = self.pictures == ["."] and top.name.lower() in {name.lower() for name in self.folders}
-        return top if holds_pictures or named_so else None
+        holds_images = any(folder != "." and (top / folder).is_dir() for folder in self.image_folders)
+        named_so = self.image_folders == ["."] and top.name.lower() in {name.lower() for name in self.folders}
+        return top if holds_images or named_so else None
 
     def folder(self, root: AnyPath = None) -> Path:
         """Where the data set is, or would be put."""
         return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
 
     def reference_of(self, image: str) -> str | None:
-        """The reference (undistorted) picture's name in lower case, where the file name tells it."""
+        """The reference (undistorted) image's name in lower case, where the file name tells it."""
         found = self.reference_pattern and self.reference_pattern.search(image)
         return found.group(1).lower() if found else None
 

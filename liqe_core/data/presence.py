@@ -19,14 +19,14 @@ class MissingImagesError(FileNotFoundError):
 
 
 def find_images(
-    images: Iterable[str], folder: str | os.PathLike, pictures: Sequence[str] = (".",)
+    images: Iterable[str], folder: str | os.PathLike, image_folders: Sequence[str] = (".",)
 ) -> pd.DataFrame:
-    """Where the pictures of a label table are.
+    """Where the images of a label table are.
 
     Args:
         images: paths below `folder`, as labels have them.
         folder: the data set's folder.
-        pictures: folders in it that are looked in; labels name the first, a picture may lie in another.
+        image_folders: folders in it that are looked in; labels name the first, an image may lie in another.
 
     Returns:
         A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
@@ -36,7 +36,7 @@ def find_images(
     files = list_images(folder)
     exact = set(files)
     lower = {folded(name): name for name in reversed(files)}
-    first, *further = ["" if p == "." else p.rstrip("/") + "/" for p in pictures]
+    first, *further = ["" if p == "." else p.rstrip("/") + "/" for p in image_folders]
     rows = []
     for image in images:
         prefixes = further if image.startswith(first) else ()

@@ -177,7 +177,7 @@ def _refuse(rows: pd.DataFrame, bad: pd.Series, problem: str) -> None:
 
 
 def references_of(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
-    """Reference names, from the file name or, for LIVE, from the map that comes with the pictures."""
+    """Reference names, from the file name or, for LIVE, from the map that comes with the images."""
     if manifest.reference_map and (path := manifest.folder(root) / manifest.reference_map).is_file():
         return _live_references(path, images)
     return [manifest.reference_of(image) for image in images]

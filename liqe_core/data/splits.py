@@ -17,7 +17,7 @@ from liqe_core.data.manifests import SESSIONS
 from liqe_core.images import read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
-#: The parts of a split, and the columns of a label table that name the part of each picture.
+#: The parts of a split, and the columns of a label table that name the part of each image.
 PARTS = ("train", "val", "test")
 SESSION_COLUMNS = tuple(f"session_{k}" for k in range(1, SESSIONS + 1))
 
@@ -30,7 +30,7 @@ _FLAT = 2.0
 def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2)) -> pd.DataFrame:
     """A copy with ten new random splits, for a set that comes without.
 
-    Pictures of one reference stay together; a picture without reference stands for itself.
+    Images of one reference stay together; an image without reference stands for itself.
 
     Args:
         seed: the same seed gives the same splits.
@@ -54,7 +54,7 @@ def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -
     """A copy with ten sessions made from a public split that has no val part.
 
     The public test part is the test part of every session; of the public training part, another random share
-    is held back for validation each time. Pictures of one reference stay together.
+    is held back for validation each time. Images of one reference stay together.
 
     Args:
         fraction: share of the training part, by references.
@@ -82,9 +82,9 @@ def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -
 def by_neighbours(
     table: pd.DataFrame, run: int = 50, seed: int = 0, fractions=(0.75, 1 / 12, 1 / 6)
 ) -> pd.DataFrame:
-    """A copy with ten random splits in which pictures with neighbouring numbers stay together.
+    """A copy with ten random splits in which images with neighbouring numbers stay together.
 
-    Where pictures were numbered as they were gathered, those of one photographer, place or album are
+    Where images were numbered as they were gathered, those of one photographer, place or album are
     neighbours; a split that parts them asks a model for what it has nearly seen.
 
     Args:
@@ -105,7 +105,7 @@ def by_neighbours(
 
 
 def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame, session: int = 1) -> pd.DataFrame:
-    """A copy whose test (and val) part lacks the pictures that the training part also has.
+    """A copy whose test (and val) part lacks the images that the training part also has.
 
     They belong to no part of that session then; the training part stays as it is, so that results on both
     test parts can be compared.
@@ -137,7 +137,7 @@ def thumbnails(files: Sequence[str | os.PathLike], size: int = 32, progress: boo
 
 
 def correlations(thumbs: np.ndarray) -> np.ndarray:
-    """Thumbnails as vectors whose products are their correlations; zeros for a picture of one flat grey,
+    """Thumbnails as vectors whose products are their correlations; zeros for an image of one flat grey,
     which is like everything and a duplicate of nothing.
 
     Args:
@@ -156,7 +156,7 @@ def correlations(thumbs: np.ndarray) -> np.ndarray:
 def near_duplicates(
     table: pd.DataFrame, folder: str | os.PathLike, session: int = 1, progress: bool = True
 ) -> pd.DataFrame:
-    """Pairs of pictures that are one photograph and lie in different parts of a split.
+    """Pairs of images that are one photograph and lie in different parts of a split.
 
     Args:
         table: a label table; column ``file`` (see `find_images`) in place of ``image`` where it is there.

@@ -80,7 +80,7 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
         if manifest.locate(root):
             return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
     names = all_images(manifest, folder) if images is None else images
-    files = find_images(names, folder, manifest.pictures)
+    files = find_images(names, folder, manifest.image_folders)
     missing = files.loc[files["match"] == "missing", "image"].tolist()
     found, case = len(files) - len(missing), int((files["match"] == "case").sum())
     entries = journal_of(manifest, root).current() if found else {}
@@ -115,7 +115,7 @@ def report_path(manifest: Manifest, root: AnyPath = None) -> Path:
 
 def all_images(manifest: Manifest, folder: Path) -> list[str]:
     """Every image in the folders that the manifest names, relative to the dataset's folder."""
-    names = [Path(below, name) for below in manifest.pictures for name in list_images(folder / below)]
+    names = [Path(below, name) for below in manifest.image_folders for name in list_images(folder / below)]
     return [name.as_posix() for name in names]
 
 
@@ -152,13 +152,13 @@ def verify(
 ) -> pd.DataFrame:
     """Open every image of a dataset, and write a report to `report_path`.
 
-    What was found of a picture is noted at once, with the file's size and time, so a run that is killed goes
+    What was found of an image is noted at once, with the file's size and time, so a run that is killed goes
     on, and a later run opens only what changed.
 
     Args:
         workers: threads; default: one a core.
-        window: pixels, the side of a crop, under which a picture is too small. Default: the paper's; where
-            none of the set's pictures has room for that one, it is for a smaller model: `LEAST_WINDOW`.
+        window: pixels, the side of a crop, under which an image is too small. Default: the paper's; where
+            none of the set's images has room for that one, it is for a smaller model: `LEAST_WINDOW`.
 
     Returns:
         A row a problem (see `PROBLEMS`), worst first: ``dataset, image, file, problem, detail``. No rows: all
@@ -170,7 +170,7 @@ def verify(
     """
     folder = manifest.folder(root)
     images = read_labels(manifest, root, mirror)["image"]
-    found = find_images(images, folder, manifest.pictures)
+    found = find_images(images, folder, manifest.image_folders)
     files = found.loc[found["match"] != "missing", "file"]
     journal = journal_of(manifest, root)
     with only_one(journal.path, doing="verifying"):
@@ -187,13 +187,13 @@ def verify(
 
 
 def _inspect(journal: Journal, file: str) -> dict:
-    """Open one picture: what the journal keeps of it."""
+    """Open one image: what the journal keeps of it."""
     entry = {"file": file, "problem": "", "detail": "", "width": 0, "height": 0}
     try:
         entry |= journal.stamp(file)
         entry["width"], entry["height"] = read_image(journal.folder / file).size
     except (ImageError, OSError) as error:
-        # Pillow tells a file that ends early from one that is no picture only in words.
+        # Pillow tells a file that ends early from one that is no image only in words.
         words = f"{error} {error.__cause__}".lower()
         short = any(word in words for word in ("truncated", ": empty", "premature", "broken data stream"))
         entry |= {"problem": "cut short" if short else "unreadable", "detail": str(error)}
@@ -201,7 +201,7 @@ def _inspect(journal: Journal, file: str) -> dict:
 
 
 def unfit(report: pd.DataFrame) -> dict[str, str]:
-    """The pictures of a report that a model cannot be shown, missing, damaged or smaller than a crop, and
+    """The images of a report that a model cannot be shown, missing, damaged or smaller than a crop, and
     why."""
     rows = report[report["problem"].isin(["missing", *CORRUPT, "too small"])]
     return {row.image: f"{row.problem}, {row.detail}" for row in rows.itertuples()}
@@ -220,7 +220,7 @@ def _report(
             rows.append((image, "", "missing", f"not below {folder}"))
             continue
         entry = known[file]
-        size, wanted = f"{entry['width']} x {entry['height']}", manifest.picture_size
+        size, wanted = f"{entry['width']} x {entry['height']}", manifest.image_size
         if entry["problem"]:
             rows.append((image, file, entry["problem"], entry["detail"]))
         elif shorter[file] < window:

@@ -1,4 +1,4 @@
-"""A model on labelled pictures: what it predicts, and how well that agrees with people.
+"""A model on labelled images: what it predicts, and how well that agrees with people.
 
 Read `measuring` first; `distributed` is how several processes share the work.
 

@@ -26,13 +26,13 @@ BATCH_SIZE = 16
 
 def predict(
     model: LIQE,
-    pictures: LabelledImages,
+    images: LabelledImages,
     rows: Sequence[int] | np.ndarray,
     ranks: Ranks = ALONE,
     autocast: Callable = nullcontext,
     seed: int | None = None,
 ) -> Tensor:
-    """(n, Q, S, D) joint probabilities of pictures by row number, from the crops used in testing.
+    """(n, Q, S, D) joint probabilities of images by row number, from the crops used in testing.
 
     Several processes take a share each.
 
@@ -41,9 +41,9 @@ def predict(
         seed: of random windows, see `LabelledImages.testing_crops`; None: evenly spaced ones.
 
     Raises:
-        ImageError: a picture is smaller than a crop; names it.
+        ImageError: an image is smaller than a crop; names it.
     """
-    crops_of = partial(pictures.testing_crops, geometry=model.geometry, seed=seed)
+    crops_of = partial(images.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
         joint, _ = predict_joint(model, crops_of, rows[ranks.share(len(rows))], BATCH_SIZE)
     return ranks.gather(joint, len(rows)).cpu()
@@ -63,7 +63,7 @@ def measure(
         ranks, autocast: see `predict`.
 
     Returns:
-        A row a data set: ``dataset, pictures, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
+        A row a data set: ``dataset, images, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
         ``scene_accuracy, distortion_accuracy``.
     """
     rows = []
@@ -71,7 +71,7 @@ def measure(
         chosen = dataset.part(session, part)
         joint = predict(model, dataset, chosen, ranks=ranks, autocast=autocast)
         labels = targets(dataset.table.iloc[chosen], model.grid)
-        row = {"dataset": dataset.name, "pictures": len(chosen)}
+        row = {"dataset": dataset.name, "images": len(chosen)}
         scored = ~labels["mos"].isnan()
         row |= agreement.agreement(expected_quality(joint)[scored].numpy(), labels["mos"][scored].numpy())
         accuracies = {"scene": agreement.scene_accuracy, "distortion": agreement.distortion_accuracy}

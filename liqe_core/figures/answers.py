@@ -1,4 +1,4 @@
-"""What LIQE answers about one picture."""
+"""What LIQE answers about one image."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
             ax.set_title(f"quality: {quality:.2f} expected")
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
     return figure.described(
-        f"A picture, and bars of the probability of each {', '.join(answers)}. "
+        f"An image, and bars of the probability of each {', '.join(answers)}. "
         f"Expected quality {quality:.2f} of 5; most probable: {most}."
     )
 

@@ -16,7 +16,7 @@ def step_bars(table: pd.DataFrame) -> Drawn:
     """Time and memory of training steps, a bar a case; the black line is the arithmetic floor.
 
     Args:
-        table: ``way, pictures, crops, gradient_checkpointing, best_seconds, floor_seconds, peak_gb``; rows
+        table: ``way, images, crops, gradient_checkpointing, best_seconds, floor_seconds, peak_gb``; rows
             without a time (no memory for it) are told, not drawn. ``precision`` and ``compile`` are named
             where they are there and not float32 and false.
     """
@@ -44,7 +44,7 @@ def step_bars(table: pd.DataFrame) -> Drawn:
 
 def _case_name(case: Mapping) -> str:
     """What was measured, such as "tree, 48 x 3, checkpointed"."""
-    words = [case["way"], f"{case['pictures']} x {case['crops']}", case.get("precision", "float32")]
+    words = [case["way"], f"{case['images']} x {case['crops']}", case.get("precision", "float32")]
     words += ["checkpointed"] * (case.get("gradient_checkpointing") is True)
     words += ["compiled"] * (case.get("compile") is True)
     return ", ".join(word for word in words if word != "float32")

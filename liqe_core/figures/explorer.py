@@ -1,6 +1,6 @@
-"""A picture, sliders for its faults, and what a model says: live in Jupyter, and as a figure elsewhere.
+"""An image, sliders for its faults, and what a model says: live in Jupyter, and as a figure elsewhere.
 
-What is said of a picture at one position of the sliders is `Seen`: the picture, (H, W, 3) uint8; the joint
+What is said of an image at one position of the sliders is `Seen`: the image, (H, W, 3) uint8; the joint
 probability by ``quality``, ``scene`` and ``distortion``, words of an axis in their order; and its windows, a
 row each: ``y``, ``x``, ``side`` in pixels and the ``quality`` of the window by itself. How it came about is
 the business of whoever asks.
@@ -45,32 +45,32 @@ def someone_there() -> bool:
 
 
 def explorer(
-    pictures: Mapping[str, Source],
+    images: Mapping[str, Source],
     open_image: Callable[[Source], np.ndarray],
     ask: Callable[[np.ndarray, Mapping[str, int]], Seen],
     sliders: Iterable[str],
     levels: int = 5,
 ) -> ipywidgets.VBox:
-    """Widgets for a notebook: choose or upload a picture, turn up its faults, and read the answer.
+    """Widgets for a notebook: choose or upload an image, turn up its faults, and read the answer.
 
     Args:
-        pictures: what there is to choose from, by name; the first is shown.
-        open_image: from one of them, or the bytes of an uploaded file, to the picture that is asked about.
-        ask: what is said of a picture at positions of the sliders, each 0 to `levels`. A ValueError of it, or
+        images: what there is to choose from, by name; the first is shown.
+        open_image: from one of them, or the bytes of an uploaded file, to the image that is asked about.
+        ask: what is said of an image at positions of the sliders, each 0 to `levels`. A ValueError of it, or
             of `open_image`, is shown in place of the answer.
         sliders: what they are called.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
     import ipywidgets
 
-    if not pictures:
-        raise ValueError("no picture to explore: give one at least")
-    known, wide = dict(pictures), ipywidgets.Layout(width="max-content")
-    choose = ipywidgets.Dropdown(options=list(known), description="picture")
+    if not images:
+        raise ValueError("no image to explore: give one at least")
+    known, wide = dict(images), ipywidgets.Layout(width="max-content")
+    choose = ipywidgets.Dropdown(options=list(known), description="image")
     upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
-    most = ipywidgets.Label(f"at most {MOST_UPLOADED} MB; a larger one by the parameter `picture`")
+    most = ipywidgets.Label(f"at most {MOST_UPLOADED} MB; a larger one by the parameter `image`")
     faults = [
         ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
     ]
@@ -88,9 +88,7 @@ def explorer(
     def take_upload(*_: object) -> None:
         for file in upload.value:
             if len(file["content"]) > MOST_UPLOADED * 1e6:
-                words = (
-                    f"{file['name']} is larger than {MOST_UPLOADED} MB: name it in the parameter `picture`"
-                )
+                words = f"{file['name']} is larger than {MOST_UPLOADED} MB: name it in the parameter `image`"
                 answer.value, drawn.value = html.escape(words), ""
                 return
             known[file["name"]] = bytes(file["content"])
@@ -141,14 +139,14 @@ def as_html(seen: Seen) -> str:
 
 @drawing("explorer", "quickstart", "What the explorer shows at some positions of its sliders.")
 def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """What the explorer shows at some positions of its sliders, a column each: the picture and its windows,
+    """What the explorer shows at some positions of its sliders, a column each: the image and its windows,
     framed in the colour of their own quality, and the probability of every word.
 
     Args:
         joint: ``position``, ``quality``, ``scene``, ``distortion`` and ``probability``; of all positions the
             same words.
         windows: ``position``, and of each window ``y``, ``x``, ``side`` and ``quality``.
-        images: from `saving.image_table`, a picture a position.
+        images: from `saving.image_table`, an image a position.
 
     Raises:
         ValueError: nothing to show.
@@ -180,6 +178,6 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     figure.align_ylabels(rows[1:, 0])
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
     return figure.described(
-        "A column for each position of the sliders: the picture with its windows, and bars with the "
+        "A column for each position of the sliders: the image with its windows, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."
     )

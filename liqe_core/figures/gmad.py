@@ -28,7 +28,7 @@ def disagreement_figure(disagreement: pd.DataFrame) -> Drawn:
     _heat(axes, disagreement)
     axes.set(xlabel="called equally good by", ylabel="pulled apart by,\nin % of its own range")
     return figure.described(
-        "Heat map: how far each scorer pulls apart pictures that another calls equally good, in percent "
+        "Heat map: how far each scorer pulls apart images that another calls equally good, in percent "
         f"of its range; scorers: {', '.join(map(str, disagreement.index))}."
     )
 
@@ -155,9 +155,9 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
             if image not in files:
                 raise KeyError(f"no file for image {image!r}: add it to `images`")
             try:
-                picture = read_image(files[image])
-                picture.thumbnail((_PIXELS, _PIXELS))
-                axes.imshow(picture)
+                thumbnail = read_image(files[image])
+                thumbnail.thumbnail((_PIXELS, _PIXELS))
+                axes.imshow(thumbnail)
             except ImageError as error:
                 _note(axes, f"{image} cannot be drawn: {error}")
             axes.set_xlabel(caption, fontsize="small")

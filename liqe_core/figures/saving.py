@@ -251,7 +251,7 @@ def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
 
 def _checked(file: Path, sha256: str) -> str:
     if not file.is_file():
-        raise ImageNotFoundError(f"{file}: the image is missing; name its folder with --pictures")
+        raise ImageNotFoundError(f"{file}: the image is missing; name its folder with --images")
     if sha256 and file_sha256(file) != sha256:
-        raise ImageError(f"{file}: not the image that was drawn; name its folder with --pictures")
+        raise ImageError(f"{file}: not the image that was drawn; name its folder with --images")
     return str(file.absolute())

@@ -130,7 +130,7 @@ class Drawn(Figure):
         return self
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
-        """The alternative text, beside the picture that ``%matplotlib inline`` makes; pages read it there."""
+        """The alternative text, beside the image that ``%matplotlib inline`` makes; pages read it there."""
         return {}, {"image/png": {"alt": self.alt}}
 
 

@@ -60,7 +60,7 @@ def training_curves(epochs: pd.DataFrame) -> Drawn:
 @drawing("tiny_hevc", "open_benchmark", "The same on HEVC, nothing like which it was trained on.")
 @drawing("tiny_hevc_as_shown", "open_benchmark", "The same images, all enlarged to one size.")
 def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Drawn:
-    """Predicted quality against score, a dot a picture, a colour a distortion.
+    """Predicted quality against score, a dot an image, a colour a distortion.
 
     Args:
         table: ``quality``, ``mos`` and, for colours, ``distortion_group``.

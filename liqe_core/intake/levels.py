@@ -44,7 +44,7 @@ class Stored:
 
 
 def stored(image: Image.Image) -> Stored:
-    """How the levels of a picture are stored. Call it before the picture is decoded: what Pillow knows of the
+    """How the levels of an image are stored. Call it before the image is decoded: what Pillow knows of the
     file's layout is gone afterwards, and a layout that it would decode wrongly is set right here.
 
     Raises:
@@ -98,7 +98,7 @@ def _mend_order(image: Image.Image, layout: list) -> None:  # type: ignore[type-
 
 
 def as_rgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> Image.Image:
-    """A decoded picture as 8-bit RGB; alpha is dropped, everything else is converted by Pillow.
+    """A decoded image as 8-bit RGB; alpha is dropped, everything else is converted by Pillow.
 
     Args:
         storage: what `stored` said before it was decoded.
@@ -167,10 +167,10 @@ def _fractions(levels: np.ndarray, storage: Stored) -> np.ndarray:
 
 
 def as_srgb(image: Image.Image, storage: Stored, sixteen_bit: str = "scale") -> Image.Image:
-    """As `as_rgb`, with the colours that the picture's ICC profile says; without a profile, the same.
+    """As `as_rgb`, with the colours that the image's ICC profile says; without a profile, the same.
 
     Raises:
-        LevelError: the profile is damaged, or of another kind of colours than the picture's.
+        LevelError: the profile is damaged, or of another kind of colours than the image's.
     """
     embedded = image.info.get("icc_profile")
     if not embedded or image.mode == "LAB":  # which says by itself what its colours are

@@ -61,7 +61,7 @@ STUDIES = {
         ),
         Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted against one another"),
         Study("freeze", ("", "text", "image", "all"), "", "which tower does not train (all: neither)"),
-        Study("crops", (1, 3, 5), 3, "how many crops of a picture a training step sees"),
+        Study("crops", (1, 3, 5), 3, "how many crops of an image a training step sees"),
         Study(
             "template",
             ("", "a {quality} photo of a {scene} with {distortion}"),
@@ -75,7 +75,7 @@ STUDIES = {
 def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> SelectedRuns:
     """Of some runs, those with these settings, whatever the study's one, the session and the seed are.
 
-    They also saw the same pictures and labels and took the same steps; where runs disagree on that, the
+    They also saw the same images and labels and took the same steps; where runs disagree on that, the
     larger group is kept. A run that trains nothing took no steps, and is kept.
 
     Args:
@@ -96,7 +96,7 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Selec
 
     schedules = "other steps than most runs here (batches left out, or other rates)"
     keys: dict[str, Callable[[FinishedRun], str]] = {
-        "other pictures or labels than most runs here": lambda run: json.dumps(run.data, sort_keys=True),
+        "other images or labels than most runs here": lambda run: json.dumps(run.data, sort_keys=True),
         schedules: lambda run: "" if run.settings.model.freeze == "all" else run.schedule,
     }
     for reason, key in keys.items():
@@ -123,7 +123,7 @@ def scores(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
 
 def paired(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The differences to the reference, each between two runs that started from the same seed and saw the
-    same pictures in the same order: only repeats, that is pairs of session and seed, that both levels have.
+    same images in the same order: only repeats, that is pairs of session and seed, that both levels have.
 
     Args:
         table: from `scores`.

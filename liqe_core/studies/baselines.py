@@ -23,17 +23,17 @@ PENALTIES = tuple(10.0**power for power in range(0, 7))
 
 
 def constant(files: Sequence[Path]) -> np.ndarray:
-    """(n,) zeros: the same answer about every picture, whose rank correlation counts as 0."""
+    """(n,) zeros: the same answer about every image, whose rank correlation counts as 0."""
     return np.zeros(len(files))
 
 
 def commonest(labels: pd.Series) -> float:
-    """The accuracy of an answer that does not look: always the commonest word of these very pictures.
+    """The accuracy of an answer that does not look: always the commonest word of these very images.
 
-    Counted as `agreement.scene_accuracy` does: of a picture with k words the k commonest are said.
+    Counted as `agreement.scene_accuracy` does: of an image with k words the k commonest are said.
 
     Args:
-        labels: of each picture a word, a tuple or list of words, or nothing.
+        labels: of each image a word, a tuple or list of words, or nothing.
 
     Returns:
         0 to 1; NaN where nothing is labelled.
@@ -57,13 +57,13 @@ def commonest_of(sets: Iterable[LabelledImages], session: int) -> pd.DataFrame:
 
 
 def file_size(files: Sequence[Path]) -> np.ndarray:
-    """(n,) bytes on the disk: what a compressor thinks of a picture."""
+    """(n,) bytes on the disk: what a compressor thinks of an image."""
     return np.array([float(file.stat().st_size) for file in files])
 
 
 def brisque(files: Sequence[Path]) -> np.ndarray:
     """(n,) BRISQUE (Mittal, Moorthy, Bovik 2012) by the package of that name, turned round so that higher is
-    better; NaN for a picture that it cannot take.
+    better; NaN for an image that it cannot take.
 
     Raises:
         ImportError: the package is not installed; says how.
@@ -97,12 +97,12 @@ BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
 
 
 def files_of(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> list[Path]:
-    """The picture files of a packed set, by row.
+    """The image files of a packed set, by row.
 
     Raises:
         TypeError: the set is not packed.
     """
-    store = dataset.pictures
+    store = dataset.images
     if not isinstance(store, PackedStore):
         raise TypeError(f"{dataset.name} is not packed: its files are not known")
     return [store.source.folder / name for name in store.index["file"].iloc[rows]]
@@ -111,11 +111,11 @@ def files_of(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> list[
 def ridge(
     dataset: LabelledImages, session: int, test: Sequence[tuple[LabelledImages, Sequence[int] | np.ndarray]]
 ) -> list[np.ndarray]:
-    """Ridge regression from the mean embedding of a picture's windows to its score.
+    """Ridge regression from the mean embedding of an image's windows to its score.
 
     Args:
         dataset: with kept windows; its training part is learned from, the penalty is chosen on it, too.
-        test: sets with kept windows, and the row numbers of the pictures to predict.
+        test: sets with kept windows, and the row numbers of the images to predict.
 
     Returns:
         For each of `test` the predictions, in the order of its rows.
@@ -127,12 +127,12 @@ def ridge(
 
 
 def mean_embeddings(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(rows, F) float32: the mean of each picture's kept windows.
+    """(rows, F) float32: the mean of each image's kept windows.
 
     Raises:
         TypeError: the set has images, not embeddings of them.
     """
-    kept = dataset.pictures
+    kept = dataset.images
     if not isinstance(kept, KeptWindows):
         raise TypeError(f"{dataset.name}: images, not embeddings of them (embeddings.kept_windows)")
     return np.stack([kept[row][0].astype(np.float32).mean(axis=0) for row in rows])

@@ -1,9 +1,9 @@
-"""One picture and a few faults to turn up by hand: what a model says of it at every position.
+"""One image and a few faults to turn up by hand: what a model says of it at every position.
 
     >>> image = modest("photo.jpg")
     >>> seen = look(model, image, {"blur": 3, "JPEG": 2})    # as it is drawn by figures.explorer
 
-Nothing here draws: from a picture and the positions of sliders to an answer, the same for the same.
+Nothing here draws: from an image and the positions of sliders to an answer, the same for the same.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 #: What each slider turns up: a distortion of KADID-10k, at its levels 1 to 5; 0 is none of it.
 FAULTS = {"JPEG": "jpeg", "blur": "lens blur", "noise": "white noise", "darkness": "darken"}
 
-#: The shorter side, in pixels, to which a picture is shrunk before it is played with.
+#: The shorter side, in pixels, to which an image is shrunk before it is played with.
 SHORTER_SIDE = 320
 
 
 class Look(NamedTuple):
-    """What a model said of a picture.
+    """What a model said of an image.
 
     Attributes:
         image: (H, W, 3) uint8, as the windows were laid over it.
@@ -51,7 +51,7 @@ class Look(NamedTuple):
 
 
 def modest(source: Source) -> np.ndarray:
-    """A picture of any size, upright and with a shorter side of `SHORTER_SIDE` at most, so that an answer
+    """An image of any size, upright and with a shorter side of `SHORTER_SIDE` at most, so that an answer
     about it takes little time.
 
     Returns:
@@ -60,16 +60,16 @@ def modest(source: Source) -> np.ndarray:
     Raises:
         ImageError: it cannot be read; see `images.read_image`.
     """
-    picture = read_image(source, orientation="apply")
-    scale = SHORTER_SIDE / min(picture.size)
+    image = read_image(source, orientation="apply")
+    scale = SHORTER_SIDE / min(image.size)
     if scale < 1:
-        width, height = (max(SHORTER_SIDE, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+        width, height = (max(SHORTER_SIDE, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
-    """A picture with faults, in the order in which a camera adds them: too little light, a lens out of focus,
+    """An image with faults, in the order in which a camera adds them: too little light, a lens out of focus,
     a noisy sensor, a file saved small.
 
     Args:
@@ -80,7 +80,7 @@ def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
         (H, W, 3) uint8; the same for the same arguments.
 
     Raises:
-        ValueError: another name or position, or no such picture.
+        ValueError: another name or position, or no such image.
     """
     if unknown := sorted(set(positions) - set(FAULTS)):
         raise ValueError(f"no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
@@ -93,17 +93,17 @@ def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
 def look(
     model: LIQE, image: np.ndarray, positions: Mapping[str, int] | None = None, count: int | None = None
 ) -> Look:
-    """What a model says of a picture with faults, and of each of its windows by itself.
+    """What a model says of an image with faults, and of each of its windows by itself.
 
     Args:
         image: (H, W, 3) uint8.
-        positions: as `degrade` takes them; None: the picture as it is.
+        positions: as `degrade` takes them; None: the image as it is.
         count: look through that many windows at most, evenly spaced; None: as many as `model.score` does,
             and then the answer is the same.
 
     Raises:
         ValueError: as `degrade`.
-        ImageError: a picture smaller than a window, and a model that does not enlarge it.
+        ImageError: an image smaller than a window, and a model that does not enlarge it.
     """
     geometry = model.geometry if count is None else dataclasses.replace(model.geometry, count=count)
     shown = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))

@@ -95,7 +95,7 @@ ARMS = (
 REFERENCE = "Q"
 
 
-#: How BIQ2021 is split, and the arms that are trained on it so: as its authors did, or with pictures of
+#: How BIQ2021 is split, and the arms that are trained on it so: as its authors did, or with images of
 #: neighbouring numbers together (`splits.by_neighbours`).
 SPLITS = {
     "public": tuple(arm.name for arm in ARMS),
@@ -111,7 +111,7 @@ def train_and_predict(
     split: str = "public",
     progress: bool = True,
 ) -> None:
-    """Train what is not finished and predict the test pictures of each run, once.
+    """Train what is not finished and predict the test images of each run, once.
 
     A run's predictions lie in its folder as ``predictions.csv``; a run that has them is left alone, so that
     a study that was stopped goes on.
@@ -200,8 +200,8 @@ def predictions(model: LIQE, sets: Iterable[LabelledImages], session: int = 1) -
     """What a model says of every test image.
 
     Returns:
-        A row a picture: ``dataset, image, quality`` and, where the model's grid has the axis, the likeliest
-        ``distortion`` and the likeliest ``scene``, or as many as the picture has labels, with ``;`` between.
+        A row an image: ``dataset, image, quality`` and, where the model's grid has the axis, the likeliest
+        ``distortion`` and the likeliest ``scene``, or as many as the image has labels, with ``;`` between.
     """
     tables = []
     for dataset in sets:
@@ -220,7 +220,7 @@ def predictions(model: LIQE, sets: Iterable[LabelledImages], session: int = 1) -
 
 
 def labels(sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
-    """The labels of the test pictures, in the order of `predictions`.
+    """The labels of the test images, in the order of `predictions`.
 
     Returns:
         ``dataset, image, mos, true_distortion, scenes`` (words with ``;`` between), ``reference``, and
@@ -337,7 +337,7 @@ def write_tiny(
     Args:
         checkpoint: of the run, such as ``runs/open/tiny/best_quality.safetensors``.
         folder: where ``liqe-tiny.csv`` goes: the labels of every test image, and the model's answers.
-        windows: how many of a picture it looks at, whatever validation made do with.
+        windows: how many of an image it looks at, whatever validation made do with.
     """
     recipe, model = read_recipe(checkpoint), LIQE.from_checkpoint(checkpoint)
     model.geometry = dataclasses.replace(model.geometry, count=windows)

@@ -66,7 +66,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
         table: from `with_labels`, of one model.
 
     Returns:
-        A row for each of `parts`: ``dataset, pictures, srcc, plcc`` and, where the model has the axis,
+        A row for each of `parts`: ``dataset, images, srcc, plcc`` and, where the model has the axis,
         ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``, and beside each,
         as ``scene_commonest`` and ``distortion_commonest``, what always naming the commonest word reaches on
         the same images; NaN where it is not defined.
@@ -74,7 +74,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     axes = [axis for axis in ("scene", "distortion") if axis in table]
     rows = []
     for name, part in parts(table):
-        row = {"dataset": name, "pictures": len(part)}
+        row = {"dataset": name, "images": len(part)}
         row |= {key: MEASURES[key](part) for key in ("srcc", "plcc", *(f"{axis}_accuracy" for axis in axes))}
         if "scene" in axes:
             words = part["scenes"].mask(part["scenes"] == "")
@@ -128,7 +128,7 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
         predicted: by method: ``dataset, image, quality``.
 
     Returns:
-        ``dataset, method, pictures, srcc, low, high``.
+        ``dataset, method, images, srcc, low, high``.
     """
     rows = []
     for name, part in parts(true):
@@ -140,7 +140,7 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
             quality, mos = both["quality"].to_numpy(float), both["mos"].to_numpy(float)
             low, high = srcc_interval(quality, mos)
             srcc = 0.0 if np.ptp(quality) == 0 else agreement.srcc(quality, mos)
-            row = {"dataset": name, "method": method, "pictures": len(both)}
+            row = {"dataset": name, "method": method, "images": len(both)}
             rows.append(row | {"srcc": srcc, "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -148,7 +148,7 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
 #: What the card of a model says of each test set: dataset, in words, measure.
 ON_THE_CARD = (
     ("biq2021", "BIQ2021, public test part", "srcc"),
-    ("biq2021 without near-duplicates", "the same, without pictures whose twin was trained on", "srcc"),
+    ("biq2021 without near-duplicates", "the same, without images whose twin was trained on", "srcc"),
     ("open-distorted", "photographs distorted in 32 ways, none of them trained on", "srcc"),
     ("open-distorted", "the same", "distortion_accuracy"),
     ("scenes", "photographs of three sources, none of them trained on", "scene_accuracy"),
@@ -171,7 +171,7 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         table: from `with_labels`, of one model.
 
     Returns:
-        A row for each of `ON_THE_CARD` that the table has: ``pictures`` (in words), ``count``, ``measure``,
+        A row for each of `ON_THE_CARD` that the table has: ``images`` (in words), ``count``, ``measure``,
         ``reached``, ``low`` and ``high`` (95 % bootstrap interval over photographs: images made of one are
         drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
     """
@@ -188,7 +188,7 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         def measured(drawn, part=part, groups=groups, measure=measure) -> float:
             return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
 
-        row = {"pictures": words, "count": len(part), "measure": measure_words}
+        row = {"images": words, "count": len(part), "measure": measure_words}
         row["reached"] = reached.loc[name, measure]
         row["low"], row["high"] = bootstrap(len(groups), measured)
         commonest = reached.loc[name].get(measure.replace("accuracy", "commonest"))

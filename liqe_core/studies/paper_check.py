@@ -35,7 +35,7 @@ WITHIN, UNSEEN = "within-set", "unseen"
 RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
 _METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
 _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
-_COLUMNS = ["dataset", "metric", "value", "pictures", "left_out", "details"]
+_COLUMNS = ["dataset", "metric", "value", "images", "left_out", "details"]
 #: The results of a set that has none.
 NOTHING = pd.DataFrame(columns=_COLUMNS)
 
@@ -46,7 +46,7 @@ def what_is_missing(name: str) -> str:
         found = status(load_manifest(name))
     except ManifestError:
         return "no manifest: this project does not read the data set yet"
-    return f"no pictures: {found.next}" if found.state == "absent" else ""
+    return f"no images: {found.next}" if found.state == "absent" else ""
 
 
 def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages | str:
@@ -79,7 +79,7 @@ def measure_unseen(
             many processes read.
 
     Returns:
-        A row a set and metric (`dataset`, `metric`, `value`, `pictures` that were measured, `left_out` for
+        A row a set and metric (`dataset`, `metric`, `value`, `images` that were measured, `left_out` for
         being missing, damaged or smaller than a crop, `details`, which these are, or ""), and for every other
         set the reason: a few words, a colon, the whole.
 
@@ -118,7 +118,7 @@ def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tu
     mos = dataset.table["mos"].to_numpy(float)[scored]
     if reason := agreement.reason(quality, mos):
         return NOTHING, f"not defined: {reason}"
-    row = {"pictures": int(scored.sum())} | left_out
+    row = {"images": int(scored.sum())} | left_out
     return _long(dataset.name, agreement.agreement(quality, mos) | row), ""
 
 
@@ -166,7 +166,7 @@ def plan(names: Sequence[str], session: int) -> pd.DataFrame:
     """What there is to measure; opens no image.
 
     Returns:
-        A row a set: `dataset`, `protocol`, how many `pictures` are there of those `expected`, which are
+        A row a set: `dataset`, `protocol`, how many `images` are there of those `expected`, which are
         `absent`, and `missing`, what has to be done before it can be measured; "" where nothing is.
     """
     table = []
@@ -177,10 +177,10 @@ def plan(names: Sequence[str], session: int) -> pd.DataFrame:
             labels = read_labels(manifest)
             labels = labels[labels[f"session_{session}"] == "test"] if protocol == WITHIN else labels
             images = labels["image"]
-            found = find_images(images, manifest.folder(), manifest.pictures)
+            found = find_images(images, manifest.folder(), manifest.image_folders)
             absent = found.loc[found["match"] == "missing", "image"].tolist()
         table.append((name, protocol, len(images) - len(absent), len(images), first_few(absent), missing))
-    return pd.DataFrame(table, columns=["dataset", "protocol", "pictures", "expected", "absent", "missing"])
+    return pd.DataFrame(table, columns=["dataset", "protocol", "images", "expected", "absent", "missing"])
 
 
 def check(
@@ -290,7 +290,7 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     """
 
     def why_not(name: str) -> str:
-        reason = what_is_missing(name) or "its pictures are here"
+        reason = what_is_missing(name) or "its images are here"
         missing_run = f"no run: profile paper has no finished run; {reason}"
         return "no metric: the runs did not measure it" if runs else missing_run
 
@@ -323,7 +323,7 @@ def unseen_sets(protocol: str, compared: pd.DataFrame, checks: Sequence[Check]) 
     """A table of sets that were never trained on, with the rows of checked weights and ours below.
 
     Args:
-        protocol: ``unseen``, or ``aigc`` for generated pictures.
+        protocol: ``unseen``, or ``aigc`` for generated images.
         compared: ours beside the published numbers, as `10_paper_tables` keeps them. A set
             without a published number has a column where ours was measured.
     """

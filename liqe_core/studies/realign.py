@@ -155,9 +155,9 @@ def describe(curves: pd.DataFrame) -> str:
     held, count, judged_on = (int(curves[column].sum()) for column in ("held", "count", "judged"))
     without = curves.index[curves["reason"] != ""]
     more = f"; no curve: {', '.join(map(str, without))}" if len(without) else ""
-    share = f"{held} of {count} pictures ({held / max(1, count):.0%})"
+    share = f"{held} of {count} images ({held / max(1, count):.0%})"
     beyond = f"{share} have a score beyond the reach of their set's curve and are left out{more}"
-    return f"{beyond}. Curves are fitted on one half; the numbers are of {judged_on} pictures of the other."
+    return f"{beyond}. Curves are fitted on one half; the numbers are of {judged_on} images of the other."
 
 
 def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, reference: str) -> pd.DataFrame:
@@ -170,7 +170,7 @@ def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, refe
         reference: the model that the others are compared with.
 
     Returns:
-        A row a way (the first, ``not realigned``, is the naive scale): `realignment`, `pictures` (those that
+        A row a way (the first, ``not realigned``, is the naive scale): `realignment`, `images` (those that
         `judged` keeps for every model: all ways are judged on the same), `srcc`, and what
         `intervals.difference` says of the way less the reference, over images. NaN where there are too few.
     """
@@ -182,7 +182,7 @@ def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, refe
     known, against, table = truth.loc[rows].to_numpy(float), values[reference], []
     for name, scores in values.items():
         gain = srcc(scores, known) - srcc(against, known)
-        row = {"realignment": name, "pictures": len(rows), "srcc": srcc(scores, known)}
+        row = {"realignment": name, "images": len(rows), "srcc": srcc(scores, known)}
         table.append(row | difference(np.array([gain]), *gain_interval([scores], [against], known)))
     return pd.DataFrame(table).drop(columns="better")
 
@@ -286,7 +286,7 @@ class Warp(NamedTuple):
     Attributes:
         scale: from quality, 1..5, to the set's score; rising.
         range: the lowest and highest score that the set's people could give.
-        covers: the part of the quality scale that the set's pictures come from.
+        covers: the part of the quality scale that the set's images come from.
         words: what it does, for a table.
     """
 
@@ -300,21 +300,21 @@ WARPS = {
     "plain": Warp(lambda q: 100 * ((q - 1) / 4), (0, 100), (1, 5), "0..100, straight"),
     "lenient": Warp(lambda q: 10 * ((q - 1) / 4) ** 0.5, (0, 10), (1, 5), "0..10, people give high scores"),
     "strict": Warp(lambda q: 1 + 8 * ((q - 1) / 4) ** 2, (1, 9), (1, 5), "1..9, people give low scores"),
-    "web": Warp(lambda q: np.clip((q - 2) / 2, 0, 1), (0, 1), (2, 4), "0..1, middling pictures only"),
+    "web": Warp(lambda q: np.clip((q - 2) / 2, 0, 1), (0, 1), (2, 4), "0..1, middling images only"),
 }
 
 
 def plant(quality: pd.Series, noise: float = 0.15, seed: int = 1) -> pd.DataFrame:
-    """Deal pictures out to the planted sets, evenly, and give each the score of its set's scale.
+    """Deal images out to the planted sets, evenly, and give each the score of its set's scale.
 
     Args:
-        quality: of each picture, 1..5.
+        quality: of each image, 1..5.
         noise: standard deviation of what people disagree on, in points of quality, before the scale.
         seed: of the dealing and the noise.
 
     Returns:
-        A row a picture that got into a set, in the order given: `dataset`, `quality`, `mos`, `jitter` (other
-        noise of the same size, for a stand-in prediction). A picture outside of what its set covers goes to
+        A row an image that got into a set, in the order given: `dataset`, `quality`, `mos`, `jitter` (other
+        noise of the same size, for a stand-in prediction). An image outside of what its set covers goes to
         the first, which covers all.
     """
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What can compete, by name, and a folder of pictures scored by it: the table that `gmad` works on.
+"""What can compete, by name, and a folder of images scored by it: the table that `gmad` works on.
 
 A scorer is anything that takes a path and gives a number, higher for better quality:
 ``{"liqe": lambda path: model.score(path).quality.item(), "size": lambda path: path.stat().st_size}``.
@@ -80,7 +80,7 @@ def liqe(checkpoint: str | Path) -> Scorer:
 
 
 def sharpness(path: Path) -> float:
-    """The logarithm of the mean squared Laplacian of the luma: a picture with more fine detail, or with more
+    """The logarithm of the mean squared Laplacian of the luma: an image with more fine detail, or with more
     noise, gets more."""
     luma = np.asarray(read_image(path).convert("L"), dtype=float)
     if min(luma.shape) < 3:
@@ -112,28 +112,28 @@ def score_folder(
     on_image: Callable[[str], None] | None = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Scores every picture in a folder, and below it, with every scorer.
+    """Scores every image in a folder, and below it, with every scorer.
 
-    A picture that a scorer cannot read does not stop the others: its score is missing and `error` says why.
+    An image that a scorer cannot read does not stop the others: its score is missing and `error` says why.
     With a cache, a run that was cut short goes on where it was: a score is taken from the journal while the
-    picture's size and time of change are the same. Missing scores are tried again. A score belongs to the
+    image's size and time of change are the same. Missing scores are tried again. A score belongs to the
     scorer's name and, where it has one, as those of checkpoints do, to its attribute `identity`, a checksum;
     give a changed scorer without one another name.
 
     Args:
-        folder: where the pictures are; see `images_in`.
+        folder: where the images are; see `images_in`.
         scorers: name to callable; a callable gets the path and returns a number.
         cache: the file of a `Journal`, read when it is there and added to as the work goes on.
-        on_image: called with each picture's name before it is scored (a progress bar's place).
-        only: names of pictures, their path below `folder` with "/"; the others are left out.
+        on_image: called with each image's name before it is scored (a progress bar's place).
+        only: names of images, their path below `folder` with "/"; the others are left out.
 
     Returns:
-        A row a picture, sorted, its path below `folder` with "/" as the index `image`; a float column a
+        A row an image, sorted, its path below `folder` with "/" as the index `image`; a float column a
         scorer, in the order of `scorers`; `error`, "" where every scorer gave a finite number, else
         "NAME: what went wrong", one after another with "; ".
 
     Raises:
-        NotADirectoryError: no such folder. ValueError: no scorer, a reserved name, no picture in the
+        NotADirectoryError: no such folder. ValueError: no scorer, a reserved name, no image in the
         folder, or a cache file that is something else.
     """
     folder = Path(folder)
@@ -145,7 +145,7 @@ def score_folder(
     names = images_in(folder)
     if only is not None:
         if missing := sorted(set(only) - set(names)):
-            raise ValueError(f"{folder} has no picture {missing[0]!r}: give paths below the folder")
+            raise ValueError(f"{folder} has no image {missing[0]!r}: give paths below the folder")
         names = sorted(set(only))
     journal = Journal(cache or os.devnull, folder)
     known = journal.current()
@@ -170,9 +170,9 @@ def score_folder(
 
 
 def _score(path: Path, scorer: Scorer) -> tuple[float, str]:
-    """A picture's score; and what went wrong, or ""."""
+    """An image's score; and what went wrong, or ""."""
     try:
         value = float(scorer(path))
-    except Exception as error:  # whatever a scorer raises, the other pictures still count
+    except Exception as error:  # whatever a scorer raises, the other images still count
         return math.nan, " ".join(f"{type(error).__name__}: {error}".split())
     return value, "" if math.isfinite(value) else f"the score is {value}"

@@ -1,6 +1,6 @@
 """The batches of a run: drawn, cut, and read ahead of the step that uses them.
 
-Which pictures make up step t of epoch e, which crops are cut from them and which are mirrored is a function
+Which images make up step t of epoch e, which crops are cut from them and which are mirrored is a function
 of the seed, e and t alone: nothing has to be saved to go on where a run was stopped, and several processes
 agree without talking.
 """
@@ -29,13 +29,13 @@ READERS = min(4, os.cpu_count() or 1)
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One step's pictures. B is the sum over data sets.
+    """One step's images. B is the sum over data sets.
 
     Attributes:
         crops: (B, U, 3, window, window) uint8, or (B, U, F) of a frozen tower; where several processes share
-            the batch, those of this one's share only, or of one picture beside it where the share is empty.
+            the batch, those of this one's share only, or of one image beside it where the share is empty.
         mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
-        images: what each picture is called, ``data set/file``.
+        images: what each image is called, ``data set/file``.
     """
 
     crops: Tensor
@@ -46,8 +46,8 @@ class Batch:
     images: tuple[str, ...]
 
     @property
-    def has_lone_picture(self) -> bool:
-        """Whether some data set has one picture in the batch, and so no pair."""
+    def has_lone_image(self) -> bool:
+        """Whether some data set has one image in the batch, and so no pair."""
         return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -105,10 +105,10 @@ class TrainingBatches:
         """Everything for one step.
 
         Args:
-            share: given how many pictures the batch has, which of them to cut crops for; by default all.
+            share: given how many images the batch has, which of them to cut crops for; by default all.
 
         Raises:
-            ValueError: a picture is smaller than a crop; names it.
+            ValueError: an image is smaller than a crop; names it.
         """
         drawn = self.rows(epoch, step)
         places = [(number, row) for number, rows in enumerate(drawn) for row in rows]

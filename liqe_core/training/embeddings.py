@@ -1,9 +1,9 @@
-"""A frozen image tower looks at a picture once: its embeddings are kept, and training costs milliseconds.
+"""A frozen image tower looks at an image once: its embeddings are kept, and training costs milliseconds.
 
-What is kept is what the frozen part of the tower gives for the windows that a picture is tested on, and for
+What is kept is what the frozen part of the tower gives for the windows that an image is tested on, and for
 their mirror images; a projection on top of it (timm's towers have one in open_clip) trains all the same. The
 folder is named after everything that decides the numbers: the tower and its frozen weights, how crops are
-scaled, the geometry, the precision and the pictures' checksums. Embeddings of other weights are never read.
+scaled, the geometry, the precision and the images' checksums. Embeddings of other weights are never read.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from liqe_core.intake.progress import tqdm
 from liqe_core.model import LIQE
 from liqe_core.scoring import evaluating, products_in
 
-#: Pictures in a file: what a process that is killed may lose.
+#: Images in a file: what a process that is killed may lose.
 PER_FILE = 256
-#: Pictures that are looked at together.
+#: Images that are looked at together.
 AT_ONCE = 8
 
 
@@ -40,17 +40,17 @@ def kept_windows(
     progress: bool = True,
     precision: str = "float32",
 ) -> LabelledImages:
-    """The same data set with embeddings in place of its pictures; computed where they are not there yet.
+    """The same data set with embeddings in place of its images; computed where they are not there yet.
 
     Args:
-        dataset: with pictures.
+        dataset: with images.
         model: its frozen part looks at the windows of its geometry.
         folder: where all of them are kept; default: ``embeddings`` in the cache folder.
         precision: of the products, see `scoring.products_in`.
 
     Raises:
         ValueError: another precision.
-        ImageError: a picture is smaller than a crop; names it.
+        ImageError: an image is smaller than a crop; names it.
     """
     # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
     frozen = [weights_sha256(model), model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
@@ -73,7 +73,7 @@ def kept_windows(
                 bar.update(len(rows))
     first_values = [np.load(file, mmap_mode="r")[:, 0, :, 0] for file in files]
     counts = (~np.isnan(np.concatenate(first_values))).sum(axis=1)
-    return dataclasses.replace(dataset, pictures=KeptWindows(list(files), counts), any_size=False, grey=None)
+    return dataclasses.replace(dataset, images=KeptWindows(list(files), counts), any_size=False, grey=None)
 
 
 def weights_sha256(model: LIQE) -> str:
@@ -87,16 +87,16 @@ def weights_sha256(model: LIQE) -> str:
 
 
 def _digests(dataset: LabelledImages) -> list[str]:
-    if isinstance(dataset.pictures, KeptWindows):
-        raise TypeError(f"{dataset.name}: embeddings already, not pictures")
-    if isinstance(dataset.pictures, PackedStore):
-        return dataset.pictures.index["digest"].tolist()
-    return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.pictures]
+    if isinstance(dataset.images, KeptWindows):
+        raise TypeError(f"{dataset.name}: embeddings already, not images")
+    if isinstance(dataset.images, PackedStore):
+        return dataset.images.index["digest"].tolist()
+    return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.images]
 
 
 @torch.no_grad()
 def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
-    """(pictures, 2, W, F) float16; NaN where a picture has fewer windows."""
+    """(images, 2, W, F) float16; NaN where an image has fewer windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.to_evaluate(model.clip.visual)

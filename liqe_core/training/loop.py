@@ -91,7 +91,7 @@ class Run:
 
     Attributes:
         model, optimizer, weighting, precision: what is trained, and how.
-        sets: what it is trained on: pictures, or what is kept of them.
+        sets: what it is trained on: images, or what is kept of them.
         length: epochs, and steps an epoch; (1, 0) where nothing trains, and there is only what to measure.
         epoch, step: the step to take next.
         best: the best value so far of each of `watch.CRITERIA`.
@@ -154,13 +154,13 @@ class Run:
     def train_epoch(self, bar: tqdm, stop: Stop) -> None:
         """The steps of an epoch that are still to be taken."""
         weights = self.weights()
-        drops = self.settings.losses.lone_pictures == "drop step"
+        drops = self.settings.losses.lone_images == "drop step"
         self.model.train(self.settings.model.batch_norm == "learned")
         started = time.perf_counter() - self.seconds
         for batch in batches_ahead(self.batches, self.epoch, self.step, self.length[1], self.ranks):
             rate = learning_rate(self.settings, self.epoch, self.step)
             row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
-            dropped = drops and batch.has_lone_picture
+            dropped = drops and batch.has_lone_image
             try:
                 if dropped:
                     # By rule, not by accident: which steps depends on the split's sizes alone. The public

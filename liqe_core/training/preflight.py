@@ -31,7 +31,7 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
     """The sets that the profile trains on, in its order, found fit.
 
     Raises:
-        ValueError: a set is missing, has nothing in a part, a picture smaller than a crop, or one without a
+        ValueError: a set is missing, has nothing in a part, an image smaller than a crop, or one without a
             score (unless none of the set has one, and all have a scene or a distortion); or the batch is too
             small for the processes, or for a pair to rank.
     """
@@ -70,7 +70,7 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
 
 
 def steps_without_pairs(settings: Profile, sets: Sequence[LabelledImages]) -> list[int]:
-    """The steps of an epoch whose batch has no two scored pictures of one set, and so nothing to rank; empty
+    """The steps of an epoch whose batch has no two scored images of one set, and so nothing to rank; empty
     where no set has scores."""
     steps, scored = set(range(settings.steps.steps)), False
     for dataset in sets:
@@ -86,10 +86,10 @@ def steps_without_pairs(settings: Profile, sets: Sequence[LabelledImages]) -> li
 def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledImages]) -> None:
     if settings.model.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
         return
-    fault = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two pictures to rank"
+    fault = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two images to rank"
     if len(lone) == settings.steps.steps:
         raise ValueError(f"{fault}, so quality would not be learned; give batch_sizes from 2")
-    if settings.losses.lone_pictures == "leave out":
+    if settings.losses.lone_images == "leave out":
         first = f"{fault} (the first: step {lone[0]})"
         warnings.warn(f"{first}, so they teach no quality; other batch_sizes avoid it", stacklevel=4)
 
@@ -128,12 +128,12 @@ def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
     An estimate, for transformers; of other image towers only gradients and moments are counted.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    pictures = -(-sum(settings.data.batch_sizes.values()) // world_size)
+    images = -(-sum(settings.data.batch_sizes.values()) // world_size)
     towers = []
     vision = model.architecture["vision_cfg"]
     if settings.model.freeze not in ("image", "all") and isinstance(vision.get("patch_size"), int):
         tokens = 1 + (vision["image_size"] // vision["patch_size"]) ** 2
-        towers.append((pictures * settings.steps.crops * tokens, vision["width"], vision["layers"]))
+        towers.append((images * settings.steps.crops * tokens, vision["width"], vision["layers"]))
     text = model.architecture["text_cfg"]
     if settings.model.freeze not in ("text", "all") and "layers" in text:
         tokens = model.text.tree.tokens if model.text.tree else model.text.tokens

@@ -21,7 +21,7 @@ from liqe_core.files import cache_dir
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.profiles import Profile
 
-#: What the name of a data set ends in whose pictures were brought to the size at which people saw them.
+#: What the name of a data set ends in whose images were brought to the size at which people saw them.
 AS_SHOWN = " as shown"
 
 #: What a profile makes of the mini data set where that is not `mini.build`'s own choice: ``smoke`` takes
@@ -50,8 +50,8 @@ def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ())
         ManifestError: no such manifest. ValueError: two manifests have different words.
     """
     manifests = {name: load_manifest(name) for name in names}
-    pictures = sum(settings.data.batch_sizes.values())
-    changes: dict[str, Any] = {"batch_sizes": dict.fromkeys(names, max(2, pictures // len(manifests)))}
+    images = sum(settings.data.batch_sizes.values())
+    changes: dict[str, Any] = {"batch_sizes": dict.fromkeys(names, max(2, images // len(manifests)))}
     for axis in ("scene", "distortion"):
         words = {";".join(manifest.words.get(axis, ())) for manifest in manifests.values()}
         if len(words) > 1:
@@ -86,8 +86,8 @@ def labelled(
     """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
 
     Args:
-        missing: ``skip`` goes on with the pictures there are.
-        as_shown: enlarge each picture to the size at which people saw it (`Manifest.shown`), as far as the
+        missing: ``skip`` goes on with the images there are.
+        as_shown: enlarge each image to the size at which people saw it (`Manifest.shown`), as far as the
             profile's crops keep that size; the set is then called so (`AS_SHOWN`).
         session: the test part of that session alone; 0: all of it.
 
@@ -105,9 +105,7 @@ def labelled(
     bad: dict[str, str | None] = {}
     if as_shown:
         if not manifest.shown:
-            raise ValueError(
-                f"{manifest.path}: shown is not given, the side at which people saw the pictures"
-            )
+            raise ValueError(f"{manifest.path}: shown is not given, the side at which people saw the images")
         side = max(geometry.window, min(manifest.shown, geometry.resize_to or manifest.shown))
         geometry = dataclasses.replace(geometry, enlarge_to=side)
     if settings.data.unfit == "leave out" and not made:
@@ -129,10 +127,10 @@ def labelled(
 
 
 def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
-    """Of some data sets, those of which nothing is there, each with what to do about it. Opens no picture.
+    """Of some data sets, those of which nothing is there, each with what to do about it. Opens no image.
 
     Args:
-        parts: those too of which some pictures lack or are broken.
+        parts: those too of which some images lack or are broken.
     """
     lacks = {}
     for name in names:
@@ -146,11 +144,11 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
 
 
 def decoded(names: Iterable[str], settings: Profile) -> str:
-    """What the decoded pictures of data sets take, as far as manifests tell, and where they are kept."""
+    """What the decoded images of data sets take, as far as manifests tell, and where they are kept."""
     sizes, unknown, least = [], [], geometry_of(settings).resize_to
     for manifest in map(load_manifest, names):
-        if manifest.picture_size and manifest.images and least:
-            width, height = manifest.picture_size
+        if manifest.image_size and manifest.images and least:
+            width, height = manifest.image_size
             shrunk = min(1.0, least / min(width, height)) ** 2
             size = int(3 * width * height * shrunk * manifest.images)
             sizes.append(f"{manifest.name} {readable_size(size)}")
@@ -169,7 +167,7 @@ def image_folder(name: str, settings: Profile) -> Path:
 
 
 def scored_by_people(name: str) -> bool:
-    """Whether the scores of a data set are of its own pictures, or a stand-in (see `data.mini`)."""
+    """Whether the scores of a data set are of its own images, or a stand-in (see `data.mini`)."""
     return name != "mini" and load_manifest(name).form != "distorted"
 
 

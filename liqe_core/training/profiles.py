@@ -40,18 +40,18 @@ class DataSettings(Settings):
     """What is trained on.
 
     Attributes:
-        batch_sizes: pictures of each data set in a step, by the set's name.
+        batch_sizes: images of each data set in a step, by the set's name.
         scene_words, distortion_words: words of your own in place of the paper's, with ``;`` between.
-        stand_in: pictures that were distorted here (``open-distorted``) have the mean opinion of their
+        stand_in: images that were distorted here (``open-distorted``) have the mean opinion of their
             distortion and level for a score; else they have none, and teach the distortion alone.
-        resize_to: a picture with both sides at least this long is shrunk until the shorter one is; the
-            smaller, the more of a picture a window sees, and the less of its fine faults. 0: never.
-        enlarge: enlarge a picture that is smaller than a crop, which otherwise is an error.
-        overview: the whole picture, squeezed into a crop, is looked at beside the windows (`CropGeometry`).
-        vary: draw at random what must not tell the labels, in training and in testing: pictures without
+        resize_to: an image with both sides at least this long is shrunk until the shorter one is; the
+            smaller, the more of an image a window sees, and the less of its fine faults. 0: never.
+        enlarge: enlarge an image that is smaller than a crop, which otherwise is an error.
+        overview: the whole image, squeezed into a crop, is looked at beside the windows (`CropGeometry`).
+        vary: draw at random what must not tell the labels, in training and in testing: images without
             people's scores are now and then (one in eight) looked at in grey, where color is not their
             fault; those that were not distorted here either, at any size (`labelled.SIDES`).
-        unfit: pictures that are missing, damaged or smaller than a crop are reported before the first step:
+        unfit: images that are missing, damaged or smaller than a crop are reported before the first step:
             ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
     """
 
@@ -103,7 +103,7 @@ class LossSettings(Settings):
 
     Attributes:
         control: what a gain over quality alone has to be held against: ``shuffled labels``, scenes and
-            distortions given to other pictures of the same set's training part; ``quality alone``, all
+            distortions given to other images of the same set's training part; ``quality alone``, all
             prompts, but only the quality loss; ``separate heads``, a linear head an axis in place of prompts.
         weighting: ``dwa`` or ``equal``. temperature: of dwa.
         quality_loss: ``fidelity`` of pairs, as in the paper, or the ``squared error`` of each prediction, the
@@ -115,7 +115,7 @@ class LossSettings(Settings):
             code, or the mean over all ``pairs``, as the paper is said to have it (not checked here).
         ties: of two equal scores, the first is taken to be preferred with probability one ``half``, as in the
             public code, or one: ``preferred``, being at least as good, as the paper is said to have it.
-        lone_pictures: a data set with one picture in the batch has no pair: ``leave out`` takes the step
+        lone_images: a data set with one image in the batch has no pair: ``leave out`` takes the step
             without that set's quality loss; ``drop step``, as the public script, whose loss is then NaN,
             takes no step at all (column ``dropped`` of ``steps.csv``; not counted by `max_skipped`).
     """
@@ -129,7 +129,7 @@ class LossSettings(Settings):
     plcc_weight: NotNegative = 0.0
     pair_mean: Literal["sets", "pairs"] = "sets"
     ties: Literal["half", "preferred"] = "half"
-    lone_pictures: Literal["leave out", "drop step"] = "leave out"
+    lone_images: Literal["leave out", "drop step"] = "leave out"
 
 
 class StepSettings(Settings):
@@ -137,7 +137,7 @@ class StepSettings(Settings):
 
     Attributes:
         epochs, steps: an epoch is that many optimiser steps.
-        crops: windows a picture in training.
+        crops: windows an image in training.
         learning_rate, weight_decay: of AdamW.
         schedule: ``public`` is CosineAnnealingLR(T_max=5) an epoch, restarted; ``cosine`` falls to zero over
             the whole run, a step at a time, after `warmup_steps` of linear rise.
@@ -159,13 +159,13 @@ class TestingSettings(Settings):
     """What is validated and tested, and when.
 
     Attributes:
-        windows: windows a picture in testing.
+        windows: windows an image in testing.
         validate_every: epochs between validations.
         keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those
             of the last validation, where the validation part is too small to choose by.
         test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
             only the checkpoints that are kept are tested, at the end.
-        measured: pictures of a validation or test part that are evaluated, at most, drawn by chance once for
+        measured: images of a validation or test part that are evaluated, at most, drawn by chance once for
             all runs; 0: all of them.
         unseen_windows: what sets that were not trained on are tested on: ``even``ly spaced windows, or, in
             SPAQ, TID2013 and PIPAL, random ones, as their ``public`` loaders draw (`studies.paper_check`).
@@ -235,10 +235,10 @@ class Profile(Settings):
                 f"precision is {self.machine.precision!r}; keep_windows takes float32 or bfloat16"
             )
         lone = [dataset for dataset, size in self.data.batch_sizes.items() if size == 1]
-        if self.losses.lone_pictures == "drop step" and lone:
+        if self.losses.lone_images == "drop step" and lone:
             raise ValueError(
-                f"lone_pictures='drop step' would drop every step, since the batch_sizes of "
-                f"{', '.join(lone)} is 1; give at least 2, or lone_pictures='leave out'"
+                f"lone_images='drop step' would drop every step, since the batch_sizes of "
+                f"{', '.join(lone)} is 1; give at least 2, or lone_images='leave out'"
             )
         self.grid()  # a template that does not fit the variant is refused here, before any work
         return self
@@ -392,7 +392,7 @@ PROFILES = {
             precision="bfloat16",  # nearly twice as many windows a second; what is kept is rounded anyway
             keep="best",
         ),
-        BASE.override(name="paper", lone_pictures="drop step", unseen_windows="public", precision="public"),
+        BASE.override(name="paper", lone_images="drop step", unseen_windows="public", precision="public"),
         BASE,
     )
 }

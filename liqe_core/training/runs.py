@@ -111,7 +111,7 @@ def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = A
     return {
         "format": FORMAT,
         "settings": settings.model_dump(),
-        "data": {s.name: {"pictures": len(s), **_checksums(s.table, s, range(len(s)))} for s in sets},
+        "data": {s.name: {"images": len(s), **_checksums(s.table, s, range(len(s)))} for s in sets},
         "used": {s.name: _used(s, settings.session) for s in sets},
         "left_out": {s.name: dict(s.left_out) for s in sets if s.left_out},
         "versions": versions,
@@ -176,10 +176,10 @@ def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
 def _checksums(
     labels: pd.DataFrame, dataset: LabelledImages, rows: Sequence[int] | np.ndarray
 ) -> dict[str, str]:
-    """Of labels, and of eight pictures spread over the rows: all would take minutes."""
+    """Of labels, and of eight images spread over the rows: all would take minutes."""
     digest = hashlib.sha256()
     for number in sorted({i * len(rows) // 8 for i in range(8)} if len(rows) else ()):
-        pixels = np.ascontiguousarray(dataset.pictures[int(rows[number])])
+        pixels = np.ascontiguousarray(dataset.images[int(rows[number])])
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
     return {"labels_sha256": fingerprint(labels), "some_images_sha256": digest.hexdigest()}
 

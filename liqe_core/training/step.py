@@ -28,11 +28,11 @@ class BadBatchError(ValueError):
     Attributes:
         losses: by task, unweighted.
         reason: what was not finite, ``loss`` or ``gradient``.
-        images: the pictures to look at: those whose own prediction or score was not finite, else all.
+        images: the images to look at: those whose own prediction or score was not finite, else all.
     """
 
     def __init__(self, losses: dict[str, float], reason: str, images: Sequence[str]):
-        super().__init__(f"the {reason} is not finite; pictures: {', '.join(images)}")
+        super().__init__(f"the {reason} is not finite; images: {', '.join(images)}")
         self.losses, self.reason, self.images = losses, reason, tuple(images)
 
 
@@ -184,6 +184,6 @@ def task_losses(
 
 
 def _suspects(joint: Tensor, batch: Batch) -> list[str]:
-    """The pictures whose own prediction or score is not finite; all of them where none is."""
+    """The images whose own prediction or score is not finite; all of them where none is."""
     wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | batch.mos.isinf().cpu()  # NaN: no score
     return [name for name, bad in zip(batch.images, wrong, strict=True) if bad] or list(batch.images)

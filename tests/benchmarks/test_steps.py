@@ -12,7 +12,7 @@ from liqe_core.training.batches import TrainingBatches
 @pytest.mark.slow
 def test_steps_are_measured_in_processes_of_their_own():
     cases = [{"way": "tree"}, {"way": "padded", "precision": "nonsense"}]
-    table = steps.measure_steps(cases, steps=1, pictures=3, architecture="LIQE-smoke", device="cpu")
+    table = steps.measure_steps(cases, steps=1, images=3, architecture="LIQE-smoke", device="cpu")
     row = table.iloc[0]
     assert row["best_seconds"] > 0 and row["times_floor"] > 1
     assert 0.1 < row["peak_gb"] < 4
@@ -22,13 +22,13 @@ def test_steps_are_measured_in_processes_of_their_own():
 def test_a_step_without_memory_for_it_is_told(monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 1_000_000)
     with pytest.raises(MemoryError, match="GB"):
-        steps.measure_step(StepCase(pictures=3, architecture="LIQE-smoke", device="cpu"))
+        steps.measure_step(StepCase(images=3, architecture="LIQE-smoke", device="cpu"))
 
 
 def test_operations_are_those_of_the_formula():
     """Twelve squares of the width a token and block, and attention; three times with the way back, four where
     blocks are computed again."""
-    case = StepCase(pictures=2, crops=3, architecture="LIQE-smoke")
+    case = StepCase(images=2, crops=3, architecture="LIQE-smoke")
     model = steps.build_model(settings())
     vision, text = model.architecture["vision_cfg"], model.architecture["text_cfg"]
     patches = (vision["image_size"] // vision["patch_size"]) ** 2
@@ -60,8 +60,8 @@ def test_ten_sessions_by_hand():
 
 
 def test_loader_throughput_counts_batches(tmp_path):
-    pictures = small_set(tmp_path)
-    batches = TrainingBatches(settings(crops=2), [pictures])
+    images = small_set(tmp_path)
+    batches = TrainingBatches(settings(crops=2), [images])
     row = steps.loader_throughput(batches, 0.5, count=3).iloc[0]
     assert row["consumed_per_second"] == 2
     assert row["times_enough"] == pytest.approx(row["batches_per_second"] / 2)

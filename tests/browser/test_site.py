@@ -73,8 +73,8 @@ def test_pages_are_whole_without_a_network_and_accessible(chromium, read, screen
         untold = tab.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
         level_a = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag21a"]}).response["violations"]
         told = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in level_a]
-        found = {"asks": asked, "equations not drawn": undrawn + errors, "pictures broken": broken}
-        found |= {"pictures without words": untold, "axe": told}
+        found = {"asks": asked, "equations not drawn": undrawn + errors, "images broken": broken}
+        found |= {"images without words": untold, "axe": told}
         if any(found.values()):
             faults[page.name] = {what: value for what, value in found.items() if value}
         tab.screenshot(path=screenshots / f"{page.stem}-1280.png")

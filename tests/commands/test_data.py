@@ -50,15 +50,15 @@ def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
     code, out, _ = data("status", manifest.path)
     assert (code, "absent" in out) == (0, True)
     code, out, _ = data("unpack", manifest.path, tmp_path / "mine.zip", "--quiet")
-    assert code == 0 and "complete, 5 of 5 pictures" in out
+    assert code == 0 and "complete, 5 of 5 images" in out
     assert f"liqe data verify {manifest.path}\n" in out, "as it was called, so that it can be given"
     code, out, _ = data("verify", manifest.path, "--quiet")
-    assert (code, out) == (0, "holiday: every picture is there and whole\n")
+    assert (code, out) == (0, "holiday: every image is there and whole\n")
     code, out, _ = data("audit", manifest.path, "--quiet", "--csv", tmp_path / "audit.csv")
     assert code == 0 and "1 to 5, of 1 to 5" in out
     assert "score out of range" in set(pd.read_csv(tmp_path / "audit.csv")["audit"])
     code, out, _ = data("pack", manifest.path, "--quiet", "--out", tmp_path / "store")
-    assert code == 0 and "5 pictures" in out
+    assert code == 0 and "5 images" in out
     assert len(PackedStore.open(tmp_path / "store")) == 5
     code, out, _ = data("labels", manifest.path, "--csv", tmp_path / "labels.csv")
     assert code == 0 and list(pd.read_csv(tmp_path / "labels.csv")["mos"]) == [1, 2, 3, 4, 5]
@@ -66,13 +66,13 @@ def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
 
 def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     manifest = own_set(tmp_path, count=3)
-    (manifest.folder() / "p001.png").write_text("no picture")
+    (manifest.folder() / "p001.png").write_text("no image")
     code, out, _ = data("verify", manifest.path, "--quiet")
     assert code == 1 and "1 unreadable" in out and "the list: " in out
     assert data("status", manifest.path)[0] == 1
     code, out, err = data("pack", "spaq", manifest.path, "--root", tmp_path, "--quiet")
     assert code == 1 and out == ""
-    assert "no such label file of spaq" in err and "p001.png: not a picture" in err
+    assert "no such label file of spaq" in err and "p001.png: not an image" in err
     code, out, _ = data("fetch", "agiqa1k", "--root", tmp_path)
     assert code == 1 and "agiqa1k: " in out and "https://github.com/lcysyzxdxc" in out
     (tmp_path / "empty").mkdir()
@@ -84,7 +84,7 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
 def test_images_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
     manifest = distorted_set(tmp_path)
     code, out, _ = data("verify", manifest.path, "--quiet")
-    assert code == 0 and f"{len(read_labels(manifest))} pictures" in out and "missing" not in out
+    assert code == 0 and f"{len(read_labels(manifest))} images" in out and "missing" not in out
     shutil.rmtree(tmp_path / "made")
     code, _, err = data("verify", manifest.path, "--quiet")
     assert code == 1 and "liqe data fetch made" in err
@@ -101,7 +101,7 @@ def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
         assert data("fetch", "csiq")[0] == 1 and server.asked == []
         code, out, err = data("fetch", "csiq", "bid", "--yes", "--quiet")
         assert (code, err) == (0, "")
-        assert "csiq: complete, 18 of 18 pictures in " in out and "next: liqe data verify bid" in out
+        assert "csiq: complete, 18 of 18 images in " in out and "next: liqe data verify bid" in out
         code, out, _ = data("fetch", "csiq", "--yes")
         assert code == 0 and "csiq: all of it is there, in " in out
         assert "complete" in data("status", "csiq")[1]
@@ -122,5 +122,5 @@ def test_a_mirror_is_asked_where_hf_endpoint_says(tmp_path, monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         command = [sys.executable, "-m", "liqe_core", "data", "fetch", "csiq", "--yes", "--quiet"]
         run = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
-        assert run.returncode == 0 and "csiq: complete, 18 of 18 pictures" in run.stdout, run.stderr
+        assert run.returncode == 0 and "csiq: complete, 18 of 18 images" in run.stdout, run.stderr
         assert [method for method, *_ in server.asked] == ["HEAD", "GET"]

@@ -61,17 +61,17 @@ def test_training_curves_of_all_repeats_in_every_form(root, tmp_path, capsys):
     assert "training loss</text>" in svg and "quality (SRCC)</text>" in svg, "text is text"
     assert "validation, at the end SRCC 0.4" in svg, "and the figure says in words what is on it"
     assert (tmp_path / "training_curves.pdf").read_bytes().startswith(b"%PDF")
-    with Image.open(tmp_path / "training_curves.png") as picture:
-        assert picture.width == 990 and round(picture.info["dpi"][0]) == 300, "3.3 inches"
+    with Image.open(tmp_path / "training_curves.png") as image:
+        assert image.width == 990 and round(image.info["dpi"][0]) == 300, "3.3 inches"
 
 
 def test_page_width_and_dark(root, tmp_path):
     run = next((root / "train").glob("quality_*"))
     arguments = ["--run", str(run), "--out", str(tmp_path), "--width", "page", "--dark"]
     assert main(["figure", "training_curves", *arguments]) == 0
-    with Image.open(tmp_path / "training_curves.png") as picture:
-        assert picture.width == 2070, "6.9 inches"
-        assert sum(picture.convert("RGB").getpixel((1, 1))) < 150, "a dark ground"
+    with Image.open(tmp_path / "training_curves.png") as image:
+        assert image.width == 2070, "6.9 inches"
+        assert sum(image.convert("RGB").getpixel((1, 1))) < 150, "a dark ground"
 
 
 def test_an_ablation_is_found_among_the_runs_and_is_a_table_for_latex_too(root, tmp_path):

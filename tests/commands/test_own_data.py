@@ -21,7 +21,7 @@ def page():
 
 @pytest.fixture
 def mine(page, empty_folder):
-    """An empty folder, then what the page shows: its manifest, and twenty pictures labelled like its two."""
+    """An empty folder, then what the page shows: its manifest, and twenty images labelled like its two."""
     (empty_folder / "my.yaml").write_text(page["yaml"])
     head, *shown = page["text"].splitlines()
     rows = []
@@ -41,11 +41,11 @@ def test_the_page_works(page, mine, capsys):
         _, *words = shlex.split(command.replace("mini", "smoke").replace("224", "32"))
         assert main(words) == 0, command
     said = capsys.readouterr()
-    assert "20 of 20" in said.out and "my: every picture is there and whole" in said.out
+    assert "20 of 20" in said.out and "my: every image is there and whole" in said.out
     grid = LIQE.from_checkpoint("run/best_quality.safetensors").grid
     assert grid.scene == ("shoe", "hat") and grid.distortion == ("scratched", "faded")
     results = pd.read_csv("run/results.csv")
-    assert set(results["dataset"]) == {"my.yaml"} and set(results["pictures"]) == {4}
+    assert set(results["dataset"]) == {"my.yaml"} and set(results["images"]) == {4}
     assert results[["srcc", "scene_accuracy", "distortion_accuracy"]].notna().all(axis=None)
 
 
@@ -70,11 +70,11 @@ def test_images_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine,
     message = capsys.readouterr().err
     assert "test part" in message and "32 x 32: p05.png" in message
     assert not (mine / "run").exists()
-    (mine / "photographs/p06.png").write_text("no picture")
+    (mine / "photographs/p06.png").write_text("no image")
     (mine / "photographs/p08.png").unlink()
     assert main(train) == 1
     assert main([*train, "-s", "unfit", "leave out"]) == 0
     said = capsys.readouterr().err
     for name, why in (("p05", "too small, 20 x 40"), ("p06", "unreadable"), ("p08", "missing")):
         assert f"my.yaml: left out: {name}.png: {why}" in said
-    assert set(pd.read_csv("run/results.csv")["pictures"]) == {2}
+    assert set(pd.read_csv("run/results.csv")["images"]) == {2}

@@ -32,7 +32,7 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
         (TRAINING, {"changes": [1]}, "changes is [1]"),
         (TRAINING, {"out_dir": None}, "out_dir is None"),
         ("00_quickstart", {"photograph": "chelsee"}, "photograph is 'chelsee'; choose"),
-        ("00_quickstart", {"picture": "nope.jpg"}, "picture is 'nope.jpg'"),
+        ("00_quickstart", {"image": "nope.jpg"}, "image is 'nope.jpg'"),
         (ABLATIONS, {"studies": ["varient"]}, "studies.0 is 'varient'; choose one of 'variant'"),
         ("10_paper_tables", {"checkpoint": "/nope"}, "checkpoint is '/nope'"),
         ("10_paper_tables", {"changes": {"epochs": 0}}, "epochs is 0"),

@@ -31,10 +31,10 @@ from liqe_core.images import ImageError
 
 @pytest.fixture
 def folder(empty_folder):
-    """Twenty small pictures in ``pictures`` of the current folder, and one that is none."""
+    """Twenty small images in ``images`` of the current folder, and one that is none."""
     for i in range(20):
-        write_image(empty_folder / f"pictures/{i:02}.png", 40, 32 + 3 * i, seed=i)
-    (empty_folder / "pictures" / "07b.png").write_text("no picture")
+        write_image(empty_folder / f"images/{i:02}.png", 40, 32 + 3 * i, seed=i)
+    (empty_folder / "images" / "07b.png").write_text("no image")
     return empty_folder
 
 
@@ -69,9 +69,9 @@ def after_batches(count, act):
 
 
 def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, folder):
-    score(model, "pictures", "--csv", "whole.csv", "--batch-size", 4)
+    score(model, "images", "--csv", "whole.csv", "--batch-size", 4)
     with after_batches(5, crash), pytest.raises(CrashError):
-        score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
+        score(model, "images", "--csv", "t.csv", "--batch-size", 4)
     ((path, images),) = shards(folder / "t.csv.shards").items()
     for damage in (
         lambda: os.utime(folder / images[3], ns=(1, 1)),
@@ -80,17 +80,17 @@ def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, fold
     ):
         damage()
         with after_batches(5, crash) as begun, pytest.raises(CrashError):
-            score(model, "pictures", "--csv", "t.csv", "--batch-size", 4)
+            score(model, "images", "--csv", "t.csv", "--batch-size", 4)
         assert begun[:16] == images
-    assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 4) == 1
+    assert score(model, "images", "--csv", "t.csv", "--batch-size", 4) == 1
     assert (folder / "t.csv").read_bytes() == (folder / "whole.csv").read_bytes()
 
 
 def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model, folder):
-    images = ["pictures/07b.png", "pictures/missing.png", "http://127.0.0.1:9/a.png"]
-    (folder / "list").write_text("\n".join([*images, *[f"pictures/{i:02}.png" for i in range(20)]]))
+    images = ["images/07b.png", "images/missing.png", "http://127.0.0.1:9/a.png"]
+    (folder / "list").write_text("\n".join([*images, *[f"images/{i:02}.png" for i in range(20)]]))
     run = ["--from-file", "list", "--csv", "t.csv", "--batch-size", 1]
-    for path in ("pictures/missing.png", None):
+    for path in ("images/missing.png", None):
         with after_batches(22, crash), pytest.raises(CrashError):
             score(model, *run)
         (kept,) = shards(folder / "t.csv.shards").values()
@@ -104,23 +104,23 @@ def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model,
 
 def test_another_run_is_not_continued(model, folder, capsys):
     with after_batches(2, crash), pytest.raises(CrashError):
-        score(model, "pictures", "--csv", "t.csv")
+        score(model, "images", "--csv", "t.csv")
     options = {"--geometry": "standalone", "--batch-size": 5, "--enlarge-to": 200, "--orientation": "apply"}
     for option in (options | {"--precision": "bfloat16"}).items():
-        assert score(model, "pictures", "--csv", "t.csv", *option) == 1
+        assert score(model, "images", "--csv", "t.csv", *option) == 1
         message = capsys.readouterr().err
         assert "t.csv.shards" in message and option[0] in message and "--restart" in message
     changed = LIQE.from_checkpoint(model)
     with torch.no_grad():
         changed.clip.logit_scale.add_(0.1)
     changed.save(folder / "other")
-    assert score(str(folder / "other"), "pictures", "--csv", "t.csv") == 1
+    assert score(str(folder / "other"), "images", "--csv", "t.csv") == 1
     assert "checkpoint" in capsys.readouterr().err
     about = json.loads((folder / "t.csv.shards/about.json").read_text())
     about["version of liqe_core, torch or Pillow"].pop(0)  # as before the form was written down
     (folder / "t.csv.shards/about.json").write_text(json.dumps(about))
-    assert score(model, "pictures", "--csv", "t.csv") == 1 and "version" in capsys.readouterr().err
-    assert score(str(folder / "other"), "pictures/01.png", "--csv", "t.csv", "--restart") == 0
+    assert score(model, "images", "--csv", "t.csv") == 1 and "version" in capsys.readouterr().err
+    assert score(str(folder / "other"), "images/01.png", "--csv", "t.csv", "--restart") == 0
     assert len(pd.read_csv("t.csv")) == 1
 
 
@@ -128,14 +128,14 @@ def test_a_folder_of_something_else_is_left_alone(model, folder, capsys):
     (folder / "t.csv.shards").mkdir()
     (folder / "t.csv.shards" / "mine.txt").touch()
     for options in ([], ["--restart"]):
-        assert score(model, "pictures", "--csv", "t.csv", *options) == 1
+        assert score(model, "images", "--csv", "t.csv", *options) == 1
         assert "t.csv.shards: " in capsys.readouterr().err
     assert (folder / "t.csv.shards" / "mine.txt").exists()
 
 
 def test_killed_at_random_the_table_is_the_same(model, folder):
     """LIQE_KILLS=100 does so at length."""
-    images = ("pictures", "pictures/../pictures", folder / "pictures")  # 63 names, four shards
+    images = ("images", "images/../images", folder / "images")  # 63 names, four shards
     command = ("score", "--checkpoint", model, *images, "--batch-size", "1", "--csv")
     whole = Job(liqe, (*command, "whole.csv")).start()
     began = time.monotonic()
@@ -156,39 +156,39 @@ def test_killed_at_random_the_table_is_the_same(model, folder):
     assert "Traceback" not in log
     if {130, 143} & set(codes):
         assert "stopped by SIG" in log
-    assert {path.name for path in folder.iterdir()} == {"pictures", "cache", "whole.csv", "killed.csv", "log"}
+    assert {path.name for path in folder.iterdir()} == {"images", "cache", "whole.csv", "killed.csv", "log"}
 
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(model, folder, capsys, number, code):
     with after_batches(5, lambda: os.kill(os.getpid(), number)):
-        assert score(model, "pictures", "--csv", "t.csv", "--batch-size", 4) == code
+        assert score(model, "images", "--csv", "t.csv", "--batch-size", 4) == code
         assert "15 of 21 images are scored and kept in t.csv.shards" in capsys.readouterr().err
         assert sum(map(len, shards(folder / "t.csv.shards").values())) == 16
-        assert score(model, "pictures", "--batch-size", 4) == code
+        assert score(model, "images", "--batch-size", 4) == code
     printed = capsys.readouterr()
-    assert printed.out.count("pictures/") == 20 and "--csv FILE" in printed.err
+    assert printed.out.count("images/") == 20 and "--csv FILE" in printed.err
 
 
 def test_what_is_printed_touches_no_disk(model, folder, monkeypatch, capsys):
     monkeypatch.setattr("liqe_core.commands.score_engine.atomic_path", lambda path: pytest.fail(str(path)))
     before = sorted(folder.rglob("*"))
-    assert score(model, "pictures") == 1
+    assert score(model, "images") == 1
     assert sorted(folder.rglob("*")) == before
-    quality = LIQE.from_checkpoint(model).score("pictures/03.png").quality.item()
+    quality = LIQE.from_checkpoint(model).score("images/03.png").quality.item()
     assert f"{quality:.6f}" in capsys.readouterr().out
 
 
 def test_without_a_checkpoint_the_packaged_one_is_taken_with_a_notice(model, folder, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "PACKAGED", {"liqe-tiny": Path(model)})
-    assert main(["score", "pictures"]) == 1
+    assert main(["score", "images"]) == 1
     packaged = capsys.readouterr()
-    assert score(model, "pictures") == 1
+    assert score(model, "images") == 1
     named = capsys.readouterr()
     assert named.out == packaged.out and "liqe-tiny" in packaged.err and "liqe-tiny" not in named.err
     LIQE.from_clip("LIQE-smoke", pretrained=None).save("liqe-tiny")  # a file that is called so wins
-    assert main(["score", "pictures"]) == 1
+    assert main(["score", "images"]) == 1
     mine = capsys.readouterr()
     assert mine.out != packaged.out and mine.err == named.err
 
@@ -200,26 +200,26 @@ def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypat
 
     function = "score_engine.Shard.keep" if when == "scoring" else "score_files.write"
     monkeypatch.setattr(f"liqe_core.commands.{function}", full)
-    assert score(model, "pictures", "--csv", "t.csv") == 1
+    assert score(model, "images", "--csv", "t.csv") == 1
     message = capsys.readouterr().err
     kept = 0 if when == "scoring" else 20
     assert str(folder) in message and f"{kept} of 21 images" in message and "t.csv.shards" in message
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    assert score(model, "pictures", "--csv", "t.csv") == 1 and not (folder / "t.csv.shards").exists()
+    assert score(model, "images", "--csv", "t.csv") == 1 and not (folder / "t.csv.shards").exists()
 
 
 def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkeypatch):
     (folder / "full").mkdir()
     (folder / "file").touch()
-    (folder / "list").write_text("pictures/03.png\n")
+    (folder / "list").write_text("images/03.png\n")
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     assert score(model, "missing.jpg") == 1 and "missing.jpg: no such file" in capsys.readouterr().err
     for arguments, word in [
         (["--csv", ""], "--csv ''"),
         (["--csv", "full"], "--csv full"),
         (["--csv", model], model),
-        (["--csv", "pictures/03.png"], "pictures/03.png"),
+        (["--csv", "images/03.png"], "images/03.png"),
         (["--csv", "a", "--json", "a"], "same name"),
         (["--csv", "list", "--from-file", "list"], "list"),
         (["--csv", "a", "--json", "a.shards"], "--json a.shards"),
@@ -229,48 +229,48 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "a", "--grid", "mood"], "'mood'"),
         (["--csv", "a", "--device", "gpu"], "--device gpu"),
         (["--csv", "a", "--device", "cpu:x"], "cpu:x"),
-        (["--csv", "a", "--include", "*.jpg"], "no picture"),
+        (["--csv", "a", "--include", "*.jpg"], "no image"),
     ]:
-        assert score(model, "pictures", *arguments) == 1
+        assert score(model, "images", *arguments) == 1
         assert word in capsys.readouterr().err, arguments
     if not torch.cuda.is_available():
-        assert score(model, "pictures", "--device", "cuda") == 1
+        assert score(model, "images", "--device", "cuda") == 1
         assert "--device cuda" in capsys.readouterr().err
     for images, word in (((), "images"), (["full"], "full: ")):
         assert score(model, *images) == 1
         assert word in capsys.readouterr().err
     with only_one(folder / "a.shards"):
-        assert score(model, "pictures", "--csv", "a") == 1
+        assert score(model, "images", "--csv", "a") == 1
     assert "another process" in capsys.readouterr().err
 
 
 def test_images_can_be_enlarged_to_the_size_at_which_people_see_them(model, folder, capsys):
     for side in ("31", "769", "-3"):
-        assert score(model, "pictures/03.png", "--enlarge-to", side) == 1
+        assert score(model, "images/03.png", "--enlarge-to", side) == 1
         assert f"enlarge_to is {side}" in capsys.readouterr().err
-    assert score(model, "pictures/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
+    assert score(model, "images/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
     enlarged = LIQE.from_checkpoint(model)
     enlarged.geometry = dataclasses.replace(enlarged.geometry, enlarge_to=200)
     both = enlarged, LIQE.from_checkpoint(model)
-    quality, small = (liqe.score("pictures/03.png").quality.item() for liqe in both)
+    quality, small = (liqe.score("images/03.png").quality.item() for liqe in both)
     assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(quality, abs=1e-6)
     assert quality != pytest.approx(small, abs=1e-5)
 
 
 def test_where_a_link_leads_the_table_goes(model, folder):
     (folder / "link.csv").symlink_to("kept.csv")
-    assert score(model, "pictures/03.png", "--csv", "link.csv") == 0
-    assert (folder / "link.csv").is_symlink() and "pictures/03.png" in (folder / "kept.csv").read_text()
+    assert score(model, "images/03.png", "--csv", "link.csv") == 0
+    assert (folder / "link.csv").is_symlink() and "images/03.png" in (folder / "kept.csv").read_text()
 
 
 def test_a_table_goes_to_an_open_file_or_a_device_without_replacing_it(model, folder, capfd):
     for place in ("-", "/dev/stdout", "/dev/fd/1"):
         os.write(1, b"before\n")
-        assert score(model, "pictures/01.png", "--csv", place) == 0
+        assert score(model, "images/01.png", "--csv", place) == 0
         os.write(1, b"after\n")
         before, *table, after = capfd.readouterr().out.splitlines()
         assert (before, table[0][:13], len(table), after) == ("before", "image,quality", 2, "after")
-    assert score(model, "pictures/01.png", "--json", "/dev/null") == 0 and not os.path.isfile("/dev/null")
+    assert score(model, "images/01.png", "--json", "/dev/null") == 0 and not os.path.isfile("/dev/null")
 
 
 def test_what_another_run_is_writing_is_not_cleared(folder):
@@ -284,20 +284,20 @@ def test_weights_that_overflow_are_an_error_and_no_empty_cell(folder, capsys):
     liqe = of_twelve_prompts()
     liqe.clip.logit_scale.data.fill_(1e9)
     liqe.save(folder / "overflow.safetensors")
-    assert score("overflow.safetensors", "pictures/03.png", "--csv", "t.csv") == 1
+    assert score("overflow.safetensors", "images/03.png", "--csv", "t.csv") == 1
     output = capsys.readouterr()
     assert "0 of 1 images scored" in output.out
-    assert "pictures/03.png: " in output.err and "weights" in output.err
+    assert "images/03.png: " in output.err and "weights" in output.err
     with pytest.raises(ImageError, match=r"03\.png"):
-        liqe.score("pictures/03.png")
-    assert liqe.score("pictures/03.png", on_error="skip").errors
+        liqe.score("images/03.png")
+    assert liqe.score("images/03.png", on_error="skip").errors
 
 
 def test_any_name_is_written_so_that_it_reads_back(model, folder, capsys):
     names = [b"caf\xe9.png", b"a\nb.png", "sch\u00f6n\u2028.png".encode(), rb"back\slash.png", b"\x85.png"]
     (folder / "odd").mkdir()
     for name in names:
-        (folder / "odd" / os.fsdecode(name)).write_bytes((folder / "pictures/00.png").read_bytes())
+        (folder / "odd" / os.fsdecode(name)).write_bytes((folder / "images/00.png").read_bytes())
     assert score(model, "odd", "--csv", "t.csv", "--json", "t.json") == 0
     table = pd.read_csv("t.csv")
     assert {os.fsencode(unescaped(name)) for name in table["image"]} == {b"odd/" + name for name in names}
@@ -310,7 +310,7 @@ def test_any_name_is_written_so_that_it_reads_back(model, folder, capsys):
 
 
 def test_forms_agree_and_have_distributions_when_asked(model, folder):
-    assert score(model, "pictures", "--csv", "t.csv", "--json", "t.json", "--distributions") == 1
+    assert score(model, "images", "--csv", "t.csv", "--json", "t.json", "--distributions") == 1
     table = pd.read_csv("t.csv")
     words = ["quality=bad", "quality=fair", "quality=good", "scene=sea", "scene=sky"]
     assert table.columns.tolist()[-8:] == [*words, "distortion=blur", "distortion=noise", "error"]
@@ -320,62 +320,62 @@ def test_forms_agree_and_have_distributions_when_asked(model, folder):
     assert np.allclose(good[words[3:]].max(axis=1), good["scene_probability"])
     lines = [json.loads(line) for line in (folder / "t.json").read_text().splitlines()]
     assert [line["scene=sea"] for line in lines if not line["error"]] == good["scene=sea"].tolist()
-    assert lines[8]["quality"] is None and "no picture" not in lines[8]["image"]
+    assert lines[8]["quality"] is None and "no image" not in lines[8]["image"]
 
 
 def test_parquet(model, folder, capsys):
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        assert score(model, "pictures", "--parquet", "t.parquet") == 1
+        assert score(model, "images", "--parquet", "t.parquet") == 1
         assert "pyarrow" in capsys.readouterr().err
         return
-    assert score(model, "pictures", "--parquet", "t.parquet", "--csv", "t.csv") == 1
+    assert score(model, "images", "--parquet", "t.parquet", "--csv", "t.csv") == 1
     tables = pd.read_parquet("t.parquet"), pd.read_csv("t.csv")
     pd.testing.assert_frame_equal(*tables, check_dtype=False, atol=1e-7)
 
 
 def test_lists_and_patterns(model, folder, monkeypatch, capsys):
-    (folder / "list").write_bytes(b"pictures/01.png\r\n\npictures/02.png\npictures/01.png\n")
+    (folder / "list").write_bytes(b"images/01.png\r\n\nimages/02.png\nimages/01.png\n")
     assert score(model, "--from-file", "list", "--csv", "t.csv") == 0
     table = pd.read_csv("t.csv")
     assert table["image"].str[-6:].tolist() == ["01.png", "02.png", "01.png"]
     assert table["quality"][0] == table["quality"][2]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pictures/01.png\0pictures/05.png\0")))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"images/01.png\0images/05.png\0")))
     assert score(model, "--from-file", "-", "--csv", "t.csv") == 0 and len(pd.read_csv("t.csv")) == 2
-    (folder / "wide").write_bytes("pictures/01.png\r\npictures/02.png\r\n".encode("utf-16"))
+    (folder / "wide").write_bytes("images/01.png\r\nimages/02.png\r\n".encode("utf-16"))
     assert score(model, "--from-file", "wide", "--csv", "t.csv") == 0 and len(pd.read_csv("t.csv")) == 2
     (folder / "long").write_bytes(b"x" * 5000)
     (folder / "half").write_bytes(b"\xff\xfea")
-    for path in ("pictures/01.png", "long", "half", "not-there", "pictures"):
+    for path in ("images/01.png", "long", "half", "not-there", "images"):
         capsys.readouterr()
         assert score(model, "--from-file", path, "--csv", "t.csv") == 1
         output = capsys.readouterr().err
         assert output.startswith(f"error: --from-file {path}: ")
         assert output.count("\n") == 1 and len(output) < 200
     capsys.readouterr()
-    assert score(model, "pictures", "--include", "0*", "--exclude", "*7*", "--csv", "t.csv") == 0
+    assert score(model, "images", "--include", "0*", "--exclude", "*7*", "--csv", "t.csv") == 0
     assert len(pd.read_csv("t.csv")) == 9
     output = capsys.readouterr().err
-    assert "not included: 10 (pictures/10.png, " in output and "excluded: 2" in output
+    assert "not included: 10 (images/10.png, " in output and "excluded: 2" in output
 
 
 def test_what_is_left_out_of_a_folder_is_told(model, folder, capsys):
-    (folder / "pictures" / "._00.png").touch()
-    (folder / "pictures" / "list.txt").touch()
-    (folder / "pictures" / "more").symlink_to(folder / "other")
+    (folder / "images" / "._00.png").touch()
+    (folder / "images" / "list.txt").touch()
+    (folder / "images" / "more").symlink_to(folder / "other")
     (folder / "other").mkdir()
-    (folder / "pictures/07b.png").rename(folder / "other/nosuffix")
-    (folder / "pictures/00.png").rename(folder / "other/00.png")
-    assert score(model, "pictures", "--csv", "t.csv") == 0
+    (folder / "images/07b.png").rename(folder / "other/nosuffix")
+    (folder / "images/00.png").rename(folder / "other/00.png")
+    assert score(model, "images", "--csv", "t.csv") == 0
     output = capsys.readouterr().err
-    for image in ("pictures/._00.png", "pictures/list.txt", "pictures/more/nosuffix"):
+    for image in ("images/._00.png", "images/list.txt", "images/more/nosuffix"):
         assert f": 1 ({image})" in output
-    assert "pictures/more/00.png" in set(pd.read_csv("t.csv")["image"])
+    assert "images/more/00.png" in set(pd.read_csv("t.csv")["image"])
 
 
 def test_how_images_are_read_can_be_chosen(model, folder, capsys):
-    with Image.open(folder / "pictures/19.png") as image:
+    with Image.open(folder / "images/19.png") as image:
         exif = Image.Exif()
         exif[0x0112] = 6
         image.save(folder / "turned.jpg", exif=exif, quality=95)

@@ -21,18 +21,18 @@ NAMES = ['<img src=x onerror="alert(1)">.png', "b & c.png", "line\nbreak.png", "
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """The page of four pictures with odd names and a file that is none, and the CSV of the same run."""
+    """The page of four images with odd names and a file that is none, and the CSV of the same run."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for i, name in enumerate(NAMES):
         pixels = rng.integers(0, 256, (40 + 30 * i, 200, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "pictures" / name)
-    (tmp_path / "pictures" / "none.png").write_text("no picture")
+        Image.fromarray(pixels).save(tmp_path / "images" / name)
+    (tmp_path / "images" / "none.png").write_text("no image")
     grid = PromptGrid(quality=["bad", "good"], scene=["sea", "<b>"], distortion=["blur", "noise"])
     torch.manual_seed(1)
     LIQE.from_clip("LIQE-smoke", pretrained=None, grid=grid).save(tmp_path / "m")
-    assert main(["score", "pictures", "--checkpoint", "m", "--html", "page.html", "--csv", "t.csv"]) == 1
+    assert main(["score", "images", "--checkpoint", "m", "--html", "page.html", "--csv", "t.csv"]) == 1
     return (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def test_from_worst_to_best_with_what_the_table_says(page):
         _, name, quality, scene, distortion = cells.find_all("td")
         assert name.get_text().startswith(row["image"])
         if "none.png" in row["image"]:
-            assert "not a picture" in name.get_text() and quality["data-v"] == "" == scene["data-v"]
+            assert "not an image" in name.get_text() and quality["data-v"] == "" == scene["data-v"]
         else:
             assert float(quality["data-v"]) == pytest.approx(row["quality"], abs=1e-6)
             assert quality.get_text() == f"{row['quality']:.3f}"
@@ -78,7 +78,7 @@ def test_names_and_words_are_text(page):
     soup = BeautifulSoup(page, "html.parser")
     assert not soup.find_all("b") and not [tag for tag in soup.find_all(True) if tag.has_attr("onerror")]
     text = soup.get_text()
-    assert all(f"pictures/{name}" in text for name in (NAMES[0], NAMES[1], r"line\nbreak.png"))
+    assert all(f"images/{name}" in text for name in (NAMES[0], NAMES[1], r"line\nbreak.png"))
 
 
 def test_a_image_that_went_away_has_no_thumbnail(tmp_path):

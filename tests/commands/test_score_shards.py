@@ -28,12 +28,12 @@ Future = pytest.importorskip("distributed").Future
 
 @pytest.fixture
 def folder(empty_folder, monkeypatch):
-    """Thirty small pictures in ``pictures`` of the current folder, and two that are none; shards of four."""
+    """Thirty small images in ``images`` of the current folder, and two that are none; shards of four."""
     monkeypatch.setattr(score_engine, "SHARD_ON_WORKER", 5)
     for i in range(30):
-        write_image(empty_folder / f"pictures/{i:02}.png", 40, 32 + 2 * i, seed=i)
+        write_image(empty_folder / f"images/{i:02}.png", 40, 32 + 2 * i, seed=i)
     for name in ("07b.png", "07\\b.png"):
-        (empty_folder / "pictures" / name).write_text("no picture")
+        (empty_folder / "images" / name).write_text("no image")
     return empty_folder
 
 
@@ -46,12 +46,12 @@ def score_on(client, model, *arguments):
 
 
 def test_it_is_the_table_of_one_process(client, model, folder, capsys):
-    pictures = ["./pictures/03.png", "pictures", "not-there.png", folder / "pictures" / "29.png"]
+    images = ["./images/03.png", "images", "not-there.png", folder / "images" / "29.png"]
     forms = ["csv", "json", "html", *(["parquet"] if importlib.util.find_spec("pyarrow") else [])]
     tables = [word for form in forms for word in (f"--{form}", f"{{}}.{form}")]
-    assert score(model, *pictures, *(word.format("one") for word in tables)) == 1
+    assert score(model, *images, *(word.format("one") for word in tables)) == 1
     alone = capsys.readouterr()
-    assert score_on(client, model, *pictures, *(word.format("many") for word in tables)) == 1
+    assert score_on(client, model, *images, *(word.format("many") for word in tables)) == 1
     output = capsys.readouterr()
     assert output.out == alone.out.replace("one.", "many.")
     reasons = [line for line in alone.err.splitlines() if ".png: " in line]
@@ -59,8 +59,8 @@ def test_it_is_the_table_of_one_process(client, model, folder, capsys):
     for form in forms:
         assert (folder / f"many.{form}").read_bytes() == (folder / f"one.{form}").read_bytes(), form
     assert not (folder / "many.csv.shards").exists()
-    assert score(model, "pictures/01.png", "--csv", "one.csv", "--distributions") == 0
-    assert score_on(client, model, "pictures/01.png", "--csv", "many.csv", "--distributions") == 0
+    assert score(model, "images/01.png", "--csv", "one.csv", "--distributions") == 0
+    assert score_on(client, model, "images/01.png", "--csv", "many.csv", "--distributions") == 0
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes(), "without an error column"
 
 
@@ -95,21 +95,21 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
     client, model, folder, monkeypatch, capsys, begun_on, count, ended_on
 ):
     run = {"workers": partial(score_on, client), "here": score}
-    assert score(model, "pictures", "--csv", "one.csv") == 1
+    assert score(model, "images", "--csv", "one.csv") == 1
     with stopped_after(count):
-        assert run[begun_on](model, "pictures", "--csv", "many.csv") == 143
+        assert run[begun_on](model, "images", "--csv", "many.csv") == 143
     assert "kept in many.csv.shards" in capsys.readouterr().err
     time.sleep(0.5)  # for what was being scored
     parts = shards(folder / "many.csv.shards")
     assert count <= len(parts) < 8
-    assert run[ended_on](model, "pictures", "--csv", "many.csv", "--batch-size", "3") == 1
+    assert run[ended_on](model, "images", "--csv", "many.csv", "--batch-size", "3") == 1
     assert "--batch-size" in capsys.readouterr().err
 
     # What has changed since is scored again, with its shard; the same image under another time.
     changed = sorted(parts)[-1]
     os.utime(folder / json.loads(changed.read_text().splitlines()[0])["image"], ns=(1, 1))
     monkeypatch.setattr(shutil, "rmtree", lambda path: None)
-    assert run[ended_on](model, "pictures", "--csv", "many.csv") == 1
+    assert run[ended_on](model, "images", "--csv", "many.csv") == 1
     kept = shards(folder / "many.csv.shards")
     assert [path for path in parts if kept[path] != parts[path]] == [changed]
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
@@ -131,25 +131,25 @@ def test_workers_that_do_not_see_a_image(client, model, folder, capsys):
         os.stat = stat
         os.access = lambda path, mode: not (name and str(path).endswith(name)) and see[1](path, mode)
 
-    client.run(hide, "pictures/03.png")
+    client.run(hide, "images/03.png")
     try:
-        assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
+        assert score_on(client, model, "images", "--csv", "t.csv") == 1
     finally:
         client.run(hide, None)
     output = capsys.readouterr().err
-    assert "pictures/03.png: no such file" in output and "the worker on" in output
+    assert "images/03.png: no such file" in output and "the worker on" in output
     table = pd.read_csv("t.csv")
     assert table["error"].str.contains("the worker on").sum() == 1 and table["quality"].notna().sum() == 29
 
-    assert score(model, "pictures", "--csv", "one.csv") == 1
+    assert score(model, "images", "--csv", "one.csv") == 1
     assert len(shards(folder / "t.csv.shards")) == 8
-    assert score_on(client, model, "pictures", "--csv", "t.csv") == 1
+    assert score_on(client, model, "images", "--csv", "t.csv") == 1
     assert (folder / "t.csv").read_bytes() == (folder / "one.csv").read_bytes()
 
 
 def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, model, folder, capsys):
     shutil.copy(model, "model")
-    assert score_on(client, "model", "pictures/01.png", "--csv", "t.csv") == 0
+    assert score_on(client, "model", "images/01.png", "--csv", "t.csv") == 0
     sent, whole = [], score_engine.score_on_workers
 
     def with_other_weights(client, pending):
@@ -163,7 +163,7 @@ def test_a_worker_with_other_weights_or_without_the_folder_is_refused(client, mo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score_engine, "score_on_workers", with_other_weights)
         capsys.readouterr()
-        assert score_on(client, "model", "pictures", "--csv", "t.csv", "--precision", "bfloat16") == 1
+        assert score_on(client, "model", "images", "--csv", "t.csv", "--precision", "bfloat16") == 1
     message = capsys.readouterr().err
     assert "the worker on " in message and "checkpoint" in message
     assert "t.csv.shards" in message and "Traceback" not in message
@@ -177,16 +177,16 @@ def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monke
     monkeypatch.setattr(sweep, "PATIENCE", 0.5)
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     for address in ("tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
-        assert score(model, "pictures", "--csv", "t.csv", "--scheduler", address) == 1
+        assert score(model, "images", "--csv", "t.csv", "--scheduler", address) == 1
         output = capsys.readouterr().err
         assert output.startswith("error: ") and address in output and output.count("\n") == 1
-    assert score(model, "pictures", "--scheduler", "tcp://127.0.0.1:9") == 1
+    assert score(model, "images", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "--csv FILE" in capsys.readouterr().err
     spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "distributed" else spec(name)
     )
-    assert score(model, "pictures", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
+    assert score(model, "images", "--csv", "t.csv", "--scheduler", "tcp://127.0.0.1:9") == 1
     assert "pip install distributed" in capsys.readouterr().err
 
 
@@ -231,10 +231,10 @@ def test_several_gpus_are_all_used(client, model, folder, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "dask_client", workers)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr("liqe_core.commands.score_engine.device_name", lambda name: "cpu")  # computes here
-    assert score(model, "pictures", "--csv", "t.csv", "--device", "auto") == 1
+    assert score(model, "images", "--csv", "t.csv", "--device", "auto") == 1
     assert made == ["workers"] and (folder / "t.csv").exists()
     for arguments in (["--device", "cpu"], ["--device", "auto", "--include", "00.png"]):
-        assert score(model, "pictures", "--csv", "t.csv", *arguments) in (0, 1)
+        assert score(model, "images", "--csv", "t.csv", *arguments) in (0, 1)
     assert made == ["workers"], "not on the CPU, nor for a handful"
 
 
@@ -278,15 +278,15 @@ def deadly_worker(log, image):
 
 
 def test_a_killed_workers_shard_goes_to_another(client, model, folder):
-    assert score(model, "pictures", "--csv", "one.csv") == 1
+    assert score(model, "images", "--csv", "one.csv") == 1
     log = folder / "log.txt"
     log.touch()
-    client.register_plugin(deadly_worker(log, "pictures/17.png"), name="deadly")
+    client.register_plugin(deadly_worker(log, "images/17.png"), name="deadly")
     try:
-        assert score_on(client, model, "pictures", "--csv", "many.csv") == 1
+        assert score_on(client, model, "images", "--csv", "many.csv") == 1
     finally:
         client.unregister_worker_plugin("deadly")
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
     times = Counter(log.read_text().splitlines())
-    assert times["pictures/17.png"] == 2, "by another"
+    assert times["images/17.png"] == 2, "by another"
     assert sum(count > 1 for count in times.values()) <= 5, "of that shard alone"

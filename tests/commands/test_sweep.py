@@ -137,7 +137,7 @@ def test_it_says_what_it_takes(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     said = sweep.beforehand(sweep.cells("smoke"), tmp_path / "out")
     assert "12 runs of the profile smoke, 0 of them done before" in said
-    assert "to go: 108 steps of 6 pictures x 3 crops" in said and str(tmp_path / "out" / "train") in said
+    assert "to go: 108 steps of 6 images x 3 crops" in said and str(tmp_path / "out" / "train") in said
     grid = sweep.cells("paper", seeds=[1], variants=["quality"])
     run = run_folder(grid[0].settings, tmp_path / "out")
     run.mkdir(parents=True)

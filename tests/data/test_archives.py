@@ -10,7 +10,7 @@ from liqe_core.data import archives
 from liqe_core.data.archives import DamagedArchiveError, unpack
 from liqe_core.intake.transfers import FetchError
 
-FILES = {f"set/pictures/p{i}.bmp": bytes([i]) * (1000 + i) for i in range(5)} | {"set/labels.txt": b"p0 1\n"}
+FILES = {f"set/images/p{i}.bmp": bytes([i]) * (1000 + i) for i in range(5)} | {"set/labels.txt": b"p0 1\n"}
 
 
 def make(path, files=FILES, **options):
@@ -33,7 +33,7 @@ def test_everything_is_unpacked_but_junk_and_a_second_time_what_was_damaged(tmp_
     path = make(tmp_path / name, FILES | {"__MACOSX/set/._p0.bmp": b"", "set/.DS_Store": b"x"})
     unpack_below(path, tmp_path / "out")
     assert content(tmp_path / "out") == FILES
-    (tmp_path / "out/set/pictures/p4.bmp").write_bytes(b"\0" * 1004)  # the right size, other bytes
+    (tmp_path / "out/set/images/p4.bmp").write_bytes(b"\0" * 1004)  # the right size, other bytes
     unpack_below(path, tmp_path / "out")
     assert content(tmp_path / "out") == FILES
 
@@ -65,7 +65,7 @@ def test_an_absolute_name_stays_below_the_folder(tmp_path, name, name_in_archive
 def test_a_link_that_lies_there_already_is_not_followed(tmp_path):
     (tmp_path / "out" / "set").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "set" / "pictures").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out" / "set" / "images").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FetchError, match="would leave the folder"):
         unpack_below(make(tmp_path / "a.zip"), tmp_path / "out")
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -81,7 +81,7 @@ def test_links_and_devices_are_not_made(tmp_path, kind):
 
     unpack_below(make(tmp_path / ("a.tar" if kind else "a.zip"), change=change), tmp_path / "out")
     assert content(tmp_path / "out") == {n: body for n, body in FILES.items() if "p2" not in n}
-    assert not os.path.lexists(tmp_path / "out/set/pictures/p2.bmp")
+    assert not os.path.lexists(tmp_path / "out/set/images/p2.bmp")
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])

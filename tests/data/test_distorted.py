@@ -1,4 +1,4 @@
-"""Photographs distorted here: what the table says of them; that their pictures are made once, and whole."""
+"""Photographs distorted here: what the table says of them; that their images are made once, and whole."""
 
 import shutil
 import signal
@@ -27,7 +27,7 @@ PHOTOGRAPHS = [f"test/{i}.jpg" for i in range(20)]
 
 @pytest.fixture
 def scored():
-    """Labels of forty scored pictures with a public split: p00 the best, every fifth a test picture."""
+    """Labels of forty scored images with a public split: p00 the best, every fifth a test image."""
     names = [f"Images/p{i:02}.jpg" for i in range(40)]
     parts = ["test" if i % 5 == 0 else "train" for i in range(40)]
     mos = np.linspace(1, 0, 40)
@@ -35,12 +35,12 @@ def scored():
 
 
 def numbers(table):
-    """(distortion, level) of each picture, from its name."""
+    """(distortion, level) of each image, from its name."""
     return [tuple(map(int, Path(image).stem.rsplit("_", 2)[1:])) for image in table["image"]]
 
 
 def test_each_photograph_has_every_distortion_once_and_every_level_five_times(scored):
-    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "images")
     assert table["image"].is_unique
     orders, grey = set(), 0
     for _, rows in table.groupby("reference"):
@@ -56,13 +56,13 @@ def test_each_photograph_has_every_distortion_once_and_every_level_five_times(sc
         parts = table[table["reference"].isin(PHOTOGRAPHS)].groupby("reference")[session].agg(set)
         assert parts.map(min).value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
         assert parts.map(len).eq(1).all(), "all of a photograph in one part"
-    alone = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "pictures")
+    alone = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "images")
     first = table[table["reference"] == PHOTOGRAPHS[7]]
     assert list(alone["image"]) == list(first["image"]), "and do not depend on the others"
 
 
 def test_a_row_says_what_its_name_says(scored):
-    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "pictures")
+    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "images")
     opinions = read_manifest()["opinions"]["mean"]
     for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
         distortion = distortions.find(kind)
@@ -73,7 +73,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     best = best_scored(scored, 10)
     public = scored.loc[scored["session_1"] == "train", "image"].tolist()
     assert best["image"].tolist() == public[:10], "the best-scored, and none of the public test part"
-    table = label_table(PHOTOGRAPHS, best, "pictures")
+    table = label_table(PHOTOGRAPHS, best, "images")
     theirs = with_validation(scored).set_index("image")  # as a training on that set has it
     held = 0
     for session in SESSION_COLUMNS:
@@ -90,12 +90,12 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
 
 def test_photographs_whose_images_would_have_one_name_are_refused(scored):
     with pytest.raises(ValueError, match=r"'a/b.jpg' and 'a-b.png'"):
-        label_table(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "pictures")
+        label_table(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "images")
 
 
 @pytest.fixture
 def made(tmp_path):
-    """The manifest of a small set, its labels, and its folder with every picture made."""
+    """The manifest of a small set, its labels, and its folder with every image made."""
     manifest = distorted_set(tmp_path, photographs=1, best=1)
     table = read_labels(manifest)
     make_missing(manifest, table, progress=False)
@@ -116,7 +116,7 @@ def test_images_are_the_distortions_that_their_names_say(made):
         image, (kind, level) = table["image"][i], numbers(table)[i]
         expected = distortions.distort(clean[table["reference"][i]], kind, level, zlib.crc32(image.encode()))
         np.testing.assert_array_equal(np.asarray(Image.open(folder / image)), expected)
-    assert set(list_images(folder / "pictures")) == {Path(image).name for image in table["image"]}
+    assert set(list_images(folder / "images")) == {Path(image).name for image in table["image"]}
 
 
 def test_a_missing_image_is_made_again_with_the_same_bytes_and_no_other(made, monkeypatch):
@@ -136,10 +136,10 @@ def test_a_missing_image_is_made_again_with_the_same_bytes_and_no_other(made, mo
 def test_killed_it_leaves_whole_images_and_goes_on(made):
     manifest, table, folder = made
     before = content(folder)
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(folder / "images")
     job = Job(partial(make_missing, progress=False), (manifest, table))
     assert job.killed_at("os.replace", 4) == -signal.SIGKILL
-    present = {n: b for n, b in content(folder).items() if n.startswith("pictures/")}
+    present = {n: b for n, b in content(folder).items() if n.startswith("images/")}
     assert present and present.items() <= before.items()
     make_missing(manifest, table, progress=False)
     assert content(folder) == before
@@ -163,7 +163,7 @@ def test_a_photograph_that_is_missing_or_no_image_is_named(tmp_path):
         with pytest.raises(ImageError, match=rf"{path}: .*64"):
             make_missing(manifest, table, progress=False)
         path.write_bytes(body)
-        shutil.rmtree(manifest.folder() / "pictures", ignore_errors=True)
+        shutil.rmtree(manifest.folder() / "images", ignore_errors=True)
 
 
 def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
@@ -172,4 +172,4 @@ def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
     (tmp_path / "BIQ2021").rename(tmp_path / "elsewhere" / "BIQ2021")
     dataset = packed_set(manifest, root=tmp_path, progress=False)
     assert dataset.table["image"].tolist() == read_labels(manifest)["image"].tolist()
-    assert dataset.pictures[0].shape == (64, 72, 3) and dataset.pictures[-1].shape == (72, 64, 3)
+    assert dataset.images[0].shape == (64, 72, 3) and dataset.images[-1].shape == (72, 64, 3)

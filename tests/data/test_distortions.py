@@ -10,13 +10,13 @@ from scipy import ndimage
 from liqe_core import prompts
 from liqe_core.data.distortions import DISTORTIONS, LEVELS, OTHER_CURVES, distort, find
 
-# KADID-10k's own levels that leave the picture as it was (see the module).
+# KADID-10k's own levels that leave the image as it was (see the module).
 IDENTITY = {(1, 1), (3, 1), (8, 1), (18, 3)}
 RANDOM = {3, 5, 11, 12, 13, 14, 15, 19, 20, 23}
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """(96, 128, 3): colored structure at every scale, away from black and white."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((96, 128, 3))
@@ -43,71 +43,71 @@ def test_table_is_complete():
 
 
 @pytest.mark.parametrize("kind", OTHER_CURVES)
-def test_another_curve_is_as_strong_as_the_distortion_it_stands_for(picture, kind):
+def test_another_curve_is_as_strong_as_the_distortion_it_stands_for(image, kind):
     """Darker and brighter by the mean, contrast by the deviation, which is what people would see first."""
     other = find(kind)
     model = find(other.stands_for)
     assert (other.label, other.group) == (model.label, model.group)
     measure = np.std if model.name == "contrast change" else np.mean
     for level in LEVELS:
-        ours, theirs = distort(picture, kind, level), distort(picture, model.number, level)
+        ours, theirs = distort(image, kind, level), distort(image, model.number, level)
         assert measure(ours) == pytest.approx(measure(theirs), abs=3)
     assert mse(ours, theirs) > 5, "by another curve"
 
 
-def test_the_other_curves_are_those_of_known_tools(picture):
+def test_the_other_curves_are_those_of_known_tools(image):
     """Pillow's factors, a power, and a factor of linear light, each found again from what it made."""
-    image, x = Image.fromarray(picture), picture / 255
+    photograph, x = Image.fromarray(image), image / 255
 
     def best(made, candidates):
         return min(mse(made, np.clip(np.asarray(candidate), 0, 255)) for candidate in candidates)
 
     factors = np.linspace(0.2, 1, 161)
-    darker = [ImageEnhance.Brightness(image).enhance(factor) for factor in factors]
-    assert best(distort(picture, "darker by a factor", 4), darker) < 0.5
-    flatter = [ImageEnhance.Contrast(image).enhance(factor) for factor in factors]
-    assert best(distort(picture, "contrast by a factor", 5), flatter) < 0.5
+    darker = [ImageEnhance.Brightness(photograph).enhance(factor) for factor in factors]
+    assert best(distort(image, "darker by a factor", 4), darker) < 0.5
+    flatter = [ImageEnhance.Contrast(photograph).enhance(factor) for factor in factors]
+    assert best(distort(image, "contrast by a factor", 5), flatter) < 0.5
     powers = [255 * x**power for power in np.linspace(1, 3, 401)]
-    assert best(distort(picture, "darker by gamma", 4), powers) < 0.5
+    assert best(distort(image, "darker by gamma", 4), powers) < 0.5
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     lights = [linear * factor for factor in np.linspace(0.05, 1, 400)]
     stored = [255 * np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055) for y in lights]
-    assert best(distort(picture, "less light", 4), stored) < 0.5
+    assert best(distort(image, "less light", 4), stored) < 0.5
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
-def test_shape_determinism_and_change(picture, kind):
-    before = picture.copy()
+def test_shape_determinism_and_change(image, kind):
+    before = image.copy()
     for level in LEVELS:
-        y = distort(picture, kind, level, seed=3)
-        assert y.shape == picture.shape and y.dtype == np.uint8
-        assert np.array_equal(y, distort(picture, find(kind).name, level, seed=3))
+        y = distort(image, kind, level, seed=3)
+        assert y.shape == image.shape and y.dtype == np.uint8
+        assert np.array_equal(y, distort(image, find(kind).name, level, seed=3))
         if (kind, level) in IDENTITY:
-            assert mse(y, picture) < 0.2  # what rounding through another color space leaves
+            assert mse(y, image) < 0.2  # what rounding through another color space leaves
         else:
-            assert mse(y, picture) > 5, level
-    assert np.array_equal(picture, before), "the picture given was changed"
-    same = np.array_equal(distort(picture, kind, 5, seed=0), distort(picture, kind, 5, seed=1))
+            assert mse(y, image) > 5, level
+    assert np.array_equal(image, before), "the image given was changed"
+    same = np.array_equal(distort(image, kind, 5, seed=0), distort(image, kind, 5, seed=1))
     assert same == (kind not in RANDOM)
 
 
 # Not here: color shift (the direction is random), mean shift and contrast (levels go through no change),
 # patches and color blocks (they may overlap).
 @pytest.mark.parametrize("kind", sorted(set(DISTORTIONS) - {5, 18, 20, 23, 25}))
-def test_higher_level_is_further_away(picture, kind):
-    errors = [mse(distort(picture, kind, level), picture) for level in LEVELS]
+def test_higher_level_is_further_away(image, kind):
+    errors = [mse(distort(image, kind, level), image) for level in LEVELS]
     assert errors == sorted(errors)
 
 
-def test_levels_that_go_both_ways(picture):
-    means = [distort(picture, "mean shift", level).mean() - picture.mean() for level in LEVELS]
+def test_levels_that_go_both_ways(image):
+    means = [distort(image, "mean shift", level).mean() - image.mean() for level in LEVELS]
     np.testing.assert_allclose(means, [38.25, 20.4, 0, -20.4, -38.25], atol=0.5)
-    spread = [distort(picture, "contrast change", level).std() for level in LEVELS]
-    assert spread == sorted(spread, reverse=True) and spread[2] > picture.std() > spread[3]
+    spread = [distort(image, "contrast change", level).std() for level in LEVELS]
+    assert spread == sorted(spread, reverse=True) and spread[2] > image.std() > spread[3]
 
 
-def test_grey_images_show_no_color_distortion(picture):
-    grey = np.repeat(picture[..., :1], 3, axis=2)
+def test_grey_images_show_no_color_distortion(image):
+    grey = np.repeat(image[..., :1], 3, axis=2)
     for kind, d in DISTORTIONS.items():
         assert (mse(distort(grey, kind, 5), grey) < 1) == (d.needs_color and kind != 5), d.name
 
@@ -162,38 +162,38 @@ def test_brightness_by_hand():
         assert np.array_equal(distort(flat(end), "darken", 5), flat(end))
 
 
-def test_saturation(picture):
+def test_saturation(image):
     def chroma(x):
         return np.ptp(x.astype(int), axis=2).mean()
 
-    assert chroma(distort(picture, "color saturation 1", 4)) == 0
-    assert chroma(distort(picture, "color saturation 2", 3)) > 1.5 * chroma(picture)
+    assert chroma(distort(image, "color saturation 1", 4)) == 0
+    assert chroma(distort(image, "color saturation 2", 3)) > 1.5 * chroma(image)
 
 
-def test_jpeg_leaves_blocks_of_eight(picture):
-    y = distort(picture, "jpeg", 5)[..., 1].astype(float)
+def test_jpeg_leaves_blocks_of_eight(image):
+    y = distort(image, "jpeg", 5)[..., 1].astype(float)
     steps = np.abs(np.diff(y, axis=1)).mean(0)  # step i lies between columns i and i + 1
     border = np.arange(len(steps)) % 8 == 7
     assert steps[border].mean() > 3 * steps[~border].mean()
 
 
-def test_colors_and_grey_levels_are_counted(picture):
+def test_colors_and_grey_levels_are_counted(image):
     for level, colors in enumerate(find("color quantization").parameters, 1):
-        y = distort(picture, "color quantization", level)
+        y = distort(image, "color quantization", level)
         assert colors / 2 < len(np.unique(y.reshape(-1, 3), axis=0)) <= colors
     for level, thresholds in enumerate(find("quantization").parameters, 1):
-        values = np.unique(distort(picture, "quantization", level))
+        values = np.unique(distort(image, "quantization", level))
         assert len(values) == thresholds + 1 and values[0] == 0 and values[-1] == 255
 
 
-def test_spatial_distortions_keep_to_their_places(picture):
+def test_spatial_distortions_keep_to_their_places(image):
     grey = flat(128, 128)
     blocks = (distort(grey, "color block", 1) != 128).any(2)
     assert 32 * 32 <= blocks.sum() <= 2 * 32 * 32
     assert np.array_equal(distort(grey, "non-eccentricity patch", 5), grey)  # patches of the same grey
-    patched = distort(picture, "non-eccentricity patch", 5)
-    assert set(map(tuple, patched.reshape(-1, 3))) <= set(map(tuple, picture.reshape(-1, 3)))
-    pixelated = distort(picture, "pixelate", 5)  # 0.95 - 0.5^0.6 = 0.29 of 128 columns: 38 runs
+    patched = distort(image, "non-eccentricity patch", 5)
+    assert set(map(tuple, patched.reshape(-1, 3))) <= set(map(tuple, image.reshape(-1, 3)))
+    pixelated = distort(image, "pixelate", 5)  # 0.95 - 0.5^0.6 = 0.29 of 128 columns: 38 runs
     runs = 1 + (np.abs(np.diff(pixelated.astype(int), axis=1)).sum((0, 2)) > 0).sum()
     assert runs == math.ceil(128 * (0.95 - 0.5**0.6)) == 38
 

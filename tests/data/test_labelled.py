@@ -23,13 +23,13 @@ def test_ones_own_set_gets_ten_splits(tmp_path):
     manifest = own_set(tmp_path, count=10)
     mine = packed_set(manifest.path, progress=False)
     assert [len(mine.part(3, part)) for part in ("train", "val", "test")] == [7, 1, 2]
-    pixels = np.array(mine.pictures[5])
+    pixels = np.array(mine.images[5])
     (manifest.folder() / "p004.png").unlink()
     with pytest.raises(MissingImagesError, match=r"1 of 10 .*p004"):
         packed_set(manifest, progress=False)
     smaller = packed_set(manifest, missing="skip", progress=False)
     assert len(smaller) == 9 and "p004.png" not in set(smaller.table["image"])
-    np.testing.assert_array_equal(smaller.pictures[4], pixels)
+    np.testing.assert_array_equal(smaller.images[4], pixels)
     # The others stay in the parts they were in.
     whole = mine.table.set_index("image")["session_5"]
     assert (smaller.table.set_index("image")["session_5"] == whole.drop("p004.png")).all()

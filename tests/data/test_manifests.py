@@ -39,7 +39,7 @@ def test_open_distorted_is_as_large_as_its_photographs_make_it():
     assert load_manifest(ours.labels.best_of).score is not None
     assert (ours.score.low, ours.score.high) == (kadid.score.low, kadid.score.high), "whose opinions it has"
     (pinned,) = ours.repositories
-    assert pinned.into == ours.labels.photographs != ours.pictures[0]
+    assert pinned.into == ours.labels.photographs != ours.images[0]
 
 
 @pytest.mark.parametrize("name", ["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"])

@@ -18,10 +18,10 @@ def test_images_are_found_whatever_the_case_and_in_any_of_the_folders(tmp_path):
 
 @pytest.fixture
 def journal(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for name in ("a.txt", "b.txt"):
-        (tmp_path / "pictures" / name).write_text(name)
-    return Journal(tmp_path / "notes" / "journal.jsonl", tmp_path / "pictures")
+        (tmp_path / "images" / name).write_text(name)
+    return Journal(tmp_path / "notes" / "journal.jsonl", tmp_path / "images")
 
 
 def test_the_last_entry_of_a_file_counts_until_the_file_changes(journal):

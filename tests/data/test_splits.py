@@ -59,8 +59,8 @@ def test_correlations_by_hand():
     b = np.array([[0.0, 0.0], [100.0, 100.0]])
     flat = np.full((2, 2), 7.0)
     vectors = splits.correlations(np.stack([a, 50 + a / 2, 100 - a, b, flat]))
-    # Brighter and paler is the same picture (1), a negative is its opposite (-1), columns and rows have
-    # nothing in common (0), and a picture of one grey is like nothing, itself included (0).
+    # Brighter and paler is the same image (1), a negative is its opposite (-1), columns and rows have
+    # nothing in common (0), and an image of one grey is like nothing, itself included (0).
     wanted = [[1, 1, -1, 0, 0], [1, 1, -1, 0, 0], [-1, -1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
     np.testing.assert_allclose(vectors @ vectors.T, wanted, atol=1e-6)
 
@@ -77,14 +77,14 @@ def test_a_thumbnail_is_the_mean_of_what_it_stands_for(tmp_path):
 
 @pytest.fixture
 def split(tmp_path):
-    """Twelve pictures; two of the test part are pictures of the training part, one of them brightened and
+    """Twelve images; two of the test part are images of the training part, one of them brightened and
     saved as a poor JPEG; a black one lies in both parts."""
     rows = []
     for i in range(12):
         write_image(tmp_path / f"p{i:02}.png", 128, 96, seed=i)
         rows.append((f"p{i:02}.png", i / 12, "train" if i < 6 else "val" if i < 8 else "test"))
-    picture = Image.open(tmp_path / "p01.png")
-    ImageEnhance.Brightness(picture).enhance(0.7).save(tmp_path / "p09.jpg", quality=20)
+    image = Image.open(tmp_path / "p01.png")
+    ImageEnhance.Brightness(image).enhance(0.7).save(tmp_path / "p09.jpg", quality=20)
     rows[9] = ("p09.jpg", 0.5, "test")
     (tmp_path / "p10.png").write_bytes((tmp_path / "p04.png").read_bytes())
     for i in (5, 11):

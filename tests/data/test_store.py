@@ -27,7 +27,7 @@ def small_packs(monkeypatch):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Ten pictures: three packs of four, four and two."""
+    """Ten images: three packs of four, four and two."""
     return own_set(tmp_path, count=10)
 
 
@@ -65,8 +65,8 @@ def test_large_images_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, he
     write_image(tmp_path / "big.png", width, height)
     table = pd.DataFrame({"image": ["big.png"]})
     store = PackedStore.build(ImageSource("big", tmp_path), table, tmp_path / "store", progress=False)
-    picture = Image.open(tmp_path / "big.png")
-    shrunk = Resize(768)(picture) if min(picture.size) >= 768 else picture
+    image = Image.open(tmp_path / "big.png")
+    shrunk = Resize(768)(image) if min(image.size) >= 768 else image
     np.testing.assert_array_equal(store[0], np.asarray(shrunk))
 
 
@@ -200,7 +200,7 @@ def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, valu
     for _ in range(200):
         windows = kept.for_training(2, 3, rng)
         assert windows.shape == (3, 4) and windows.dtype == torch.float32
-        # The first value says which: of picture 2 they are 48, 52, (56 is not its own), and mirrored 60, 64.
+        # The first value says which: of image 2 they are 48, 52, (56 is not its own), and mirrored 60, 64.
         drawn.append(tuple(windows[:, 0].int().tolist()))
         assert [values.flat[first : first + 4].tolist() for first in drawn[-1]] == windows.tolist()
     plain = {first for windows in drawn if max(windows) < 60 for first in windows}

@@ -18,7 +18,7 @@ from liqe_core.images import read_image
 
 @pytest.fixture
 def holiday(tmp_path):
-    return own_set(tmp_path, count=6, picture_size="[64, 48]")
+    return own_set(tmp_path, count=6, image_size="[64, 48]")
 
 
 def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
@@ -56,7 +56,7 @@ def test_every_problem_is_found_and_reported(holiday):
     folder = holiday.folder()
     (folder / "p000.png").unlink()
     (folder / "p001.png").write_bytes((folder / "p001.png").read_bytes()[:-100])
-    (folder / "p002.png").write_text("no picture")
+    (folder / "p002.png").write_text("no image")
     write_image(folder / "p003.png", 48, 64)
     (folder / "p004.png").rename(folder / "P004.png")
     write_image(folder / "extra.png")

@@ -13,24 +13,24 @@ from liqe_core.training.loop import Run, fit
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     root = tmp_path_factory.mktemp("mini")
     return root, sets(root)
 
 
 @pytest.fixture(scope="module")
-def two(pictures, tmp_path_factory):
+def two(images, tmp_path_factory):
     """The folder where two processes left what they found."""
     folder = tmp_path_factory.mktemp("two")
-    run_two(pictures[0], folder)
+    run_two(images[0], folder)
     return folder
 
 
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("mixed", ["", "_mixed"])
-def test_two_processes_have_the_gradients_of_one(two, pictures, tmp_path, name, mixed):
+def test_two_processes_have_the_gradients_of_one(two, images, tmp_path, name, mixed):
     extra = {"gradient_checkpointing": True, "precision": "bfloat16"} if mixed else {}
-    run = Run(settings(batch_sizes=BATCHES[name], **extra), pictures[1], tmp_path)
+    run = Run(settings(batch_sizes=BATCHES[name], **extra), images[1], tmp_path)
     alone = gradients(run, run.batches.batch(0, 1))
     found = [torch.load(two / f"{name}{mixed}_{rank}.pt") for rank in (0, 1)]
     assert [f.pop("share").item() for f in found] == {"odd": [3, 2], "even": [3, 3], "last": [1, 1]}[name]
@@ -45,12 +45,12 @@ def test_two_processes_have_the_gradients_of_one(two, pictures, tmp_path, name, 
     assert (ours - theirs).norm() <= 0.1 * theirs.norm()
 
 
-def test_a_run_of_two_processes_is_the_run_of_one(two, pictures, tmp_path):
-    results = fit(settings(**FITTED), pictures[1], tmp_path, progress=False)
+def test_a_run_of_two_processes_is_the_run_of_one(two, images, tmp_path):
+    results = fit(settings(**FITTED), images[1], tmp_path, progress=False)
     first, second = (pd.read_csv(two / f"results_{rank}.csv") for rank in (0, 1))
     pd.testing.assert_frame_equal(first, second)
-    # which of six pictures ranks above which hangs on the last bit, so soon after random weights
-    columns = ["checkpoint", "dataset", "pictures"]
+    # which of six images ranks above which hangs on the last bit, so soon after random weights
+    columns = ["checkpoint", "dataset", "images"]
     assert first[columns].equals(results[columns])
     frames = [without_times(pd.read_csv(folder / "steps.csv")) for folder in (two / "run", tmp_path)]
     pd.testing.assert_frame_equal(*frames, rtol=1e-3)
@@ -78,10 +78,10 @@ def test_a_device_that_is_not_there_is_refused():
         torch_device(f"cuda:{gpus}")
 
 
-def test_more_processes_than_images_are_refused(pictures):
+def test_more_processes_than_images_are_refused(images):
     from liqe_core.training.preflight import chosen
 
     with pytest.raises(ValueError, match="3 processes"):
-        chosen(settings(batch_sizes={"one": 1, "other": 1}), pictures[1], Ranks(0, 3))
+        chosen(settings(batch_sizes={"one": 1, "other": 1}), images[1], Ranks(0, 3))
     with pytest.raises(ValueError, match=r"batch_norm.*3 processes"):
-        chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), pictures[1], Ranks(0, 3))
+        chosen(settings(batch_sizes={"one": 9}, batch_norm="learned"), images[1], Ranks(0, 3))

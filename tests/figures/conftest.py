@@ -19,7 +19,7 @@ def scores():
 
 @pytest.fixture(scope="module")
 def images(scores, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for i, name in enumerate(scores.index):
         Image.new("RGB", (40 + i % 7, 30), (i, 255 - i, 90)).save(folder / name)
     return image_table(scores.index, folder)

@@ -9,7 +9,7 @@ from liqe_core.figures import benchmarks
 
 def test_figures_draw_what_was_measured_and_tell_what_was_not():
     measured = pd.DataFrame({"best_seconds": [2.0], "floor_seconds": [1.5], "peak_gb": [3.0]}, index=[1])
-    table = pd.DataFrame({"way": ["padded", "tree"], "pictures": [6, 48], "crops": 3})
+    table = pd.DataFrame({"way": ["padded", "tree"], "images": [6, 48], "crops": 3})
     table = table.assign(gradient_checkpointing=[False, True]).join(measured)
     figure = benchmarks.step_bars(table)
     drawn(figure)

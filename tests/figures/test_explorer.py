@@ -59,8 +59,8 @@ def at(folder, seen):
 @pytest.fixture
 def widgets():
     """The explorer, and what is in it by its description; the answer and the drawing by these names."""
-    pictures = {"red": Image.new("RGB", (40, 30), "red"), "cut": b"not a picture"}
-    everything, found = [explorer(pictures, opened, ask, ["blur", "rain"])], {}
+    images = {"red": Image.new("RGB", (40, 30), "red"), "cut": b"not an image"}
+    everything, found = [explorer(images, opened, ask, ["blur", "rain"])], {}
     for widget in everything:
         everything += getattr(widget, "children", ())
         found[getattr(widget, "description", "")] = widget
@@ -88,7 +88,7 @@ def test_the_joint_probability_is_shown_at_the_most_probable_quality(widgets):
 def test_my_own_photograph_is_uploaded_and_scored(widgets):
     before = widgets.drawing.value
     widgets.my_own_photograph.value = upload("mine.png", file_of("blue"))
-    assert widgets.picture.value == "mine.png" and widgets.picture.options == ("mine.png", "red", "cut")
+    assert widgets.image.value == "mine.png" and widgets.image.options == ("mine.png", "red", "cut")
     after = widgets.drawing.value
     assert after != before and widgets.answer.value.startswith("quality")
     widgets.my_own_photograph.value = upload("mine.png", file_of("green"))
@@ -99,15 +99,15 @@ def test_a_file_that_is_too_large_is_refused_in_words(widgets, monkeypatch):
     monkeypatch.setattr("liqe_core.figures.explorer.MOST_UPLOADED", 1)
     widgets.my_own_photograph.value = upload("large.png", bytes(1_000_001))
     assert "large.png" in widgets.answer.value and "1 MB" in widgets.answer.value
-    assert widgets.picture.options == ("red", "cut"), "and cannot be chosen"
+    assert widgets.image.options == ("red", "cut"), "and cannot be chosen"
 
 
 def test_what_is_no_image_is_said_in_place_of_the_answer(widgets):
-    widgets.picture.value = "cut"
-    assert "picture" in widgets.answer.value and widgets.drawing.value == ""
+    widgets.image.value = "cut"
+    assert "image" in widgets.answer.value and widgets.drawing.value == ""
     widgets.rain.value = 3
-    assert not widgets.answer.value.startswith("quality"), "no answer about the picture before"
-    widgets.picture.value = "red"
+    assert not widgets.answer.value.startswith("quality"), "no answer about the image before"
+    widgets.image.value = "red"
     assert widgets.answer.value.startswith("quality")
 
 
@@ -117,7 +117,7 @@ def test_a_refusal_of_the_model_is_said_too():
 
     box = explorer({"red": file_of("red")}, opened, refuse, ["blur"])
     assert box.children[-2].value == "40 x 30 pixels, but one crop is &lt;224&gt;"
-    with pytest.raises(ValueError, match="no picture to explore"):
+    with pytest.raises(ValueError, match="no image to explore"):
         explorer({}, opened, ask, ["blur"])
 
 

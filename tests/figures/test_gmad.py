@@ -72,7 +72,7 @@ def test_pair_grid_says_who_was_right_where_people_judged(scores, images):
 def test_pair_grid_without_a_pair_or_a_readable_image_says_so(scores, images, tmp_path):
     pairs = compete(scores, ["ours", "theirs"])
     pairs.loc[1, "reason"] = "no image at this level"
-    (tmp_path / "cut.png").write_bytes(b"not a picture")
+    (tmp_path / "cut.png").write_bytes(b"not an image")
     cut = images["file"].mask(images["image"] == pairs.at[0, "better"], str(tmp_path / "cut.png"))
     figure = gmad.pair_grid(pairs, images.assign(file=cut, sha256=""))
     words = texts(figure).replace("\n", " ")

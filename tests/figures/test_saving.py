@@ -94,7 +94,7 @@ def test_images_are_read_again_from_where_they_lie(tmp_path):
     assert reread.axes[0].get_images()[0].get_array()[0, 0].tolist() == [255, 0, 0]
     file = tmp_path / "moved" / "images" / "red.png"
     file.rename(tmp_path / "red.png")
-    with pytest.raises(ImageNotFoundError, match=r"red\.png.*--pictures"):
+    with pytest.raises(ImageNotFoundError, match=r"red\.png.*--images"):
         read(tmp_path / "moved" / "sheet.json")
     read(tmp_path / "moved" / "sheet.json", images=tmp_path).draw()
     Image.new("RGB", (8, 6), "blue").save(tmp_path / "red.png")

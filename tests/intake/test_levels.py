@@ -1,4 +1,4 @@
-"""Levels of every kind: the same picture in all of them comes out the same, or is refused."""
+"""Levels of every kind: the same image in all of them comes out the same, or is refused."""
 
 import numpy as np
 import pytest
@@ -95,17 +95,17 @@ def test_levels_of_fits_are_signed_and_moved_and_so_refused(tmp_path):
 
 
 def test_colour_profiles(photograph, tmp_path):
-    picture = Image.fromarray(photograph[:60, :80])
+    image = Image.fromarray(photograph[:60, :80])
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    picture.save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert np.abs(np.asarray(read_image(tmp_path / "srgb.png", icc="srgb")).astype(int) - picture).max() <= 1
-    picture.save(tmp_path / "none.png")
-    assert np.array_equal(np.asarray(read_image(tmp_path / "none.png", icc="srgb")), picture)
-    picture.save(tmp_path / "odd.png", icc_profile=b"no profile")
-    assert np.array_equal(np.asarray(read_image(tmp_path / "odd.png")), picture)
+    image.save(tmp_path / "srgb.png", icc_profile=srgb)
+    assert np.abs(np.asarray(read_image(tmp_path / "srgb.png", icc="srgb")).astype(int) - image).max() <= 1
+    image.save(tmp_path / "none.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "none.png", icc="srgb")), image)
+    image.save(tmp_path / "odd.png", icc_profile=b"no profile")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "odd.png")), image)
     with pytest.raises(ImageError, match=r"odd\.png.*ICC"):
         read_image(tmp_path / "odd.png", icc="srgb")
-    picture.convert("CMYK").save(tmp_path / "cmyk.jpg", icc_profile=srgb)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg", icc_profile=srgb)
     with pytest.raises(ImageError, match="CMYK"):
         read_image(tmp_path / "cmyk.jpg", icc="srgb")
 

@@ -16,13 +16,13 @@ class Written(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a loop over some pictures writes, one look a picture."""
+    """What a loop over some images writes, one look an image."""
 
     def run(terminal=False, every=0.0, **options):
         monkeypatch.setattr(progress, "EVERY", every)
         file = Written()
         file.terminal = terminal
-        for _ in progress.tqdm(range(3), "thumbnails", unit="picture", file=file, mininterval=0, **options):
+        for _ in progress.tqdm(range(3), "thumbnails", unit="image", file=file, mininterval=0, **options):
             pass
         return file.getvalue()
 

@@ -114,7 +114,7 @@ def folder(tmp_path_factory):
         shutil.copytree(manifest_dir(), manifests)
         write_open_tables(manifests / "open")
         patch.setenv("LIQE_MANIFESTS", str(manifests))
-    if SHARED.is_dir():  # then the real label files and some real pictures take part
+    if SHARED.is_dir():  # then the real label files and some real images take part
         given |= {"labels_mirror": str(SHARED / "upstream" / "LIQE"), "data_root": str(SHARED / "samples")}
     options = [word for pair in given.items() for word in ("-p", *pair)]
     code = main(["notebooks", *names, "--profile", "smoke", "--at-once", "2", "--out", str(folder), *options])
@@ -279,7 +279,7 @@ def test_training_leaves_runs_and_their_measures(folder):
     untrained, curves = curves[curves["epoch"] < 0], curves[curves["epoch"] >= 0]
     assert untrained["run"].tolist() == [1, 2] and untrained["srcc"].notna().all(), "before training"
     starts = pd.read_csv(folder / TRAINING / "two_starts.csv")
-    assert (starts.groupby("start")["pictures"].min() == 0).all()
+    assert (starts.groupby("start")["images"].min() == 0).all()
     weights = curves[["quality_weight", "scene_weight", "distortion_weight"]]
     assert weights.sum(axis=1).to_numpy() == pytest.approx(np.full(len(curves), 3.0))
     assert (weights[curves["epoch"] < 2] == 1).all(axis=None)
@@ -365,7 +365,7 @@ def test_gmad_pairs_are_the_extremes_of_their_level(folder):
     competing = scores.drop(columns="error").notna().any().sum()
     assert apart.shape == (competing, competing) and len(fought) == competing * (competing - 1) >= 2
     assert fought.between(0, 100).all()
-    assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these pictures: no judge"
+    assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these images: no judge"
 
 
 def test_gmad_is_judged_where_people_scored_the_images(folder, results):
@@ -398,7 +398,7 @@ def test_realignment_takes_planted_scales_back(folder):
     assert len(scores) == len(arms) and scores["image"].is_unique, "no sweep ran: the kept predictions"
     fair = pd.read_csv(out / "thrown_together.csv").set_index("realignment")
     assert list(fair.index) == ["not realigned", "all tasks", "quality alone"]
-    assert fair["pictures"].nunique() == 1, "all are judged on the same"
+    assert fair["images"].nunique() == 1, "all are judged on the same"
 
 
 def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(folder):

@@ -36,7 +36,7 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     reasons = excluded.set_index("run")["reason"]
     assert set(reasons.index) == {longer.name, elsewhere.name, nan.name}
     assert "epochs: 3 -> 7" in reasons[longer.name]
-    assert "pictures" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
+    assert "images" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
 
 
 def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):

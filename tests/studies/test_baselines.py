@@ -45,7 +45,7 @@ def test_brisque_finds_noise_worse_than_none(tmp_path, photograph):
     image.save(tmp_path / "a.png")
     image.filter(ImageFilter.GaussianBlur(6)).save(tmp_path / "b.png")
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "c.png")
-    (tmp_path / "d.png").write_bytes(b"no picture")
+    (tmp_path / "d.png").write_bytes(b"no image")
     found = baselines.brisque([tmp_path / f"{name}.png" for name in "abcd"])
     assert found[0] > found[1] and found[0] > found[2] and np.isnan(found[3])
 

@@ -1,4 +1,4 @@
-"""One picture, degraded by hand: positions of the sliders in, an answer out."""
+"""One image, degraded by hand: positions of the sliders in, an answer out."""
 
 import numpy as np
 import pytest
@@ -10,22 +10,22 @@ from liqe_core.images import ImageError
 from liqe_core.studies.explorer import FAULTS, SHORTER_SIDE, degrade, look, modest
 
 
-def test_untouched_and_whole_it_is_what_score_answers(picture):
+def test_untouched_and_whole_it_is_what_score_answers(image):
     model = of_twelve_prompts()
-    image, joint, windows = look(model, np.asarray(picture))
-    scored = model.score(picture)
+    pixels, joint, windows = look(model, np.asarray(image))
+    scored = model.score(image)
     assert joint.to_numpy() == pytest.approx(scored.joint.flatten().numpy(), abs=1e-6)
     assert joint.index[1] == ("bad", "sea", "noise")
     assert joint.index.names == ["quality", "scene", "distortion"]
-    assert image.shape == (427, 640, 3) and len(windows) == 15 and (windows["side"] == 32).all()
+    assert pixels.shape == (427, 640, 3) and len(windows) == 15 and (windows["side"] == 32).all()
 
 
-def test_a_window_has_the_quality_of_its_own_pixels(picture):
+def test_a_window_has_the_quality_of_its_own_pixels(image):
     model = of_twelve_prompts()
-    image, _, windows = look(model, np.asarray(picture), {"noise": 3}, count=4)
+    pixels, _, windows = look(model, np.asarray(image), {"noise": 3}, count=4)
     assert len(windows) == 4
     y, x, side, quality = windows.iloc[2]
-    part = image[int(y) : int(y + side), int(x) : int(x + side)]
+    part = pixels[int(y) : int(y + side), int(x) : int(x + side)]
     assert float(model.score(part).quality[0]) == pytest.approx(quality, abs=1e-5)
 
 

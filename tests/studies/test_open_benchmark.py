@@ -32,7 +32,7 @@ def test_images_without_labels_are_left_out_of_training_alone(tmp_path):
     table = dataset.table.assign(
         scenes=[() if row % 2 else scenes for row, scenes in dataset.table["scenes"].items()]
     )
-    thinned = study.without_unlabelled(LabelledImages("mini", table, dataset.pictures)).table
+    thinned = study.without_unlabelled(LabelledImages("mini", table, dataset.images)).table
     for session in SESSION_COLUMNS:
         trained = table[session] == "train"
         assert thinned[session][~trained].equals(table[session][~trained])

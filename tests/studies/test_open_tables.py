@@ -25,7 +25,7 @@ FRONT_PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "index.md")
 
 @pytest.fixture
 def tables():
-    """200 scored pictures, 60 of a set with distortions and scenes; two arms, one of which knows more."""
+    """200 scored images, 60 of a set with distortions and scenes; two arms, one of which knows more."""
     rng = np.random.default_rng(0)
     mos = rng.uniform(0, 1, 200)
     true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
@@ -49,7 +49,7 @@ def test_measures_of_each_set_and_without_near_duplicates(tables):
     found = run_table(predicted, true)
     run = found[(found["arm"] == "good") & (found["seed"] == 1)].set_index("dataset")
     assert list(run.index) == ["biq2021", "biq2021 without near-duplicates", "made"]
-    assert run["pictures"].tolist() == [200, 180, 60]
+    assert run["images"].tolist() == [200, 180, 60]
     kept = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)].iloc[20:200]
     assert run["srcc"].iloc[1] == srcc(kept["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
     assert np.isnan(run["srcc"].iloc[2]) and np.isnan(run["distortion_accuracy"].iloc[0])
@@ -96,14 +96,14 @@ def test_the_card_says_what_the_kept_answers_give():
     card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
     for row in card_table(kept_answers()).itertuples():
         reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
-        assert f"| {row.pictures} | {row.count} | {row.measure} | {reached} |" in card
+        assert f"| {row.images} | {row.count} | {row.measure} | {reached} |" in card
 
 
 def test_readme_has_the_numbers_of_the_kept_answers():
     """A row for each measure but the one that is flattered by near-duplicates."""
     readme = (CHECKOUT / "README.md").read_text("utf-8")
     rows = card_table(kept_answers())
-    rows = rows[rows["pictures"] != "BIQ2021, public test part"]
+    rows = rows[rows["images"] != "BIQ2021, public test part"]
     assert len(rows) == 7
     for row in rows.itertuples():
         assert f"| {row.count:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |" in readme
@@ -168,4 +168,4 @@ def test_a_constant_answer_counts_as_no_correlation(tables):
     found = found.set_index(["dataset", "method"])
     assert found.loc[("biq2021", "constant"), ["srcc", "low", "high"]].tolist() == [0, 0, 0]
     assert found.loc[("biq2021", "good"), "srcc"] > 0.9
-    assert found.loc[("biq2021 without near-duplicates", "good"), "pictures"] == 180
+    assert found.loc[("biq2021 without near-duplicates", "good"), "images"] == 180

@@ -26,14 +26,14 @@ PUBLISHED = {"method": "LIQE", "metric": "SRCC", "source": "a", "training": "", 
 def a_set(name, sizes, photograph, **columns) -> LabelledImages:
     table = pd.DataFrame({"image": [f"{i}.png" for i in range(len(sizes))]})
     table = table.assign(**{"mos": np.arange(len(sizes)) % 5.0} | columns)
-    pictures = [np.ascontiguousarray(photograph[9 * i : 9 * i + h, :w]) for i, (w, h) in enumerate(sizes)]
-    return LabelledImages(name, table, pictures)
+    images = [np.ascontiguousarray(photograph[9 * i : 9 * i + h, :w]) for i, (w, h) in enumerate(sizes)]
+    return LabelledImages(name, table, images)
 
 
 @pytest.fixture
 def get(photograph, monkeypatch):
     """Twelve crops of a photograph as any set; `kadid10k` is damaged, `spaq` is missing."""
-    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "no pictures: get it" * (name == "spaq"))
+    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "no images: get it" * (name == "spaq"))
 
     def found(name):
         if name == "kadid10k":
@@ -55,12 +55,12 @@ def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
     parts = dict(list(done.results.groupby("protocol")))
     within = parts["within-set"].set_index("metric")
     (by_hand,) = measure(small_liqe, [get("live")], 2, "test").to_dict("records")
-    assert set(within["dataset"]) == {"live"} and (within["pictures"] == 6).all()
+    assert set(within["dataset"]) == {"live"} and (within["images"] == 6).all()
     assert within.loc["SRCC", "value"] == pytest.approx(by_hand["srcc"])
     assert within.loc["distortion accuracy", "value"] == pytest.approx(by_hand["distortion_accuracy"])
     unseen = parts["unseen"]
-    assert set(unseen["dataset"]) == {"tid2013"} and (unseen["pictures"] == 12).all()
-    assert done.reasons == {"kadid10k": "no result: the store is damaged", "spaq": "no pictures: get it"}
+    assert set(unseen["dataset"]) == {"tid2013"} and (unseen["images"] == 12).all()
+    assert done.reasons == {"kadid10k": "no result: the store is damaged", "spaq": "no images: get it"}
     assert len(lines) == 4 and lines[1] == "kadid10k: no result: the store is damaged"
     (read,) = paper_check.read_checks(tmp_path)
     assert (read.name, read.conditions, read.reasons) == ("weights", conditions, done.reasons)
@@ -117,7 +117,7 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
         assert (code, len(results)) == (1, 0) and "--missing skip" in printed
         code, printed, results = check("--missing", "skip")
         assert code == 0 and f"{len(part) - 1} images of {len(part)}, without {part[0]}" in printed
-        assert (results["left_out"] == 2).all() and (results["pictures"] == len(part) - 2).all()
+        assert (results["left_out"] == 2).all() and (results["images"] == len(part) - 2).all()
         (details,) = set(results["details"])
         assert (
             f"csiq/{part[0]} (missing" in details
@@ -132,22 +132,22 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
             (folder / image).write_bytes(content)
         code, printed, results = check()
         assert code == 0 and "measured already" not in printed, "a training image may be missing"
-        assert (results["left_out"] == 0).all() and (results["pictures"] == len(part)).all()
+        assert (results["left_out"] == 0).all() and (results["images"] == len(part)).all()
         assert "measured already" in check()[1]
 
 
 def test_rows_of_a_table_have_what_is_published_and_what_is_not():
     results = pd.DataFrame(
         [("unseen", name, "SRCC", value, 9, 0, "") for name, value in (("spaq", 0.8), ("tid2013", 0.7))],
-        columns=["protocol", "dataset", "metric", "value", "pictures", "left_out", "details"],
+        columns=["protocol", "dataset", "metric", "value", "images", "left_out", "details"],
     )
-    check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no pictures: get it"})
+    check = paper_check.Check("official", {"session": 1}, results, {"pipal": "no images: get it"})
     published = pd.DataFrame([PUBLISHED | {"dataset": name, "value": 0.9} for name in ("spaq", "pipal")])
     ((name, table),) = paper_check.rows([check], published, "unseen").items()
     table = table.set_index("dataset")
     assert name == "official" and table.loc["spaq", "distance"] == pytest.approx(-0.1)
     assert table.loc["tid2013", "ours"] == 0.7 and np.isnan(table.loc["tid2013", "published"])
-    assert table.loc["pipal", "reason"] == "no pictures: get it"
+    assert table.loc["pipal", "reason"] == "no images: get it"
     assert list(paper_check.rows([check], published, "within-set")) == ["official, session 1"]
 
 
@@ -158,19 +158,19 @@ def test_each_set_gets_its_measures_or_its_reason(small_liqe, get):
     names = ["good", "known", "spaq", "kadid10k", "constant"]
     table, reasons = paper_check.measure_unseen(small_liqe, names, get, trained_on=["known"])
     assert set(table["dataset"]) == {"good"} and set(table["metric"]) == {"SRCC", "PLCC", "KRCC", "RMSE"}
-    assert (table["pictures"] == 12).all() and table["value"].notna().all()
-    assert reasons["known"].startswith("trained on it") and reasons["spaq"] == "no pictures: get it"
+    assert (table["images"] == 12).all() and table["value"].notna().all()
+    assert reasons["known"].startswith("trained on it") and reasons["spaq"] == "no images: get it"
     assert reasons["kadid10k"] == "no result: the store is damaged"
     assert reasons["constant"] == "not defined: constant scores"
 
 
 def test_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
-    assert paper_check.what_is_missing("tid2013") == "no pictures: liqe data fetch tid2013"
-    assert paper_check.what_is_missing("agiqa1k").startswith("no pictures: get it from")
+    assert paper_check.what_is_missing("tid2013") == "no images: liqe data fetch tid2013"
+    assert paper_check.what_is_missing("agiqa1k").startswith("no images: get it from")
     assert paper_check.what_is_missing("uhdiqa").startswith("no manifest")
     table, reasons = paper_check.measure_unseen(None, ["spaq"], None)
-    assert table.empty and reasons["spaq"].startswith("no pictures")
+    assert table.empty and reasons["spaq"].startswith("no images")
 
 
 @pytest.fixture
@@ -183,10 +183,10 @@ def test_a_image_below_a_crop_is_left_out_counted_and_told(small_liqe, photograp
     dataset = a_set("flive", sizes, photograph)
     large = [i for i, size in enumerate(sizes) if min(size) >= 32]
     large_rows = dataset.table.iloc[large].reset_index(drop=True)
-    large_alone = LabelledImages("flive", large_rows, [dataset.pictures[i] for i in large])
+    large_alone = LabelledImages("flive", large_rows, [dataset.images[i] for i in large])
     table, reasons = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: dataset)
     expected, _ = paper_check.measure_unseen(small_liqe, ["flive"], lambda name: large_alone)
-    assert not reasons and (table["pictures"] == 5).all() and (table["left_out"] == 2).all()
+    assert not reasons and (table["images"] == 5).all() and (table["left_out"] == 2).all()
     assert table["value"].tolist() == expected["value"].tolist() and (expected["left_out"] == 0).all()
     (left_out,) = set(table["details"])
     assert "2 of 7" in left_out and "flive/1.png (31 x 64" in left_out and "flive/4.png (64 x 10" in left_out
@@ -213,10 +213,10 @@ def test_public_windows_are_random_and_seeded_in_three_sets_alone(small_liqe, ph
 
 
 def test_their_prediction_is_that_of_the_windows_drawn(small_liqe, photograph):
-    """By hand: the row's own generator, a grid with stride 32 on large pictures, too, not mirrored."""
+    """By hand: the row's own generator, a grid with stride 32 on large images, too, not mirrored."""
     dataset = a_set("spaq", [(200, 160), (64, 64)], photograph)
     geometry = dataclasses.replace(small_liqe.geometry, wide_from=128)
-    for row, pixels in enumerate(dataset.pictures):
+    for row, pixels in enumerate(dataset.images):
         crops = dataset.testing_crops(row, geometry, seed=3)
         height, width, _ = pixels.shape
         corners = [(y, x) for y in range(0, height - 31, 32) for x in range(0, width - 31, 32)]

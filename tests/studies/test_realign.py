@@ -59,7 +59,7 @@ def test_shift_and_stretch_of_a_set_of_poor_images():
     human = 100 * (human - human[0]) / (human[-1] - human[0])
     scores, curves = realign(pd.DataFrame({"dataset": "poor", "mos": human, "prediction": quality}))
     assert curves.at["poor", "stretch"] == pytest.approx(0.25, abs=0.002)
-    # Exactly 1.5 and 1.732 of all 201 pictures; these are of half of them.
+    # Exactly 1.5 and 1.732 of all 201 images; these are of half of them.
     naive = 1 + 4 * (quality - 1)
     rows = judged(scores).index
     assert curves.at["poor", "shift"] == pytest.approx((quality - naive)[rows].mean(), abs=0.005)
@@ -90,7 +90,7 @@ def test_scores_beyond_the_curve_are_held_and_left_out_of_everything():
     assert curves.at["logistic", "shift"] == pytest.approx((kept["aligned"] - kept["naive"]).mean())
     rms = ((kept["prediction"] - kept["aligned"]) ** 2).mean() ** 0.5
     assert curves.at["logistic", "residual_after"] == pytest.approx(rms)
-    assert describe(curves).startswith(f"{scores['held'].sum()} of 800 pictures")
+    assert describe(curves).startswith(f"{scores['held'].sum()} of 800 images")
 
 
 def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
@@ -113,7 +113,7 @@ def test_the_model_that_knows_more_realigns_better_and_is_told_so():
     found = align.thrown_together(realigned, table["quality"], "bad").set_index("realignment")
     assert list(found.index) == ["not realigned", "good", "bad"]
     both = judged(realigned["good"].scores).index.intersection(judged(realigned["bad"].scores).index)
-    assert (found["pictures"] == len(both)).all() and len(both) > 200
+    assert (found["images"] == len(both)).all() and len(both) > 200
     aligned = realigned["good"].scores["aligned"][both]
     assert found.at["good", "srcc"] == pytest.approx(srcc(aligned, table["quality"][both]))
     assert found.at["good", "verdict"] == "better" and found.at["good", "low"] > 0
@@ -212,7 +212,7 @@ def test_dealt_evenly_without_noise_by_the_sets_scale():
     table = plant(QUALITY, noise=0)
     assert table.index.equals(QUALITY.index) and table["quality"].equals(QUALITY.rename("quality"))
     counts = table["dataset"].value_counts()
-    # A quarter each, but half of the web's pictures lie outside of 2..4 and go to the first.
+    # A quarter each, but half of the web's images lie outside of 2..4 and go to the first.
     assert counts["lenient"] == counts["strict"] == 200
     assert counts["plain"] + counts["web"] == 400 and 70 < counts["web"] < 130
     strict = table[table["dataset"] == "strict"].iloc[0]

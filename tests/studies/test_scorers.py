@@ -13,18 +13,18 @@ from liqe_core.studies.scorers import at_hand, liqe, score_folder, scorer
 
 
 @pytest.fixture
-def picture(photograph, tmp_path):
-    path = tmp_path / "picture.png"
+def image(photograph, tmp_path):
+    path = tmp_path / "image.png"
     Image.fromarray(photograph[:80, :100]).save(path)
     return path
 
 
-def test_a_checkpoint_by_name_and_by_path(small_liqe, picture, tmp_path):
+def test_a_checkpoint_by_name_and_by_path(small_liqe, image, tmp_path):
     path = tmp_path / "model.safetensors"
     small_liqe.save(path)
-    expected = float(small_liqe.score(picture).quality[0])
-    assert scorer("mine", {"mine": path})(picture) == pytest.approx(expected, abs=1e-5)
-    assert scorer(str(path))(picture) == pytest.approx(expected, abs=1e-5)
+    expected = float(small_liqe.score(image).quality[0])
+    assert scorer("mine", {"mine": path})(image) == pytest.approx(expected, abs=1e-5)
+    assert scorer(str(path))(image) == pytest.approx(expected, abs=1e-5)
 
 
 def test_sharpness_of_one_bright_pixel(tmp_path):
@@ -39,7 +39,7 @@ def test_sharpness_of_one_bright_pixel(tmp_path):
         scorer("sharpness")(tmp_path / "flat.png")
 
 
-def test_pyiqa_where_it_is_and_where_not(monkeypatch, picture):
+def test_pyiqa_where_it_is_and_where_not(monkeypatch, image):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(ValueError, match="pip install pyiqa"):
         scorer("pyiqa:niqe")
@@ -50,8 +50,8 @@ def test_pyiqa_where_it_is_and_where_not(monkeypatch, picture):
         return metric
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
-    assert scorer("pyiqa:niqe")(picture) == -4, "lower is better there, higher is better here"
-    assert scorer("pyiqa:musiq")(picture) == 4
+    assert scorer("pyiqa:niqe")(image) == -4, "lower is better there, higher is better here"
+    assert scorer("pyiqa:musiq")(image) == 4
 
 
 def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
@@ -74,11 +74,11 @@ def test_an_unknown_one_says_what_there_is():
 @pytest.fixture
 def folder(tmp_path):
     for name, level in [("b.png", 200), ("a.JPG", 40), ("sub/c.png", 120)]:
-        path = tmp_path / "pictures" / name
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), level).save(path)
-    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
-    return tmp_path / "pictures"
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path / "images"
 
 
 def brightness(path):
@@ -125,7 +125,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder, tmp_path):
     assert seen == ["c.png"]
     pd.testing.assert_frame_equal(table, repeated)
 
-    # A changed picture, and a second scorer: only those are worked out; the first scorer's are kept.
+    # A changed image, and a second scorer: only those are worked out; the first scorer's are kept.
     Image.new("L", (9, 9), 7).save(folder / "b.png")
     score_folder(folder, {"other": brightness}, cache)
     final = score_folder(folder, {"score": counted, "other": brightness}, cache)
@@ -151,7 +151,7 @@ def test_bad_input_names_itself(folder, tmp_path):
         score_folder(folder, {"error": brightness})
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="no picture in"):
+    with pytest.raises(ValueError, match="no image in"):
         score_folder(empty, {"s": brightness})
     foreign = tmp_path / "other.csv"
     foreign.write_bytes(b"\xff\x00 no text at all")
@@ -163,12 +163,12 @@ def test_bad_input_names_itself(folder, tmp_path):
 def test_only_the_named_images(folder):
     table = score_folder(folder, {"brightness": brightness}, only=["sub/c.png", "a.JPG"])
     assert table["brightness"].to_dict() == {"a.JPG": 40, "sub/c.png": 120}
-    with pytest.raises(ValueError, match=r"no picture 'd\.png'"):
+    with pytest.raises(ValueError, match=r"no image 'd\.png'"):
         score_folder(folder, {"brightness": brightness}, only=["d.png"])
 
 
 def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(photograph, tmp_path, small_liqe):
-    (folder := tmp_path / "pictures").mkdir()
+    (folder := tmp_path / "images").mkdir()
     for name, pixels in (("a.png", photograph[:60, :80]), ("b.png", photograph[-70:, -70:])):
         Image.fromarray(pixels).save(folder / name)
     path = tmp_path / "m.safetensors"

@@ -15,7 +15,7 @@ MIRROR = SHARED / "upstream" / "LIQE"
 SAMPLES = SHARED / "samples"
 
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason=f"the public label files are not at {MIRROR}")
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample pictures are not at {SAMPLES}")
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample images are not at {SAMPLES}")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def write_image(path: Path, width=64, height=48, seed=0, **options) -> Path:
-    """A small picture of smooth noise, different for each seed."""
+    """A small image of smooth noise, different for each seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def write_image(path: Path, width=64, height=48, seed=0, **options) -> Path:
 
 
 def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields):
-    """A user's data set of `count` pictures with scores 1, 2, 3, ...: its manifest, loaded."""
+    """A user's data set of `count` images with scores 1, 2, 3, ...: its manifest, loaded."""
     names = [f"p{i:03}{suffix}" for i in range(count)]
     for i, name in enumerate(names):
         write_image(folder / "photographs" / name, width, height, seed=i)
@@ -46,7 +46,7 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
         "file_name,opinion\n" + "".join(f"{name},{i + 1}\n" for i, name in enumerate(names))
     )
     manifest = {
-        "title": "My holiday pictures",
+        "title": "My holiday images",
         "folder": "photographs",
         "labels": "{form: csv, file: scores.csv, image: file_name}",
         "score": f"{{column: opinion, range: [1, {max(count, 2)}]}}",
@@ -59,7 +59,7 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
 def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
     """A data set that is made here: its manifest, photographs of its own, and beside it a small BIQ2021.
 
-    Of the pictures p00, p01, ... of BIQ2021 each is better than the one before; the last is a test picture.
+    Of the images p00, p01, ... of BIQ2021 each is better than the one before; the last is a test image.
     """
     for i in range(photographs):
         write_image(folder / "made" / "photographs" / f"part/{i}.png", 72, 64, seed=i)
@@ -73,7 +73,7 @@ def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
     path.write_text(
         "title: Photographs distorted here\n"
         "folder: made\n"
-        "pictures: pictures\n"
+        "image_folders: images\n"
         f"labels: {{form: distorted, photographs: photographs, best_of: biq2021, best: {best}}}\n"
         "score: {column: opinions, range: [1, 5]}\n"
     )

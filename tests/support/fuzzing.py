@@ -1,4 +1,4 @@
-"""Pictures and checkpoints whose headers were damaged at random: each is read, or refused in a sentence."""
+"""Images and checkpoints whose headers were damaged at random: each is read, or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class HangError(BaseException):
     """It took too long."""
 
 
-def pictures() -> dict[str, bytes]:
-    """A small picture in every format that is installed, and a TIFF that libtiff compresses."""
+def images() -> dict[str, bytes]:
+    """A small image in every format that is installed, and a TIFF that libtiff compresses."""
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
     written = {}

@@ -1,6 +1,6 @@
 """A stand-in for the Hugging Face hub on this machine, and small sets in the layouts of the real archives.
 
-The pictures are drawn; their names are real ones. The label files are written here too, with the
+The images are drawn; their names are real ones. The label files are written here too, with the
 manifests that name their checksums and counts, so nothing outside of the checkout is needed.
 """
 
@@ -61,7 +61,7 @@ SCENES = ("landscape", "human", "plant")
 
 
 def drawn(name: str, width: int = 48, height: int = 32) -> bytes:
-    """A picture of two colours, in the format of its name; another for each name."""
+    """An image of two colours, in the format of its name; another for each name."""
     colours = np.frombuffer(hashlib.sha256(name.encode()).digest()[:6], np.uint8).reshape(1, 2, 3)
     content = io.BytesIO()
     kind = {"jpg": "JPEG", "bmp": "BMP", "png": "PNG"}[name.rsplit(".", 1)[-1].lower()]
@@ -109,7 +109,7 @@ def members(name: str) -> dict[str, bytes]:
 
 
 def reference_names() -> bytes:
-    """LIVE's refnames_all.mat: a reference for each of 982 pictures."""
+    """LIVE's refnames_all.mat: a reference for each of 982 images."""
     from scipy.io import savemat
 
     names = np.array([f"ref{i % 29}.bmp" for i in range(982)], dtype=object).reshape(1, -1)

@@ -12,14 +12,14 @@ from liqe_core.studies import open_tables
 
 
 def kept_answers() -> pd.DataFrame:
-    """What ``liqe-tiny``, as it is shipped, says of every test picture."""
+    """What ``liqe-tiny``, as it is shipped, says of every test image."""
     return pd.read_csv(study.KEPT / "liqe-tiny.csv", dtype={"image": str}, low_memory=False)
 
 
 def write_open_tables(folder: Path, seed: int = 0) -> None:
     """``liqe-tiny.csv``, ``arms.csv``, ``runs.csv``, ``differences.csv`` and ``levels.csv``.
 
-    The arms know more of quality the more tasks they learn, by less than would show in so few pictures.
+    The arms know more of quality the more tasks they learn, by less than would show in so few images.
     """
     rng = np.random.default_rng(seed)
     sets = (("biq2021", 150, 0, 1), ("hevc", 100, 1, 5), ("hevc as shown", 100, 1, 5))

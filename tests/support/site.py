@@ -18,9 +18,9 @@ def executed_notebook(folder: Path) -> nbformat.NotebookNode:
     """An equation, a figure with its words, a table, a progress bar, a line written over, paths of here."""
     figure = new_figure(3, 2).described("A line that rises.")
     figure.subplots().plot([1, 2])
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    png = base64.b64encode(picture.getvalue()).decode()
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    png = base64.b64encode(image.getvalue()).decode()
     wide = "".join(f"<th>column {number}</th>" for number in range(20))
     table = f'<table border="1" class="dataframe"><thead><tr>{wide}</tr></thead></table>'
     bar = {WIDGET: {"model_id": "1"}, "text/plain": "  0%|          | 0/4"}

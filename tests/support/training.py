@@ -15,7 +15,7 @@ from liqe_core.files import file_sha256
 from liqe_core.images import read_image
 from liqe_core.training.profiles import Profile, profile
 
-#: Three distortions at two levels of four photographs: 24 pictures, 12 to train on.
+#: Three distortions at two levels of four photographs: 24 images, 12 to train on.
 PHOTOGRAPHS = ("coffee", "camera", "china", "chelsea")
 SELECTION = mini.Selection(PHOTOGRAPHS, kinds=(1, 10, 11), levels=(1, 5), size=(96, 72), views=("whole",))
 #: Weights of the tasks.
@@ -23,10 +23,10 @@ EQUAL = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
 
 
 def small_set(root, name: str = "mini") -> LabelledImages:
-    """24 pictures of 96 x 72, built in a tenth of a second, read in another."""
+    """24 images of 96 x 72, built in a tenth of a second, read in another."""
     folder, labels = mini.build(root, SELECTION, progress=False)
-    pictures = [np.asarray(read_image(folder / image)) for image in labels["image"]]
-    return LabelledImages(name, labels, pictures)
+    images = [np.asarray(read_image(folder / image)) for image in labels["image"]]
+    return LabelledImages(name, labels, images)
 
 
 def settings(**overrides) -> Profile:

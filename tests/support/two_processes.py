@@ -32,7 +32,7 @@ def sets(root: Path) -> list:
     return [small_set(root, "one"), small_set(root, "other")]
 
 
-#: Pictures of the two sets in a batch, by test: shares of 3 and 2, of 3 and 3, and one of them empty.
+#: Images of the two sets in a batch, by test: shares of 3 and 2, of 3 and 3, and one of them empty.
 BATCHES = {"odd": {"one": 3, "other": 2}, "even": {"one": 2, "other": 4}, "last": {"one": 11, "other": 11}}
 FITTED = {"batch_sizes": BATCHES["odd"], "epochs": 2, "steps": 2, "save_seconds": 0}
 
@@ -67,28 +67,28 @@ def run_two(root: Path, folder: Path) -> None:
 
 
 def _take_steps(root: Path, folder: Path) -> None:
-    pictures = sets(root)
+    images = sets(root)
     ranks = together("cpu")
     assert ranks.world_size == 2
     for name, sizes in BATCHES.items():
         for extra in ({}, {"gradient_checkpointing": True, "precision": "bfloat16"}):
-            run = Run(settings(batch_sizes=sizes, **extra), pictures, folder, ranks)
-            # with batches of 11, the second one of the 12 pictures has one of each set
+            run = Run(settings(batch_sizes=sizes, **extra), images, folder, ranks)
+            # with batches of 11, the second one of the 12 images has one of each set
             (batch,) = batches_ahead(run.batches, 0, 1, 2, ranks)
             found = gradients(run, batch) | {"share": torch.tensor(len(batch.crops))}
             torch.save(found, folder / f"{name}{'_mixed' if extra else ''}_{ranks.rank}.pt")
     assert ranks.any(ranks.rank == 1) and not ranks.any(False)
     empty_share = run.batches.batch(0, 0, lambda n: slice(5, 5))
-    assert len(empty_share.crops) == 1  # it still has one picture to compute, which does not count
+    assert len(empty_share.crops) == 1  # it still has one image to compute, which does not count
     joint = ranks.gather(torch.full((3,), float(ranks.rank)), 1)
     assert joint.tolist() == [0.0]
     with pytest.raises(RuntimeError, match=r"their rank: \[0, 1\]"):
         ranks.agreed(ranks.rank, "their rank")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopRequested, match="2 steps") as stopped:
         patch.setattr(loop, "learning_rate", partial(_signalled, ranks.rank))
-        fit(settings(**FITTED), pictures, folder / "run", progress=False)
+        fit(settings(**FITTED), images, folder / "run", progress=False)
     assert stopped.value.signal == signal.SIGTERM
-    results = fit(settings(**FITTED), pictures, folder / "run", progress=False)
+    results = fit(settings(**FITTED), images, folder / "run", progress=False)
     results.to_csv(folder / f"results_{ranks.rank}.csv", index=False)
     LIQE.save = _save_slowly
-    fit(settings(**FITTED | {"epochs": 1}), pictures, folder / "slow", progress=False)
+    fit(settings(**FITTED | {"epochs": 1}), images, folder / "slow", progress=False)

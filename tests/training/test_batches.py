@@ -58,7 +58,7 @@ def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkey
 
 
 def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:
-    """The batches of an epoch, and what they say of each of its pictures, by name."""
+    """The batches of an epoch, and what they say of each of its images, by name."""
     chosen = settings(batch_sizes={"one": 4, "other": 4}, crops=2, session=2, **options)
     batches = TrainingBatches(chosen, sets)
     found = [batches.batch(0, step) for step in range(3)]  # 12 of each set
@@ -91,7 +91,7 @@ def test_shuffled_labels_are_those_of_other_training_images_of_the_set(tmp_path)
     for number in (0, 1):
         was, now = (table[table["dataset"] == number] for table in (plain, shuffled))
         pairs = [sorted(zip(t["scene"], t["distortion"], strict=True)) for t in (was, now)]
-        assert pairs[0] == pairs[1], "a picture's scene and distortion stay together, within the set"
+        assert pairs[0] == pairs[1], "an image's scene and distortion stay together, within the set"
         assert (was["distortion"] != now["distortion"]).any()
     assert (plain["scene"] != shuffled["scene"]).any()
 

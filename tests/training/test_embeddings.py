@@ -35,10 +35,10 @@ def place(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures(pictures):
-    """24 pictures; those of 96 x 72 have two windows of 64, and the third, which is smaller, one."""
-    cut = [p[:64, :80] if i == 2 else p for i, p in enumerate(pictures.pictures)]
-    return LabelledImages(pictures.name, pictures.table, cut)
+def images(images):
+    """24 images; those of 96 x 72 have two windows of 64, and the third, which is smaller, one."""
+    cut = [p[:64, :80] if i == 2 else p for i, p in enumerate(images.images)]
+    return LabelledImages(images.name, images.table, cut)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def model():
 
 @pytest.fixture
 def cut_rows(monkeypatch):
-    """The rows whose windows are cut, in no order; four pictures to a file, three at once."""
+    """The rows whose windows are cut, in no order; four images to a file, three at once."""
     cut, rows = LabelledImages.testing_crops, []
     monkeypatch.setattr(embeddings, "PER_FILE", 4)
     monkeypatch.setattr(embeddings, "AT_ONCE", 3)
@@ -56,53 +56,53 @@ def cut_rows(monkeypatch):
     return rows
 
 
-def test_what_is_kept_is_what_the_model_says(pictures, model, cut_rows, place):
+def test_what_is_kept_is_what_the_model_says(images, model, cut_rows, place):
     model.train()
-    kept = kept_windows(pictures, model, place, progress=False)
+    kept = kept_windows(images, model, place, progress=False)
     assert model.training, "the model is left as it was"
     model.eval()
     assert sorted(cut_rows) == list(range(24)), "each once"
-    assert kept.table is pictures.table and kept.name == pictures.name
-    assert kept.pictures.counts.tolist() == [2, 2, 1] + [2] * 21
-    for i, pixels in enumerate(pictures.pictures):
+    assert kept.table is images.table and kept.name == images.name
+    assert kept.images.counts.tolist() == [2, 2, 1] + [2] * 21
+    for i, pixels in enumerate(images.images):
         windows = crops.testing_crops(pixels, model.geometry)
         with torch.no_grad():
             whole = [model.embed(windows), model.embed(windows.flip(-1))]
-        assert kept.pictures[i].dtype == np.float16 and len(kept.pictures[i]) == 2
-        for found, expected in zip(kept.pictures[i], whole, strict=True):
+        assert kept.images[i].dtype == np.float16 and len(kept.images[i]) == 2
+        for found, expected in zip(kept.images[i], whole, strict=True):
             close = dict(rtol=2**-10, atol=1e-4)
             torch.testing.assert_close(torch.tensor(found).float(), expected, **close)
-        assert torch.equal(kept.testing_crops(i, model.geometry), torch.tensor(kept.pictures[i][0]).float())
-    spread = kept.pictures[0].astype(float)
+        assert torch.equal(kept.testing_crops(i, model.geometry), torch.tensor(kept.images[i][0]).float())
+    spread = kept.images[0].astype(float)
     assert np.abs(spread[0] - spread[1]).max() > 0.01, "a mirror image is not the same to this tower"
-    assert np.abs(spread[0] - kept.pictures[1][0]).max() > 0.01
+    assert np.abs(spread[0] - kept.images[1][0]).max() > 0.01
 
 
-def test_half_precision_is_kept_apart(pictures, model, place):
-    whole = kept_windows(pictures, model, place, progress=False)
-    rounded = kept_windows(pictures, model, place, progress=False, precision="bfloat16")
+def test_half_precision_is_kept_apart(images, model, place):
+    whole = kept_windows(images, model, place, progress=False)
+    rounded = kept_windows(images, model, place, progress=False, precision="bfloat16")
     assert len(set(place.iterdir())) == 2
-    apart = [np.abs(a.astype(float) - b).max() for a, b in zip(whole.pictures, rounded.pictures, strict=True)]
-    largest = max(np.abs(a).max() for a in whole.pictures)
+    apart = [np.abs(a.astype(float) - b).max() for a, b in zip(whole.images, rounded.images, strict=True)]
+    largest = max(np.abs(a).max() for a in whole.images)
     assert 0 < max(apart) < 0.05 * largest, "bfloat16 has 8 bits, and half precision 11"
     with pytest.raises(ValueError, match="float16"):
-        kept_windows(pictures, model, place, progress=False, precision="float16")
+        kept_windows(images, model, place, progress=False, precision="float16")
 
 
 def test_a_call_that_is_broken_off_goes_on_and_a_later_one_computes_nothing(
-    pictures, model, cut_rows, monkeypatch, place
+    images, model, cut_rows, monkeypatch, place
 ):
-    whole = kept_windows(pictures, model, place.with_name("whole"), progress=False)
+    whole = kept_windows(images, model, place.with_name("whole"), progress=False)
     cut = LabelledImages.testing_crops
     with monkeypatch.context() as patch, pytest.raises(CrashError):
         patch.setattr(LabelledImages, "testing_crops", lambda *args: crash() if args[1] == 8 else cut(*args))
-        kept_windows(pictures, model, place, progress=False)
+        kept_windows(images, model, place, progress=False)
     for missing in (range(8, 24), ()):
         cut_rows.clear()
-        completed = kept_windows(pictures, model, place, progress=False)
+        completed = kept_windows(images, model, place, progress=False)
         assert sorted(cut_rows) == list(missing)
     assert len(list(place.iterdir())) == 1
-    assert all(np.array_equal(a, b) for a, b in zip(whole.pictures, completed.pictures, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(whole.images, completed.images, strict=True))
 
 
 def change_weights(model):
@@ -113,41 +113,41 @@ def change_statistics_of_batches(model):
     next(b for name, b in model.clip.visual.trunk.named_buffers() if "running_mean" in name)[0] += 1e-6
 
 
-def with_another_pixel(pictures):
-    changed = [pixels.copy() for pixels in pictures.pictures]
+def with_another_pixel(images):
+    changed = [pixels.copy() for pixels in images.images]
     changed[20][0, 0, 0] ^= 1
-    return dataclasses.replace(pictures, pictures=changed)
+    return dataclasses.replace(images, images=changed)
 
 
-CHANGES = {  # a function returns other pictures, or changes the model
+CHANGES = {  # a function returns other images, or changes the model
     "weights": lambda _, model: change_weights(model),
     "statistics of batches": lambda _, model: change_statistics_of_batches(model),
     "scaling": lambda _, model: setattr(model, "statistics", Statistics((0.4,) * 3, (0.5,) * 3)),
     "geometry": lambda _, model: setattr(model, "geometry", dataclasses.replace(model.geometry, stride=16)),
     "the same tensors, another activation": lambda _, model: model.architecture.update(quick_gelu=True),
-    "a pixel": lambda pictures, _: with_another_pixel(pictures),
-    "order": lambda pictures, _: dataclasses.replace(pictures, pictures=pictures.pictures[::-1]),
-    "name": lambda pictures, _: dataclasses.replace(pictures, name="other"),
+    "a pixel": lambda images, _: with_another_pixel(images),
+    "order": lambda images, _: dataclasses.replace(images, images=images.images[::-1]),
+    "name": lambda images, _: dataclasses.replace(images, name="other"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_embeddings_of_another_tower_or_of_other_images_are_never_read(
-    pictures, model, cut_rows, change, place
+    images, model, cut_rows, change, place
 ):
-    kept_windows(pictures, model, place, progress=False)
+    kept_windows(images, model, place, progress=False)
     before = set(place.iterdir())
     cut_rows.clear()
-    kept_windows(change(pictures, model) or pictures, model, place, progress=False)
+    kept_windows(change(images, model) or images, model, place, progress=False)
     assert len(cut_rows) == 24 and set(place.iterdir()) > before
 
 
-def test_what_trains_on_top_does_not_matter(pictures, model, cut_rows, place):
-    kept_windows(pictures, model, place, progress=False)
+def test_what_trains_on_top_does_not_matter(images, model, cut_rows, place):
+    kept_windows(images, model, place, progress=False)
     cut_rows.clear()
     model.clip.visual.head.proj.weight.data.normal_()
     model.clip.token_embedding.weight.data.normal_()
-    relabelled = dataclasses.replace(pictures, table=pictures.table.assign(mos=1.0))
+    relabelled = dataclasses.replace(images, table=images.table.assign(mos=1.0))
     kept_windows(relabelled, model, place, progress=False)
     assert cut_rows == []
 
@@ -155,10 +155,10 @@ def test_what_trains_on_top_does_not_matter(pictures, model, cut_rows, place):
 def test_a_packed_store_is_known_by_its_checksums(model, cut_rows, tmp_path, place):
     packed = packed_set(own_set(tmp_path, 10, 96, 72), CropGeometry(window=64), progress=False)
     kept = kept_windows(packed, model, place, progress=False)
-    in_memory = dataclasses.replace(packed, pictures=list(packed.pictures))
+    in_memory = dataclasses.replace(packed, images=list(packed.images))
     cut_rows.clear()
     found = kept_windows(in_memory, model, place, progress=False)
-    assert cut_rows == [] and np.array_equal(found.pictures[7], kept.pictures[7])
+    assert cut_rows == [] and np.array_equal(found.images[7], kept.images[7])
     with pytest.raises(TypeError, match="holiday"):
         kept_windows(kept, model, place, progress=False)
 
@@ -166,16 +166,16 @@ def test_a_packed_store_is_known_by_its_checksums(model, cut_rows, tmp_path, pla
 # ---- a run on what is kept ----------------------------------------------------------------------------
 
 
-def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(pictures, cache, tmp_path, monkeypatch):
+def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(images, cache, tmp_path, monkeypatch):
     chosen = settings(**KEPT, save_seconds=0, epochs=2)
-    whole = fit(chosen, [pictures], tmp_path / "whole", progress=False)
+    whole = fit(chosen, [images], tmp_path / "whole", progress=False)
     assert len(list((cache / "embeddings").iterdir())) == 1
 
     monkeypatch.setattr(LIQE, "embed", lambda *_: pytest.fail("computed anew"))
     with monkeypatch.context() as patch, pytest.raises(CrashError):
         at_step(patch, 4, crash)
-        fit(chosen, [pictures], tmp_path / "stopped", progress=False)
-    fit(chosen, [pictures], tmp_path / "stopped", progress=False)
+        fit(chosen, [images], tmp_path / "stopped", progress=False)
+    fit(chosen, [images], tmp_path / "stopped", progress=False)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
     start, best = build_model(chosen), LIQE.from_checkpoint(tmp_path / "whole" / "best_quality.safetensors")
@@ -185,12 +185,12 @@ def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(pictures, cache, t
     assert not torch.equal(projection.proj.weight, head.proj.weight)
     assert best.geometry == start.geometry and best.statistics == ((0.5,) * 3, (0.5,) * 3)
 
-    rows = pictures.part(1, "test")
-    kept = kept_windows(pictures, best, progress=False)
-    on_kept, on_pixels = (expected_quality(predict(best, dataset, rows)) for dataset in (kept, pictures))
+    rows = images.part(1, "test")
+    kept = kept_windows(images, best, progress=False)
+    on_kept, on_pixels = (expected_quality(predict(best, dataset, rows)) for dataset in (kept, images))
     torch.testing.assert_close(on_kept, on_pixels, rtol=0, atol=1e-4)
     assert on_pixels.std() > 50e-4, "there is something to rank"
     tested = whole[whole["checkpoint"] == "quality"]
-    on_pixels = measure(best, [pictures], 1, "test")
+    on_pixels = measure(best, [images], 1, "test")
     for column in ("srcc", "scene_accuracy", "distortion_accuracy"):
         assert on_pixels[column].item() == pytest.approx(tested[column].item(), abs=1e-9), column

@@ -29,10 +29,10 @@ from liqe_core.training.watch import TrainingError
 
 
 @pytest.fixture(scope="module")
-def never_stopped(pictures, tmp_path_factory):
+def never_stopped(images, tmp_path_factory):
     """The folder of a run from the first step to the last in one go."""
     folder = tmp_path_factory.mktemp("never stopped")
-    fit(settings(), [pictures], folder, progress=False)
+    fit(settings(), [images], folder, progress=False)
     return folder
 
 
@@ -47,17 +47,17 @@ def test_a_run_leaves_what_the_notebooks_read(never_stopped):
     assert epochs["scene_loss"][1] == pytest.approx(steps["scene_loss"][3:6].mean(), abs=1e-12)
     assert (epochs["skipped"] == 0).all()
     described = json.loads((folder / "settings.json").read_text())
-    assert described["data"]["mini"]["pictures"] == 24
+    assert described["data"]["mini"]["images"] == 24
     assert described["machine"]["cores"] == os.cpu_count()
     assert len(described["code"]["commit"] or 40 * " ") == 40
     assert not list(folder.glob("state_*")) and not list(folder.glob(".*.part*"))
 
 
-def test_a_finished_run_is_read_not_repeated(never_stopped, pictures, monkeypatch):
+def test_a_finished_run_is_read_not_repeated(never_stopped, images, monkeypatch):
     folder = never_stopped
     before = {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
     monkeypatch.setattr(loop, "Run", None)
-    results = fit(settings(), [pictures], folder, progress=False)
+    results = fit(settings(), [images], folder, progress=False)
     pd.testing.assert_frame_equal(results, pd.read_csv(folder / "results.csv"), check_exact=True)
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
 
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_numbers(never_stopp
 
 @pytest.mark.parametrize("during, steps", [("step", 3), ("last measurement", 9)])
 def test_an_interrupt_saves_the_state_and_changes_nothing(
-    never_stopped, pictures, tmp_path, monkeypatch, interruptible, during, steps
+    never_stopped, images, tmp_path, monkeypatch, interruptible, during, steps
 ):
     """By default a state is saved each five minutes, which is longer than this run takes."""
 
@@ -100,16 +100,16 @@ def test_an_interrupt_saves_the_state_and_changes_nothing(
 
         monkeypatch.setattr(loop, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt, match=f"{steps} steps"):
-        fit(settings(), [pictures], tmp_path, progress=False)
+        fit(settings(), [images], tmp_path, progress=False)
     assert [path.name for path in tmp_path.glob("state_*")] == [f"state_{steps:07d}.pt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
-    fit(settings(), [pictures], tmp_path, progress=False)
+    fit(settings(), [images], tmp_path, progress=False)
     assert_same_run(tmp_path, never_stopped)
 
 
-def test_a_torn_state_is_recognised_and_the_one_before_it_used(pictures, tmp_path, caplog):
-    run = Run(settings(save_seconds=0, epochs=3), [pictures], tmp_path)
+def test_a_torn_state_is_recognised_and_the_one_before_it_used(images, tmp_path, caplog):
+    run = Run(settings(save_seconds=0, epochs=3), [images], tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "end_epoch", crash)
         with pytest.raises(CrashError):
@@ -119,7 +119,7 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_used(pictures, tmp_pat
     torn = tmp_path / "state_0000003.pt"
     content = torn.read_bytes()  # the length is right, the content is not
     torn.write_bytes(content[:1_000_000] + bytes(1000) + content[1_001_000:])
-    resumed = Run(settings(save_seconds=0), [pictures], tmp_path)
+    resumed = Run(settings(save_seconds=0), [images], tmp_path)
     resumed.restore()
     assert (resumed.epoch, resumed.step) == (0, 2)
     assert "state_0000003" in caplog.text
@@ -130,7 +130,7 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_used(pictures, tmp_pat
 
 @pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
-    never_stopped, pictures, tmp_path, monkeypatch, number
+    never_stopped, images, tmp_path, monkeypatch, number
 ):
     """A limit on the size of files stands in for the disk: writing fails in the middle in the same way."""
     resource = pytest.importorskip("resource")
@@ -138,58 +138,58 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
     at_step(monkeypatch, number, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (15_000_000, hard)))
     try:
         with pytest.raises(OSError, match="2 steps is kept" if number else "no state"):
-            fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
+            fit(settings(save_seconds=0), [images], tmp_path, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.glob(".*.part*"))  # what was half written is gone
     monkeypatch.undo()
-    fit(settings(save_seconds=0), [pictures], tmp_path, progress=False)
+    fit(settings(save_seconds=0), [images], tmp_path, progress=False)
     assert_same_run(tmp_path, never_stopped)
 
 
-def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stopped, pictures):
+def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stopped, images):
     folder = never_stopped
     with pytest.raises(RunFolderError, match=r"seed.*7.*learning_rate.*0\.002"):
-        fit(settings(learning_rate=0.002, seed=7), [pictures], folder, progress=False)
-    fit(settings(save_seconds=7, max_skipped=3), [pictures], folder, progress=False)  # these change nothing
+        fit(settings(learning_rate=0.002, seed=7), [images], folder, progress=False)
+    fit(settings(save_seconds=7, max_skipped=3), [images], folder, progress=False)  # these change nothing
 
 
-def test_restart_replaces_the_run_and_nothing_else(pictures, tmp_path):
+def test_restart_replaces_the_run_and_nothing_else(images, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "steps.csv").write_text("of who knows what")
     with pytest.raises(RunFolderError, match=r"steps\.csv"):
-        fit(settings(), [pictures], tmp_path, progress=False)
+        fit(settings(), [images], tmp_path, progress=False)
     for steps in (2, 1):
-        fit(settings(epochs=1, steps=steps), [pictures], tmp_path, progress=False, restart=True)
+        fit(settings(epochs=1, steps=steps), [images], tmp_path, progress=False, restart=True)
         assert len(pd.read_csv(tmp_path / "steps.csv")) == steps
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_in_use_is_refused_and_says_by_whom(pictures, tmp_path, monkeypatch):
+def test_a_folder_in_use_is_refused_and_says_by_whom(images, tmp_path, monkeypatch):
     chosen = settings(epochs=1, steps=1)
 
     def second():
         with pytest.raises(RunFolderError, match=f"process {os.getpid()}"):
-            fit(chosen, [pictures], tmp_path, progress=False)
+            fit(chosen, [images], tmp_path, progress=False)
         crash()
 
     at_step(monkeypatch, 0, second)
     with pytest.raises(CrashError):
-        fit(chosen, [pictures], tmp_path, progress=False)
+        fit(chosen, [images], tmp_path, progress=False)
     monkeypatch.undo()
-    fit(chosen, [pictures], tmp_path, progress=False)  # the lock went with its owner
+    fit(chosen, [images], tmp_path, progress=False)  # the lock went with its owner
     path = tmp_path / "settings.json"
     finished = json.loads(path.read_text())
     for change in ({"format": 1}, {"settings": {"name": "smoke", "colour": 1}}):
         path.write_text(json.dumps(finished | change))
         with pytest.raises(RunFolderError, match=r"settings\.json.*version.*restart"):
-            fit(chosen, [pictures], tmp_path, progress=False)
+            fit(chosen, [images], tmp_path, progress=False)
 
 
 @pytest.fixture
-def poisoned(pictures, monkeypatch):
-    """The name of a picture whose crops are NaN whenever it is in a batch."""
-    name = f"mini/{pictures.table['image'][pictures.part(1, 'train')[3]]}"
+def poisoned(images, monkeypatch):
+    """The name of an image whose crops are NaN whenever it is in a batch."""
+    name = f"mini/{images.table['image'][images.part(1, 'train')[3]]}"
     real = loop.TrainingBatches.batch
 
     def batch(self, *arguments):
@@ -202,10 +202,10 @@ def poisoned(pictures, monkeypatch):
     return name
 
 
-def test_a_batch_with_nan_is_left_out_counted_and_named(pictures, tmp_path, poisoned):
-    fit(settings(epochs=2), [pictures], tmp_path, progress=False)
+def test_a_batch_with_nan_is_left_out_counted_and_named(images, tmp_path, poisoned):
+    fit(settings(epochs=2), [images], tmp_path, progress=False)
     steps, skipped = pd.read_csv(tmp_path / "steps.csv"), pd.read_csv(tmp_path / "skipped.csv")
-    # 12 pictures in batches of 6, three batches an epoch: it is in one of the first two, maybe in the third
+    # 12 images in batches of 6, three batches an epoch: it is in one of the first two, maybe in the third
     assert steps["skipped"].sum() == len(skipped) >= 2
     assert set(skipped["images"]) == {poisoned}
     assert steps.loc[steps["skipped"] == 1, "scene_loss"].isna().all()
@@ -213,12 +213,12 @@ def test_a_batch_with_nan_is_left_out_counted_and_named(pictures, tmp_path, pois
     assert epochs["scene_loss"].notna().all()
     assert epochs["skipped"].sum() == len(skipped)
     with pytest.raises(TrainingError, match=f"max_skipped.*{poisoned}"):
-        fit(settings(epochs=2, max_skipped=1), [pictures], tmp_path, progress=False, restart=True)
+        fit(settings(epochs=2, max_skipped=1), [images], tmp_path, progress=False, restart=True)
     assert len(pd.read_csv(tmp_path / "skipped.csv")) == 2
 
 
-def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
-    run = Run(settings(), [pictures], tmp_path)
+def test_a_step_on_a_bad_batch_changes_no_weight(images, tmp_path, poisoned):
+    run = Run(settings(), [images], tmp_path)
     batch = next(b for b in (run.batches.batch(0, 0), run.batches.batch(0, 1)) if poisoned in b.images)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
     with pytest.raises(loop.BadBatchError, match="finite") as caught:
@@ -227,52 +227,52 @@ def test_a_step_on_a_bad_batch_changes_no_weight(pictures, tmp_path, poisoned):
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
 
 
-def test_images_without_scores_are_taken_only_where_a_set_teaches_something_else(pictures):
-    bare = pictures.table.assign(mos=math.nan, distortion=None)
+def test_images_without_scores_are_taken_only_where_a_set_teaches_something_else(images):
+    bare = images.table.assign(mos=math.nan, distortion=None)
     bare["scenes"] = pd.Series([()] * len(bare), dtype=object)
-    distorted = bare.assign(distortion=pictures.table["distortion"])
+    distorted = bare.assign(distortion=images.table["distortion"])
     scenic = bare.assign(scenes=pd.Series([("plant",)] * len(bare), dtype=object))
     for table in (distorted, scenic):
-        sets = [LabelledImages("mini", table, pictures.pictures)]
+        sets = [LabelledImages("mini", table, images.images)]
         assert chosen(settings(), sets) == sets
     unlabelled, partly_scored = scenic.copy(), scenic.copy()
-    row, unscored_row = pictures.part(1, "train")[[3, 0]]
-    unscored_image = pictures.table["image"][unscored_row]
+    row, unscored_row = images.part(1, "train")[[3, 0]]
+    unscored_image = images.table["image"][unscored_row]
     unlabelled.at[row, "scenes"] = ()
     partly_scored.loc[row, "mos"] = 3.0
     for table in (bare, unlabelled, partly_scored):
         with pytest.raises(ValueError, match=rf"mini: .*train part .*mos: {unscored_image}"):
-            chosen(settings(), [LabelledImages("mini", table, pictures.pictures)])
-    table = pictures.table.copy()
-    table.loc[pictures.part(1, "val")[0], "mos"] = math.nan
-    with pytest.raises(ValueError, match=f"val.*{table['image'][pictures.part(1, 'val')[0]]}"):
-        chosen(settings(), [LabelledImages("mini", table, pictures.pictures)])
+            chosen(settings(), [LabelledImages("mini", table, images.images)])
+    table = images.table.copy()
+    table.loc[images.part(1, "val")[0], "mos"] = math.nan
+    with pytest.raises(ValueError, match=f"val.*{table['image'][images.part(1, 'val')[0]]}"):
+        chosen(settings(), [LabelledImages("mini", table, images.images)])
 
 
-def test_a_learning_rate_that_diverges_stops_the_run(pictures, tmp_path):
+def test_a_learning_rate_that_diverges_stops_the_run(images, tmp_path):
     diverging = settings(learning_rate=1e9, steps=50, schedule="public", batch_sizes={"mini": 2}, crops=1)
     with pytest.raises(TrainingError, match="learning_rate"):
-        fit(diverging, [pictures], tmp_path, progress=False)
+        fit(diverging, [images], tmp_path, progress=False)
     assert (tmp_path / "steps.csv").exists()
 
 
-def test_the_losses_may_count_more(pictures, tmp_path):
+def test_the_losses_may_count_more(images, tmp_path):
     task_weights = []
 
     def step(batch, weights, rate):
         task_weights.append(dict(weights))
         return dict.fromkeys(weights, 0.5), 1.0
 
-    run = Run(settings(quality_weight=3.0, scene_weight=5.0, epochs=1, steps=1), [pictures], tmp_path)
+    run = Run(settings(quality_weight=3.0, scene_weight=5.0, epochs=1, steps=1), [images], tmp_path)
     run.take_step = step
     run.train()
     assert task_weights == [{"quality": 3.0, "scene": 5.0, "distortion": 1.0}]
     assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
 
 
-def test_a_loss_that_rises_stops_nothing(pictures, tmp_path):
+def test_a_loss_that_rises_stops_nothing(images, tmp_path):
     """As after a warm restart; weights that are not finite, or explode, do."""
-    run = Run(settings(), [pictures], tmp_path)
+    run = Run(settings(), [images], tmp_path)
     run.steps = [{"quality_loss": 0.1}] * 50 + [{"quality_loss": 0.9}] * 50
     run.watch.check(len(run.steps))
     weight = run.model.clip.text_projection
@@ -286,24 +286,24 @@ def test_a_loss_that_rises_stops_nothing(pictures, tmp_path):
     run.watch.check(100)
 
 
-def test_fewer_images_than_a_batch_are_a_short_batch(pictures, tmp_path):
-    run = Run(settings(batch_sizes={"mini": 40}), [pictures], tmp_path)
+def test_fewer_images_than_a_batch_are_a_short_batch(images, tmp_path):
+    run = Run(settings(batch_sizes={"mini": 40}), [images], tmp_path)
     assert len(run.batches.batch(0, 0).images) == len(set(run.batches.batch(0, 1).images)) == 12
-    empty = pictures.table.assign(session_1="test")
+    empty = images.table.assign(session_1="test")
     with pytest.raises(ValueError, match="train"):
-        fit(settings(), [LabelledImages("mini", empty, pictures.pictures)], tmp_path / "run")
+        fit(settings(), [LabelledImages("mini", empty, images.images)], tmp_path / "run")
     with pytest.raises(ValueError, match="other"):
-        fit(settings(batch_sizes={"mini": 4, "other": 4}), [pictures], tmp_path / "run")
+        fit(settings(batch_sizes={"mini": 4, "other": 4}), [images], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures, tmp_path):
+def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(images, tmp_path):
     chosen = settings(freeze="all", precision="public")
-    results = fit(chosen, [pictures], tmp_path, progress=False)
+    results = fit(chosen, [images], tmp_path, progress=False)
     start = build_model(chosen)
     Precision("public", clip=start.clip)
     assert not any(p.requires_grad for p in start.parameters())
-    expected = measure(start, [pictures], 1, "test")
+    expected = measure(start, [images], 1, "test")
     assert set(results["checkpoint"]) == {"quality", "scene", "distortion", "average"}
     for _, row in results.groupby("checkpoint"):
         for name in ("srcc", "scene_accuracy", "distortion_accuracy"):
@@ -313,35 +313,35 @@ def test_a_run_that_trains_nothing_measures_the_weights_it_starts_with(pictures,
     assert pd.read_csv(tmp_path / "steps.csv").empty and len(pd.read_csv(tmp_path / "epochs.csv")) == 1
 
 
-def test_test_parts_are_measured_in_float32_whatever_a_run_computes_in(pictures, tmp_path):
-    results = fit(settings(precision="bfloat16", epochs=1, steps=1), [pictures], tmp_path, progress=False)
+def test_test_parts_are_measured_in_float32_whatever_a_run_computes_in(images, tmp_path):
+    results = fit(settings(precision="bfloat16", epochs=1, steps=1), [images], tmp_path, progress=False)
     kept = LIQE.from_checkpoint(tmp_path / "best_quality.safetensors")
     reported = results[results["checkpoint"] == "quality"]
-    assert reported["plcc"].item() == measure(kept, [pictures], 1, "test")["plcc"].item()
+    assert reported["plcc"].item() == measure(kept, [images], 1, "test")["plcc"].item()
 
 
-def test_too_little_memory_or_disk_is_said_before_the_first_step(pictures, tmp_path, monkeypatch):
+def test_too_little_memory_or_disk_is_said_before_the_first_step(images, tmp_path, monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 10_000_000)
     with pytest.raises(MemoryError, match="gradient_checkpointing"):
-        Run(settings(), [pictures], tmp_path)
+        Run(settings(), [images], tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("liqe_core.training.preflight.disk_space", lambda _: 1 << 60)
     with pytest.raises(OSError, match="checkpoints"):
-        Run(settings(), [pictures], tmp_path)
+        Run(settings(), [images], tmp_path)
 
 
-def test_equal_seeds_give_equal_runs_and_others_do_not(pictures, tmp_path):
+def test_equal_seeds_give_equal_runs_and_others_do_not(images, tmp_path):
     def first(seed: int) -> dict:
-        run = Run(settings(seed=seed), [pictures], tmp_path)
+        run = Run(settings(seed=seed), [images], tmp_path)
         losses, _ = run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
         return losses
 
     assert first(3) == first(3) != first(4)
 
 
-def test_the_test_parts_are_measured_every_epoch_when_asked(pictures, tmp_path):
+def test_the_test_parts_are_measured_every_epoch_when_asked(images, tmp_path):
     chosen = settings(epochs=2, steps=1, test_every=1)
-    results = fit(chosen, [pictures], tmp_path, progress=False)
+    results = fit(chosen, [images], tmp_path, progress=False)
     epochs, measures = pd.read_csv(tmp_path / "epochs.csv"), pd.read_csv(tmp_path / "measures.csv")
     assert measures["part"].tolist() == ["val", "test", "val", "test"]
     best = epochs["srcc"].fillna(-9).idxmax()

@@ -39,8 +39,8 @@ def test_rounding_is_to_the_nearest_number_of_half_precision_and_ties_are_even()
     assert torch.equal(below, expected) and below.dtype == torch.float32
 
 
-def test_a_run_starts_with_and_steps_to_numbers_of_half_precision(pictures, tmp_path):
-    run = Run(settings(precision="public"), [pictures], tmp_path)
+def test_a_run_starts_with_and_steps_to_numbers_of_half_precision(images, tmp_path):
+    run = Run(settings(precision="public"), [images], tmp_path)
     rounded = set(half_weights(run.model.clip))
     before = {name: p.clone() for name, p in run.model.clip.named_parameters()}
     for step in range(3):
@@ -52,15 +52,15 @@ def test_a_run_starts_with_and_steps_to_numbers_of_half_precision(pictures, tmp_
     moved = {name for name, p in run.model.clip.named_parameters() if not torch.equal(p, before[name])}
     assert {"text_projection", "visual.proj", "visual.conv1.weight", "token_embedding.weight"} <= moved
     assert all(p.dtype == torch.float32 for p in run.model.parameters())
-    exact = Run(settings(), [pictures], tmp_path)
+    exact = Run(settings(), [images], tmp_path)
     assert not in_half(exact.model)["text_projection"], "the default keeps float32"
 
 
-def test_what_a_step_adds_below_half_a_spacing_is_gone_however_often_it_is_taken(pictures, tmp_path):
+def test_what_a_step_adds_below_half_a_spacing_is_gone_however_often_it_is_taken(images, tmp_path):
     """At a step of 5e-6 weights above 2^-6 stay, where float32 moves every one that has a gradient."""
     kept = {}
     for precision in ("float32", "public"):
-        run = Run(settings(precision=precision), [pictures], tmp_path)
+        run = Run(settings(precision=precision), [images], tmp_path)
         weight = run.model.clip.transformer.resblocks[0].mlp.c_fc.weight
         round_to_half(weight.data)
         before = weight.detach().clone()

@@ -25,7 +25,7 @@ def test_the_stand_in_score_of_a_set_that_is_made_here_can_be_left_away(tmp_path
     assert scored.table["mos"].between(1, 5).all() and scored.table["mos"].nunique() > 20
     assert bare.table["mos"].isna().all()
     assert bare.table.drop(columns="mos").equals(scored.table.drop(columns="mos"))
-    assert bare.pictures[7].tolist() == scored.pictures[7].tolist()
+    assert bare.images[7].tolist() == scored.images[7].tolist()
 
 
 def test_scores_that_people_gave_stay(tmp_path):
@@ -50,7 +50,7 @@ def test_images_that_are_too_small_are_enlarged_when_asked(tmp_path):
         dataset = labelled(path, chosen, progress=False)
         batches = TrainingBatches(chosen, [dataset])
         if enlarge:
-            assert dataset.pictures[0].shape == (32, 48, 3)
+            assert dataset.images[0].shape == (32, 48, 3)
             assert batches.batch(0, 0).crops.shape == (2, 3, 3, 32, 32)
             assert dataset.testing_crops(0, geometry_of(chosen)).dtype == torch.uint8
         else:
@@ -65,9 +65,9 @@ def test_images_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
     manifest.path.write_text(manifest.path.read_text() + "shown: 2160\n")
     shown = labelled(str(manifest.path), settings(resize_to=80), progress=False, as_shown=True)
     assert shown.name == "holiday as shown" == shown.table["dataset"].unique().item()
-    assert shown.pictures[0].shape == (80, 120, 3), "as much of that size as windows are laid over"
+    assert shown.images[0].shape == (80, 120, 3), "as much of that size as windows are laid over"
     as_it_is = labelled(str(manifest.path), settings(resize_to=80), progress=False)
-    assert as_it_is.pictures[0].shape == (40, 60, 3) and as_it_is.name == "holiday"
+    assert as_it_is.images[0].shape == (40, 60, 3) and as_it_is.name == "holiday"
 
 
 def test_a_profile_may_look_at_some_of_the_images_only(tmp_path):

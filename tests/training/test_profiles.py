@@ -32,7 +32,7 @@ from liqe_core.training.runs import run_folder
         ({"template": "a {scene}"}, "quality"),
         ({"variant": "scene"}, "variant is 'scene'.*'quality\\+scene'"),
         ({"weighting": "mine"}, "weighting"),
-        ({"lone_pictures": "drop step", "batch_sizes": {"one": 1, "two": 2}}, "batch_sizes of one is 1"),
+        ({"lone_images": "drop step", "batch_sizes": {"one": 1, "two": 2}}, "batch_sizes of one is 1"),
         ({"epochs": 0, "steps": 0}, "epochs.*steps"),
         ({"colour": 1}, "colour.*architecture"),
     ],
@@ -73,13 +73,13 @@ def test_they_decide_nothing_and_so_share_a_folder():
 
 
 def test_paper_follows_the_public_script_and_no_other_profile_does():
-    public = {"precision": "public", "lone_pictures": "drop step", "unseen_windows": "public"}
+    public = {"precision": "public", "lone_images": "drop step", "unseen_windows": "public"}
     public |= {"pair_mean": "sets", "ties": "half"}
     paper = profile("paper")
     assert {name: paper.flat()[name] for name in public} == public
     for name, chosen in PROFILES.items():
         if name != "paper":
-            assert chosen.machine.precision != "public" and chosen.losses.lone_pictures == "leave out"
+            assert chosen.machine.precision != "public" and chosen.losses.lone_images == "leave out"
             assert chosen.testing.unseen_windows == "even" and chosen.losses.ties == "half"
     assert profile("paper-float32").override(name="paper", **public) == paper, "nothing else differs"
 

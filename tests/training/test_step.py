@@ -47,8 +47,8 @@ def public_fidelity(p: float, g: float):
 
 
 def public_losses(joint, batch):
-    """Quality pair by pair and set by set, scene by scene, picture by picture; NaN where a set has one
-    picture, whose mean over no pair is 0 / 0."""
+    """Quality pair by pair and set by set, scene by scene, image by image; NaN where a set has one
+    image, whose mean over no pair is 0 / 0."""
     quality = sum((c + 1) * joint[:, c].sum(dim=(1, 2)) for c in range(5))
     pairs_of_sets = []
     for number in batch.dataset.unique().tolist():
@@ -59,17 +59,17 @@ def public_losses(joint, batch):
             g = 0.5 if difference == 0 else float(difference > 0)
             pairs.append(public_fidelity(0.5 * (1 + torch.erf((quality[i] - quality[j]) / math.sqrt(2))), g))
         pairs_of_sets.append(pairs)
-    pictures, scenes = batch.scene.shape
+    images, scenes = batch.scene.shape
     p_scene, p_distortion = joint.sum(dim=(1, 3)), joint.sum(dim=(1, 2))
     scene = sum(
-        public_fidelity(p_scene[n, s], batch.scene[n, s]) for n in range(pictures) for s in range(scenes)
+        public_fidelity(p_scene[n, s], batch.scene[n, s]) for n in range(images) for s in range(scenes)
     )
     distortion = sum(
         1 - sum((p_distortion[n, d] * batch.distortion[n, d] + 1e-8) ** 0.5 for d in range(11))
-        for n in range(pictures)
+        for n in range(images)
     )
     means = [sum(pairs) / len(pairs) if pairs else math.nan for pairs in pairs_of_sets]
-    return [sum(means) / len(means), scene / pictures / scenes, distortion / pictures]
+    return [sum(means) / len(means), scene / images / scenes, distortion / images]
 
 
 def to_half_and_back(clip) -> None:
@@ -106,13 +106,13 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True) -> list
         totals = [0.0] * 3
         for step in range(steps):
             batch = start.batches.batch(epoch, step)
-            pictures, crops = batch.crops.shape[:2]
+            images, crops = batch.crops.shape[:2]
             image = clip.encode_image(normalize(batch.crops.flatten(0, 1)))
             text = clip.encode_text(tokens) if padded else model.text()  # the same, and quicker
             image = image / image.norm(dim=1, keepdim=True)
             text = text / text.norm(dim=1, keepdim=True)
-            logits = (clip.logit_scale.exp() * image @ text.t()).view(pictures, crops, -1).mean(1)
-            losses = public_losses(logits.softmax(dim=1).view(pictures, 5, 9, 11), batch)
+            logits = (clip.logit_scale.exp() * image @ text.t()).view(images, crops, -1).mean(1)
+            losses = public_losses(logits.softmax(dim=1).view(images, 5, 9, 11), batch)
             if any(loss != loss for loss in losses):
                 seen.append([math.nan] * 3)
                 continue
@@ -131,13 +131,13 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True) -> list
 
 @pytest.fixture(scope="module")
 def uneven(sets):
-    """Seven pictures to train on in one of the sets (in batches of two, three and a lone one a lap) and all
+    """Seven images to train on in one of the sets (in batches of two, three and a lone one a lap) and all
     scores at one of three levels, so that there are ties."""
 
     def changed(dataset: LabelledImages, count: int) -> LabelledImages:
         table = dataset.table.assign(mos=dataset.table["mos"].rank(pct=True).mul(3).round())
         table.loc[dataset.part(1, "train")[count:], "session_1"] = "val"
-        return LabelledImages(dataset.name, table, dataset.pictures)
+        return LabelledImages(dataset.name, table, dataset.images)
 
     return [changed(sets[0], 12), changed(sets[1], 7)]
 
@@ -145,7 +145,7 @@ def uneven(sets):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"lone_pictures": "drop step", "precision": "public"},
+        {"lone_images": "drop step", "precision": "public"},
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"precision": "public"}, marks=pytest.mark.slow),
     ],
@@ -153,7 +153,7 @@ def uneven(sets):
 )
 def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, overrides):
     """Ten epochs of five steps: two restarts of the schedule, eight epochs of averaged weights. Scheduled
-    drops: the last batch of each lap of four over seven pictures, once an epoch."""
+    drops: the last batch of each lap of four over seven images, once an epoch."""
     plain = set(overrides) <= {"precision"}
     more = dict(epochs=10, steps=5, schedule="public", learning_rate=2e-4, crops=2, validate_every=10)
     start = a_run(sets if plain else uneven, tmp_path, max_skipped=0, **more, **overrides)
@@ -164,7 +164,7 @@ def test_fifty_steps_have_the_losses_of_the_public_loop(sets, uneven, tmp_path, 
     ours, public = torch.tensor(ours), torch.tensor(public)
     dropped = ours.isnan().any(dim=1)
     assert torch.equal(dropped, public.isnan().any(dim=1))
-    assert dropped.sum() == (10 if "lone_pictures" in overrides else 0)
+    assert dropped.sum() == (10 if "lone_images" in overrides else 0)
     if dropped.any():
         assert [row["dropped"] for row in start.steps] == dropped.int().tolist()
         assert not start.watch.skipped and all(row["skipped"] == 0 for row in start.steps)
