@@ -8,9 +8,9 @@
 # make lab    open JupyterLab on the notebooks
 # make students  notebooks without their solutions, for a course
 # make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
-# make paper-check  the authors' weights on the paper's data sets that are here; no training
+# make paper-check  the authors' weights on the paper's datasets that are here; no training
 # make paper  the published protocol, ten sessions of each variant, then its tables and figures: needs the six
-#             data sets and GPUs, of this machine or with SCHEDULER=tcp://HOST:8786 (see docs/paper.md)
+#             datasets and GPUs, of this machine or with SCHEDULER=tcp://HOST:8786 (see docs/paper.md)
 
 VENV ?= .venv
 PROFILE ?= mini

@@ -137,7 +137,7 @@ def over_sessions(results: pd.DataFrame) -> pd.DataFrame:
     """Mean, median and standard deviation of every measure over the sessions (or seeds).
 
     Args:
-        results: a row a session and data set; numeric columns besides ``session`` and ``seed`` are measures.
+        results: a row a session and dataset; numeric columns besides ``session`` and ``seed`` are measures.
 
     Returns:
         A row a dataset; columns (measure, ``mean``, ``median``, ``std`` or ``count``).

@@ -63,7 +63,7 @@ class Published:
     architecture: Architecture | str = "ViT-B-32-quickgelu"
 
 
-#: The authors' model of the six data sets, trained on the first split, and theirs of KonIQ-10k's scores.
+#: The authors' model of the six datasets, trained on the first split, and theirs of KonIQ-10k's scores.
 PUBLISHED = {
     "official": Published("liqe_mix.pt", "quality+scene+distortion"),
     "official-koniq": Published("liqe_koniq.pt", "quality"),

@@ -23,11 +23,11 @@ def quality_loss(
     pair_mean: str = "sets",
     ties: str = "half",
 ) -> Tensor:
-    """Do pairs of images rank as people ranked them? Pairs within one data set only.
+    """Do pairs of images rank as people ranked them? Pairs within one dataset only.
 
     For each pair i < j the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)``, the
-    predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a data set,
-    then mean over the data sets that have a pair.
+    predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a dataset,
+    then mean over the datasets that have a pair.
 
     So the public code. The paper is said to have the mean over all pairs, and a probability of 1 where i is
     at least as good as j: `pair_mean` and `ties`. Its text could not be checked here.
@@ -36,7 +36,7 @@ def quality_loss(
         quality: (B,) float, the predictions.
         mos: (B,) float, human scores, higher is better; scales may differ from set to set. NaN is an image
             without a score, which adds nothing.
-        dataset: (B,) integer, which data set each image is of.
+        dataset: (B,) integer, which dataset each image is of.
         spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
             computes; the paper's Thurstone model has sqrt(2).
         pair_mean: ``sets``, or ``pairs``: every pair weighs the same, so a large set more than a small one.
@@ -44,7 +44,7 @@ def quality_loss(
             which then depends on the order of the batch.
 
     Returns:
-        Scalar in [0, 1]. Zero (with a gradient of zero) where no data set has two scored images.
+        Scalar in [0, 1]. Zero (with a gradient of zero) where no dataset has two scored images.
 
     Raises:
         ValueError: tensors that do not fit, or another `pair_mean` or `ties`.
@@ -74,9 +74,9 @@ def quality_loss(
 
 
 def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
-    """Do predictions lie on a line with the scores? Within one data set only.
+    """Do predictions lie on a line with the scores? Within one dataset only.
 
-    One minus Pearson's correlation of a data set's predictions with its scores; mean over the scored images
+    One minus Pearson's correlation of a dataset's predictions with its scores; mean over the scored images
     of the sets that have a correlation: three of them, neither scores nor predictions all alike. Not of the
     paper: beside `quality_loss`, which asks which of two is better, it asks by how much.
 
@@ -105,7 +105,7 @@ def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor)
     Args:
         quality: (B,) float, the predictions, on 1 to 5.
         mos, dataset: as `quality_loss` takes them.
-        ends: (sets, 2) float, the lowest and the highest score of each data set's scale, which are to be
+        ends: (sets, 2) float, the lowest and the highest score of each dataset's scale, which are to be
             predicted as 1 and 5.
 
     Returns:

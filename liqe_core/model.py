@@ -83,7 +83,7 @@ class LIQE(JointModel):
         """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours; or by name.
 
         Args:
-            path: a file, or ``official``, the authors' model of the six data sets, or ``official-koniq``,
+            path: a file, or ``official``, the authors' model of the six datasets, or ``official-koniq``,
                 theirs of KonIQ-10k's scores alone; these are fetched at first use.
             grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
                 file `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.

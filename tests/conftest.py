@@ -85,7 +85,7 @@ def openai_state() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """The small data set that most tests of training use, of which 12 are to train on; nothing changes it."""
+    """The small dataset that most tests of training use, of which 12 are to train on; nothing changes it."""
     from support.training import small_set
 
     return small_set(tmp_path_factory.mktemp("mini"))

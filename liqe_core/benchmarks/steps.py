@@ -90,7 +90,7 @@ class StepCase:
     Attributes:
         way: ``tree``, ours; or ``padded``, the public code's: every prompt padded to the context, through
             `encode_text`, and torch's plain AdamW.
-        images: a batch, from three data sets.
+        images: a batch, from three datasets.
         steps: that count, after `warm_up` that do not; 0 of these where a step takes minutes.
     """
 
@@ -200,7 +200,7 @@ def _model(settings: Profile, way: str, device: torch.device | str) -> LIQE:
 
 
 def random_batch(model: LIQE, images: int, crops: int) -> Batch:
-    """A batch of noise with labels, from three data sets, for measurements of time and memory."""
+    """A batch of noise with labels, from three datasets, for measurements of time and memory."""
     generator = torch.Generator().manual_seed(0)
     window, (_, scenes, distortions) = model.geometry.window, model.grid.shape
     return Batch(

@@ -1,4 +1,4 @@
-"""``liqe data ...``: which data sets are there, get them, check them, pack them."""
+"""``liqe data ...``: which datasets are there, get them, check them, pack them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
     faulty, failed = _for_each(_manifests(options), check)
     if not faulty and not failed:
-        print("no data set is there; see the command status")
+        print("no dataset is there; see the command status")
     return max(failed, *faulty, 0)
 
 

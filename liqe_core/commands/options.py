@@ -25,7 +25,7 @@ first steps:
   liqe score holiday/ --checkpoint official --csv scores.csv
                           quality, scene and distortion of every image in a folder
   liqe notebooks          train a small model on built-in data, and make a site of all of it
-  liqe data status        which data sets are on this machine, and how to get the others
+  liqe data status        which datasets are on this machine, and how to get the others
 
 Each command says more of itself: liqe score --help
 """
@@ -152,25 +152,25 @@ def _add_export(commands: Commands) -> None:
 
 def _add_data(subparsers: Commands) -> None:
     data = subparsers.add_parser(
-        "data", help="data sets: list, status, fetch, unpack, verify, audit, pack, labels"
+        "data", help="datasets: list, status, fetch, unpack, verify, audit, pack, labels"
     )
     commands = data.add_subparsers(title="commands", dest="data_command", metavar="COMMAND", required=True)
 
     def command(name: str, names: str, text: str) -> argparse.ArgumentParser:
         parser = commands.add_parser(name, help=text)
         if names:
-            text = "data set names, or paths of manifests" + ("; default: all" if names == "*" else "")
+            text = "dataset names, or paths of manifests" + ("; default: all" if names == "*" else "")
             parser.add_argument("names", nargs=names, metavar="NAME", help=text)
-        parser.add_argument("--root", help="the folder of the data sets (default: $LIQE_DATA, or the cache)")
+        parser.add_argument("--root", help="the folder of the datasets (default: $LIQE_DATA, or the cache)")
         text = "for labels: a clone of zwx8981/LIQE (default: $LIQE_LABELS, or fetched)"
         parser.add_argument("--mirror", type=_clone, help=text)
         parser.add_argument("--quiet", action="store_true", help="no progress bars")
         parser.set_defaults(run=f"data:run_{name}")
         return parser
 
-    command("list", "", "the data sets that there are manifests for")
+    command("list", "", "the datasets that there are manifests for")
     command("status", "*", "which are there, and what to do next")
-    fetch = command("fetch", "+", "get data sets: names, or `paper`, or `unseen`")
+    fetch = command("fetch", "+", "get datasets: names, or `paper`, or `unseen`")
     fetch.add_argument("--yes", action="store_true", help="do not ask before the transfer begins")
     fetch.add_argument("--direct", action="store_true", help="from the authors' address, not from the hub")
     fetch.add_argument("--from", dest="source", help="an archive or a clone you have, or another repository")
@@ -209,14 +209,14 @@ def _clone(text: str) -> str:
 def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="train a model as a profile says; also under torchrun")
     add_profile(train)
-    text = "train on these in place of the profile's data sets: manifests of yours (my.yaml), or names"
+    text = "train on these in place of the profile's datasets: manifests of yours (my.yaml), or names"
     train.add_argument("--data", nargs="+", metavar="NAME", help=text)
     train.add_argument("--restart", action="store_true", help="replace a run that is in the folder")
     add_settings(train)
     train.set_defaults(run="train:run_train")
     check = commands.add_parser("check", help="weights as they are, on the paper's sets; trains nothing")
     add_profile(check, default="paper")
-    check.add_argument("names", nargs="*", help="data sets; default: the profile's, and the unseen ones")
+    check.add_argument("names", nargs="*", help="datasets; default: the profile's, and the unseen ones")
     check.add_argument("--checkpoint", default="official", help="a file of weights, or a name (official)")
     check.add_argument("--session", type=int, choices=range(1, 11), default=1, metavar="K", help="default: 1")
     check.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")

@@ -176,7 +176,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     """What a grid will take, and where it writes.
 
     Raises:
-        ValueError: a run is still to be made, and a data set that it needs is not all there; says what to do
+        ValueError: a run is still to be made, and a dataset that it needs is not all there; says what to do
             for each.
     """
     from liqe_core import towers
@@ -201,7 +201,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
         advice = "; ".join(f"{name}: {action}" for name, action in missing.items())
         raise ValueError(
-            f"{len(missing)} of the {len(settings.data.batch_sizes)} data sets are not ready. {advice}"
+            f"{len(missing)} of the {len(settings.data.batch_sizes)} datasets are not ready. {advice}"
         )
     return "\n".join(lines)
 

@@ -56,7 +56,7 @@ def run_check(options: argparse.Namespace) -> int:
     for row in missing.itertuples():
         print(f"{row.dataset}: left out, {row.missing}")
     if present.empty:
-        raise ValueError("none of these data sets is here; get them as said above, and run this again")
+        raise ValueError("none of these datasets is here; get them as said above, and run this again")
     print(
         f"to compute: {present['images'].sum()} images x {settings.testing.windows} crops, with "
         f"{options.checkpoint} on {device}; nothing is trained\n"

@@ -1,4 +1,4 @@
-"""What is to be known of a data set before it is trusted, computed from its labels and images.
+"""What is to be known of a dataset before it is trusted, computed from its labels and images.
 
 Every audit gives rows, a row a question: its name, how much was checked, how many faults were found, whether
 that is well (None: it cannot be checked with what is there), and a verdict in words.
@@ -27,7 +27,7 @@ Row = tuple[str, int, int, bool | None, str]
 def audit(
     manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Every audit of one data set; those that look at images where there are any.
+    """Every audit of one dataset; those that look at images where there are any.
 
     Raises:
         LabelError: the labels cannot be read.

@@ -1,4 +1,4 @@
-"""The ``open-distorted`` data set: photographs from public repositories, distorted as KADID-10k.
+"""The ``open-distorted`` dataset: photographs from public repositories, distorted as KADID-10k.
 
     >>> make_missing(manifest, table)     # 23,868 images, eight minutes on two cores
 
@@ -35,7 +35,7 @@ GREY = (7, 4)
 def make_missing(
     manifest: Manifest, table: pd.DataFrame, root: str | os.PathLike | None = None, progress: bool = True
 ) -> None:
-    """Make the images of the data set that are not there yet; each appears whole or not at all.
+    """Make the images of the dataset that are not there yet; each appears whole or not at all.
 
     Args:
         table: its labels, from `label_table`.
@@ -77,14 +77,14 @@ def make_missing(
 
 
 def other_set(manifest: Manifest, folder: Path) -> tuple[Manifest, Path | None]:
-    """The set whose best images are taken too, and its folder: beside `folder`, the data set's own, else
-    where data sets usually are; None where it is in neither."""
+    """The set whose best images are taken too, and its folder: beside `folder`, the dataset's own, else
+    where datasets usually are; None where it is in neither."""
     best_of = load_manifest(manifest.labels.best_of)
     return best_of, best_of.locate(folder.parent) or best_of.locate()
 
 
 def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
-    """Names of the data sets that must be fetched before the images can be made; `folder` as above."""
+    """Names of the datasets that must be fetched before the images can be made; `folder` as above."""
     best_of, best_folder = other_set(manifest, folder)
     own = list_images(folder / manifest.labels.photographs)
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]

@@ -1,6 +1,6 @@
 """The forms in which authors publish their scores, a reader each; `liqe_core.data.labels` makes them tidy.
 
-A reader takes (manifest, folder of the data set) and gives a table with at least ``image`` and ``mos``, the
+A reader takes (manifest, folder of the dataset) and gives a table with at least ``image`` and ``mos``, the
 score as published.
 """
 
@@ -154,13 +154,13 @@ FORMS = {
 
 
 def label_file(manifest: Manifest, folder: Path) -> Path:
-    """The label file (or folder) of a data set that is there; a user's may lie beside the manifest too."""
+    """The label file (or folder) of a dataset that is there; a user's may lie beside the manifest too."""
     names = manifest.labels.file
     tried = [folder / name for name in names] + [manifest.path.parent / name for name in names]
     for path in tried:
         if path.exists():
             return path
-    advice = f"get the data set from {manifest.page}" if manifest.page else "check the manifest"
+    advice = f"get the dataset from {manifest.page}" if manifest.page else "check the manifest"
     raise LabelError(f"{tried[0]}: no such label file of {manifest.name} ({', '.join(names)}); {advice}")
 
 
@@ -182,7 +182,7 @@ def _joined(tables: list[pd.DataFrame], place: Path) -> pd.DataFrame:
 
 
 def _table(manifest: Manifest, names: pd.Series, mos: pd.Series, **more) -> pd.DataFrame:
-    """`image` is below the data set's folder, so the labels' names go below the first image folder."""
+    """`image` is below the dataset's folder, so the labels' names go below the first image folder."""
     below = "" if manifest.image_folders[0] == "." else manifest.image_folders[0].rstrip("/") + "/"
     images = (below + names.str.replace("\\", "/", regex=False)).to_numpy()
     references = [manifest.reference_of(image) for image in images]

@@ -1,7 +1,7 @@
-"""A data set as training and evaluation take it: images and their labels, aligned.
+"""A dataset as training and evaluation take it: images and their labels, aligned.
 
 A label table has a row an image, with the columns ``dataset, image, mos, distortion, distortion_group,
-scenes, reference, session_1 .. session_10``, whatever data set it comes from.
+scenes, reference, session_1 .. session_10``, whatever dataset it comes from.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SIDES = (256, 1024)
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Images of one data set with their labels, aligned.
+    """Images of one dataset with their labels, aligned.
 
     Attributes:
-        name: of the data set.
+        name: of the dataset.
         table: the label table, index 0..n-1.
         images: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
             `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
@@ -115,7 +115,7 @@ class LabelledImages:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """What each image is called: ``data set/file``."""
+        """What each image is called: ``dataset/file``."""
         return [f"{self.name}/{image}" for image in self.table["image"]]
 
     def part(self, session: int, part: str) -> np.ndarray:
@@ -183,14 +183,14 @@ def packed_set(
     leave_out: Mapping[str, str | None] | None = None,
     progress: bool = True,
 ) -> LabelledImages:
-    """The labels and the packed images of a data set, made where they are not there yet.
+    """The labels and the packed images of a dataset, made where they are not there yet.
 
     A set that comes without splits gets ten random ones, one whose public split has no val part gets ten
     that share its test part (see `splits`).
 
     Args:
-        name: a data set, a manifest's path, or a manifest.
-        root: the folder that data sets are in.
+        name: a dataset, a manifest's path, or a manifest.
+        root: the folder that datasets are in.
         missing: see `present_rows`.
         leave_out: images to go on without, and why; None: they are not asked for, and the others have a store
             of their own. These stay in the parts they are in: the splits are made before.

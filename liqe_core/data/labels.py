@@ -1,4 +1,4 @@
-"""Human scores, distortions, scenes and splits of every data set, as one tidy table.
+"""Human scores, distortions, scenes and splits of every dataset, as one tidy table.
 
 The six training sets' labels are the public repository's (`released_labels`), those of the other sets are
 read as their authors publish them (`label_forms`).
@@ -19,14 +19,14 @@ from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
 from liqe_core.prompts import DISTORTIONS
 
-#: The columns of every label table. `image` is the path below the data set's folder; `mos` is higher for
+#: The columns of every label table. `image` is the path below the dataset's folder; `mos` is higher for
 #: better images; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
 COLUMNS: tuple[str, ...] = ("dataset", "image", "mos", "distortion", "distortion_group", "scenes")
 COLUMNS += ("reference", *SESSION_COLUMNS)
 
 
 def readable(root: AnyPath = None, mirror: AnyPath = None, fetch: bool = False) -> list[str]:
-    """The names of the known data sets whose labels `read_labels` can read here.
+    """The names of the known datasets whose labels `read_labels` can read here.
 
     Args:
         root, mirror: as `read_labels` takes them.
@@ -44,11 +44,11 @@ def read_labels(
     mirror: AnyPath = None,
     fastfading: str = "released",
 ) -> pd.DataFrame:
-    """The label table of one data set.
+    """The label table of one dataset.
 
     Args:
         manifest: a name, a manifest's path, or a manifest.
-        root: the folder that data sets are in, for those whose labels come with their images.
+        root: the folder that datasets are in, for those whose labels come with their images.
         mirror: a clone of zwx8981/LIQE, for the six training sets; default ``$LIQE_LABELS``; where neither
             is given the files are fetched once, checked, and kept in the cache folder.
         fastfading: ``released``: LIVE's labels as published (and as the paper's numbers come from);
@@ -80,7 +80,7 @@ def read_labels(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a data set, as the paper's table of data sets: images, distortions, references, lowest and
+    """A row a dataset, as the paper's table of datasets: images, distortions, references, lowest and
     highest score, and how many images have scene labels."""
     counted: dict[str, tuple] = {"images": ("image", "size")}
     counted |= {f"{name}s": (name, "nunique") for name in ("distortion", "reference")}

@@ -49,7 +49,7 @@ def _as_list(value: object) -> object:
 
 
 class Terms(Settings):
-    """Who may have the data set (``open``: download it, ``form``: the authors ask for one), and where."""
+    """Who may have the dataset (``open``: download it, ``form``: the authors ask for one), and where."""
 
     access: Literal["open", "form", "closed", "unknown"]
     licence: str | None = None
@@ -125,7 +125,7 @@ class ArchiveFields(Settings):
 
 
 class HubFields(Settings):
-    """A file of a data set repository of the Hugging Face hub: an archive, or with a `name` a loose file."""
+    """A file of a dataset repository of the Hugging Face hub: an archive, or with a `name` a loose file."""
 
     repository: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
     revision: Commit | None = None

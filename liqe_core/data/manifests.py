@@ -1,4 +1,4 @@
-"""Data set manifests: one YAML file a data set says what it is, where it lies and how its labels read.
+"""Dataset manifests: one YAML file a dataset says what it is, where it lies and how its labels read.
 
 The manifests of this project are in ``data_manifests/``. For your own images, five lines are enough; paths
 are relative to the manifest::
@@ -27,7 +27,7 @@ from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Na
 from liqe_core.files import CHECKOUT, cache_dir
 from liqe_core.intake.settings import Settings, faults, one_of
 
-#: The data sets of the paper's training, in the order of its tables.
+#: The datasets of the paper's training, in the order of its tables.
 TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
 
 SESSIONS = 10
@@ -41,11 +41,11 @@ class ManifestError(ValueError):
 
 
 class Manifest(Settings):
-    """One data set: the fields of its YAML file, in which some go by another name (their alias).
+    """One dataset: the fields of its YAML file, in which some go by another name (their alias).
 
     Attributes:
         name: short name, the file's stem.
-        folders: names the unpacked data set may have below the root; the first is the usual one.
+        folders: names the unpacked dataset may have below the root; the first is the usual one.
         image_folders: folders below that which hold images; the first is the one that labels name.
         shown: the shorter side, in pixels, at which people saw every image that they scored, whatever its
             own size; None where each was seen as it is, or nothing is known of it.
@@ -142,7 +142,7 @@ class Manifest(Settings):
 
     @property
     def page(self) -> str:
-        """The page to get the data set from, or an empty string."""
+        """The page to get the dataset from, or an empty string."""
         return self.terms.page or self.home or ""
 
     def root(self, root: AnyPath = None) -> Path:
@@ -152,9 +152,9 @@ class Manifest(Settings):
         return data_root() if self.path.parent == manifest_dir() else self.path.parent
 
     def locate(self, root: AnyPath = None) -> Path | None:
-        """The data set's folder, or None when it is not there.
+        """The dataset's folder, or None when it is not there.
 
-        Both the folder of all data sets and the data set's own folder are taken for `root`; case of the
+        Both the folder of all datasets and the dataset's own folder are taken for `root`; case of the
         folder's name does not matter.
         """
         top = self.root(root)
@@ -169,7 +169,7 @@ class Manifest(Settings):
         return top if holds_images or named_so else None
 
     def folder(self, root: AnyPath = None) -> Path:
-        """Where the data set is, or would be put."""
+        """Where the dataset is, or would be put."""
         return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
 
     def reference_of(self, image: str) -> str | None:
@@ -179,7 +179,7 @@ class Manifest(Settings):
 
 
 def data_root() -> Path:
-    """Where data sets are: ``$LIQE_DATA``, else ``data`` in the cache folder."""
+    """Where datasets are: ``$LIQE_DATA``, else ``data`` in the cache folder."""
     return Path(os.environ.get("LIQE_DATA") or cache_dir("data")).expanduser()
 
 
@@ -198,7 +198,7 @@ def available() -> list[str]:
 
 
 def sets_called(names: Iterable[str]) -> list[str]:
-    """Names of data sets, with ``paper`` for the paper's training sets and ``unseen`` for those that it never
+    """Names of datasets, with ``paper`` for the paper's training sets and ``unseen`` for those that it never
     trains on; each once, in order."""
     names = list(names)
     unseen = [n for n in available() if load_manifest(n).role == "test"] if "unseen" in names else []
@@ -220,7 +220,7 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         path = manifest_dir() / f"{name_or_path}.yaml"
         if not path.is_file():
             known = f"choose one of {', '.join(available())}, or give the path of a .yaml file"
-            raise ManifestError(f"no data set called {str(name_or_path)!r} in {manifest_dir()}: {known}")
+            raise ManifestError(f"no dataset called {str(name_or_path)!r} in {manifest_dir()}: {known}")
     try:
         text = path.read_bytes()
         fields, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)

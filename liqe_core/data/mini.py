@@ -1,8 +1,8 @@
-"""The built-in ``mini`` data set: photographs that come inside installed packages, distorted.
+"""The built-in ``mini`` dataset: photographs that come inside installed packages, distorted.
 
     >>> root, labels = build()      # a minute on two cores the first time, a second after that
 
-It stands in for the real data sets, so that everything runs on a fresh machine without a download. Each
+It stands in for the real datasets, so that everything runs on a fresh machine without a download. Each
 photograph gets KADID-10k's 25 distortions at 5 levels; the score is the mean opinion that KADID-10k's 81
 references got for that distortion and level. Nobody has looked at these images and scored them: results on
 ``mini`` show that the code works and what it can learn; never compare them with published numbers.
@@ -44,7 +44,7 @@ VIEWS = ("whole", "detail")
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What of the data set to make.
+    """What of the dataset to make.
 
     Attributes:
         photographs: names from the manifest, at least three; by default all.
@@ -88,7 +88,7 @@ class Selection:
 def build(
     root: str | os.PathLike | None = None, selection: Selection | None = None, progress: bool = True
 ) -> tuple[Path, pd.DataFrame]:
-    """Make the data set, or what of it is missing, and return where it is and its labels.
+    """Make the dataset, or what of it is missing, and return where it is and its labels.
 
     The folder is named after everything that decides its content, so it is never stale. Every file appears
     whole or not at all and ``labels.csv`` comes last: a build that was killed goes on where it stopped, and
@@ -144,7 +144,7 @@ def build(
         distortions.write_distorted(folder / row.image, clean, row.kind, row.level, seed)
 
     made, hidden = read_ahead(make, missing.itertuples()), not (progress and len(missing))
-    for _ in tqdm(made, "mini data set", len(missing), unit="image", disable=hidden):
+    for _ in tqdm(made, "mini dataset", len(missing), unit="image", disable=hidden):
         pass
     labels = plan.drop(columns=["view", "kind", "level"])
     if len(missing) or not (folder / "labels.csv").exists():

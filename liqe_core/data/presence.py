@@ -25,7 +25,7 @@ def find_images(
 
     Args:
         images: paths below `folder`, as labels have them.
-        folder: the data set's folder.
+        folder: the dataset's folder.
         image_folders: folders in it that are looked in; labels name the first, an image may lie in another.
 
     Returns:

@@ -160,7 +160,7 @@ def near_duplicates(
 
     Args:
         table: a label table; column ``file`` (see `find_images`) in place of ``image`` where it is there.
-        folder: the data set's folder.
+        folder: the dataset's folder.
 
     Returns:
         ``image, part, other, other_part, correlation, mos, other_mos``, best first; ``image`` lies in the

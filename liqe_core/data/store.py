@@ -43,7 +43,7 @@ class ImageSource:
     """What the pixels of a store come from.
 
     Attributes:
-        name: of the data set.
+        name: of the dataset.
         folder: the one that the images' files lie below.
         geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
     """
@@ -98,7 +98,7 @@ class ImageSource:
 
 
 class PackedStore:
-    """Images of one data set as uint8 arrays in memory-mapped files; see `build` and `open`.
+    """Images of one dataset as uint8 arrays in memory-mapped files; see `build` and `open`.
 
     Attributes:
         folder: where it is.

@@ -62,7 +62,7 @@ def read_table(
     """
     path = Path(path)
     if not path.is_file():
-        raise LabelError(f"{path}: no such label file; check where the data set was unpacked")
+        raise LabelError(f"{path}: no such label file; check where the dataset was unpacked")
     forms = {".xlsx": _spreadsheet, ".json": _json}
     table = forms.get(path.suffix.lower(), partial(_text, columns=columns, sep=sep))(path)
     table.columns = [str(name).strip() for name in table.columns]

@@ -1,4 +1,4 @@
-"""Measuring a model on a part of each data set: predictions, agreement with people, accuracies."""
+"""Measuring a model on a part of each dataset: predictions, agreement with people, accuracies."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def measure(
     ranks: Ranks = ALONE,
     autocast: Callable = nullcontext,
 ) -> pd.DataFrame:
-    """Predict a part of every data set and compare with its labels.
+    """Predict a part of every dataset and compare with its labels.
 
     Args:
         ranks, autocast: see `predict`.
 
     Returns:
-        A row a data set: ``dataset, images, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
+        A row a dataset: ``dataset, images, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
         ``scene_accuracy, distortion_accuracy``.
     """
     rows = []

@@ -68,7 +68,7 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
 
 @drawing("same_score", "realignment", "Images that share a score and lie apart once realigned.")
 def same_score_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """Images of two data sets with the same score that lie apart once realigned: a column a row of the table.
+    """Images of two datasets with the same score that lie apart once realigned: a column a row of the table.
 
     Args:
         pairs: rows of `realign.same_score_pairs`, in the order to draw, at most about 8.

@@ -245,7 +245,7 @@ def find_or_train(
         short: of those to train where there are none, session and seed included; see `brief`. None: train
             nothing.
         root: run folders are in ``root/train``.
-        sets: the profile's data sets, where the caller has them.
+        sets: the profile's datasets, where the caller has them.
     """
 
     def find(wanted: Profile, trained: bool) -> AblationRuns:

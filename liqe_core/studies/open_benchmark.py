@@ -154,7 +154,7 @@ def predict_run(
 
 
 def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
-    """A data set whose images without scene labels are not trained on; validation and test stay."""
+    """A dataset whose images without scene labels are not trained on; validation and test stay."""
     table = dataset.table.copy()
     unlabelled = ~table["scenes"].map(bool)
     for session in SESSION_COLUMNS:

@@ -1,4 +1,4 @@
-"""Weights on labelled data sets: a session's test part of those they were trained on, all of those they never
+"""Weights on labelled datasets: a session's test part of those they were trained on, all of those they never
 saw. So weights that somebody else trained make the first line of the paper's tables, with no training.
 
 An image that is missing, damaged or smaller than a crop cannot be scored (the public loaders stop there). It
@@ -41,16 +41,16 @@ NOTHING = pd.DataFrame(columns=_COLUMNS)
 
 
 def what_is_missing(name: str) -> str:
-    """What has to be done before a data set can be used; "" when its images are there. Fetches nothing."""
+    """What has to be done before a dataset can be used; "" when its images are there. Fetches nothing."""
     try:
         found = status(load_manifest(name))
     except ManifestError:
-        return "no manifest: this project does not read the data set yet"
+        return "no manifest: this project does not read the dataset yet"
     return f"no images: {found.next}" if found.state == "absent" else ""
 
 
 def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages | str:
-    """A data set, or why there is none: a few words, a colon, the whole."""
+    """A dataset, or why there is none: a few words, a colon, the whole."""
     if missing := what_is_missing(name):
         return missing
     try:
@@ -67,12 +67,12 @@ def measure_unseen(
     windows: str = "even",
     seed: int = 0,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Test a model on all images of each data set.
+    """Test a model on all images of each dataset.
 
     Args:
         model: None where there is none to test.
-        names: of the data sets.
-        get: from a name to the data set; raises ValueError where it is not there.
+        names: of the datasets.
+        get: from a name to the dataset; raises ValueError where it is not there.
         trained_on: sets that the model learned from, which are not unseen.
         windows: ``even``, or ``public`` for random ones in `RANDOM_WINDOWS`; see `Profile.unseen_windows`.
         seed: of the random ones. They are a draw as the public loaders', not theirs: theirs depends on how

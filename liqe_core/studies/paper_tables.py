@@ -114,7 +114,7 @@ def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataF
 
 
 def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.DataFrame:
-    """Our test results over sessions: a row a data set and metric, with `median`, `mean`, `spread` (standard
+    """Our test results over sessions: a row a dataset and metric, with `median`, `mean`, `spread` (standard
     deviation, with n - 1; the public benchmark's has n) and `sessions`.
 
     Args:
@@ -148,7 +148,7 @@ def beside(
     Args:
         published: rows of `load_published`, of one protocol.
         ours: `dataset`, `metric` and the column `value`.
-        why_not: from a data set's name, why there is no number of ours: a few words, a colon, the whole.
+        why_not: from a dataset's name, why there is no number of ours: a few words, a colon, the whole.
 
     Returns:
         `dataset`, `metric`, `published`, `source`, `training`, `differs`, `note`, `ours`, `distance` (ours
@@ -166,7 +166,7 @@ def beside(
 
 
 def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Text: a row a method and training, a column a data set and metric; values that sources disagree on
+    """Text: a row a method and training, a column a dataset and metric; values that sources disagree on
     stand under one another, and an empty cell says that no source has been opened for it."""
     cells = published[published["metric"].isin(metrics) & published["dataset"].isin(datasets)]
     cells = cells.assign(row=cells["method"] + cells["training"].map(_trained))
@@ -195,7 +195,7 @@ def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame,
 
 
 def widely_known(published: pd.DataFrame) -> pd.Series:
-    """Which rows are of a method that has a source for more than one data set: the others would fill a table
+    """Which rows are of a method that has a source for more than one dataset: the others would fill a table
     with empty cells."""
     return published.groupby("method")["dataset"].transform("nunique") > 1
 

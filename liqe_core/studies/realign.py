@@ -1,6 +1,6 @@
-"""Realignment: the annotations of all data sets on the one scale of a jointly trained model.
+"""Realignment: the annotations of all datasets on the one scale of a jointly trained model.
 
-Every data set asks people in its own way, so a mean opinion score (MOS) of 0.6 of the range means one thing
+Every dataset asks people in its own way, so a mean opinion score (MOS) of 0.6 of the range means one thing
 in LIVE and another in KonIQ-10k. A model trained on all sets at once, with losses that compare images only
 within a set, orders the images of all of them on a single scale. The curve of a set's MOS against that
 model's predictions therefore says what the set's scores mean on the common scale: read backwards, it maps
@@ -10,8 +10,8 @@ A curve is fitted on one half of a set's images and judged on the other. Where a
 curve's reach it is *held* at the end: the curve says nothing of that image, so it counts in no average and
 stands in no pair of `same_score_pairs`, and how many there are is said.
 
-`plant` deals one set of qualities out to made-up data sets, each with a scale of its own that is known: they
-stand in for several data sets where there is only one, and check `realign` where the answer is known.
+`plant` deals one set of qualities out to made-up datasets, each with a scale of its own that is known: they
+stand in for several datasets where there is only one, and check `realign` where the answer is known.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FEWEST = 8  # images that a curve of four parameters is fitted to, and that it 
 
 
 class Realignment(NamedTuple):
-    """`scores`: a row an image. `curves`: a row a data set. Columns as `realign` says."""
+    """`scores`: a row an image. `curves`: a row a dataset. Columns as `realign` says."""
 
     scores: pd.DataFrame
     curves: pd.DataFrame
@@ -51,7 +51,7 @@ def realign(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     seed: int = 0,
 ) -> Realignment:
-    """Maps every data set's human scores onto the model's scale, by a monotone curve a set.
+    """Maps every dataset's human scores onto the model's scale, by a monotone curve a set.
 
     For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares to one half
     of the images; a human score m moves to f^-1(m), no further than the predictions of that half reach. The
@@ -201,7 +201,7 @@ def curve_points(realignment: Realignment) -> pd.DataFrame:
 
 
 def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFrame:
-    """Of any two data sets, the two images that share a raw score and differ most on the common scale.
+    """Of any two datasets, the two images that share a raw score and differ most on the common scale.
 
     Exact: for every image of one set all images of the other within the tolerance are looked at, of those
     that `judged` keeps.
@@ -269,11 +269,11 @@ def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, fl
 
 
 def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as shown")) -> Realignment:
-    """Real scales of human scores on one: what a model said of data sets that people scored.
+    """Real scales of human scores on one: what a model said of datasets that people scored.
 
     Args:
         kept: ``dataset``, ``mos``, ``quality`` (the prediction), such as the open benchmark's
-            ``liqe-tiny.csv``. names: which of its data sets.
+            ``liqe-tiny.csv``. names: which of its datasets.
     """
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
     scored = {name: load_manifest(name.removesuffix(AS_SHOWN)).score for name in table["dataset"].unique()}
@@ -281,7 +281,7 @@ def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as
 
 
 class Warp(NamedTuple):
-    """A made-up scale of a planted data set.
+    """A made-up scale of a planted dataset.
 
     Attributes:
         scale: from quality, 1..5, to the set's score; rising.

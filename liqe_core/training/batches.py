@@ -29,13 +29,13 @@ READERS = min(4, os.cpu_count() or 1)
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One step's images. B is the sum over data sets.
+    """One step's images. B is the sum over datasets.
 
     Attributes:
         crops: (B, U, 3, window, window) uint8, or (B, U, F) of a frozen tower; where several processes share
             the batch, those of this one's share only, or of one image beside it where the share is empty.
         mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
-        images: what each image is called, ``data set/file``.
+        images: what each image is called, ``dataset/file``.
     """
 
     crops: Tensor
@@ -47,7 +47,7 @@ class Batch:
 
     @property
     def has_lone_image(self) -> bool:
-        """Whether some data set has one image in the batch, and so no pair."""
+        """Whether some dataset has one image in the batch, and so no pair."""
         return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -72,7 +72,7 @@ def geometry_of(settings: Profile) -> CropGeometry:
 class TrainingBatches:
     """The batches of a session, drawn as the public code draws them.
 
-    Each data set is shuffled at the start of an epoch, dealt out in batches of its size, the last of which
+    Each dataset is shuffled at the start of an epoch, dealt out in batches of its size, the last of which
     may be short, and shuffled again when it runs out before the epoch does.
 
     Args:

@@ -40,7 +40,7 @@ def kept_windows(
     progress: bool = True,
     precision: str = "float32",
 ) -> LabelledImages:
-    """The same data set with embeddings in place of its images; computed where they are not there yet.
+    """The same dataset with embeddings in place of its images; computed where they are not there yet.
 
     Args:
         dataset: with images.

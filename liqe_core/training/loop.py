@@ -3,7 +3,7 @@
     results = fit(profile("mini"), sets, "runs/mini/seed-1")
 
 The folder holds ``settings.json``, ``steps.csv`` and ``epochs.csv`` (losses, weights, learning rate,
-validation), ``measures.csv`` (each measure of each data set), the checkpoints that were best in validation,
+validation), ``measures.csv`` (each measure of each dataset), the checkpoints that were best in validation,
 and ``results.csv``, what they measure on the test parts. A run that was stopped goes on from its last saved
 state when it is started again, and ends with the same numbers; one that is finished is only read.
 
@@ -56,16 +56,16 @@ def fit(
 
     Args:
         settings: see `Profile`.
-        sets: the data sets that `settings.data.batch_sizes` names.
+        sets: the datasets that `settings.data.batch_sizes` names.
         folder: the run folder. One that holds a part of this same run is gone on with.
         progress: show a bar with the loss, the rate and the time left.
         restart: remove what an earlier run left in the folder.
 
     Returns:
-        The test results: a row a kept checkpoint and data set, as in ``results.csv``.
+        The test results: a row a kept checkpoint and dataset, as in ``results.csv``.
 
     Raises:
-        ValueError: a data set is missing, or has nothing in a part.
+        ValueError: a dataset is missing, or has nothing in a part.
         RunFolderError: the folder is in use, or of a run with other settings or data.
         MemoryError, OSError: too little memory or disk; what was saved is safe.
         TrainingError: training diverges, or too many batches had NaN.
@@ -239,7 +239,7 @@ class Run:
         return self.settings.deciding() | reached
 
     def measured(self, part: str) -> dict[str, float]:
-        """Measure the model as it is; returns the means over the data sets."""
+        """Measure the model as it is; returns the means over the datasets."""
         session, autocast = self.settings.session, self.precision.autocast
         table = measure(self.model, self.sets, session, part, self.ranks, autocast)
         self.measures += [{"epoch": self.epoch, "part": part, **r} for r in table.to_dict("records")]

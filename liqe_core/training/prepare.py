@@ -1,4 +1,4 @@
-"""From a profile to what it needs: its data sets, built or found."""
+"""From a profile to what it needs: its datasets, built or found."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from liqe_core.files import cache_dir
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.profiles import Profile
 
-#: What the name of a data set ends in whose images were brought to the size at which people saw them.
+#: What the name of a dataset ends in whose images were brought to the size at which people saw them.
 AS_SHOWN = " as shown"
 
-#: What a profile makes of the mini data set where that is not `mini.build`'s own choice: ``smoke`` takes
+#: What a profile makes of the mini dataset where that is not `mini.build`'s own choice: ``smoke`` takes
 #: seconds, not a minute; a model that starts from nothing needs more views, or it learns the photographs.
 MINI = {
     "smoke": mini.Selection(
@@ -40,10 +40,10 @@ MINI = {
 
 
 def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ()) -> Profile:
-    """The profile on other data sets, which share its batch evenly, with the words that their manifests name.
+    """The profile on other datasets, which share its batch evenly, with the words that their manifests name.
 
     Args:
-        names: of data sets, or paths of manifests.
+        names: of datasets, or paths of manifests.
         kept: settings that stay as they are.
 
     Raises:
@@ -61,10 +61,10 @@ def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ())
 
 
 def sets_for(settings: Profile, progress: bool = True) -> list[LabelledImages]:
-    """Build or find every data set that the profile names.
+    """Build or find every dataset that the profile names.
 
     Raises:
-        ValueError: a data set that has to be downloaded or registered for is not there; says what to do.
+        ValueError: a dataset that has to be downloaded or registered for is not there; says what to do.
     """
     sets = []
     for name in settings.data.batch_sizes:
@@ -83,7 +83,7 @@ def labelled(
     as_shown: bool = False,
     session: int = 0,
 ) -> LabelledImages:
-    """One data set, built or found, packed for the profile's crops; whether the profile names it or not.
+    """One dataset, built or found, packed for the profile's crops; whether the profile names it or not.
 
     Args:
         missing: ``skip`` goes on with the images there are.
@@ -99,7 +99,7 @@ def labelled(
         store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
         return LabelledImages(name, labels, store)
     if lacks := lacking([name]):
-        raise ValueError(f"the data set {name} is not there: {lacks[name]}")
+        raise ValueError(f"the dataset {name} is not there: {lacks[name]}")
     manifest = load_manifest(name)
     geometry, made = geometry_of(settings), manifest.form == "distorted"
     bad: dict[str, str | None] = {}
@@ -127,7 +127,7 @@ def labelled(
 
 
 def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
-    """Of some data sets, those of which nothing is there, each with what to do about it. Opens no image.
+    """Of some datasets, those of which nothing is there, each with what to do about it. Opens no image.
 
     Args:
         parts: those too of which some images lack or are broken.
@@ -144,7 +144,7 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
 
 
 def decoded(names: Iterable[str], settings: Profile) -> str:
-    """What the decoded images of data sets take, as far as manifests tell, and where they are kept."""
+    """What the decoded images of datasets take, as far as manifests tell, and where they are kept."""
     sizes, unknown, least = [], [], geometry_of(settings).resize_to
     for manifest in map(load_manifest, names):
         if manifest.image_size and manifest.images and least:
@@ -160,14 +160,14 @@ def decoded(names: Iterable[str], settings: Profile) -> str:
 
 
 def image_folder(name: str, settings: Profile) -> Path:
-    """The folder that the names in a data set's label table are relative to."""
+    """The folder that the names in a dataset's label table are relative to."""
     if name == "mini":
         return _mini(settings, progress=False)[0]
     return load_manifest(name).folder()
 
 
 def scored_by_people(name: str) -> bool:
-    """Whether the scores of a data set are of its own images, or a stand-in (see `data.mini`)."""
+    """Whether the scores of a dataset are of its own images, or a stand-in (see `data.mini`)."""
     return name != "mini" and load_manifest(name).form != "distorted"
 
 

@@ -3,7 +3,7 @@
 ``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
 every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` makes
 ``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image tower as ImageNet made it, in
-a minute; ``paper`` is the protocol of the public script over six data sets, its half-precision weights
+a minute; ``paper`` is the protocol of the public script over six datasets, its half-precision weights
 included, ``paper-float32`` the same with weights that keep what each step adds.
 """
 
@@ -40,7 +40,7 @@ class DataSettings(Settings):
     """What is trained on.
 
     Attributes:
-        batch_sizes: images of each data set in a step, by the set's name.
+        batch_sizes: images of each dataset in a step, by the set's name.
         scene_words, distortion_words: words of your own in place of the paper's, with ``;`` between.
         stand_in: images that were distorted here (``open-distorted``) have the mean opinion of their
             distortion and level for a score; else they have none, and teach the distortion alone.
@@ -115,7 +115,7 @@ class LossSettings(Settings):
             code, or the mean over all ``pairs``, as the paper is said to have it (not checked here).
         ties: of two equal scores, the first is taken to be preferred with probability one ``half``, as in the
             public code, or one: ``preferred``, being at least as good, as the paper is said to have it.
-        lone_images: a data set with one image in the batch has no pair: ``leave out`` takes the step
+        lone_images: a dataset with one image in the batch has no pair: ``leave out`` takes the step
             without that set's quality loss; ``drop step``, as the public script, whose loss is then NaN,
             takes no step at all (column ``dropped`` of ``steps.csv``; not counted by `max_skipped`).
     """
@@ -278,7 +278,7 @@ class Profile(Settings):
         return {name: value for name, value, decides in self._settings() if decides}
 
     def testing_settings(self) -> dict[str, Any]:
-        """The settings that decide what weights as they are reach on a data set."""
+        """The settings that decide what weights as they are reach on a dataset."""
         shown = [name for name, group in GROUP_OF.items() if group in ("data", "testing")]
         return {name: value for name, value in self.deciding().items() if name in shown}
 

@@ -1,6 +1,6 @@
 """A run folder: one run at a time, and it says by itself what it was and what it is.
 
-``settings.json`` holds settings, data sets, versions, code and machine, and a line for each start. A folder
+``settings.json`` holds settings, datasets, versions, code and machine, and a line for each start. A folder
 takes the run it was made for and no other.
 """
 

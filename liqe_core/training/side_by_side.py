@@ -35,7 +35,7 @@ def fit_all(
     """Train what is not finished of `runs`; see `loop.fit`.
 
     Args:
-        sets: the data sets that the runs name.
+        sets: the datasets that the runs name.
         root: run folders are in ``root/train``.
         at_once: how many train at the same time; 0: see `how_many`.
         progress: show a bar of the epochs of all runs; where they go one by one, each run's own.

@@ -148,7 +148,7 @@ class TrainStep:
 
 
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The quality loss that a profile asks for, of predictions, scores and data sets (see `losses`)."""
+    """The quality loss that a profile asks for, of predictions, scores and datasets (see `losses`)."""
     if settings.losses.quality_loss == "squared error":
         scores = {name: load_manifest(name).score for name in settings.data.batch_sizes}
         if unscored := [name for name, score in scores.items() if score is None]:

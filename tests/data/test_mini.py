@@ -1,4 +1,4 @@
-"""The embedded data set: whole, reproducible, and no photograph on two sides."""
+"""The embedded dataset: whole, reproducible, and no photograph on two sides."""
 
 import dataclasses
 import signal

@@ -249,7 +249,7 @@ def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion; as they are, and varied
     assert len(table) == 2 * (5 * 4 * 3 - 3)
     assert (table.groupby("reference")[[f"session_{k}" for k in range(1, 11)]].nunique() == 1).all(axis=None)
-    overview = pd.read_csv(folder / "data_preparation" / "data_sets.csv").set_index("data set")
+    overview = pd.read_csv(folder / "data_preparation" / "data_sets.csv").set_index("dataset")
     assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
     assert overview.loc["mini", "here"] == "built in" and overview.loc["mini", "images"] > 0
     assert overview.loc["tid2013", "here"] == "absent"

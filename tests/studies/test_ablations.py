@@ -67,7 +67,7 @@ def test_the_table_pairs_seeds(tmp_path):
         write_run(tmp_path, srcc={"a": srcc, "b": srcc + 0.2}, variant=variant, seed=seed)
     runs, _ = read_runs(tmp_path)
     table = scores(runs, STUDY)
-    means = table.set_index(["level", "seed"])["value"]  # of the two data sets
+    means = table.set_index(["level", "seed"])["value"]  # of the two datasets
     assert means["quality", 1] == pytest.approx(0.2) and means["quality+scene", 2] == pytest.approx(0.9)
     row = compare(table, STUDY).set_index("level")
     assert row.loc["quality", "mean"] == pytest.approx(0.4)

@@ -38,7 +38,7 @@ def write_image(path: Path, width=64, height=48, seed=0, **options) -> Path:
 
 
 def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields):
-    """A user's data set of `count` images with scores 1, 2, 3, ...: its manifest, loaded."""
+    """A user's dataset of `count` images with scores 1, 2, 3, ...: its manifest, loaded."""
     names = [f"p{i:03}{suffix}" for i in range(count)]
     for i, name in enumerate(names):
         write_image(folder / "photographs" / name, width, height, seed=i)
@@ -57,7 +57,7 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
 
 
 def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
-    """A data set that is made here: its manifest, photographs of its own, and beside it a small BIQ2021.
+    """A dataset that is made here: its manifest, photographs of its own, and beside it a small BIQ2021.
 
     Of the images p00, p01, ... of BIQ2021 each is better than the one before; the last is a test image.
     """

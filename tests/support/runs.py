@@ -14,7 +14,7 @@ def write_run(root, finished=True, srcc=None, data="abc", skipped=0, name="smoke
     """The folder of a run, without weights.
 
     Args:
-        srcc: what it reached, by data set, or a number for `mini`; None: the more tasks, the higher.
+        srcc: what it reached, by dataset, or a number for `mini`; None: the more tasks, the higher.
         data: stands for the images and labels that it saw. skipped: batches left out at its last step.
         name: of the profile. changes: of its settings.
     """

@@ -1,4 +1,4 @@
-"""What the tests of training share: a small data set, settings that take seconds, crashes, equal runs."""
+"""What the tests of training share: a small dataset, settings that take seconds, crashes, equal runs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def gradients(run: Run, batch) -> dict[str, torch.Tensor]:
 
 
 def sets(root: Path) -> list:
-    """Two data sets, so that the parts of the batch cut across them."""
+    """Two datasets, so that the parts of the batch cut across them."""
     return [small_set(root, "one"), small_set(root, "other")]
 
 

@@ -1,4 +1,4 @@
-"""A profile's data sets, found or made."""
+"""A profile's datasets, found or made."""
 
 import math
 
