@@ -50,6 +50,8 @@ TABLES = {
     "disagreements": ("paper_tables", "Published numbers on which sources disagree."),
     "accuracies": ("paper_tables", "How often scenes and distortions are named rightly."),
     "text_pass": ("benchmarks", "The text pass, padded and as a prefix tree."),
+    "steps": ("benchmarks", "Time and memory of training steps, and the arithmetic floor."),
+    "trie": ("benchmarks", "Positions in the text tower against prompts."),
     "ten_sessions": ("benchmarks", "What ten sessions would take."),
 }
 #: What finished runs tell at once, and what their models have to be asked for.

@@ -2,7 +2,7 @@
 
 Read `style` first (style sheets, colours, axes), then `saving`: what a figure was drawn from stands beside
 it, and draws it again. The others are named after what they show: `concepts`, `answers` of a model,
-`data_sets`, `training`, `ablations`, `results` of models, `gmad`, `realign`, `benchmarks`. Each function
+`data_sets`, `training`, `ablations`, `results` of models, `gmad`, `realign`, `half_precision`. Each function
 returns a matplotlib Figure; `explorer` has widgets as well, and the figure that stands for them where nobody
 moves them.
 

@@ -91,10 +91,6 @@ ARMS = (
     Arm("tuned Q+S+D", "all three, the image tower trains too", TUNED),
     Arm("tuned shuffled", "as shuffled, the image tower trains too", {**_SHUFFLED, **TUNED}),
 )
-#: The arm that the others are compared with.
-REFERENCE = "Q"
-
-
 #: How BIQ2021 is split, and the arms that are trained on it so: as its authors did, or with images of
 #: neighbouring numbers together (`splits.by_neighbours`).
 SPLITS = {

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -203,8 +203,7 @@ def curve_points(realignment: Realignment) -> pd.DataFrame:
 def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFrame:
     """Of any two datasets, the two images that share a raw score and differ most on the common scale.
 
-    Exact: for every image of one set all images of the other within the tolerance are looked at, of those
-    that `judged` keeps.
+    Exact: of the images that `judged` keeps, every one of a set is compared with every one of the other.
 
     Args:
         scores: `Realignment.scores`.
@@ -215,35 +214,24 @@ def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFr
         gaps are equal): `better`, `worse` (index labels), `better_dataset`, `worse_dataset`, `better_raw`,
         `worse_raw`, `better_aligned`, `worse_aligned`, `gap` (on the common scale, > 0).
     """
-    usable = judged(scores)
-    sets = [group.sort_values("raw", kind="stable") for _, group in usable.groupby("dataset", sort=False)]
+    sets = [
+        group.sort_values("raw", kind="stable") for _, group in judged(scores).groupby("dataset", sort=False)
+    ]
     found = []
     for first, second in combinations(sets, 2):
-        ends = [_furthest(first, second, tolerance), _furthest(second, first, tolerance)]
-        if ends := [end for end in ends if end]:
-            found.append(max(ends, key=lambda end: end["gap"]))
+        raw, aligned = (
+            np.subtract.outer(first[name].to_numpy(), second[name].to_numpy()) for name in ("raw", "aligned")
+        )
+        gaps = np.where(np.abs(raw) <= tolerance, aligned, 0)
+        i, j = np.unravel_index(np.abs(gaps).argmax(), gaps.shape)
+        if gaps[i, j]:
+            pair = [first.iloc[[i]], second.iloc[[j]]]
+            images = pd.concat(pair if gaps[i, j] > 0 else pair[::-1])
+            columns = (images.index, images["dataset"], images["raw"], images["aligned"])
+            found.append([*chain.from_iterable(columns), abs(gaps[i, j])])
     sides = [f"{side}{part}" for part in ("", "_dataset", "_raw", "_aligned") for side in ("better", "worse")]
     table = pd.DataFrame(found, columns=[*sides, "gap"])
     return table.sort_values("gap", ascending=False, kind="stable", ignore_index=True)
-
-
-def _furthest(better: pd.DataFrame, worse: pd.DataFrame, tolerance: float) -> dict | None:
-    """The largest aligned gap of an image of `better` above one of `worse` with its raw score, by `raw`."""
-    raw, low = worse["raw"].to_numpy(), worse["aligned"].to_numpy()
-    start = np.searchsorted(raw, better["raw"].to_numpy() - tolerance, side="left")
-    stop = np.searchsorted(raw, better["raw"].to_numpy() + tolerance, side="right")
-    # reduceat takes the minimum of low[start:stop] at even places; the padding lets stop be the end.
-    lowest = np.minimum.reduceat(np.append(low, np.inf), np.stack([start, stop], axis=1).ravel())[::2]
-    gap = np.where(stop > start, better["aligned"].to_numpy() - lowest, -np.inf)
-    i = int(gap.argmax())
-    if not gap[i] > 0:
-        return None
-    j = int(start[i] + low[start[i] : stop[i]].argmin())
-    pair = {"gap": gap[i]}
-    for side, table, k in (("better", better, i), ("worse", worse, j)):
-        pair[side] = table.index[k]
-        pair |= {f"{side}_{key}": table[key].iloc[k] for key in ("dataset", "raw", "aligned")}
-    return pair
 
 
 def _unfit(human: np.ndarray, predicted: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Are scenes seen, or what comes with them? Sources held out, sizes changed, sources told apart.
+"""Are scenes recognised, or what comes with them? Accuracy by class, and the same images at several sizes.
 
 A class of photographs that comes from one source comes with that source's sizes, colors and compression, and
 a test part of the same source cannot tell which of these a model has learned.
@@ -11,49 +11,18 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.files import write_csv
 from liqe_core.images import read_image
 from liqe_core.model import LIQE
-from liqe_core.prompts import VARIANTS
 from liqe_core.studies import baselines
-from liqe_core.studies.open_benchmark import KEPT, labels, predict_run
-from liqe_core.studies.open_tables import with_labels
-from liqe_core.training.prepare import labelled, sets_for
+from liqe_core.studies.open_benchmark import KEPT
+from liqe_core.training.prepare import labelled
 from liqe_core.training.profiles import profile
 
 #: The longer sides, in pixels, at which the same photograph is asked for its scene.
 SIDES = (256, 400, 800, 1600)
-
-
-def held_out(root: str | Path, name: str = "open-frozen", progress: bool = True) -> pd.DataFrame:
-    """The scenes of photographs whose whole source was left out of training, each source in turn.
-
-    Ten runs of quality and scene on the frozen tower, one a session of ``scenes``; what is there is not
-    trained again.
-
-    Args:
-        root: run folders are in ``root/<name>/sources/<session>``.
-
-    Returns:
-        `open_tables.with_labels` of every photograph, ``reference`` the source.
-    """
-    tables = []
-    for session in range(1, 11):
-        folder = Path(root) / name / "sources" / str(session)
-        settings = profile(
-            name, session=session, variant=VARIANTS[1], batch_sizes={"biq2021": 32, "scenes": 32}
-        )
-        scenes = labelled("scenes", settings, progress)
-        if not (folder / "predictions.csv").is_file():
-            predict_run(settings, sets_for(settings, progress), [scenes], folder, progress)
-        tables.append(with_labels(pd.read_csv(folder / "predictions.csv"), labels([scenes], session)))
-    return pd.concat(tables, ignore_index=True)
 
 
 def by_class(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,29 +106,3 @@ def write_sizes(folder: str | Path = KEPT, source: str = "coco", count: int = 10
 def changing(answers: pd.DataFrame) -> float:
     """The part of photographs whose scene is not the same at all sizes of `at_sizes`."""
     return float((answers.filter(regex=r"^\d+$").nunique(axis=1) > 1).mean())
-
-
-def source_probe(dataset: LabelledImages) -> pd.DataFrame:
-    """How well the sources within a class can be told apart by the frozen tower's embeddings.
-
-    Where they can, and they always can to some degree, only a test on sources held out is a test of scenes.
-
-    Args:
-        dataset: with kept windows (`embeddings.kept_windows`); ``reference`` is the source.
-
-    Returns:
-        A row a first label with two sources of at least twenty images: ``scene, sources, images``, the
-        accuracy of a linear ``probe`` (five-fold) and that of the ``commonest`` source.
-    """
-    first, rows = dataset.table["scenes"].str[0], []
-    for scene, part in dataset.table.groupby(first):
-        counts = part["reference"].value_counts()
-        part = part[part["reference"].isin(counts[counts >= 20].index)]
-        if part["reference"].nunique() < 2:
-            continue
-        values = baselines.mean_embeddings(dataset, part.index.to_numpy())
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
-        accuracy = cross_val_score(probe, values, part["reference"], cv=5).mean()
-        shares = part["reference"].value_counts(normalize=True)
-        rows.append((scene, len(shares), len(part), accuracy, shares.iloc[0]))
-    return pd.DataFrame(rows, columns=["scene", "sources", "images", "probe", "commonest"])

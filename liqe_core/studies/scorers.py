@@ -109,7 +109,6 @@ def score_folder(
     folder: str | os.PathLike,
     scorers: Mapping[str, Scorer],
     cache: AnyPath = None,
-    on_image: Callable[[str], None] | None = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Scores every image in a folder, and below it, with every scorer.
@@ -124,7 +123,6 @@ def score_folder(
         folder: where the images are; see `images_in`.
         scorers: name to callable; a callable gets the path and returns a number.
         cache: the file of a `Journal`, read when it is there and added to as the work goes on.
-        on_image: called with each image's name before it is scored (a progress bar's place).
         only: names of images, their path below `folder` with "/"; the others are left out.
 
     Returns:
@@ -133,14 +131,12 @@ def score_folder(
         "NAME: what went wrong", one after another with "; ".
 
     Raises:
-        NotADirectoryError: no such folder. ValueError: no scorer, a reserved name, no image in the
-        folder, or a cache file that is something else.
+        NotADirectoryError: no such folder. ValueError: no scorer, no image in the folder, or a cache file
+        that is something else.
     """
     folder = Path(folder)
     if not scorers:
         raise ValueError("no scorers: name at least one, {'name': callable(path) -> number}")
-    if reserved := {"image", "error"} & set(scorers):
-        raise ValueError(f"a scorer cannot be called {reserved.pop()!r}: that column has a meaning already")
     keys = {name: f"{name} {getattr(score, 'identity', '')}".rstrip() for name, score in scorers.items()}
     names = images_in(folder)
     if only is not None:
@@ -153,8 +149,6 @@ def score_folder(
     for name in names:
         scores, errors = dict(known.get(name, {}).get("scores", {})), []
         todo = [scorer for scorer in scorers if keys[scorer] not in scores]
-        if todo and on_image:
-            on_image(name)
         for scorer in todo:
             value, error = _score(folder / name, scorers[scorer])
             if error:
