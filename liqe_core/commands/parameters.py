@@ -154,7 +154,7 @@ class FromScratchParameters(Parameters):
     checkpoint: Checkpoint = "liqe-tiny"
     image: ExistingPath = ""
     seed: NonNegativeInt = 1
-    steps: Annotated[int, Field(ge=3)] = 12
+    steps: Annotated[int, Field(ge=3)] = 18
     learning_rate: Positive = 5e-4
 
 

@@ -123,10 +123,15 @@ def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
     above.bar(range(len(distortions)), sums["distortion"], color=paint.tasks["distortion"])
     above.set(xlim=(-0.5, len(distortions) - 0.5), xticks=[], title="distortion: sum of a column")
     beside.barh(middles, sums["quality"], height=0.8 * len(scenes), color=paint.tasks["quality"])
-    beside.set(ylim=(len(qualities) * len(scenes) - 0.5, -0.5), yticks=[], title="quality:\nsum of a band")
+    beside.set(
+        ylim=(len(qualities) * len(scenes) - 0.5, -0.5),
+        yticks=[],
+        title="quality:\nsum of a band",
+        xlabel="probability",
+    )
     apart.barh(range(len(scenes)), sums["scene"], color=paint.tasks["scene"])
     name_rows(apart, scenes)
-    apart.set_title(f"scene: sum of\n{len(qualities)} rows")
+    apart.set_title("scene: sum of one\nrow of each band")
     for ax in (above, beside, apart):
         plain(ax)
     top = (f"{sums[axis].idxmax()} ({sums[axis].max():.2f})" for axis in ("quality", "distortion"))
