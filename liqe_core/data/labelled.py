@@ -182,6 +182,7 @@ def packed_set(
     missing: str = "error",
     leave_out: Mapping[str, str | None] | None = None,
     progress: bool = True,
+    **reading: str,
 ) -> LabelledImages:
     """The labels and the packed images of a dataset, made where they are not there yet.
 
@@ -194,6 +195,7 @@ def packed_set(
         missing: see `present_rows`.
         leave_out: images to go on without, and why; None: they are not asked for, and the others have a store
             of their own. These stay in the parts they are in: the splits are made before.
+        reading: options of `read_image` that are not its defaults.
 
     Returns:
         Its table has the rows whose images are there; `left_out` names the others.
@@ -211,7 +213,7 @@ def packed_set(
     wanted = table[~table["image"].isin(list(reasons))]
     table = present_rows(manifest, wanted, root, missing, progress)
     reasons |= dict.fromkeys(wanted["image"][~wanted["image"].isin(table["image"])], "missing")
-    source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry())
+    source = ImageSource(manifest.name, manifest.folder(root), geometry or CropGeometry(), reading)
     folder = source.store_folder()
     if untested := [image for image, reason in reasons.items() if reason is None]:
         folder = folder.with_name(f"{folder.name}-without-{json_sha256(untested)[:8]}")

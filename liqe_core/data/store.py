@@ -13,8 +13,9 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,15 +47,17 @@ class ImageSource:
         name: of the dataset.
         folder: the one that the images' files lie below.
         geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
+        reading: options of `read_image` that are not its defaults.
     """
 
     name: str
     folder: Path
     geometry: CropGeometry = dataclasses.field(default_factory=CropGeometry)
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def store_folder(self) -> Path:
         """Where the store lies by default: in the cache, a folder for each source and geometry."""
-        digest = json_sha256([str(self.folder.resolve()), *self._sizes])
+        digest = json_sha256([str(self.folder.resolve()), *self._made_by])
         return cache_dir("store") / f"{self.name}-{digest[:8]}"
 
     def packs(self, files: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -68,7 +71,7 @@ class ImageSource:
             names = files[start : start + PER_PACK]
             stats = [(self.folder / name).stat() for name in names]
             stamps = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, stats, strict=True)]
-            packs[f"pack-{number:05}-{json_sha256([FORMAT, *self._sizes, *stamps])[:16]}"] = names
+            packs[f"pack-{number:05}-{json_sha256([FORMAT, *self._made_by, *stamps])[:16]}"] = names
         return packs
 
     def write_pack(self, names: Sequence[str], stem: Path, bar: tqdm) -> list[str]:
@@ -78,7 +81,7 @@ class ImageSource:
             for name in names:
                 path = self.folder / name
                 try:
-                    pixels = np.asarray(resize(read_image(path), self.geometry, str(path)))
+                    pixels = np.asarray(resize(read_image(path, **self.reading), self.geometry, str(path)))
                 except ImageError as error:
                     unreadable.append(str(error))
                     continue
@@ -93,8 +96,9 @@ class ImageSource:
         return unreadable
 
     @property
-    def _sizes(self) -> list[int | None]:
-        return [self.geometry.resize_to, self.geometry.enlarge_to]
+    def _made_by(self) -> list:
+        reading = [sorted(self.reading.items())] if self.reading else []
+        return [self.geometry.resize_to, self.geometry.enlarge_to, *reading]
 
 
 class PackedStore:
@@ -145,7 +149,8 @@ class PackedStore:
             geometry = {"resize_to": source.geometry.resize_to, "enlarge_to": source.geometry.enlarge_to}
             header = {"format": FORMAT, "name": source.name, "source": str(source.folder.resolve())}
             columns = table.astype(object).where(table.notna(), None).to_dict("list")
-            content = header | geometry | {"packs": list(packs), "columns": columns}
+            content = header | geometry | {"reading": dict(source.reading)}
+            content |= {"packs": list(packs), "columns": columns}
             write_text(folder / "index.json", json.dumps(content, ensure_ascii=False))
             for old in folder.glob("pack-*"):
                 if old.stem not in packs:
@@ -179,7 +184,8 @@ class PackedStore:
             places += [(number, *place) for place in pack]
         index[_PLACES] = pd.DataFrame(places, columns=_PLACES, index=index.index)
         geometry = CropGeometry(1, resize_to=content["resize_to"], enlarge_to=content["enlarge_to"])
-        source = ImageSource(content["name"], Path(content["source"]), geometry)
+        reading = content.get("reading", {})
+        source = ImageSource(content["name"], Path(content["source"]), geometry, reading)
         return cls(folder, source, content["packs"], index)
 
     def __len__(self) -> int:

@@ -38,6 +38,7 @@ from liqe_core.training.step import (
     TrainStep,
     build_model,
     build_optimizer,
+    distortion_loss_of,
     learning_rate,
     ranking_of,
 )
@@ -116,8 +117,9 @@ class Run:
         self.length = (1, 0) if settings.model.freeze == "all" else (steps.epochs, steps.steps)
         self.optimizer = build_optimizer(settings, model)
         self.precision = Precision(machine.precision, ranks.device, machine.tf32, model.clip)
-        parallel, ranking = wrapped(model, ranks), ranking_of(settings)
-        self.take_step = TrainStep(model, self.optimizer, self.precision, ranks, parallel, ranking)
+        losses = (ranking_of(settings), distortion_loss_of(settings))
+        parallel = wrapped(model, ranks)
+        self.take_step = TrainStep(model, self.optimizer, self.precision, ranks, parallel, *losses)
         tasks = model.grid.axes
         if settings.losses.control == "quality alone":
             tasks = tasks[:1]

@@ -13,7 +13,7 @@ import pandas as pd
 from liqe_core.data import mini
 from liqe_core.data.fetch import readable_size
 from liqe_core.data.labelled import LabelledImages, packed_set
-from liqe_core.data.labels import read_labels
+from liqe_core.data.labels import correct_fastfading, read_labels
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import status, unfit, verify
@@ -110,11 +110,15 @@ def labelled(
         geometry = dataclasses.replace(geometry, enlarge_to=side)
     if settings.data.unfit == "leave out" and not made:
         window = 1 if settings.data.enlarge else geometry.window
-        bad |= unfit(verify(manifest, progress=progress, window=window))
+        report = verify(manifest, progress=progress, window=window)
+        readable = (report["problem"] == "cut short") & (settings.data.truncated == "accept")
+        bad |= unfit(report[~readable])
     if session:
         labels = read_labels(manifest)
         bad |= dict.fromkeys(labels["image"][labels[f"session_{session}"] != "test"])
-    dataset = packed_set(manifest, geometry, progress=progress, missing=missing, leave_out=bad)
+    dataset = packed_set(manifest, geometry, None, missing, bad, progress, **settings.data.reading)
+    if name == "live" and settings.data.fastfading == "corrected":
+        dataset = dataclasses.replace(dataset, table=correct_fastfading(dataset.table))
     if made and not settings.data.stand_in:
         dataset = dataclasses.replace(dataset, table=dataset.table.assign(mos=float("nan")))
     if settings.data.vary and (made or manifest.score is None):

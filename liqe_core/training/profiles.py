@@ -29,6 +29,8 @@ from liqe_core.weighting import WEIGHTINGS
 
 #: Marks a setting that changes how a run is carried out and not its result: a run may resume with another.
 HOW = Field(json_schema_extra={"decides": False})
+#: Marks a setting that came later: it decides where it is not the default, so older runs keep their folder.
+LATER = Field(json_schema_extra={"decides": "changed"})
 Session = Annotated[int, Field(ge=1, le=10)]
 #: A name of open_clip or a file.
 Weights = Annotated[
@@ -53,6 +55,10 @@ class DataSettings(Settings):
             fault; those that were not distorted here either, at any size (`labelled.SIDES`).
         unfit: images that are missing, damaged or smaller than a crop are reported before the first step:
             ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
+        truncated, sixteen_bit: as `images.read_image` takes them; the public loaders ``accept`` files that
+            are cut short, and ``clip`` 16-bit images.
+        fastfading: labels of LIVE's fast-fading images: as ``released``, or ``corrected``
+            (`labels.correct_fastfading`).
     """
 
     batch_sizes: dict[str, PositiveInt] = Field(
@@ -66,6 +72,15 @@ class DataSettings(Settings):
     overview: bool = False
     vary: bool = False
     unfit: Annotated[Literal["refuse", "leave out"], HOW] = "refuse"
+    truncated: Annotated[Literal["refuse", "accept"], LATER] = "refuse"
+    sixteen_bit: Annotated[Literal["scale", "clip"], LATER] = "scale"
+    fastfading: Annotated[Literal["released", "corrected"], LATER] = "released"
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """The options of `images.read_image` that are not its defaults."""
+        options = {"truncated": self.truncated, "sixteen_bit": self.sixteen_bit}
+        return {name: value for name, value in options.items() if value in ("accept", "clip")}
 
 
 class ModelSettings(Settings):
@@ -118,6 +133,10 @@ class LossSettings(Settings):
         lone_images: a dataset with one image in the batch has no pair: ``leave out`` takes the step
             without that set's quality loss; ``drop step``, as the public script, whose loss is then NaN,
             takes no step at all (column ``dropped`` of ``steps.csv``; not counted by `max_skipped`).
+        spread: standard deviation of the difference of two perceived qualities (`losses.quality_loss`): 1 in
+            the public code, sqrt(2) in the paper's Thurstone model.
+        distortion_loss: ``fidelity``, or ``public``: in the variant quality+distortion the public script
+            trains the scene loss on distortions (`losses.scene_loss`), and fidelity in the others.
     """
 
     control: Literal["", "shuffled labels", "quality alone", "separate heads"] = ""
@@ -130,6 +149,8 @@ class LossSettings(Settings):
     pair_mean: Literal["sets", "pairs"] = "sets"
     ties: Literal["half", "preferred"] = "half"
     lone_images: Literal["leave out", "drop step"] = "leave out"
+    spread: Annotated[Positive, LATER] = 1.0
+    distortion_loss: Annotated[Literal["fidelity", "public"], LATER] = "fidelity"
 
 
 class StepSettings(Settings):
@@ -285,8 +306,9 @@ class Profile(Settings):
     def _settings(self) -> Iterator[tuple[str, Any, bool]]:
         for name, group in GROUP_OF.items():
             holder = getattr(self, group) if group else self
-            decides = type(holder).model_fields[name].json_schema_extra != {"decides": False}
-            yield name, getattr(holder, name), decides
+            field, value = type(holder).model_fields[name], getattr(holder, name)
+            unchanged = field.json_schema_extra == {"decides": "changed"} and value == field.default
+            yield name, value, not unchanged and field.json_schema_extra != {"decides": False}
 
 
 #: The group of each setting, empty for those that stand outside of one.
@@ -392,7 +414,13 @@ PROFILES = {
             precision="bfloat16",  # nearly twice as many windows a second; what is kept is rounded anyway
             keep="best",
         ),
-        BASE.override(name="paper", lone_images="drop step", unseen_windows="public", precision="public"),
+        BASE.override(
+            name="paper",
+            lone_images="drop step",
+            distortion_loss="public",
+            unseen_windows="public",
+            precision="public",
+        ),
         BASE,
     )
 }

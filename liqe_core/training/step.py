@@ -96,7 +96,7 @@ class TrainStep:
 
     Attributes:
         parallel: the model as `distributed.wrapped` gave it, where several processes train together.
-        ranking: see `task_losses`.
+        ranking, distortion: see `task_losses`.
     """
 
     model: LIQE
@@ -105,6 +105,7 @@ class TrainStep:
     ranks: Ranks = ALONE
     parallel: nn.Module | None = None
     ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss
+    distortion: Callable[[Tensor, Tensor], Tensor] = distortion_loss
 
     def __call__(
         self, batch: Batch, weights: Mapping[str, float], learning_rate: float
@@ -123,7 +124,7 @@ class TrainStep:
         with precision.autocast():
             part = (self.parallel or model)(batch.crops.to(model.device))
         joint = self.ranks.gather(part, len(batch.images))
-        losses = task_losses(joint, batch, tuple(weights), self.ranking)
+        losses = task_losses(joint, batch, tuple(weights), self.ranking, self.distortion)
         loss: Tensor = sum(weights[task] * value for task, value in losses.items())  # type: ignore[assignment]
 
         precision.scaler.scale(loss).backward()
@@ -157,10 +158,17 @@ def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
             )
         ends = torch.tensor([(score.low, score.high) for score in scores.values() if score])
         return partial(regression_loss, ends=ends)
-    pairs = partial(quality_loss, pair_mean=settings.losses.pair_mean, ties=settings.losses.ties)
-    if not settings.losses.plcc_weight:
+    losses = settings.losses
+    pairs = partial(quality_loss, spread=losses.spread, pair_mean=losses.pair_mean, ties=losses.ties)
+    if not losses.plcc_weight:
         return pairs
-    return lambda *labelled: pairs(*labelled) + settings.losses.plcc_weight * plcc_loss(*labelled)
+    return lambda *labelled: pairs(*labelled) + losses.plcc_weight * plcc_loss(*labelled)
+
+
+def distortion_loss_of(settings: Profile) -> Callable[[Tensor, Tensor], Tensor]:
+    """The distortion loss that a profile asks for, of probabilities and labels (see `LossSettings`)."""
+    public = settings.losses.distortion_loss == "public" and "scene" not in settings.grid().axes
+    return scene_loss if public else distortion_loss
 
 
 def task_losses(
@@ -168,18 +176,19 @@ def task_losses(
     batch: Batch,
     axes: Sequence[str],
     ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss,
+    distortion: Callable[[Tensor, Tensor], Tensor] = distortion_loss,
 ) -> dict[str, Tensor]:
     """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability.
 
     Args:
-        ranking: see `ranking_of`; by default the public code's.
+        ranking: see `ranking_of`; by default the public code's. distortion: see `distortion_loss_of`.
     """
     device = joint.device
     losses = {"quality": ranking(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))}
     if "scene" in axes:
         losses["scene"] = scene_loss(marginal(joint, "scene"), batch.scene.to(device))
     if "distortion" in axes:
-        losses["distortion"] = distortion_loss(marginal(joint, "distortion"), batch.distortion.to(device))
+        losses["distortion"] = distortion(marginal(joint, "distortion"), batch.distortion.to(device))
     return losses
 
 

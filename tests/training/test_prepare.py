@@ -2,12 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from support.data import distorted_set, own_set
+from PIL import Image
+from support.data import MIRROR, distorted_set, own_set
 from support.training import settings
 
+from liqe_core.data.labelled import LabelledImages
+from liqe_core.data.labels import read_labels
+from liqe_core.data.store import PackedStore, StoreError
 from liqe_core.images import ImageError
+from liqe_core.training import prepare
 from liqe_core.training.batches import TrainingBatches, geometry_of
 from liqe_core.training.prepare import labelled, scored_by_people, sets_for
 
@@ -56,6 +62,32 @@ def test_images_that_are_too_small_are_enlarged_when_asked(tmp_path):
         else:
             with pytest.raises(ImageError, match=r"holiday/p00\d\.png"):
                 batches.batch(0, 0)
+
+
+def test_files_that_the_public_loaders_accept_can_be_trained_on(tmp_path):
+    own = own_set(tmp_path, count=10)
+    cut, grey = (own.folder() / f"p00{number}.png" for number in (1, 2))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    Image.fromarray(np.full((48, 64), 40_000, np.uint16)).save(grey)
+    public = {"truncated": "accept", "sixteen_bit": "clip"}
+    for unfit in ("refuse", "leave out"):
+        dataset = labelled(str(own.path), settings(unfit=unfit, **public), progress=False)
+        assert len(dataset) == 10 and not dataset.left_out and dataset.images[2].min() == 255
+        assert dataset.images.source == PackedStore.open(dataset.images.folder).source
+    with pytest.raises(StoreError, match=r"p001\.png"):
+        labelled(str(own.path), settings(), progress=False)
+    dataset = labelled(str(own.path), settings(unfit="leave out"), progress=False)
+    assert list(dataset.left_out) == ["p001.png"] and dataset.images[1].max() < 255
+
+
+def test_fast_fading_images_can_be_trained_on_with_corrected_labels(monkeypatch):
+    labels = read_labels("live", mirror=MIRROR)
+    released = LabelledImages("live", labels, [np.zeros(1)] * len(labels))
+    monkeypatch.setattr(prepare, "packed_set", lambda *_, **__: released)
+    monkeypatch.setattr(prepare, "lacking", lambda _: {})
+    for value in ("released", "corrected"):
+        table = labelled("live", settings(fastfading=value)).table
+        assert table.equals(read_labels("live", mirror=MIRROR, fastfading=value))
 
 
 def test_images_are_brought_to_the_size_at_which_people_saw_them(tmp_path):

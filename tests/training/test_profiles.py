@@ -58,12 +58,21 @@ def test_settings_come_back_from_json_in_their_groups():
 
 DECIDING = {"control": "quality alone", "windows": 3, "stand_in": False, "keep_windows": True}
 DECIDING |= {"precision": "public", "pair_mean": "pairs"}
+#: Settings that came after the first runs.
+LATER = {"spread": 2**0.5, "distortion_loss": "public", "truncated": "accept", "sixteen_bit": "clip"}
+LATER |= {"fastfading": "corrected"}
 
 
-@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("name", DECIDING | LATER)
 def test_they_decide_what_comes_out_of_a_run_and_so_its_folder(name):
-    frozen = settings(freeze="image")
-    assert run_folder(frozen.override(**{name: DECIDING[name]}), "") != run_folder(frozen, "")
+    frozen, value = settings(freeze="image"), (DECIDING | LATER)[name]
+    assert run_folder(frozen.override(**{name: value}), "") != run_folder(frozen, "")
+    assert (name in frozen.deciding()) == (name in DECIDING)
+
+
+def test_settings_that_came_later_leave_older_runs_their_folder():
+    assert run_folder(profile("smoke"), "").name.endswith("_f2da0b9f")
+    assert run_folder(profile("open"), "").name.endswith("_c527328e")
 
 
 def test_they_decide_nothing_and_so_share_a_folder():
@@ -74,7 +83,7 @@ def test_they_decide_nothing_and_so_share_a_folder():
 
 def test_paper_follows_the_public_script_and_no_other_profile_does():
     public = {"precision": "public", "lone_images": "drop step", "unseen_windows": "public"}
-    public |= {"pair_mean": "sets", "ties": "half"}
+    public |= {"pair_mean": "sets", "ties": "half", "distortion_loss": "public", "spread": 1.0}
     paper = profile("paper")
     assert {name: paper.flat()[name] for name in public} == public
     for name, chosen in PROFILES.items():

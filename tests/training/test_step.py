@@ -11,11 +11,12 @@ from support.training import EQUAL, settings, small_set
 
 from liqe_core.crops import CropGeometry, normalize
 from liqe_core.data.labelled import LabelledImages
-from liqe_core.losses import plcc_loss, quality_loss, regression_loss
+from liqe_core.losses import distortion_loss, plcc_loss, quality_loss, regression_loss
+from liqe_core.prediction import marginal
 from liqe_core.text import text_parameters
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.loop import Run
-from liqe_core.training.step import build_model, learning_rate, ranking_of
+from liqe_core.training.step import build_model, distortion_loss_of, learning_rate, ranking_of
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +183,24 @@ def test_the_quality_loss_is_the_public_codes_unless_a_profile_asks_for_another(
     assert ranking_of(settings())(*batch) == quality_loss(*batch)
     asked = settings(plcc_weight=0.5, pair_mean="pairs")
     assert ranking_of(asked)(*batch) == quality_loss(*batch, pair_mean="pairs") + 0.5 * plcc_loss(*batch)
+    assert ranking_of(settings(spread=2**0.5))(*batch) == quality_loss(*batch, spread=2**0.5)
     asked = settings(quality_loss="squared error", batch_sizes={"biq2021": 4, "hevc": 3})
     assert ranking_of(asked)(*batch) == regression_loss(*batch, ends=torch.tensor([[0.0, 1.0], [1.0, 5.0]]))
     with pytest.raises(ValueError, match="scenes"):
         ranking_of(settings(quality_loss="squared error", batch_sizes={"scenes": 4}))
+
+
+def test_quality_and_distortion_can_train_the_scene_loss_on_distortions_as_the_public_script(sets, tmp_path):
+    run = a_run(sets, tmp_path, variant="quality+distortion", distortion_loss="public")
+    batch = run.batches.batch(0, 0)
+    with torch.no_grad():
+        p = marginal(run.model(batch.crops), "distortion")
+    pairs = zip(p.flatten(), batch.distortion.flatten(), strict=True)
+    public = sum(public_fidelity(*pair) for pair in pairs) / p.numel()
+    losses, _ = run.take_step(batch, {"quality": 1.0, "distortion": 1.0}, 0.0)
+    assert losses["distortion"] == pytest.approx(public.item(), abs=1e-6)
+    assert abs(losses["distortion"] - distortion_loss(p, batch.distortion).item()) > 0.1
+    assert distortion_loss_of(settings(distortion_loss="public")) is distortion_loss, "in the other variants"
 
 
 @pytest.mark.parametrize("epochs", [1, 23])
