@@ -203,7 +203,7 @@ def check(
             tells one check from another, such as a checksum of the weights.
         show: is called with a line about each set.
     """
-    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS, "images"]), {})
+    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS, "image_list"]), {})
     if (folder / "check.json").is_file() and (earlier := _read(folder)).conditions == conditions:
         done = earlier._replace(reasons={})
     for name in names:
@@ -213,7 +213,7 @@ def check(
             reason = dataset
         else:
             images = json_sha256([dataset.table["image"].tolist(), dict(dataset.left_out)])[:16]
-            if (name, images) in set(zip(done.results["dataset"], done.results["images"], strict=True)):
+            if (name, images) in set(zip(done.results["dataset"], done.results["image_list"], strict=True)):
                 show(f"{name}: measured already")
                 continue
             if protocol == WITHIN:
@@ -221,7 +221,7 @@ def check(
             else:
                 random = conditions["windows"] == "public" and name in RANDOM_WINDOWS
                 table, reason = _measure_whole(model, dataset, conditions["seed"] if random else None)
-        table = table.assign(protocol=protocol, images=images)[done.results.columns]
+        table = table.assign(protocol=protocol, image_list=images)[done.results.columns]
         earlier = done.results[done.results["dataset"] != name]
         pieces = [piece for piece in (earlier, table) if len(piece)] or [table]
         reasons = done.reasons | ({name: reason} if reason else {})
