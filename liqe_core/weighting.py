@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+#: Dynamic, or every weight 1 in every epoch, as an infinite temperature makes it.
+WEIGHTINGS = ("dwa", "equal")
+
 
 class DynamicWeightAverage:
     """Dynamic weight averaging: a task whose loss falls slowly gets more weight.
@@ -67,14 +70,3 @@ class DynamicWeightAverage:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch_means = [list(means) for means in state["epoch_means"]]
         self._sums, self._steps = np.array(state["sums"], dtype=float), int(state["steps"])
-
-
-class EqualWeights(DynamicWeightAverage):
-    """Every weight 1 in every epoch."""
-
-    def weights(self) -> dict[str, float]:
-        return dict.fromkeys(self.tasks, 1.0)
-
-
-#: By the name a profile or notebook gives.
-WEIGHTINGS = {"dwa": DynamicWeightAverage, "equal": EqualWeights}

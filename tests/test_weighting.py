@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from liqe_core.weighting import DynamicWeightAverage, EqualWeights
+from liqe_core.weighting import DynamicWeightAverage
 
 
 def run_epoch(weighting, *steps):
@@ -54,7 +54,7 @@ def test_a_loss_of_zero_or_an_empty_epoch_makes_no_nan():
 
 
 def test_equal_weights_never_move():
-    weighting = EqualWeights(["quality", "scene"])
+    weighting = DynamicWeightAverage(["quality", "scene"], math.inf)
     run_epoch(weighting, (1.0, 1.0))
     run_epoch(weighting, (0.1, 1.0))
     assert weighting.weights() == {"quality": 1.0, "scene": 1.0}

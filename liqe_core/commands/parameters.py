@@ -77,8 +77,15 @@ Changes = Annotated[dict[str, Any], AfterValidator(_read_changes)]
 Listed = Annotated[list[Item], Field(min_length=1), AfterValidator(_refuse_twice)]
 
 
+#: By the name of the notebook.
+NOTEBOOKS: dict[str, type[Parameters]] = {}
+
+
 class Parameters(Settings):
     """What every notebook has.
+
+    Args:
+        notebook: whose parameters a subclass has.
 
     Attributes:
         profile: whose runs, and the name of their folder. out_dir: for results; empty: ``runs/<profile>``.
@@ -86,6 +93,10 @@ class Parameters(Settings):
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "mini"
     out_dir: str = ""
+
+    def __init_subclass__(cls, notebook: str = "") -> None:
+        if notebook:
+            NOTEBOOKS[notebook] = cls
 
     @model_validator(mode="before")
     @classmethod
@@ -131,7 +142,7 @@ class Parameters(Settings):
     def settings(self, **changes: object) -> profiles.Profile:
         """The profile, with the parameters that are settings of training, and some changes; an empty one
         leaves the profile's own."""
-        return profiles.profile(self.profile, **changes)
+        return profiles.profile(self.profile, **getattr(self, "changes", {}) | changes)
 
     @property
     def root(self) -> Path:
@@ -139,8 +150,14 @@ class Parameters(Settings):
         return Path(self.out_dir or runs_dir(self.profile))
 
 
-class QuickstartParameters(Parameters):
-    """00_quickstart."""
+class SeededParameters(Parameters):
+    """What most notebooks have beside that."""
+
+    seed: NonNegativeInt = 1
+
+
+class QuickstartParameters(Parameters, notebook="00_quickstart"):
+    """Of that notebook."""
 
     checkpoint: Checkpoint = "liqe-tiny"
     image: ExistingPath = ""
@@ -148,37 +165,33 @@ class QuickstartParameters(Parameters):
     interactive: bool = True
 
 
-class FromScratchParameters(Parameters):
-    """01_from_scratch."""
+class FromScratchParameters(SeededParameters, notebook="01_from_scratch"):
+    """Of that notebook."""
 
     checkpoint: Checkpoint = "liqe-tiny"
     image: ExistingPath = ""
-    seed: NonNegativeInt = 1
     steps: Annotated[int, Field(ge=3)] = 18
     learning_rate: Positive = 5e-4
 
 
-class ConceptsParameters(Parameters):
-    """02_concepts."""
+class ConceptsParameters(SeededParameters, notebook="02_concepts"):
+    """Of that notebook."""
 
     weights: str = ""
-    seed: NonNegativeInt = 1
 
 
-class DataParameters(Parameters):
-    """03_data_preparation."""
+class DataParameters(SeededParameters, notebook="03_data_preparation"):
+    """Of that notebook."""
 
     data_root: ExistingPath = ""
     labels_mirror: ExistingPath = ""
     fetch_labels: bool = False
-    seed: NonNegativeInt = 1
 
 
-class TrainingParameters(Parameters):
-    """04_multitask_training."""
+class TrainingParameters(SeededParameters, notebook="04_multitask_training"):
+    """Of that notebook."""
 
     sessions: Listed[profiles.Session] = Field(default=[1, 2, 3])
-    seed: NonNegativeInt = 1
     variant: str = ""
     weighting: str = ""
     epochs: NonNegativeInt = 0
@@ -190,14 +203,13 @@ class TrainingParameters(Parameters):
 
     def settings(self, **changes: object) -> profiles.Profile:
         own = {name: getattr(self, name) or None for name in ("variant", "weighting", "epochs")}
-        return super().settings(**own | self.changes | changes)
+        return super().settings(**own | changes)
 
 
-class AblationParameters(Parameters):
-    """05_ablations."""
+class AblationParameters(SeededParameters, notebook="05_ablations"):
+    """Of that notebook."""
 
     session: profiles.Session = 1
-    seed: NonNegativeInt = 1
     brief_epochs: NonNegativeInt = 0
     brief_steps: PositiveInt = 6
     studies: Listed[Annotated[str, one_of(STUDIES)]] = Field(default=["variant"])
@@ -206,8 +218,8 @@ class AblationParameters(Parameters):
     wording: str = "a {quality} photo of a {scene} with {distortion}"
 
 
-class OpenBenchmarkParameters(Parameters):
-    """06_open_benchmark."""
+class OpenBenchmarkParameters(Parameters, notebook="06_open_benchmark"):
+    """Of that notebook."""
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "open-frozen"
     recompute: bool = False
@@ -215,8 +227,8 @@ class OpenBenchmarkParameters(Parameters):
     runs_root: str = ""
 
 
-class GmadParameters(Parameters):
-    """07_gmad."""
+class GmadParameters(Parameters, notebook="07_gmad"):
+    """Of that notebook."""
 
     session: profiles.Session = 1
     scorers: Listed[Scorer] = Field(default=["liqe-tiny", "sharpness"])
@@ -236,61 +248,38 @@ class GmadParameters(Parameters):
         return self
 
 
-class RealignmentParameters(Parameters):
-    """08_realignment."""
+class RealignmentParameters(SeededParameters, notebook="08_realignment"):
+    """Of that notebook."""
 
     session: profiles.Session = 1
-    seed: NonNegativeInt = 1
     noise: NotNegative = 0.15
 
 
-class HalfPrecisionParameters(Parameters):
-    """09_half_precision."""
+class HalfPrecisionParameters(SeededParameters, notebook="09_half_precision"):
+    """Of that notebook."""
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "paper"
     architecture: str = "ViT-B-32-quickgelu"
     pretrained: str = ""
     learning_rate: Positive = 5e-6
-    seed: NonNegativeInt = 1
 
 
-class PaperTableParameters(Parameters):
-    """10_paper_tables."""
+class PaperTableParameters(SeededParameters, notebook="10_paper_tables"):
+    """Of that notebook."""
 
     paper_runs: ExistingPath = ""
     checkpoint: Checkpoint = ""
     changes: Changes = Field(default={})
     session: profiles.Session = 1
-    seed: NonNegativeInt = 1
-
-    def settings(self, **changes: object) -> profiles.Profile:
-        return super().settings(**self.changes | changes)
 
 
-class BenchmarkParameters(Parameters):
-    """90_benchmarks."""
+class BenchmarkParameters(SeededParameters, notebook="90_benchmarks"):
+    """Of that notebook."""
 
     architecture: str = "ViT-B-32-quickgelu"
     quick: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     half: Literal["", "float16", "bfloat16"] = ""
-    seed: NonNegativeInt = 1
-
-
-NOTEBOOKS: dict[str, type[Parameters]] = {
-    "00_quickstart": QuickstartParameters,
-    "01_from_scratch": FromScratchParameters,
-    "02_concepts": ConceptsParameters,
-    "03_data_preparation": DataParameters,
-    "04_multitask_training": TrainingParameters,
-    "05_ablations": AblationParameters,
-    "06_open_benchmark": OpenBenchmarkParameters,
-    "07_gmad": GmadParameters,
-    "08_realignment": RealignmentParameters,
-    "09_half_precision": HalfPrecisionParameters,
-    "10_paper_tables": PaperTableParameters,
-    "90_benchmarks": BenchmarkParameters,
-}
 
 
 def check_for(notebooks: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:

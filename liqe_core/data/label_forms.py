@@ -168,7 +168,7 @@ def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) ->
     """The columns that the manifest names."""
     names = unique(column(rows, manifest.labels.image, path), path)
     if manifest.score:
-        mos = numbers(column(rows, manifest.score.column, path), path, manifest.score.range)
+        mos = numbers(column(rows, manifest.score.column, path), path, manifest.score.high)
     else:  # form: scenes
         mos = pd.Series(float("nan"), index=rows.index)
     return _table(manifest, names + manifest.labels.suffix, mos, **more)

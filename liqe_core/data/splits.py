@@ -27,61 +27,46 @@ SAME_PHOTOGRAPH = 0.99
 _FLAT = 2.0
 
 
-def random_sessions(table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2)) -> pd.DataFrame:
+def random_sessions(
+    table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2), parts: Sequence[str] = PARTS
+) -> pd.DataFrame:
     """A copy with ten new random splits, for a set that comes without.
 
     Images of one reference stay together; an image without reference stands for itself.
 
     Args:
         seed: the same seed gives the same splits.
-        fractions: shares of train, val and test, each of the references.
+        fractions: shares of the parts, each of the references; the first part has one at least.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(f"fractions {fractions}: give three shares from 0 that sum to 1")
     table = table.copy()
     groups, names = pd.factorize(table["reference"].fillna(table["image"]))
-    ends = np.round(np.cumsum(fractions) * len(names)).astype(int)
+    ends = np.maximum(np.round(np.cumsum(fractions) * len(names)).astype(int), 1)
     for k, session in enumerate(SESSION_COLUMNS):
         order = np.random.default_rng([seed, k]).permutation(len(names))
         part = np.empty(len(names), dtype=object)
-        for label, group in zip(PARTS, np.split(order, ends[:-1]), strict=True):
+        for label, group in zip(parts, np.split(order, ends[:-1]), strict=True):
             part[group] = label
         table[session] = part[groups]
     return table
 
 
-def with_validation(table: pd.DataFrame, fraction: float = 0.1, seed: int = 0) -> pd.DataFrame:
+def with_validation(table: pd.DataFrame) -> pd.DataFrame:
     """A copy with ten sessions made from a public split that has no val part.
 
-    The public test part is the test part of every session; of the public training part, another random share
+    The public test part is the test part of every session; of the public training part, another random tenth
     is held back for validation each time. Images of one reference stay together.
-
-    Args:
-        fraction: share of the training part, by references.
 
     Raises:
         ValueError: session 1 has no training part.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction is {fraction}: give a number between 0 and 1")
-    training = (table["session_1"] == "train").to_numpy()
-    if not training.any():
+    public = table["session_1"]
+    if not (training := public == "train").any():
         raise ValueError("session_1 has no training part to hold something back from")
-    table = table.copy()
-    groups, names = pd.factorize(table["reference"].fillna(table["image"])[training])
-    public = table["session_1"].to_numpy(dtype=object)
-    for k, session in enumerate(SESSION_COLUMNS):
-        order = np.random.default_rng([seed, k]).permutation(len(names))
-        held = np.isin(groups, order[: max(1, round(fraction * len(names)))])
-        parts = public.copy()
-        parts[training] = np.where(held, "val", "train")
-        table[session] = parts
-    return table
+    dealt = random_sessions(table[training], 0, (0.1, 0.9), ("val", "train"))
+    return table.assign(**{name: public.mask(training, dealt[name]) for name in SESSION_COLUMNS})
 
 
-def by_neighbours(
-    table: pd.DataFrame, run: int = 50, seed: int = 0, fractions=(0.75, 1 / 12, 1 / 6)
-) -> pd.DataFrame:
+def by_neighbours(table: pd.DataFrame, run: int = 50, fractions=(0.75, 1 / 12, 1 / 6)) -> pd.DataFrame:
     """A copy with ten random splits in which images with neighbouring numbers stay together.
 
     Where images were numbered as they were gathered, those of one photographer, place or album are
@@ -90,7 +75,7 @@ def by_neighbours(
     Args:
         table: its images' names have a number, the last digits in them (``ss01 (17).jpg``).
         run: how many numbers in a row stay together.
-        seed, fractions: see `random_sessions`; BIQ2021's public sizes.
+        fractions: see `random_sessions`; BIQ2021's public sizes.
 
     Raises:
         ValueError: a name without a number; names it.
@@ -100,21 +85,21 @@ def by_neighbours(
         name = table["image"][found[1].isna()].iloc[0]
         raise ValueError(f"{name!r} has no number to tell its neighbours by")
     together = found[0] + (found[1].astype(int) // run).astype(str)
-    split = random_sessions(table.assign(reference=together), seed, fractions)
+    split = random_sessions(table.assign(reference=together), 0, fractions)
     return split.assign(reference=table["reference"])
 
 
-def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame, session: int = 1) -> pd.DataFrame:
-    """A copy whose test (and val) part lacks the images that the training part also has.
+def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """A copy whose test (and val) part of session 1 lacks the images that the training part also has.
 
-    They belong to no part of that session then; the training part stays as it is, so that results on both
+    They belong to no part of it then; the training part stays as it is, so that results on both
     test parts can be compared.
 
     Args:
         pairs: from `near_duplicates`.
     """
     table = table.copy()
-    table.loc[table["image"].isin(pairs["image"]), f"session_{session}"] = None
+    table.loc[table["image"].isin(pairs["image"]), "session_1"] = None
     return table
 
 

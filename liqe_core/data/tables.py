@@ -123,42 +123,24 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
     return table.iloc[:, places[0]]
 
 
-def numbers(
-    values: pd.Series, path: str | os.PathLike, limits: tuple[float, float] = (-np.inf, np.inf)
-) -> pd.Series:
-    """Text as finite float64. The decimal separator, point or comma, is one for the whole column.
+def numbers(values: pd.Series, path: str | os.PathLike, highest: float = np.inf) -> pd.Series:
+    """Text as finite float64.
 
     Args:
-        limits: the lowest and the highest score; they decide whether ``1,250`` has a thousand or decimals.
+        highest: the highest score that there can be; under a thousand a comma is a decimal point.
 
     Raises:
-        LabelError: a value that is no finite number, or may be either of two, with its line.
+        LabelError: a value that is no finite number, with its line.
     """
     text = values.str.replace("[−–]", "-", regex=True)
-    point, comma = _as_numbers(text, "."), _as_numbers(text, ",")
-    readings = [reading for reading in (point, comma) if reading.notna().all()]
-    if not readings:
-        wrong = values[point.isna() & comma.isna()]
-        wrong = values[point.isna()] if wrong.empty else wrong
-        problem = f"score {wrong.iloc[0]!r} is not a number, or its decimal separator is not the others'"
-        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({len(wrong)} such); correct it")
-    ambiguous = values[(point != comma) & values.str.contains(",") & (len(readings) == 2)]
-    readings = [reading for reading in readings if reading[ambiguous.index].between(*limits).all()]
-    if len(ambiguous) and len(readings) != 1:
-        line = ambiguous.index[0]
-        problem = f"score {ambiguous.iloc[0]!r} may be {point[line]:g} or {comma[line]:g}"
-        raise LabelError(f"{path}, line {line}: {problem}; write it without the comma")
-    return readings[0]
-
-
-def _as_numbers(text: pd.Series, decimal: str) -> pd.Series:
-    """float64; NaN for what is no finite number with this decimal separator."""
-    separators = {",": ".", ".": ","}[decimal] + r"\s'’"
-    thousands = rf"^([+-]?[1-9][0-9]{{0,2}})((?:[{separators}][0-9]{{3}})+)(?![0-9])"
-    text = text.str.replace(thousands, lambda match: match[1] + re.sub("[^0-9]", "", match[2]), regex=True)
-    text = text.str.translate({ord(","): "?", ord("."): "?", ord(decimal): "."})
+    if highest < 1000:  # else it may part thousands
+        text = text.str.replace(",", ".")
     number = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    return number.where(np.isfinite(number))
+    if len(wrong := values[~np.isfinite(number)]):
+        problem = f"score {wrong.iloc[0]!r} is not a number ({len(wrong)} such)"
+        advice = "write it with a decimal point, and nothing between thousands"
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem}; {advice}")
+    return number
 
 
 def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:

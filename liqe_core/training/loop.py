@@ -43,7 +43,7 @@ from liqe_core.training.step import (
     ranking_of,
 )
 from liqe_core.training.watch import TrainingError, Watch, improved
-from liqe_core.weighting import WEIGHTINGS
+from liqe_core.weighting import DynamicWeightAverage
 
 
 def fit(
@@ -123,7 +123,8 @@ class Run:
         tasks = model.grid.axes
         if settings.losses.control == "quality alone":
             tasks = tasks[:1]
-        self.weighting = WEIGHTINGS[settings.losses.weighting](tasks, settings.losses.temperature)
+        temperature = settings.losses.temperature if settings.losses.weighting == "dwa" else math.inf
+        self.weighting = DynamicWeightAverage(tasks, temperature)
         self.watch = Watch(settings, model)
         self.batches = TrainingBatches(settings, sets)
         self.epoch, self.step, self.seconds, self.saved_at = 0, 0, 0.0, time.monotonic()

@@ -65,33 +65,13 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
         raise ValueError(f"batch_norm is 'learned' by one process, not {processes} processes; give 'frozen'")
     if images < processes:
         raise ValueError(f"{processes} processes for {images} images; start fewer, or raise batch_sizes")
-    _tell_lone_steps(settings, found)
+    scored = [dataset.name for dataset in found if dataset.table["mos"].notna().any()]
+    learns = scored and settings.model.freeze != "all"
+    if learns and all(settings.data.batch_sizes[name] == 1 for name in scored):
+        raise ValueError(
+            "no two images to rank in a batch, so quality is not learned; give batch_sizes from 2"
+        )
     return found
-
-
-def steps_without_pairs(settings: Profile, sets: Sequence[LabelledImages]) -> list[int]:
-    """The steps of an epoch whose batch has no two scored images of one set, and so nothing to rank; empty
-    where no set has scores."""
-    steps, scored = set(range(settings.steps.steps)), False
-    for dataset in sets:
-        rows, size = dataset.part(settings.session, "train"), settings.data.batch_sizes[dataset.name]
-        if dataset.table["mos"].iloc[rows].isna().all():
-            continue
-        scored, batches = True, -(-len(rows) // size)  # the last one of a lap may be short
-        last = len(rows) - (batches - 1) * size
-        steps -= {s for s in steps if (last if s % batches == batches - 1 else size) > 1}
-    return sorted(steps) if scored else []
-
-
-def _tell_lone_steps(settings: Profile, sets: Sequence[LabelledImages]) -> None:
-    if settings.model.freeze == "all" or not (lone := steps_without_pairs(settings, sets)):
-        return
-    fault = f"in {len(lone)} of the {settings.steps.steps} steps of an epoch no set has two images to rank"
-    if len(lone) == settings.steps.steps:
-        raise ValueError(f"{fault}, so quality would not be learned; give batch_sizes from 2")
-    if settings.losses.lone_images == "leave out":
-        first = f"{fault} (the first: step {lone[0]})"
-        warnings.warn(f"{first}, so they teach no quality; other batch_sizes avoid it", stacklevel=4)
 
 
 def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:

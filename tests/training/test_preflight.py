@@ -7,8 +7,7 @@ import pytest
 from support.training import settings
 
 from liqe_core.data.labelled import LabelledImages
-from liqe_core.training.batches import TrainingBatches
-from liqe_core.training.preflight import chosen, steps_without_pairs
+from liqe_core.training.preflight import chosen
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -35,43 +34,12 @@ def of_size(images, name, training, scored=True):
     return LabelledImages(name, table, list(images.images)[: training + 4])
 
 
-@pytest.mark.parametrize(
-    "training, size, lone",
-    [
-        (7, 3, [2, 5]),  # 3, 3, 1, and again
-        (6, 3, []),
-        (1, 3, [0, 1, 2, 3, 4, 5]),
-        (4, 1, [0, 1, 2, 3, 4, 5]),
-        (2, 6, []),
-    ],
-)
-def test_steps_without_a_pair(images, training, size, lone):
-    dataset = of_size(images, "one", training)
-    uneven = settings(batch_sizes={"one": size}, steps=6)
-    found = steps_without_pairs(uneven, [dataset])
-    assert found == lone
-    drawn = TrainingBatches(uneven, [dataset])
-    assert found == [step for step in range(6) if len(drawn.rows(0, step)[0]) < 2], "as they are drawn"
-
-
-def test_another_set_may_have_the_pair(images):
-    seven, five = of_size(images, "one", 7), of_size(images, "other", 5)
-    sizes = {"one": 3, "other": 2}  # the second has 2, 2, 1 and again: both are lone in the third and sixth
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, five]) == [2, 5]
-    sizes = {"one": 3, "other": 4}  # 4, 1
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, five]) == [5]
-    unscored = of_size(images, "other", 5, scored=False)
-    assert steps_without_pairs(settings(batch_sizes=sizes, steps=6), [seven, unscored]) == [2, 5]
-    assert steps_without_pairs(settings(batch_sizes={"other": 1}, steps=6), [unscored]) == []
-
-
-def test_batches_without_a_pair_are_told(images):
-    sets, sizes = [of_size(images, "one", 7)], {"one": 3}
-    with pytest.warns(UserWarning, match="2 of the 6 steps"):
-        chosen(settings(batch_sizes=sizes, steps=6), sets)
-    assert chosen(settings(batch_sizes=sizes, steps=6, lone_images="drop step"), sets) == sets
-    with pytest.raises(ValueError, match="batch_sizes"):
-        chosen(settings(batch_sizes={"one": 1}, steps=6), sets)
+def test_batches_without_a_pair_are_refused(images):
+    one, other = of_size(images, "one", 7), of_size(images, "other", 5, scored=False)
+    with pytest.raises(ValueError, match="batch_sizes from 2"):
+        chosen(settings(batch_sizes={"one": 1, "other": 2}), [one, other])
+    sizes = {"one": 2, "other": 1}
+    assert chosen(settings(batch_sizes=sizes), [one, other]) == [one, other]
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
