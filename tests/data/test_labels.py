@@ -2,14 +2,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from support.data import (
-    MIRROR,
-    SAMPLES,
-    distorted_set,
-    needs_mirror,
-    needs_samples,
-    own_set,
-)
+from support.data import MIRROR, SAMPLES, distorted_set, needs_mirror, needs_samples, own_set
 from support.hub import write_labels
 
 from liqe_core.data.labels import COLUMNS, read_labels, readable, summary

@@ -15,13 +15,7 @@ def test_every_published_set_has_a_manifest_that_passes_the_schema():
 
 
 def test_sets_of_public_repositories_are_pinned():
-    several = {
-        "biq2021": 1,
-        "hevc": 1,
-        "open-distorted": 1,
-        "scenes": 27,
-        "tid2013-part": 1,
-    }
+    several = {"biq2021": 1, "hevc": 1, "open-distorted": 1, "scenes": 27, "tid2013-part": 1}
     counts = {name: len(load_manifest(name).repositories) for name in available()}
     assert {name: count for name, count in counts.items() if count} == several
     for name in several:
@@ -81,10 +75,8 @@ def test_what_a_manifest_may_hold(tmp_path):
         assert manifest.hosted[0] == hosted and manifest.can_be_fetched
     assert manifest.hosted[1].name == "a.csv"
     assert load(tmp_path, **SCENES_ALONE, repository=json.dumps(PINNED)).repositories == [pinned]
-    assert load(tmp_path, **SCENES_ALONE, repository=json.dumps([PINNED] * 2)).repositories == [
-        pinned,
-        pinned,
-    ]
+    two = load(tmp_path, **SCENES_ALONE, repository=json.dumps([PINNED] * 2))
+    assert two.repositories == [pinned, pinned]
     nothing = load(tmp_path, **SCENES_ALONE)
     assert nothing.repositories == nothing.hosted == [] and not nothing.can_be_fetched
 
