@@ -1,6 +1,11 @@
 """What the tests of data share."""
 
+import pandas as pd
 import pytest
+from support.data import MIRROR
+
+from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import TRAINING_SETS
 
 
 @pytest.fixture(autouse=True)
@@ -9,3 +14,9 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LIQE_DATA", str(tmp_path / "elsewhere"))
     monkeypatch.delenv("LIQE_LABELS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def released():
+    """The authors' labels of the six training sets; nothing changes them."""
+    return pd.concat([read_labels(name, mirror=MIRROR) for name in TRAINING_SETS], ignore_index=True)

@@ -18,11 +18,8 @@ def make(path, files=FILES, **options):
     return path
 
 
-def unpack_below(path, folder, depth=0, **options):
-    def place(names):
-        return {name: name[depth:] for name in names if len(name) > depth}
-
-    unpack(path, folder, [place], progress=False, **options)
+def unpack_below(path, folder, **options):
+    unpack(path, folder, [lambda names: {name: name for name in names}], progress=False, **options)
 
 
 KINDS = pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
@@ -36,13 +33,6 @@ def test_everything_is_unpacked_but_junk_and_a_second_time_what_was_damaged(tmp_
     (tmp_path / "out/set/images/p4.bmp").write_bytes(b"\0" * 1004)  # the right size, other bytes
     unpack_below(path, tmp_path / "out")
     assert content(tmp_path / "out") == FILES
-
-
-@KINDS
-def test_only_what_is_placed_is_unpacked(tmp_path, name):
-    path = make(tmp_path / name, FILES | {"top.bmp": b"x"})
-    unpack_below(path, tmp_path / "out", depth=1)
-    assert content(tmp_path / "out") == {n.removeprefix("set/"): body for n, body in FILES.items()}
 
 
 @KINDS
@@ -142,16 +132,3 @@ def test_an_encrypted_zip_asks_for_the_password(tmp_path):
     for password in (None, "wrong"):
         with pytest.raises(FetchError, match=r"a\.zip: .*password"):
             unpack_below(tmp_path / "a.zip", tmp_path / "out", password=password)
-
-
-def test_a_kill_leaves_no_torn_file(tmp_path, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            unpack_below(make(tmp_path / "a.zip"), tmp_path / "out")
-    assert all(path.name.startswith(".") for path in (tmp_path / "out").rglob("*") if path.is_file())
-    unpack_below(tmp_path / "a.zip", tmp_path / "out")
-    assert content(tmp_path / "out") == FILES

@@ -1,17 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.data import MIRROR, SAMPLES, needs_mirror, needs_samples, own_set, write_image
+from support.data import MIRROR, needs_mirror, own_set, write_image
 
 from liqe_core.data import audits
 from liqe_core.data.labels import read_labels
 from liqe_core.data.manifests import TRAINING_SETS, load_manifest
 from liqe_core.data.splits import random_sessions
-
-
-@pytest.fixture(scope="module")
-def released():
-    return pd.concat([read_labels(name, mirror=MIRROR) for name in TRAINING_SETS], ignore_index=True)
 
 
 @pytest.fixture
@@ -147,10 +142,3 @@ def test_scenes_alone_are_audited_without_scores(tmp_path):
     )
     table = audits.audit(load_manifest(tmp_path / "mine.yaml"), progress=False)
     assert list(table.columns) == audits.COLUMNS and not table["audit"].str.contains("score").any()
-
-
-@needs_samples
-def test_everything_at_once_on_the_samples():
-    table = audits.audit(load_manifest("biq2021"), SAMPLES, progress=False)
-    assert row(table, "images")["found"] == 12_000 - 300
-    assert row(table, "near-duplicates across the split")["checked"] == 60

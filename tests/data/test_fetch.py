@@ -88,13 +88,6 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
     fetch.check_room(plans(), tmp_path / "data")
 
 
-@pytest.mark.parametrize("name", ["live", "agiqa1k"])
-def test_a_dataset_that_no_program_can_get_says_where(tmp_path, name):
-    manifest = fetch.without_hub(load_manifest(name))
-    with pytest.raises(FetchError, match=rf"{manifest.page}.*liqe data unpack {name}"):
-        fetch_dataset(manifest, tmp_path)
-
-
 # ---- from the hub -------------------------------------------------------------------------------------
 
 
@@ -122,14 +115,6 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
     assert len(server.asked) == requests, "what is there is not asked for"
 
 
-def test_a_dataset_whose_labels_lie_in_its_archive(sets):
-    sets("tid2013")
-    images = {f"distorted_images/{name.upper()[:-3]}bmp" for name in LABELLED["tid2013"]}  # as labels have it
-    assert set(content(fetched("tid2013"))) == images | {"mos_with_names.txt"}
-    now = status(load_manifest("tid2013"))
-    assert (now.state, now.found, now.case) == ("complete", 12, 0)
-
-
 def test_a_dataset_whose_labels_come_from_elsewhere(sets):
     server = sets("agiqa3k")
     table = b"name,mos_quality\nAttnGAN_normal_000.jpg,0.9\nsd1.5_normal_001.jpg,3.1\n"
@@ -149,7 +134,7 @@ def test_a_dataset_whose_labels_come_from_elsewhere(sets):
 def test_a_dataset_whose_labels_are_a_file_of_the_hub(tmp_path, sets):
     server, file = sets("aigciqa2023"), "IntMeGroup/AIGCIQA2023/AIGIQA2023.json"
     right = server.files[file]
-    server.files[file] = right.replace(b"0_DALLE", b"../../0_DALLE")
+    server.files[file] = right.replace(b'"img": "', b'"img": "../../')
     with pytest.raises(FetchError, match="would leave the folder"):
         fetched("aigciqa2023")
     assert names_in(tmp_path / "data") == []
@@ -157,16 +142,6 @@ def test_a_dataset_whose_labels_are_a_file_of_the_hub(tmp_path, sets):
     folder = fetched("aigciqa2023")
     assert set(content(folder)) == {"AIGIQA2023.json", "0_DALLE_000.png", "1_Glide_000.png"}
     assert read_labels("aigciqa2023")["mos"].tolist() == [51.5, 40.0]
-
-
-def test_what_the_hub_does_not_give_leaves_nothing_and_a_later_call_gets_it(tmp_path, sets, monkeypatch):
-    sets("csiq")
-    with monkeypatch.context() as context, pytest.raises(FetchError, match=r"csiq\.tgz: .*HF_HUB_OFFLINE"):
-        context.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        fetched("csiq")
-    assert names_in(tmp_path / "data") == kept(tmp_path, "csiq") == []
-    fetched("csiq")
-    assert status(load_manifest("csiq")).state == "complete"
 
 
 # ---- an archive with the right checksum is kept until its dataset is whole ------------------------------
@@ -235,7 +210,8 @@ def test_a_variant_of_an_archive_is_taken_whole(tmp_path, sets, name, change):
     sets(name, change=change)
     folder = fetched(name)
     now = status(load_manifest(name))
-    assert (now.state, now.found) == ("complete", len(LABELLED[name])) and kept(tmp_path, name) == []
+    assert (now.state, now.found, now.case) == ("complete", len(LABELLED[name]), 0)
+    assert kept(tmp_path, name) == []
     assert not list(tmp_path.rglob("out.txt")) and len(content(folder)) <= now.found + 1
 
 
@@ -258,11 +234,6 @@ def test_the_images_that_are_there_can_be_taken(tmp_path, sets):
     server = sets("csiq", change=without(MISSING.rsplit("/")[-1]))
     with pytest.raises(MissingImagesError):
         fetched("csiq")
-    labels = tmp_path / "labels/IQA_Database/CSIQ/splits2/1/csiq_train_clip.txt"
-    labels.rename(tmp_path / "moved")
-    with pytest.raises(LabelError, match=r"csiq\.tgz"):
-        fetched("csiq")
-    (tmp_path / "moved").rename(labels)
     fetched("csiq", missing="skip")
     assert len(server.sent) == 1 and kept(tmp_path, "csiq") == []
     now = status(load_manifest("csiq"))
@@ -360,9 +331,6 @@ def test_an_archive_of_ones_own_in_any_folders(tmp_path, sets):
     mine = zipped(tmp_path / "a.zip", held)
     folder = fetch.unpack_dataset(load_manifest("kadid10k"), mine, tmp_path / "data", None, progress=False)
     assert set(content(folder)) == set(images) and status(load_manifest("kadid10k")).state == "complete"
-    with pytest.raises(FetchError, match="photos"):
-        other = zipped(tmp_path / "b.zip", {"photos/a.png": b"x"})
-        fetch.unpack_dataset(load_manifest("kadid10k"), other, tmp_path / "data", None, progress=False)
 
 
 # ---- by git -------------------------------------------------------------------------------------------

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from support.data import own_set, write_image
 from support.interrupting import Job
-from torchvision.transforms import Resize
 
-from liqe_core.crops import CropGeometry
+from liqe_core.crops import CropGeometry, resize
 from liqe_core.data import store as stores
 from liqe_core.data.labelled import present_rows
 from liqe_core.data.labels import COLUMNS, read_labels
@@ -59,28 +58,26 @@ def test_what_is_read_is_what_pillow_reads(manifest, table):
     np.testing.assert_array_equal(copy[4], store[4])
 
 
-# The rule itself is held by tests/test_crops.py.
-@pytest.mark.parametrize("width, height", [(1024, 768), (1000, 800), (769, 1601), (767, 3000), (800, 800)])
-def test_large_images_are_shrunk_as_torchvision_shrinks_them(tmp_path, width, height):
-    write_image(tmp_path / "big.png", width, height)
-    table = pd.DataFrame({"image": ["big.png"]})
-    store = PackedStore.build(ImageSource("big", tmp_path), table, tmp_path / "store", progress=False)
-    image = Image.open(tmp_path / "big.png")
-    shrunk = Resize(768)(image) if min(image.size) >= 768 else image
-    np.testing.assert_array_equal(store[0], np.asarray(shrunk))
-
-
 ENLARGED = CropGeometry(window=32, enlarge_to=96)
 
 
-def test_small_images_are_enlarged_as_torchvision_enlarges_them(manifest, table):
-    store = build(manifest, table, geometry=ENLARGED)
-    for i, image in enumerate(table["image"]):
-        enlarged = np.asarray(Resize(96)(Image.open(manifest.folder() / image)))
-        assert enlarged.shape == (96, 128, 3)
-        np.testing.assert_array_equal(store[i], enlarged)
-    geometry = PackedStore.open(store.folder).source.geometry
-    assert (geometry.resize_to, geometry.enlarge_to) == (768, 96)
+@pytest.mark.parametrize(
+    ("geometry", "size", "stored"),
+    [
+        (CropGeometry(), (1000, 800), (960, 768)),
+        (CropGeometry(), (767, 3000), (767, 3000)),
+        (ENLARGED, (64, 48), (128, 96)),
+    ],
+)
+def test_images_are_resized_as_their_geometry_says(tmp_path, geometry, size, stored):
+    """The rule itself, and that pixels are torchvision's, is held by tests/test_crops.py."""
+    write_image(tmp_path / "a.png", *size)
+    table, source = pd.DataFrame({"image": ["a.png"]}), ImageSource("a", tmp_path, geometry)
+    store = PackedStore.build(source, table, tmp_path / "store", progress=False)
+    resized = resize(Image.open(tmp_path / "a.png"), geometry)
+    assert resized.size == stored and np.array_equal(store[0], np.asarray(resized))
+    opened = PackedStore.open(store.folder).source.geometry
+    assert (opened.resize_to, opened.enlarge_to) == (geometry.resize_to, geometry.enlarge_to)
 
 
 def test_stores_of_two_geometries_are_two(manifest, table, monkeypatch):
