@@ -116,18 +116,14 @@ def test_what_the_error_about_bombs_advises_works(image, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
 def test_modes_are_converted_as_pillow_does(image, tmp_path, mode):
+    if mode == "RGBA":
+        image.putalpha(0)  # which changes no colour: alpha is dropped
     path = tmp_path / {"CMYK": "x.jpg", "YCbCr": "x.tif"}.get(mode, "x.png")
     (image.quantize(64) if mode == "P" else image.convert(mode)).save(path)
     with Image.open(path) as stored:
         assert stored.mode == mode
         expected = np.asarray(stored.convert("RGB"))
     assert np.array_equal(np.asarray(read_image(path)), expected)
-
-
-def test_alpha_is_dropped(image):
-    clear = image.convert("RGBA")
-    clear.putalpha(0)
-    assert np.array_equal(np.asarray(read_image(clear)), np.asarray(image))
 
 
 def test_sixteen_bit_grey(tmp_path):

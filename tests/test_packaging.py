@@ -1,6 +1,5 @@
 """environment.yml, pyproject.toml, constraints.txt, the Makefile, the documentation and CI say the same."""
 
-import ast
 import os
 import re
 import subprocess
@@ -15,8 +14,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from setuptools import find_packages
-
-import liqe_core
 
 TOP = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((TOP / "pyproject.toml").read_text())
@@ -103,19 +100,6 @@ def test_the_manifests_are_installed_with_the_package(tmp_path):
     assert Path(place).is_relative_to(tmp_path)
     manifests = {path.stem for path in (TOP / "data_manifests").glob("*.yaml")} - {"published"}
     assert set(names.split()) == manifests
-
-
-def test_the_ground_floor_is_the_method_and_a_wing_says_what_is_in_it():
-    top = {path.stem for path in (TOP / "liqe_core").glob("*.py")}
-    wings = [path for path in (TOP / "liqe_core").iterdir() if (path / "__init__.py").is_file()]
-    top -= {"__init__", "__main__"}  # what is in it, and a line that starts the command
-    assert len(top) <= 15
-    named = set(re.findall(r"`(\w+)/?`", liqe_core.__doc__))
-    assert named >= top | {wing.name for wing in wings}
-    for wing in wings:
-        (docstring,) = ast.parse((wing / "__init__.py").read_text()).body  # and nothing else
-        named = set(re.findall(r"`(\w+)`", docstring.value.value))
-        assert named >= {path.stem for path in wing.glob("*.py")} - {"__init__"}, wing.name
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,20 @@
 
 import dataclasses
 import hashlib
-import io
 
 import huggingface_hub
 import pytest
 import torch
 from support.data import names_in
 from support.hub import COMMIT, hub_of
+from support.models import pyiqa_file
 
 from liqe_core import LIQE, PromptGrid, checkpoints
-from liqe_core.__main__ import main
-from liqe_core.checkpoints import CheckpointError, first_sight, read_checkpoint
+from liqe_core.checkpoints import CheckpointError, first_sight
 from liqe_core.files import file_sha256
 
 MIX = "liqe_mix.pt"
 ON_HUB = f"{checkpoints.HUB}/{MIX}"
-
-
-def saved(state):
-    """The bytes of a file as IQA-PyTorch keeps it: half precision, under ``params``."""
-    file = io.BytesIO()
-    torch.save({"params": {f"clip_model.{key}": value.half() for key, value in state.items()}}, file)
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -35,7 +27,7 @@ def hub(openai_state, openai_small, tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    files = {MIX: saved(openai_state), "liqe_koniq.pt": saved(openai_state)}
+    files = {MIX: pyiqa_file(openai_state), "liqe_koniq.pt": pyiqa_file(openai_state)}
     with hub_of({f"{checkpoints.HUB}/{name}": content for name, content in files.items()}) as hub:
         monkeypatch.setattr(checkpoints, "SECOND", hub.second_url)
         hub.second = files
@@ -76,11 +68,6 @@ def test_training_may_start_from_them(hub, openai_small, monkeypatch):
     assert torch.equal(model.clip.visual.proj, LIQE.from_checkpoint("official").clip.visual.proj)
 
 
-def test_a_file_of_that_name_wins(hub, small_liqe):
-    small_liqe.save("official", recipe={"of": "my own"})
-    assert read_checkpoint("official").recipe == {"of": "my own"} and hub.asked == []
-
-
 @pytest.mark.parametrize("status", [403, 503])
 def test_the_second_source_serves_when_the_hub_does_not(hub, kept, status, capfd):
     hub.status = status
@@ -103,7 +90,7 @@ def test_other_weights_than_at_first_use_are_refused(hub, kept, openai_state):
     LIQE.from_checkpoint("official")
     before, record = file_sha256(kept), kept.with_suffix(".json")
     openai_state["ln_final.bias"] += 1
-    kept.write_bytes(saved(openai_state))
+    kept.write_bytes(pyiqa_file(openai_state))
     now = file_sha256(kept)
     with pytest.raises(CheckpointError, match=rf"{MIX}: .*{now}.*{before}.*{record}"):
         LIQE.from_checkpoint("official")
@@ -120,7 +107,7 @@ def test_other_weights_are_not_transferred_again_and_not_taken_from_the_second_s
     before = file_sha256(kept)
     kept.unlink()
     openai_state["ln_final.bias"] += 1
-    hub.files[ON_HUB] = saved(openai_state)
+    hub.files[ON_HUB] = pyiqa_file(openai_state)
     hub.sent.clear()
     LIQE.from_checkpoint("official")
     assert file_sha256(kept) == before and len(hub.sent) == 1, "the second source has the known ones"
@@ -164,10 +151,10 @@ def test_without_a_network(hub, kept, monkeypatch):
 PLACES = "positional_embedding"
 REFUSED = {
     "page": (lambda s: b"<!DOCTYPE html>\n<html>log in</html>", "web page"),
-    "cut": (lambda s: saved(s)[:-1000], "checkpoint"),
-    "NaN": (lambda s: saved(s | {"ln_final.bias": s["ln_final.bias"] * torch.nan}), "ln_final.bias"),
-    "another size": (lambda s: saved(s | {PLACES: s[PLACES][:30].clone()}), PLACES),  # which fits itself
-    "a part": (lambda s: saved({"ln_final.bias": s["ln_final.bias"]}), "missing"),
+    "cut": (lambda s: pyiqa_file(s)[:-1000], "checkpoint"),
+    "NaN": (lambda s: pyiqa_file(s | {"ln_final.bias": s["ln_final.bias"] * torch.nan}), "ln_final.bias"),
+    "another size": (lambda s: pyiqa_file(s | {PLACES: s[PLACES][:30].clone()}), PLACES),  # which fits itself
+    "a part": (lambda s: pyiqa_file({"ln_final.bias": s["ln_final.bias"]}), "missing"),
 }
 
 
@@ -203,17 +190,3 @@ def test_a_full_disk(hub, kept):
     assert not kept.exists()
     assert not any("/second/" in request.path for request in hub.asked), "no source helps with that"
     LIQE.from_checkpoint("official")
-
-
-# ---- as people type it --------------------------------------------------------------------------------
-
-
-def test_the_command_takes_the_name_and_says_a_failure_in_a_line(hub, image, capfd):
-    image.crop((0, 0, 200, 150)).save("photo.png")
-    hub.status = hub.second_status = 404
-    assert main(["score", "photo.png", "--checkpoint", "official"]) == 1
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: official: ")]
-    assert MIX in line and hub.url in line
-    hub.status = 0
-    assert main(["score", "photo.png", "--checkpoint", "official-koniq"]) == 0
-    assert "quality" in capfd.readouterr().out

@@ -2,15 +2,14 @@
 unpack, verify, pack; the authors' weights, small and random; training, six sets, two steps; the tables."""
 
 import dataclasses
-import io
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from support.hub import LABELLED, stand_in
+from support.models import pyiqa_file
 
 from liqe_core import LIQE, checkpoints
 from liqe_core.commands import notebooks
@@ -38,10 +37,7 @@ def hub(tmp_path, monkeypatch, openai_state, openai_small):
         official = dataclasses.replace(checkpoints.PUBLISHED["official"], architecture=openai_small)
         monkeypatch.setitem(checkpoints.PUBLISHED, "official", official)
         monkeypatch.setattr(notebooks, "can_build_site", lambda: False)  # the site has tests of its own
-        file = io.BytesIO()
-        state = {f"clip_model.{key}": value.half() for key, value in openai_state.items()}
-        torch.save({"params": state}, file)
-        hub.files[f"{checkpoints.HUB}/{official.file}"] = file.getvalue()
+        hub.files[f"{checkpoints.HUB}/{official.file}"] = pyiqa_file(openai_state)
         yield hub
 
 

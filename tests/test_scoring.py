@@ -76,6 +76,8 @@ def test_a_folder_is_the_images_in_it(small_liqe, folder, tmp_path_factory):
     (folder / "more" / "5.png").write_bytes((folder / "1.png").read_bytes())
     (folder / "list.txt").touch()
     (empty := tmp_path_factory.mktemp("empty")).joinpath("x.txt").touch()
+    assert len(small_liqe.score([]).to_frame()) == 0
+    assert "empty" in small_liqe.score("", on_error="skip").errors[0]
     prediction = small_liqe.score([folder, empty, folder / "1.png"], on_error="skip")
     below = [str(folder / name) for name in ("0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png")]
     assert prediction.images == (*below, str(empty), str(folder / "1.png"))
@@ -92,9 +94,9 @@ def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
     nan = torch.full((1, 3, 40, 40), torch.nan)
     small = np.zeros((20, 40, 3), np.uint8)
     inputs = [folder / "1.png", b"no image", outside, nan, small, b"", b"<!DOCTYPE html>"]
-    errors = small_liqe.score(inputs, on_error="skip").errors
-    assert sorted(errors) == [1, 3, 4, 5, 6, 7]
-    words = {1: "Pillow", 3: "1.5", 4: "nan", 5: "40 x 20", 6: "empty", 7: "web page"}
+    errors = small_liqe.score([*inputs, Image.new("RGB", (0, 0))], on_error="skip").errors
+    assert sorted(errors) == [1, 3, 4, 5, 6, 7, 8]
+    words = {1: "Pillow", 3: "1.5", 4: "nan", 5: "40 x 20", 6: "empty", 7: "web page", 8: "0 x 0"}
     assert all(f"image {i}: " in errors[i] and word in errors[i] for i, word in words.items())
     with pytest.raises(ImageError, match=r"image 0: .*nan"):
         small_liqe.score(nan)
@@ -107,9 +109,9 @@ def test_a_image_from_the_web(small_liqe, folder, monkeypatch):
         prediction = small_liqe.score(server.url + "1.png")
         torch.testing.assert_close(prediction.joint[0], one_by_one(small_liqe, folder / "1.png"))
         assert prediction.images == (server.url + "1.png",)
-        names = [server.url + name for name in ("absent.png", "page.jpg", "none.png")]
+        names = [server.url + name for name in ("absent.png", "page.jpg", "none.png")] + ["ftp://host/a"]
         errors = small_liqe.score(names, on_error="skip").errors
-        for i, word in enumerate(("404", "web page", "empty")):
+        for i, word in enumerate(("404", "web page", "empty", "https")):
             assert errors[i].startswith(f"{names[i]}: ") and word in errors[i]
         server.cuts = [100]
         with pytest.raises(ImageError, match=r"cut\.png: .*connection"):
@@ -141,11 +143,6 @@ def test_what_sends_no_length_is_still_limited(monkeypatch):
         fetch_bytes(server.url, 300_000)
     with running(FileServer({}, Endless)) as server, pytest.raises(FetchError, match="0 seconds"):
         fetch_bytes(server.url, 10**9, total=0)
-
-
-def test_no_images(small_liqe):
-    prediction = small_liqe.score([])
-    assert prediction.joint.shape == (0, 3, 2, 2) and len(prediction.to_frame()) == 0
 
 
 def test_a_bad_file_does_not_lose_the_others(small_liqe, folder):
@@ -200,14 +197,6 @@ def test_misspelled_options(small_liqe):
     for size in (0, 1.5, "8"):
         with pytest.raises(ValueError, match=f"batch_size is {size!r}"):
             small_liqe.score([], batch_size=size)
-
-
-def test_nothing_and_elsewhere(small_liqe):
-    inputs = [Image.new("RGB", (0, 0)), "", "ftp://host/a.jpg", "x" * 5000]
-    prediction = small_liqe.score(inputs, on_error="skip")
-    assert np.isnan(prediction.quality).all()
-    for i, word in enumerate(("0 x 0", "empty", "https", "read")):
-        assert word in prediction.errors[i]
 
 
 def test_every_submodule_keeps_its_mode(small_liqe, folder):
