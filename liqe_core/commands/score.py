@@ -136,8 +136,7 @@ class _Run:
             settings = dataclasses.replace(settings, checkpoint=os.path.abspath(settings.checkpoint))
         elif settings.checkpoint == PACKAGED:
             print(
-                f"scored by {PACKAGED}, the small model that comes with this package; its scenes are not "
-                "reliable in this version",
+                f"scored by {PACKAGED}, the model in this package; for real work use --checkpoint official",
                 file=sys.stderr,
             )
         # For workers it only says which words there are; they have it on their devices.
