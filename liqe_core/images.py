@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import heapq
 import io
 import os
 import stat
@@ -243,40 +242,35 @@ def survey(folder: str | PathLike[str]) -> Survey:
     Links to files and to folders are followed. A folder that several paths lead to is looked at once, by its
     own path before any link to it, so links that lead round in circles end.
     """
-    found, root = Survey(), Path(folder)
-    seen: set[Path] = set()
-    folders, links = [root], list[Path]()
+    found, seen = Survey(), set[str]()
 
-    def leave(path: Path, reason: str) -> None:
-        found.left_out.setdefault(reason, []).append(path.relative_to(root).as_posix())
+    def leave(path: str, reason: str) -> None:
+        found.left_out.setdefault(reason, []).append(Path(path).relative_to(folder).as_posix())
 
-    while folders or links:  # what links lead to may hold further links
-        place = folders.pop() if folders else heapq.heappop(links)
-        target, parent = place.resolve(), place.parent.resolve()
-        if place != root and (target == parent or target in parent.parents):
-            leave(place, "links that lead round in circles")
-            continue
-        if target in seen:
-            leave(place, "links to folders that are looked at already")
-            continue
-        seen.add(target)
-        try:
-            paths = [Path(entry) for entry in os.scandir(place)]
-        except OSError as error:
-            if place != root:
-                leave(place, f"folders that cannot be looked into ({error.strerror})")
-            elif not isinstance(error, FileNotFoundError):
-                raise
-            continue
-        for path in paths:
-            if path.name.startswith("."):
-                leave(path, "hidden")
-            elif os.path.isdir(path):
-                heapq.heappush(links if path.is_symlink() else folders, path)
-            elif reason := _why_not(path):
-                leave(path, reason)
-            else:
-                found.images.append(path.relative_to(root).as_posix())
+    def refuse(error: OSError) -> None:
+        if error.filename != str(folder):
+            leave(error.filename, f"folders that cannot be looked into ({error.strerror})")
+        elif not isinstance(error, FileNotFoundError):
+            raise error
+
+    starts = [str(folder)]
+    for start in starts:  # links are added on the way, so that a folder's own path comes first
+        for place, folders, names in os.walk(start, onerror=refuse):
+            if (target := os.path.realpath(place)) in seen:
+                leave(place, "links to folders that are looked at already")
+                folders.clear()
+                continue
+            seen.add(target)
+            for path in [os.path.join(place, name) for name in (*folders, *names)]:
+                if os.path.basename(path).startswith("."):
+                    leave(path, "hidden")
+                elif not os.path.isdir(path):
+                    if reason := _why_not(Path(path)):
+                        leave(path, reason)
+                    else:
+                        found.images.append(Path(path).relative_to(folder).as_posix())
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            starts += [path for name in folders if os.path.islink(path := os.path.join(place, name))]
     found.images.sort()
     for names in found.left_out.values():
         names.sort()

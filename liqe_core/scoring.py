@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
@@ -340,11 +339,6 @@ def check_precision(precision: str, model: JointModel) -> None:
         raise ValueError(f"precision {precision} moves an EfficientNet's scores by up to 0.2: give float32")
 
 
-# Of models in use: how each module was before, and how many threads and generators use the model now.
-_modes: dict[nn.Module, tuple[dict[nn.Module, bool], int]] = {}
-_modes_lock = threading.Lock()
-
-
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode during the block; afterwards each module as it was, since a frozen batch
@@ -355,18 +349,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             f"the model's weights are {kinds.pop()}, and LIQE computes in float32: call .float() on it; for "
             "speed give precision='bfloat16'"
         )
-    with _modes_lock:
-        modes, users = _modes.get(model) or ({module: module.training for module in model.modules()}, 0)
-        _modes[model] = modes, users + 1
-        if any(module.training for module in modes):
-            model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
+    modes = {module: module.training for module in model.modules()}
+    if any(modes.values()):
+        model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
     try:
         yield
     finally:
-        with _modes_lock:
-            modes, users = _modes.pop(model)
-            if users > 1:
-                _modes[model] = modes, users - 1
-            else:
-                for module, training in modes.items():
-                    module.training = training
+        for module, training in modes.items():
+            module.training = training

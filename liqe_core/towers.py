@@ -20,7 +20,7 @@ import timm
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from timm.layers import BatchNormAct2d
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
@@ -266,43 +266,15 @@ def needs_float32(visual: nn.Module) -> bool:
 def to_evaluate(visual: nn.Module) -> nn.Module | None:
     """An image tower to evaluate with: the same function but for rounding, in less time.
 
-    Of a vision transformer, the last block answers for the class token alone, which is all that is read of
-    it: a fifteenth of ViT-B/32's arithmetic is not done. Of an EfficientNet a copy, each batch norm folded
-    into the convolution before it: nearly half as fast again, since what lies between two convolutions is
-    gone over once less.
+    Of an EfficientNet a copy, each batch norm folded into the convolution before it: nearly half as fast
+    again, since what lies between two convolutions is gone over once less.
 
     Returns:
         None for other towers.
     """
     if isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet):
         return _folded(visual)
-    if (
-        isinstance(visual, VisionTransformer)
-        and (visual.pool_type, visual.attn_pool, visual.output_tokens) == ("tok", None, False)
-        and all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks)
-    ):
-        return _ClassToken(visual)
     return None
-
-
-class _ClassToken(nn.Module):
-    """A vision transformer whose last block has the class token for its only query."""
-
-    def __init__(self, visual: VisionTransformer):
-        super().__init__()
-        self.visual = visual
-
-    def forward(self, crops: Tensor) -> Tensor:
-        visual = cast(Any, self.visual)  # open_clip has no annotations
-        *blocks, last = visual.transformer.resblocks
-        tokens = visual._embeds(crops)
-        for block in blocks:
-            tokens = block(tokens)
-        normed = last.ln_1(tokens)
-        answer = tokens[:, :1] + last.ls_1(last.attention(normed[:, :1], normed, normed))
-        answer = answer + last.ls_2(last.mlp(last.ln_2(answer)))
-        pooled: Tensor = visual._pool(answer)[0]
-        return pooled if visual.proj is None else pooled @ visual.proj
 
 
 @torch.no_grad()

@@ -235,8 +235,7 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
         "files of another kind (.txt)": ["notes.txt"],
         "files without a suffix": ["scan", "self"],
         "folders that cannot be looked into (Permission denied)": ["closed"],
-        "links that lead round in circles": ["below/up", "round"],
-        "links to folders that are looked at already": ["again", "more"],
+        "links to folders that are looked at already": ["again", "below/up", "more", "round"],
         "pipes and devices": ["pipe.jpg"],
     }
     with pytest.raises(ImageError, match="pipe"):

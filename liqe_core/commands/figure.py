@@ -27,33 +27,6 @@ from liqe_core.studies import ablations, finished
 from liqe_core.studies.finished import FinishedRun, read_run, read_runs
 from liqe_core.training.prepare import scored_by_people
 
-#: Tables that are no figures: the notebook that saves each, and what it shows.
-TABLES = {
-    "data_sets": ("data_preparation", "The datasets, and what of them is here."),
-    "session_sizes": ("data_preparation", "How many images each session trains, validates and tests on."),
-    "two_starts": ("multitask_training", "Validation of runs from two starts, by images seen."),
-    "test_results": ("multitask_training", "What each session reached on its test parts."),
-    "test_summary": ("multitask_training", "Median and spread over sessions, beside not looking."),
-    "wording_in_testing": ("ablations", "A trained model in other words."),
-    "splits": ("open_benchmark", "Whether the public split flatters."),
-    "tiny_measures": ("open_benchmark", "What liqe-tiny reaches on each test set."),
-    "tiny_scenes": ("open_benchmark", "How often liqe-tiny names a scene rightly, by source."),
-    "check": ("realignment", "What realignment recovers of planted scales."),
-    "two_scales_curves": ("realignment", "Shift and stretch of BIQ2021 and HEVC."),
-    "curves": ("realignment", "Shift and stretch of every set, by both models."),
-    "thrown_together": ("realignment", "How well all sets' scores in one heap rank, realigned and not."),
-    "stuck": ("half_precision", "Which weights half precision lets move, a row a kind of weight."),
-    "within_set": ("paper_tables", "The paper's table of its six sets, with ours beside."),
-    "within_set_rest": ("paper_tables", "Numbers of other methods that are known at third hand."),
-    "unseen": ("paper_tables", "The paper's table of sets never trained on, with ours beside."),
-    "unseen_aigc": ("paper_tables", "The same for generated images."),
-    "disagreements": ("paper_tables", "Published numbers on which sources disagree."),
-    "accuracies": ("paper_tables", "How often scenes and distortions are named rightly."),
-    "text_pass": ("benchmarks", "The text pass, padded and as a prefix tree."),
-    "steps": ("benchmarks", "Time and memory of training steps, and the arithmetic floor."),
-    "trie": ("benchmarks", "Positions in the text tower against prompts."),
-    "ten_sessions": ("benchmarks", "What ten sessions would take."),
-}
 #: What finished runs tell at once, and what their models have to be asked for.
 FROM_RUNS = ("training_curves", "test_results", "loss_weights")
 FROM_MODELS = ("agreement", "confusion_scene", "confusion_distortion")
@@ -61,10 +34,11 @@ FROM_MODELS = ("agreement", "confusion_scene", "confusion_distortion")
 
 @functools.cache
 def list_figures() -> dict[str, Listed]:
-    """Every figure and table by name, those of a notebook together; registers what draws them."""
+    """Every figure by name, those of a notebook together; registers what draws them."""
     for module in pkgutil.iter_modules(figures.__path__):
         importlib.import_module(f"{figures.__name__}.{module.name}")
-    listed = LIST | {name: Listed(*entry) for name, entry in TABLES.items()}
+    tests = Listed("multitask_training", "What each session reached on its test parts.")
+    listed = LIST | {"test_results": tests}  # a table that finished runs tell
     return dict(sorted(listed.items(), key=lambda item: item[1].notebook))
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from support.runs import write_run
 
-from liqe_core.commands.figure import TABLES, latex, list_figures
+from liqe_core.commands.figure import latex, list_figures
 from liqe_core.commands.main import main
 from liqe_core.data.manifests import manifest_dir
 from liqe_core.figures.gmad import disagreement_figure
@@ -47,7 +47,7 @@ def test_the_list_names_every_figure_with_a_sentence(capsys):
     for name, (notebook, sentence) in list_figures().items():
         assert f"{name} " in printed and sentence in printed and notebook in printed
         assert sentence.endswith(".")
-    assert set(TABLES) | {f"ablation_{name}" for name in STUDIES} <= set(list_figures())
+    assert {f"ablation_{name}" for name in STUDIES} <= set(list_figures())
 
 
 def test_training_curves_of_all_repeats_in_every_form(root, tmp_path, capsys):
