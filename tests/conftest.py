@@ -3,13 +3,11 @@
 import copy
 import math
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.data import SHARED
 
 #: Test files that take a minute and more: two processes are done sooner when none of them comes last.
 LONG = ["notebooks", "rehearsal", "site", "sweep", "score", "loop", "side_by_side", "distributed"]
@@ -47,14 +45,6 @@ def small_liqe():
 
     torch.manual_seed(1)
     return LIQE.from_clip("LIQE-smoke", pretrained=None)
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of samples and label files beside the checkout, where there is one."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the samples and label files of ../shared, which is not here")
-    return SHARED
 
 
 #: A small model in the layout of OpenAI's weights, whose sizes can be read off its shapes.

@@ -20,11 +20,6 @@ def read(path, **options):
     return np.asarray(read_image(path, **options))[..., 0]
 
 
-def pfm(path, levels):
-    header = f"Pf\n{levels.shape[1]} {levels.shape[0]}\n-1.0\n".encode()
-    path.write_bytes(header + levels[::-1].astype("<f4").tobytes())
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     "kind, white", [("u1", 255), ("u2", 65535), ("u4", 2**32 - 1), ("f4", 1), ("f4", 255), ("i4", 255)]
@@ -57,7 +52,8 @@ def test_colour_tiff_of_16_bits(photograph, tmp_path, planes, tile, compression,
 
 
 def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
-    pfm(tmp_path / "x.pfm", grey / 255)
+    header = f"Pf\n{grey.shape[1]} {grey.shape[0]}\n-1.0\n".encode()
+    (tmp_path / "x.pfm").write_bytes(header + (grey[::-1] / 255).astype("<f4").tobytes())
     assert np.array_equal(read(tmp_path / "x.pfm"), grey)
     (tmp_path / "dark.pgm").write_bytes(b"P5\n2 1\n65535\n" + np.array([100, 200], ">u2").tobytes())
     assert read(tmp_path / "dark.pgm").tolist() == [[0, 1]], "16 bits, as the file says, however dark"
