@@ -2,7 +2,8 @@
 
 huggingface_hub transfers them all, with its proxies, mirrors (``HF_ENDPOINT``), tokens and
 ``HF_HUB_OFFLINE``. Its `hf_hub_download` starts a killed transfer from the beginning, so the part of a file
-is kept here, and `http_get` continues it.
+is kept here. hf_xet continues it over several connections where the hub has the file in its chunked storage
+(unless ``HF_HUB_DISABLE_XET`` is set), `http_get` elsewhere, and where hf_xet fails.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ class FetchError(OSError):
 
 class DiskFullError(FetchError):
     """The disk is full."""
+
+
+class NoChunksError(Exception):
+    """The hub's chunked storage did not give a file, or all of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +120,12 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
     if not (urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE")):
         # Without a network huggingface_hub would try for half a minute, and say so in as many lines.
         socket.getaddrinfo(urllib.parse.urlsplit(source.url).hostname, None)
-    url, sha256, size = source.url, source.sha256, None
+    url, sha256, size, chunked = source.url, source.sha256, None, None
     headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file itself
     if source.page:
         metadata = get_hf_file_metadata(url, retry_on_errors=True)
         url = url.replace("/resolve/main/", f"/resolve/{metadata.commit_hash or 'main'}/")
-        size, headers = metadata.size, build_hf_headers() | headers
+        size, headers, chunked = metadata.size, build_hf_headers() | headers, metadata.xet_file_data
         if len(metadata.etag or "") == 64:  # the tag of a large file is its SHA-256
             if sha256 not in (None, metadata.etag):
                 raise FetchError(f"{url}: checksum differs (expected {sha256}), replaced; update liqe")
@@ -130,9 +136,18 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
     if _refuse_downgrade not in hooks:
         hooks.append(_refuse_downgrade)
     with part.open("ab") as content:
+        bar: Any = tqdm if progress else silent_tqdm
+        if chunked and size:
+            start, unit = content.tell(), {"unit": "B", "unit_scale": True}
+            with (
+                contextlib.suppress(NoChunksError),
+                bar(desc=name, total=size, initial=start, **unit) as moved,
+            ):
+                for piece in _chunks(chunked, headers, size, start):
+                    content.write(piece)
+                    moved.update(len(piece))
         try:
-            bar: Any = tqdm if progress else silent_tqdm
-            shown = {"expected_size": size, "displayed_filename": name, "tqdm_class": bar}
+            shown: Any = {"expected_size": size, "displayed_filename": name, "tqdm_class": bar}
             http_get(url, content, resume_size=content.tell(), headers=headers, **shown)
         except HfHubHTTPError as error:
             if (
@@ -142,6 +157,37 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
         content.flush()
         os.fsync(content.fileno())
     return url, sha256
+
+
+def _chunks(file: Any, headers: dict[str, str], size: int, start: int) -> Iterator[bytes]:
+    """The bytes of a file of the hub's chunked storage from `start` on, in order."""
+    try:
+        from hf_xet import XetFileInfo  # type: ignore[import-untyped]
+        from huggingface_hub import constants
+        from huggingface_hub.utils import _xet
+
+        if constants.HF_HUB_DISABLE_XET or start >= size:
+            return
+        access = _xet.refresh_xet_connection_info(file_data=file, headers=headers)
+        group = _xet.get_xet_session().new_download_stream_group(
+            endpoint=access.endpoint,
+            token=access.access_token,
+            token_expiry_unix_secs=access.expiration_unix_epoch,
+            token_refresh_url=file.refresh_route,
+            token_refresh_headers=headers,
+            custom_headers=_xet.xet_headers_without_auth(headers),
+        )
+        # Read by another thread, since a signal does not end a wait within hf_xet.
+        with ThreadPoolExecutor(1) as reader, group:
+            stream = group.download_stream(XetFileInfo(file.file_hash, size), start=start)
+            try:
+                while piece := reader.submit(next, stream, b"").result():
+                    yield piece
+            except BaseException:
+                _xet.abort_xet_session()  # what the thread waits for
+                raise
+    except Exception as error:  # of another version of these packages, too
+        raise NoChunksError(str(error)) from error
 
 
 def _refuse_downgrade(response: Any) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from huggingface_hub.utils._http import default_client_factory
 from support.data import names_in
 from support.hub import COMMIT, hub_of
 from support.interrupting import Job
+from support.xet import BLOCK
 
 from liqe_core.intake.transfers import DiskFullError, FetchError, RemoteFile, fetch_file, hub_file
 
@@ -114,6 +116,35 @@ def test_a_transfer_that_is_killed_is_continued(hub, tmp_path):
     hub.pace = 0
     get(elsewhere(hub), tmp_path)
     assert hub.sent[-1] == (kept, len(BODY)) and names_in(tmp_path / "new") == ["a.zip"]
+
+
+def test_chunked_files_come_over_several_connections_and_a_later_call_continues_them(hub, tmp_path):
+    hub.chunked, hub.pace, target = True, 0.3, tmp_path / "new" / "a.zip"
+    job = Job(partial(fetch_file, progress=False), (pinned(hub), target))
+
+    def part():
+        return next(tmp_path.glob("new/.a.zip.*.download"), None)
+
+    assert job.ended_by(signal.SIGKILL, lambda: part() and part().stat().st_size >= 80_000) == -signal.SIGKILL
+    kept = part().stat().st_size
+    assert 80_000 <= kept < len(BODY) and hub.answered[0] > 1, "blocks were asked for side by side"
+    hub.blocks.clear()
+    get(pinned(hub), tmp_path)
+    assert target.read_bytes() == BODY and hub.sent == [] and names_in(target.parent) == ["a.zip"]
+    assert sorted(hub.blocks) == list(range(kept // BLOCK, 7)), "the others, and the one that it broke in"
+
+
+def test_a_signal_ends_a_transfer_of_chunks_that_is_stalled(hub, tmp_path):
+    hub.chunked, hub.pace = True, 60
+    job = Job(partial(fetch_file, progress=False), (pinned(hub), tmp_path / "a.zip"))
+    began = time.monotonic()
+    assert job.ended_by(signal.SIGINT, lambda: hub.blocks) == 130 and time.monotonic() - began < 30
+
+
+def test_where_the_chunked_storage_fails_one_connection_continues(hub, tmp_path):
+    hub.chunked = hub.broken = True
+    get(pinned(hub), tmp_path)
+    assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and hub.sent == [(0, len(BODY))]
 
 
 @SOURCES

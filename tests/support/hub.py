@@ -20,6 +20,7 @@ import pytest
 import yaml
 from PIL import Image
 from support.server import FileServer, running
+from support.xet import XetHandler, headers_of
 
 from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.files import CHECKOUT
@@ -148,11 +149,14 @@ class Hub(FileServer):
         files: ``OWNER/NAME/FILE`` -> content. second: ``FILE`` -> content, at `second_url`.
         status: the hub's answer to everything, where it is no file. second_status: the same of the second.
         tags: as `files`, the tag that is told of a file; default: its SHA-256, as of large files.
+        chunked: whether files are in the hub's chunked storage too; broken: and it gives none of them.
+        blocks, answered: of the chunked storage, see `XetHandler`.
     """
 
     def __init__(self, files: dict[str, bytes]):
-        super().__init__(files)
+        super().__init__(files, XetHandler)
         self.second, self.tags = {}, {}
+        self.chunked, self.broken, self.blocks, self.answered = False, False, [], []
         self.status, self.second_status, self.commit = 0, 0, COMMIT
 
     @property
@@ -180,6 +184,7 @@ class Hub(FileServer):
         content = self.files[name]
         tag = f'"{self.tags.get(name) or hashlib.sha256(content).hexdigest()}"'
         headers = {"X-Repo-Commit": self.commit, "X-Linked-Size": len(content)}
+        headers |= headers_of(content, self.url) if self.chunked else {}
         return content, 0, headers | {"X-Linked-Etag": tag, "ETag": tag}
 
 
