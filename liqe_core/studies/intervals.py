@@ -54,9 +54,9 @@ def difference(gains: np.ndarray, low: float, high: float) -> dict:
 
     Returns:
         `difference` (the mean), `low`, `high`, `better` (pairs in which it was ahead), and `verdict`:
-        ``better``, ``worse``, or ``cannot be told``, also where there is no interval.
+        ``better``, ``worse``, or ``not measurable``, also where there is no interval.
     """
-    verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not measurable"
     better = int((np.asarray(gains) > 0).sum())
     return {"difference": np.mean(gains), "low": low, "high": high, "better": better, "verdict": verdict}
 

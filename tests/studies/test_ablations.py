@@ -76,7 +76,7 @@ def test_the_table_pairs_seeds(tmp_path):
     scene = row.loc["quality+scene"]
     assert scene["difference"] == pytest.approx(0.2)  # (0.3 - 0.2 + 0.9 - 0.6) / 2
     assert scene["better"] == 2 and scene["units"] == "2 seeds of session 1"
-    assert np.isnan(scene["low"]) and scene["verdict"] == "cannot be told"
+    assert np.isnan(scene["low"]) and scene["verdict"] == "not measurable"
     assert scene["reason"] == "2 seeds of session 1: an interval needs 6"
     alone = row.loc["quality+distortion"]
     assert np.isnan(alone["difference"]) and "same session and seed" in alone["reason"]
@@ -104,7 +104,7 @@ def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():
     assert found.loc["quality+scene", ["low", "high"]].tolist() == pytest.approx([0.1, 0.1])
     assert found.loc["quality+scene+distortion", "verdict"] == "better"
     same = compare(table.assign(value=table["seed"]), STUDY).set_index("level")
-    assert same.loc["quality+scene", "verdict"] == "cannot be told"
+    assert same.loc["quality+scene", "verdict"] == "not measurable"
 
 
 def test_an_undefined_correlation_says_so(tmp_path):

@@ -44,8 +44,8 @@ def test_any_statistic_of_the_units():
     [
         ((0.1, 0.3), "better"),
         ((-0.3, -0.1), "worse"),
-        ((-0.1, 0.3), "cannot be told"),
-        ((np.nan, np.nan), "cannot be told"),
+        ((-0.1, 0.3), "not measurable"),
+        ((np.nan, np.nan), "not measurable"),
     ],
 )
 def test_what_an_interval_says(ends, verdict):

@@ -154,7 +154,7 @@ def test_a_difference_is_told_where_there_is_one(tables):
     pairs = [("good", "bad"), ("bad", "good"), ("good", "good"), ("good", "absent")]
     found = difference_table(predicted, true, pairs)
     whole = found[found["dataset"] == "biq2021"]
-    assert whole["verdict"].tolist() == ["better", "worse", "cannot be told"]
+    assert whole["verdict"].tolist() == ["better", "worse", "not measurable"]
     assert whole["difference"].iloc[0] == -whole["difference"].iloc[1] > 0.2
     assert (whole["low"] <= whole["difference"]).all() and (whole["difference"] <= whole["high"]).all()
     assert whole[["runs", "better"]].to_numpy().tolist() == [[2, 2], [2, 0], [2, 0]]
