@@ -9,7 +9,7 @@ their rows, and those of our own runs, below the published ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +35,8 @@ WITHIN, UNSEEN = "within-set", "unseen"
 RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
 _METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
 _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
-_COLUMNS = ["dataset", "metric", "value", "images", "left_out", "details"]
 #: The results of a set that has none.
-NOTHING = pd.DataFrame(columns=_COLUMNS)
+NOTHING = pd.DataFrame(columns=["dataset", "metric", "value", "images", "left_out", "details"])
 
 
 def what_is_missing(name: str) -> str:
@@ -59,91 +58,35 @@ def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages 
         return f"no result: {' '.join(str(error).split())}"
 
 
-def measure_unseen(
-    model: LIQE | None,
-    names: Sequence[str],
-    get: Callable[[str], LabelledImages],
-    trained_on: Collection[str] = (),
-    windows: str = "even",
-    seed: int = 0,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Test a model on all images of each dataset.
-
-    Args:
-        model: None where there is none to test.
-        names: of the datasets.
-        get: from a name to the dataset; raises ValueError where it is not there.
-        trained_on: sets that the model learned from, which are not unseen.
-        windows: ``even``, or ``public`` for random ones in `RANDOM_WINDOWS`; see `Profile.unseen_windows`.
-        seed: of the random ones. They are a draw as the public loaders', not theirs: theirs depends on how
-            many processes read.
-
-    Returns:
-        A row a set and metric (`dataset`, `metric`, `value`, `images` that were measured, `left_out` for
-        being missing, damaged or smaller than a crop, `details`, which these are, or ""), and for every other
-        set the reason: a few words, a colon, the whole.
-
-    Raises:
-        ValueError: another `windows`.
-    """
-    if windows not in ("even", "public"):
-        raise ValueError(f"windows is {windows!r}: choose even or public")
-    tables: list[pd.DataFrame] = []
-    reasons: dict[str, str] = {}
-    for name in names:
-        if name in trained_on:
-            reasons[name] = "trained on it: the set is not unseen for this model"
-        elif model is None:
-            reasons[name] = what_is_missing(name) or "no model: none was given, and no run is finished"
-        elif isinstance(dataset := find_set(name, get), str):
-            reasons[name] = dataset
-        else:
-            drawn = seed if windows == "public" and name in RANDOM_WINDOWS else None
-            table, reason = _measure_whole(model, dataset, drawn)
-            tables += [table] if len(table) else []
-            reasons |= {name: reason} if reason else {}
-    return pd.concat(tables or [NOTHING], ignore_index=True), reasons
-
-
-def _measure_whole(model: LIQE, dataset: LabelledImages, seed: int | None) -> tuple[pd.DataFrame, str]:
-    """The rows of a set, or why there are none. seed: of random windows; None: even ones."""
+def _measure(
+    model: LIQE, dataset: LabelledImages, within: bool, conditions: Mapping[str, Any]
+) -> tuple[pd.DataFrame, str]:
+    """The rows of a dataset, with accuracies where its test part is measured; or why there are none."""
     window = model.geometry.window
-    small = dataset.too_small(window)
-    scored = ~dataset.table["image"].isin(list(small)).to_numpy()
-    reasons = {image: f"{size}, smaller than a crop of {window}" for image, size in small.items()}
-    left_out = _left_out(dataset, reasons)
-    if not scored.any():
-        return NOTHING, f"no result: {left_out['details']}"
-    quality = expected_quality(predict(model, dataset, np.flatnonzero(scored), seed=seed)).numpy()
-    mos = dataset.table["mos"].to_numpy(float)[scored]
-    if reason := agreement.reason(quality, mos):
-        return NOTHING, f"not defined: {reason}"
-    row = {"images": int(scored.sum())} | left_out
-    return _long(dataset.name, agreement.agreement(quality, mos) | row), ""
-
-
-def _left_out(dataset: LabelledImages, small: Mapping[str, str]) -> dict[str, Any]:
-    """`left_out` and `details` of a set: the images that are not measured, and why."""
-    reasons = {**dataset.left_out, **small}
-    names = first_few([f"{dataset.name}/{image} ({reason})" for image, reason in reasons.items()])
-    count = f"{len(reasons)} of {len(dataset) + len(dataset.left_out)} images are left out"
-    return {"left_out": len(reasons), "details": f"{count}: {names}" if reasons else ""}
-
-
-def _long(name: str, measured: dict[str, Any]) -> pd.DataFrame:
-    """A row a metric, of one set's measures."""
-    metrics = {metric: measured[key] for key, metric in _METRICS.items() if key in measured}
-    table = pd.DataFrame({"dataset": name, "metric": list(metrics), "value": list(metrics.values())})
-    return table.assign(**{column: measured[column] for column in _COLUMNS[3:]})
-
-
-def _measure_part(model: LIQE, dataset: LabelledImages, session: int) -> tuple[pd.DataFrame, str]:
-    """As `_measure_whole`, of a session's test part, with accuracies."""
-    try:
-        (row,) = measure(model, [dataset], session, "test").to_dict("records")
-    except ValueError as error:  # nothing in the part
-        return NOTHING, f"no result: {error}"
-    return _long(dataset.name, row | _left_out(dataset, {})), ""
+    small = {} if within else dataset.too_small(window)
+    left_out = dict(dataset.left_out)
+    left_out |= {image: f"{size}, smaller than a crop of {window}" for image, size in small.items()}
+    names = first_few([f"{dataset.name}/{image} ({reason})" for image, reason in left_out.items()])
+    count = f"{len(left_out)} of {len(dataset) + len(dataset.left_out)} images are left out"
+    details = f"{count}: {names}" if left_out else ""
+    if within:
+        try:
+            (row,) = measure(model, [dataset], conditions["session"], "test").to_dict("records")
+        except ValueError as error:  # nothing in the part
+            return NOTHING, f"no result: {error}"
+    else:
+        scored = np.flatnonzero(~dataset.table["image"].isin(list(small)))
+        if len(scored) == 0:
+            return NOTHING, f"no result: {details}"
+        random = conditions["windows"] == "public" and dataset.name in RANDOM_WINDOWS
+        joint = predict(model, dataset, scored, seed=conditions["seed"] if random else None)
+        quality, mos = expected_quality(joint).numpy(), dataset.table["mos"].to_numpy(float)[scored]
+        if reason := agreement.reason(quality, mos):
+            return NOTHING, f"not defined: {reason}"
+        row = {"images": len(scored)} | agreement.agreement(quality, mos)
+    metrics = {metric: row[key] for key, metric in _METRICS.items() if key in row}
+    table = pd.DataFrame({"dataset": dataset.name, "metric": list(metrics), "value": list(metrics.values())})
+    return table.assign(images=row["images"], left_out=len(left_out), details=details), ""
 
 
 class Check(NamedTuple):
@@ -152,7 +95,9 @@ class Check(NamedTuple):
     Attributes:
         name: of the weights.
         conditions: what it was measured with: `checkpoint`, `sha256`, `session`, ...
-        results: as `measure_unseen` gives them, with `protocol` (``within-set`` or ``unseen``).
+        results: a row a set and metric: `protocol` (``within-set`` or ``unseen``), `dataset`, `metric`,
+            `value`, `images` that were measured, `left_out` for being missing, damaged or too small, and
+            `details`, which these are, or ""; and `image_list`, a checksum of the images' names.
         reasons: why a set has none: a few words, a colon, the whole.
     """
 
@@ -197,31 +142,31 @@ def check(
     images is not measured again, whatever else `names` has.
 
     Args:
-        names, get: see `measure_unseen`.
+        names: of the data sets.
+        get: from a name to the data set; raises ValueError where it is not there.
         folder: where to write; its name is that of the weights.
-        conditions: `session` says whose test parts, `windows` and `seed` are those of unseen sets; what else
-            tells one check from another, such as a checksum of the weights.
+        conditions: `trained_on` (if missing: `TRAINING_SETS`), the sets that are tested on a session's test
+            part, others on all images; `session`; `windows` of unseen sets, ``even`` or ``public``: random
+            ones in `RANDOM_WINDOWS` (see `Profile.unseen_windows`), and their `seed`: a draw as the public
+            loaders', not theirs, which depends on how many processes read; what else tells one check from
+            another, such as a checksum of the weights.
         show: is called with a line about each set.
     """
-    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *_COLUMNS, "image_list"]), {})
+    done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *NOTHING, "image_list"]), {})
     if (folder / "check.json").is_file() and (earlier := _read(folder)).conditions == conditions:
         done = earlier._replace(reasons={})
     for name in names:
-        dataset, images, table = find_set(name, get), "", NOTHING
-        protocol = WITHIN if name in TRAINING_SETS else UNSEEN
+        dataset, image_list, table = find_set(name, get), "", NOTHING
+        protocol = WITHIN if name in conditions.get("trained_on", TRAINING_SETS) else UNSEEN
         if isinstance(dataset, str):
             reason = dataset
         else:
-            images = json_sha256([dataset.table["image"].tolist(), dict(dataset.left_out)])[:16]
-            if (name, images) in set(zip(done.results["dataset"], done.results["image_list"], strict=True)):
+            image_list = json_sha256([dataset.table["image"].tolist(), dict(dataset.left_out)])[:16]
+            if ((done.results["dataset"] == name) & (done.results["image_list"] == image_list)).any():
                 show(f"{name}: measured already")
                 continue
-            if protocol == WITHIN:
-                table, reason = _measure_part(model, dataset, conditions["session"])
-            else:
-                random = conditions["windows"] == "public" and name in RANDOM_WINDOWS
-                table, reason = _measure_whole(model, dataset, conditions["seed"] if random else None)
-        table = table.assign(protocol=protocol, image_list=images)[done.results.columns]
+            table, reason = _measure(model, dataset, protocol == WITHIN, conditions)
+        table = table.assign(protocol=protocol, image_list=image_list)[done.results.columns]
         earlier = done.results[done.results["dataset"] != name]
         pieces = [piece for piece in (earlier, table) if len(piece)] or [table]
         reasons = done.reasons | ({name: reason} if reason else {})
@@ -302,21 +247,11 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     checked = rows(checks, within, WITHIN)
     sessions = len({run.repeat[0] for run in runs})
     ours = {**checked, f"ours ({sessions} sessions)": compared, "ours, best by average": averaged}
-    known = within[paper_tables.widely_known(within)]
-    table = paper_tables.method_table(known, TRAINING_SETS, ["SRCC", "PLCC"])
+    table = paper_tables.method_table(within, TRAINING_SETS, ["SRCC", "PLCC"])
     table, left_out = paper_tables.mostly_known(table)
     values = {name: row["ours"].to_numpy() for name, row in checked.items()}
     compared = compared.assign(best_by_average=averaged["ours"], **values)
     return Beside(paper_tables.with_ours(table, ours), left_out, compared)
-
-
-def third_hand() -> pd.DataFrame:
-    """The methods that `within_set` leaves out, for having a source for one set alone."""
-    published = load_published()
-    within = published[published["protocol"] == WITHIN]
-    narrow = within[~paper_tables.widely_known(within)]
-    table = paper_tables.method_table(narrow, list(dict.fromkeys(narrow["dataset"])), ["SRCC", "PLCC"])
-    return paper_tables.with_ours(table, {})
 
 
 def unseen_sets(protocol: str, compared: pd.DataFrame, checks: Sequence[Check]) -> Beside:

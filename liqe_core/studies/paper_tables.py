@@ -194,12 +194,6 @@ def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame,
     return table[enough], f"Besides, sources give: {'; '.join(known)}." if known else ""
 
 
-def widely_known(published: pd.DataFrame) -> pd.Series:
-    """Which rows are of a method that has a source for more than one dataset: the others would fill a table
-    with empty cells."""
-    return published.groupby("method")["dataset"].transform("nunique") > 1
-
-
 def _trained(training: str) -> str:
     """What to add to a method's name where it was not trained as its paper says."""
     if not training:
