@@ -142,6 +142,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
         sparse = isinstance(value, Tensor) and value.layout != torch.strided
         if not isinstance(value, Tensor) or sparse or value.is_meta or value.is_quantized:
             raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a dense tensor")
+        if not value.is_floating_point() and value.dtype != torch.int64:  # as batch norms count
+            raise CheckpointError(f"{path}: {key!r} has values of {value.dtype}; save it as float32")
         state_dict[key] = value.detach().float()
     try:
         if architecture is None:
@@ -171,7 +173,7 @@ def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor])
     """
     weights = sum(value.numel() for value in state_dict.values())
     for part, sizes in architecture.items():
-        values = sizes.values() if isinstance(sizes, Mapping) else ()
+        values = sizes.values() if isinstance(sizes, Mapping) else [sizes]
         numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
         if any(isinstance(number, (int, float)) and number > weights for number in numbers):
             raise towers.ArchitectureError(
@@ -308,13 +310,9 @@ def _read_safetensors(path: Path, with_tensors: bool = True) -> tuple[dict[str, 
         raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
     if header is None:  # safetensors written by someone else
         return tensors, {}
-    if not isinstance(header, dict) or "version" not in header:
-        raise CheckpointError(f"{path}: its header is not one of ours; save the weights anew")
-    if header["version"] != VERSION:
-        raise CheckpointError(
-            f"{path}: written in version {header['version']} of our format, this code reads {VERSION}; "
-            "update liqe_core"
-        )
+    if not isinstance(header, dict) or header.get("version") != VERSION:
+        problem = f"its header is not one of version {VERSION} of our format"
+        raise CheckpointError(f"{path}: {problem}; update liqe_core, or save the weights anew")
     return tensors, header
 
 

@@ -62,9 +62,11 @@ class CropGeometry:
     overview: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("window", "stride", "wide_stride", "wide_from", "count"):
-            if not getattr(self, field) >= 1:
-                raise ValueError(f"CropGeometry.{field} is {getattr(self, field)!r}: give a number from 1")
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), int(bool(field.default))
+            whole = isinstance(value, (int, np.integer)) and value >= least
+            if not whole and (field.name, value) != ("resize_to", None):
+                raise ValueError(f"CropGeometry.{field.name} is {value!r}: give a whole number from {least}")
         if self.resize_to is not None and self.resize_to < self.window:
             raise ValueError(f"CropGeometry.resize_to {self.resize_to} is under window {self.window}")
         if self.enlarge_to and not self.window <= self.enlarge_to <= (self.resize_to or self.enlarge_to):

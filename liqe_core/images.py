@@ -170,11 +170,15 @@ def _opened(source: Source) -> tuple[str, Image.Image]:
     _plug_ins()
     try:
         with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):  # so that `max_pixels` decides
-            return name, Image.open(file)
+            image = Image.open(file)
     except UnidentifiedImageError:
         raise ImageError(f"{name}: {_no_image(file)}") from None
     except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
         raise ImageError(f"{name}: cannot be read ({error}); copy or download it again") from error
+    if image.format in NO_PHOTOGRAPHS:  # also under another suffix; Pillow has Ghostscript run an EPS
+        image.close()
+        raise ImageError(f"{name}: {image.format}, which holds no photograph; save what it shows as PNG")
+    return name, image
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -251,7 +255,7 @@ def survey(folder: str | PathLike[str]) -> Survey:
         if error.filename != str(folder):
             leave(error.filename, f"folders that cannot be looked into ({error.strerror})")
         elif not isinstance(error, FileNotFoundError):
-            raise error
+            raise ImageError(f"{folder}: not a folder that can be read; name the one of images") from None
 
     starts = [str(folder)]
     for start in starts:  # links are added on the way, so that a folder's own path comes first

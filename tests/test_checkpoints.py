@@ -192,12 +192,13 @@ def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_sm
         ("vision_cfg", {"mlp_ratio": 1e9}),
         ("text_cfg", {"vocab_size": 10**9}),
         ("text_cfg", {"layers": [10**9]}),
+        ("embed_dim", 10**9),
     ],
 )
 def test_a_header_of_a_larger_model_than_its_weights_is_refused_before_it_is_built(
     openai_state, openai_small, tmp_path, monkeypatch, tower, size
 ):
-    openai_small[tower] |= size
+    openai_small[tower] = openai_small[tower] | size if isinstance(size, dict) else size
     header = {"version": 1, "architecture": openai_small}
     path = with_header(tmp_path / "odd.safetensors", openai_state, header)
     monkeypatch.setattr("liqe_core.towers.build", lambda config: pytest.fail("built"))
@@ -298,6 +299,8 @@ RECURSIVE["model"] = RECURSIVE
         ({"a": torch.ones(3), "b": 5}, "'b' is int"),
         (RECURSIVE, "'model' is dict"),
         ({"a": torch.ones(3, device="meta")}, "'a'"),
+        ({"a": torch.ones(3, dtype=torch.int8)}, "'a' has values of torch.int8"),
+        ({"a": torch.ones(3, dtype=torch.complex64)}, "complex64"),
     ],
     ids=str,
 )

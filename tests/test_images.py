@@ -48,6 +48,7 @@ def cut_short(jpeg):
 NO_IMAGES = {
     "letter in a number.ppm": b"P6\n2l5 10\n255\n" + bytes(900),
     "endless number.ppm": b"P6\n" + b"1" * 40,
+    "by Ghostscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\nshowpage\n",
     "unknown mode.ppm": b"\x01\xda\x00\x01\x00\x09" + bytes(506),
 }
 

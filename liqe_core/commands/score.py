@@ -184,7 +184,7 @@ class _Run:
             return (
                 f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
             )
-        if not self.outputs:
+        if self.scored and not self.outputs:
             _print(engine.table(self.shards, self.images, self.options.distributions)[0])
         return (
             f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "

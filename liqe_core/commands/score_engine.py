@@ -197,8 +197,9 @@ class Shard:
         if self.path is None:
             return self.rows
         try:
-            return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError):
+            rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+            return rows if all(row.keys() >= {"image", "error", "stamp", "host"} for row in rows) else None
+        except (OSError, ValueError, AttributeError):
             return None
 
     def keep(self, rows: list[Row]) -> None:
@@ -263,14 +264,20 @@ def begin(folder: Path, about: Mapping[str, Any], size: int) -> int:
     begun = folder / ABOUT
     if not begun.exists():
         write_json(begun, {**about, "shard": max(1, size // about["--batch-size"]) * about["--batch-size"]})
-    before = json.loads(begun.read_text(encoding="utf-8"))
-    if differences := differing(before, about):
+    try:
+        before = json.loads(begun.read_text(encoding="utf-8"))
+        differences, shard = differing(before, about), int(before["shard"])
+        if shard < 1 or shard % before["--batch-size"]:
+            raise ValueError(shard)
+    except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError):
+        raise OtherRunError(f"{begun}: damaged; begin anew with --restart") from None
+    if differences:
         raise OtherRunError(
             f"{folder} has the scores of a run that was stopped, with another {', '.join(differences)}; "
             "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
             "for the table"
         )
-    return before["shard"]
+    return shard
 
 
 def differing(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
@@ -301,8 +308,7 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
         try:
             return scoring_crops(read(file(image)), model.geometry, image)
         except ImageError as error:  # named as the user named the image
-            named = file(image) == image
-            return error if named else ImageError(str(error).replace(file(image), str(Path(image))))
+            return ImageError(str(error).replace(file(image), str(Path(image))))
 
     def batches_of(shard: Shard) -> list[Sequence[str]]:
         starts = range(0, len(shard.images), settings.batch_size)

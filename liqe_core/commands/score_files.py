@@ -101,7 +101,7 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             for reason, names in content.left_out.items():
                 selection.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
             if not content.images:
-                raise ImageError("\n".join([str(no_image_in(folder)), *summary(selection)]))
+                raise ImageError("; ".join([str(no_image_in(folder)), *summary(selection)]))
             candidates = [(str(folder / name), name) for name in content.images]
         else:
             candidates = [(path, path)]

@@ -18,6 +18,7 @@ from liqe_core.data.manifests import Manifest, load_manifest
 from liqe_core.data.released_labels import DISTORTION_GROUPS
 from liqe_core.data.splits import PARTS, SESSION_COLUMNS
 from liqe_core.data.tables import LabelError, column, numbers, read_table, unique
+from liqe_core.files import first_few
 from liqe_core.images import list_images
 from liqe_core.prompts import DISTORTIONS, SCENES
 
@@ -122,8 +123,10 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
     known = manifest.words.get(axis, tuple(dict.fromkeys(papers[axis])))
     words = words.explode().dropna()
     if len(unknown := words[~words.isin(known)]):
-        advice = f"known: {', '.join(known)}; or name your own in the manifest (words: {{{axis}: [...]}})"
-        raise LabelError(f"{path}, line {unknown.index[0]}: unknown {axis} {unknown.iloc[0]}; {advice}")
+        word = unknown.iloc[0]
+        near = first_few(get_close_matches(word, known, 3) or known, 12)
+        advice = f"known: {near}; or name your own in the manifest (words: {{{axis}: [...]}})"
+        raise LabelError(f"{path}, line {unknown.index[0]}: unknown {axis} {word!r}; {advice}")
 
 
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
@@ -28,11 +29,19 @@ def _refuse_twice(words: list[str]) -> list[str]:
     return words
 
 
+def _check_group(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    if not pattern.groups:
+        raise ValueError("put what is looked for in parentheses")
+    return pattern
+
+
 OneOrMore = Annotated[
     list[Item],
     BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
     Field(min_length=1),
 ]
+Pattern = Annotated[re.Pattern[str], AfterValidator(_check_group)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 Names = OneOrMore[Name]
 Address = Annotated[str, Field(pattern=r"^https://")]
@@ -60,7 +69,7 @@ class Score(Settings):
     """The human scores: their column, by name or by number from 1, and the ends of the scale as published."""
 
     column: str | int
-    range: Annotated[tuple[float, float], Field(strict=False)]
+    range: Annotated[tuple[Finite, Finite], Field(strict=False)]
     direction: Literal["higher", "lower"] = "higher"
     note: str = ""
 

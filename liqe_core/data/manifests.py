@@ -13,7 +13,6 @@ are relative to the manifest::
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -73,8 +72,8 @@ class Manifest(Settings):
     labels: LabelFields | None = None
     words: dict[Annotated[str, one_of(("scene", "distortion"))], manifest_fields.Words] = Field(default={})
     reference_map: str | None = None
-    reference_pattern: re.Pattern[str] | None = None
-    distortion_pattern: re.Pattern[str] | None = None
+    reference_pattern: manifest_fields.Pattern | None = None
+    distortion_pattern: manifest_fields.Pattern | None = None
     expect: ExpectedFields = ExpectedFields()
     archives: list[manifest_fields.ArchiveFields] = Field(default=[])
     hosted: OneOrMore[manifest_fields.HubFields] = Field(default=[], alias="hub")
@@ -175,7 +174,7 @@ class Manifest(Settings):
     def reference_of(self, image: str) -> str | None:
         """The reference (undistorted) image's name in lower case, where the file name tells it."""
         found = self.reference_pattern and self.reference_pattern.search(image)
-        return found.group(1).lower() if found else None
+        return found[1].lower() if found and found[1] else None
 
 
 def data_root() -> Path:
@@ -184,10 +183,14 @@ def data_root() -> Path:
 
 
 def manifest_dir() -> Path:
-    """``$LIQE_MANIFESTS``, else ``data_manifests`` of this checkout, else those inside the package."""
+    """``$LIQE_MANIFESTS``, else `own_manifests`."""
+    return Path(os.environ.get("LIQE_MANIFESTS") or own_manifests()).expanduser()
+
+
+def own_manifests() -> Path:
+    """``data_manifests`` of this checkout, else those inside the package."""
     checkout, package = (top / "data_manifests" for top in (CHECKOUT, CHECKOUT / "liqe_core"))
-    at_hand = checkout if checkout.is_dir() else package
-    return Path(os.environ.get("LIQE_MANIFESTS") or at_hand).expanduser()
+    return checkout if checkout.is_dir() else package
 
 
 def available() -> list[str]:
@@ -223,23 +226,38 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
             raise ManifestError(f"no dataset called {str(name_or_path)!r} in {manifest_dir()}: {known}")
     try:
         text = path.read_bytes()
-        fields, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: not YAML in UTF-8: {error}") from None
+    try:
+        fields, tree = yaml.load(text, _Loader), yaml.compose(text, _Loader)
+    except Exception as error:  # beside its own errors PyYAML passes on what making a value raises
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ManifestError(f"{path}{line}: not YAML in UTF-8 ({problem}); correct it") from None
     if not isinstance(fields, dict):
         raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
     try:
         manifest = Manifest.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"  line {_line(tree, place)}, {'.'.join(map(str, place)) or 'top'}: {message}"
+            f"line {_line(tree, place)}, {'.'.join(map(str, place)) or 'top'}: {message}"
             for place, message in faults(error)
         ]
-        raise ManifestError(f"{path}: not a good manifest:\n" + "\n".join(lines)) from None
+        raise ManifestError(f"{path}: {'; '.join(lines[:3])}{'; ...' * (len(lines) > 3)}") from None
     manifest._path = path.resolve()
     return manifest
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a field that is given twice, of which PyYAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names: dict[str, yaml.Node] = {}
+        for name, _ in node.value:
+            if names.setdefault(str(name.value), name) is not name:
+                raise yaml.MarkedYAMLError(None, None, f"{name.value!r} is given twice", name.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _line(node: yaml.Node | None, place: Sequence) -> int:

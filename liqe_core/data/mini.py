@@ -27,9 +27,9 @@ import pandas as pd
 from PIL import Image
 
 from liqe_core.data import distortions
-from liqe_core.data.manifests import load_manifest
+from liqe_core.data.manifests import load_manifest, own_manifests
 from liqe_core.data.splits import SESSION_COLUMNS
-from liqe_core.files import CHECKOUT, cache_dir, json_sha256, write_csv
+from liqe_core.files import cache_dir, json_sha256, write_csv
 from liqe_core.images import read_ahead
 from liqe_core.intake.progress import tqdm
 
@@ -195,8 +195,8 @@ def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def read_manifest() -> Mapping:
-    """``data_manifests/mini.yaml`` of the checkout, checked."""
-    return load_manifest(CHECKOUT / "data_manifests" / "mini.yaml").model_dump()
+    """``mini.yaml`` of the manifests of this project, checked."""
+    return load_manifest(own_manifests() / "mini.yaml").model_dump()
 
 
 def photograph_bytes(name: str, manifest: Mapping) -> bytes:

@@ -167,12 +167,11 @@ class PackedStore:
         folder = Path(folder)
         try:
             content = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise StoreError(f"{folder}: no finished store here; build it (liqe data pack)") from None
-        except json.JSONDecodeError as error:
-            raise StoreError(f"{folder / 'index.json'}: damaged ({error}); build the store again") from None
-        if content.get("format") != FORMAT:
-            raise StoreError(f"{folder}: format {content.get('format')} is not {FORMAT}; build it again")
+        except (OSError, ValueError):
+            content = {}
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            problem = f"no finished store of format {FORMAT} here"
+            raise StoreError(f"{folder}: {problem}; build it (liqe data pack)")
         index = as_text(pd.DataFrame(content["columns"]))
         if "scenes" in index:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
@@ -203,7 +202,7 @@ def _read_places(stem: Path) -> list | None:
     try:
         pack = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
         return pack["places"] if stem.with_suffix(".bin").stat().st_size == pack["bytes"] else None
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
@@ -220,9 +219,8 @@ def _make_packs(
             for faults in made:
                 unreadable += faults
     if unreadable:
-        advice = "`liqe data verify` lists them; or train without them by unfit='leave out'"
-        lines = [f"{source.folder}: {len(unreadable)} images cannot be packed ({advice}):"]
-        raise StoreError("\n  ".join(lines + sorted(unreadable)[:5]))
+        advice = "`liqe data verify` lists them all; train without them by unfit='leave out'"
+        raise StoreError(f"{min(unreadable)} ({len(unreadable)} such images cannot be packed); {advice}")
 
 
 def digest(pixels: np.ndarray) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from liqe_core.files import first_few, mistaken
+
 #: Blank lines, and Excel's line that names the separator.
 _BEFORE_THE_HEADER = re.compile(r"(?:[ \t,;]*\r?\n)*(?:sep=(.)\r?\n)?")
 
@@ -33,13 +35,14 @@ def read_text(path: str | os.PathLike) -> str:
     raw = path.read_bytes()
     if not raw.strip():
         raise LabelError(f"{path}: the file is empty; get it again")
+    if mistake := mistaken(raw[:512]):
+        raise LabelError(f"{path}: no table but {mistake}")
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if b"\0" in raw and not wide:
-        raise LabelError(f"{path}: not a text file (it has zero bytes)")
     for encoding in ["utf-16"] if wide else ["utf-8-sig", "cp1252", "latin-1"]:
         with contextlib.suppress(UnicodeDecodeError):
-            return raw.decode(encoding)
-    raise LabelError(f"{path}: not a text file in UTF-16")
+            if "\0" not in (text := raw.decode(encoding)):
+                return text
+    raise LabelError(f"{path}: not a text file in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8")
 
 
 def read_table(
@@ -58,18 +61,21 @@ def read_table(
         All columns as stripped text, "" where a row is short, without blank lines and nameless empty columns.
 
     Raises:
-        LabelError: unreadable, or a row with too many fields.
+        LabelError: unreadable, a row with too many fields, or two columns of one name.
     """
     path = Path(path)
     if not path.is_file():
         raise LabelError(f"{path}: no such label file; check where the dataset was unpacked")
     forms = {".xlsx": _spreadsheet, ".json": _json}
     table = forms.get(path.suffix.lower(), partial(_text, columns=columns, sep=sep))(path)
-    table.columns = [str(name).strip() for name in table.columns]
     table = table.fillna("").apply(lambda column: column.str.strip())
     table = table[(table != "").any(axis=1)]
-    nameless = [n for n in table.columns if n.startswith("Unnamed:") and (table[n] == "").all()]
-    return table.drop(columns=nameless)
+    if columns is None and not table.empty:
+        table = table[1:].set_axis(table.iloc[0], axis=1)
+    names = pd.Series([str(name).lower() for name in table.columns])
+    if len(twice := names[names.duplicated() & (names != "")]):
+        raise LabelError(f"{path}: two columns are called {twice.iloc[0]!r}; rename or remove one")
+    return table.loc[:, [name != "" or (table.iloc[:, i] != "").any() for i, name in enumerate(names)]]
 
 
 def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.DataFrame:
@@ -78,25 +84,30 @@ def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.Data
     assert heading is not None, "it matches no character as well"
     text = text[heading.end() :]
     sep = sep or heading[1] or max("\t;,", key=text.split("\n", 1)[0].count)
-    form = {"sep": sep, "names": columns, "header": None if columns else 0, "index_col": False, "dtype": str}
+    form = {"sep": sep, "names": columns, "header": None, "index_col": False, "dtype": str}
     blanks = {"keep_default_na": False, "skip_blank_lines": False, "skipinitialspace": True}
     try:
         with warnings.catch_warnings():  # pandas cuts a first row with too many fields, with a warning
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), **form, **blanks)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
+        if count := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            line = int(count[2]) + heading[0].count("\n")
+            problem = f"{count[3]} fields where the first line has {count[1]}"
+            raise LabelError(f"{path}, line {line}: {problem}; quote text that has {sep!r} in it") from None
         problem = f"no table with the separator {sep!r}, or a row with too many fields"
-        raise LabelError(f"{path}: {problem} ({str(error).strip()})") from None
-    table.index += heading[0].count("\n") + (1 if columns else 2)
+        raise LabelError(f"{path}: {problem} ({str(error).strip()}); correct it") from None
+    table.index += heading[0].count("\n") + 1
     return table
 
 
 def _spreadsheet(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+        table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
     except Exception as error:  # openpyxl raises whatever the zip or XML inside makes it raise
-        raise LabelError(f"{path}: not a spreadsheet that can be read ({error})") from error
-    table.index += 2
+        problem = f"not a spreadsheet that can be read ({error})"
+        raise LabelError(f"{path}: {problem}; save it again, or as CSV") from error
+    table.index += 1
     return table
 
 
@@ -104,9 +115,10 @@ def _json(path: Path) -> pd.DataFrame:
     text = read_text(path)
     try:
         table = pd.DataFrame(json.loads(text)).astype(str)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
-    return table.set_axis(range(1, len(table) + 1))
+    heads = pd.DataFrame([table.columns.astype(str)], columns=table.columns)
+    return pd.concat([heads, table]).set_axis(range(len(table) + 1))
 
 
 def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.Series:
@@ -118,7 +130,7 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
     wanted = name if isinstance(name, int) else name.strip().lower()
     places = [i for i, title in enumerate(table.columns) if wanted in (i + 1, title.lower())]
     if not places:
-        columns = ", ".join(map(repr, table.columns))
+        columns = first_few(list(map(repr, table.columns)), 10)
         raise LabelError(f"{path}, line 1: no column {name!r}; name one in the manifest: {columns}")
     return table.iloc[:, places[0]]
 

@@ -78,7 +78,7 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
             images = read_labels(manifest, root, mirror)["image"]
     except LabelError as error:
         if manifest.locate(root):
-            return dataclasses.replace(absent, state="partly there", next=f"labels: {error}")
+            return dataclasses.replace(absent, state="partly there", next=f"correct the labels: {error}")
     names = all_images(manifest, folder) if images is None else images
     files = find_images(names, folder, manifest.image_folders)
     missing = files.loc[files["match"] == "missing", "image"].tolist()

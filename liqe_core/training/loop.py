@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from liqe_core.checkpoints import CheckpointError
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import ALONE, Ranks, together, wrapped
 from liqe_core.evaluation.measuring import measure, measure_kept
@@ -79,7 +80,10 @@ def fit(
             with resume.space_explained(folder):
                 run = Run(settings, sets, folder, ranks, progress)
                 run.train()
-                measure_kept(folder, run.sets, settings.session, settings.seed, ranks)
+                try:
+                    measure_kept(folder, run.sets, settings.session, settings.seed, ranks)
+                except CheckpointError as error:
+                    raise resume.StateError(f"{error}; or {resume.ANEW}") from None
         ranks.wait()
         if ranks.leads:
             for state in resume.saved_states(folder):

@@ -99,7 +99,7 @@ def labelled(
         store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
         return LabelledImages(name, labels, store)
     if lacks := lacking([name]):
-        raise ValueError(f"the dataset {name} is not there: {lacks[name]}")
+        raise ValueError(f"the dataset {name} is not ready: {lacks[name]}")
     manifest = load_manifest(name)
     geometry, made = geometry_of(settings), manifest.form == "distorted"
     bad: dict[str, str | None] = {}

@@ -19,6 +19,7 @@ import torch
 from liqe_core.files import atomic_path, is_disk_full
 
 KEPT = 2
+ANEW = "give another folder, or train anew with --restart (in Python restart=True)"
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +60,7 @@ def load_state(folder: Path) -> dict | None:
         log.warning("%s: %s is damaged (%s); trying the one before it", folder, path.stem, damaged_part)
     if paths:
         names = ", ".join(path.stem for path in paths)
-        raise StateError(f"{folder}: {names}: damaged; train anew with restart=True or another folder")
+        raise StateError(f"{folder}: {names}: damaged; {ANEW}")
     return None
 
 

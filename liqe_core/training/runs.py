@@ -24,8 +24,9 @@ import torch
 import liqe_core
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.distributed import ALONE, Ranks
-from liqe_core.files import CHECKOUT, BusyError, json_sha256, only_one, proc_value, write_json
+from liqe_core.files import CHECKOUT, first_few, json_sha256, only_one, proc_value, write_json
 from liqe_core.training.profiles import Profile
+from liqe_core.training.resume import ANEW
 
 #: What a process leaves that was killed while it wrote.
 PARTS = ".*.part*"
@@ -37,7 +38,7 @@ FORMAT = 2
 
 
 class RunFolderError(ValueError):
-    """The folder is of another run, or in use; the message says which and what to do."""
+    """The folder is of another run; the message says which and what to do."""
 
 
 def run_folder(settings: Profile, root: str | Path) -> Path:
@@ -58,16 +59,15 @@ def claimed(
         restart: remove what an earlier run left there.
 
     Raises:
-        RunFolderError: another process is at work in it; or it is of a run with other settings or data.
+        BusyError: another process is at work in it.
+        RunFolderError: it is of a run with other settings or data.
     """
     folder = Path(folder)
     with contextlib.ExitStack() as stack:
         if ranks.leads:
             folder.mkdir(parents=True, exist_ok=True)
-            try:  # in the folder itself, which processes on several machines may share
-                stack.enter_context(only_one(folder, doing="training in", lock=folder / ".in_use"))
-            except BusyError as busy:
-                raise RunFolderError(f"{busy}, or give another folder") from None
+            # In the folder itself, which processes on several machines may share.
+            stack.enter_context(only_one(folder, doing="training in", lock=folder / ".in_use"))
             for pattern in PRODUCTS if restart else (PARTS,):
                 for product in folder.glob(pattern):
                     product.unlink()
@@ -141,7 +141,7 @@ def _take(folder: Path, description: Mapping) -> None:
     if not path.exists():
         if products := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
             problem = f"holds {', '.join(products[:4])} and no settings.json to say of which run"
-            raise RunFolderError(f"{folder}: {problem}; give another folder, or restart=True to replace them")
+            raise RunFolderError(f"{folder}: {problem}; {ANEW}")
         write_json(path, {**description, "starts": [start]})
         return
     try:
@@ -151,12 +151,10 @@ def _take(folder: Path, description: Mapping) -> None:
         part = "data" if is_finished(folder) else "used"
         changed += differences(old[part], description[part])
     except (ValueError, KeyError, AttributeError, TypeError):
-        advice = "give another folder, or restart=True to train from the beginning"
-        raise RunFolderError(f"{path}: damaged or of another version; {advice}") from None
+        raise RunFolderError(f"{path}: damaged or of another version; {ANEW}") from None
     if changed:
-        problem = f"is of a run with other settings or data (its own -> these): {'; '.join(changed)}"
-        advice = "Give another folder, the settings of that run, or restart=True to replace it"
-        raise RunFolderError(f"{folder}: {problem}. {advice}")
+        problem = f"the run there has other settings or data (its own -> these): {first_few(changed)}"
+        raise RunFolderError(f"{folder}: {problem}; give the settings of that run, {ANEW}")
     if is_finished(folder):
         return
     for part in ("data", "versions", "code", "machine"):

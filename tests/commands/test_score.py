@@ -76,6 +76,7 @@ def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, fold
     for damage in (
         lambda: os.utime(folder / images[3], ns=(1, 1)),
         lambda: path.write_text(path.read_text()[:-40]),
+        lambda: path.write_text("[1]\n" * 16),
         lambda: path.unlink(),
     ):
         damage()
@@ -118,8 +119,9 @@ def test_another_run_is_not_continued(model, folder, capsys):
     assert "checkpoint" in capsys.readouterr().err
     about = json.loads((folder / "t.csv.shards/about.json").read_text())
     about["version of liqe_core, torch or Pillow"].pop(0)  # as before the form was written down
-    (folder / "t.csv.shards/about.json").write_text(json.dumps(about))
-    assert score(model, "images", "--csv", "t.csv") == 1 and "version" in capsys.readouterr().err
+    for content, word in [(json.dumps(about), "version"), ("[]", "damaged"), ('{"shard": 1', "--restart")]:
+        (folder / "t.csv.shards/about.json").write_text(content)
+        assert score(model, "images", "--csv", "t.csv") == 1 and word in capsys.readouterr().err
     assert score(str(folder / "other"), "images/01.png", "--csv", "t.csv", "--restart") == 0
     assert len(pd.read_csv("t.csv")) == 1
 
@@ -168,6 +170,8 @@ def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(model, folder, cap
         assert sum(map(len, shards(folder / "t.csv.shards").values())) == 16
         assert score(model, "images", "--batch-size", 4) == code
     printed = capsys.readouterr()
+    with after_batches(0, lambda: os.kill(os.getpid(), number)):
+        assert score(model, "images") == code and capsys.readouterr().out == "", "no empty table"
     assert printed.out.count("images/") == 20 and "--csv FILE" in printed.err
 
 

@@ -81,6 +81,8 @@ def dropped(fields, *names):
     [
         (SCORED | {"score": "{column: mos, range: [5, 1]}"}, 4, "low < high"),
         (SCORED | {"score": "{column: mos, range: [1]}"}, 4, "score.range"),
+        (SCORED | {"score": "{column: mos, range: [1, .inf]}"}, 4, "score.range.1"),
+        (SCORED | {"reference_pattern": "p"}, 5, "reference_pattern.*parentheses"),
         (SCORED | {"score": "{column: mos, range: [1, 5], direction: up}"}, 4, "score.direction"),
         (SCORED | {"score": "{range: [1, 5]}"}, 4, "score.column"),
         (SCORED | {"labels": "{form: csv, file: scores.csv}"}, 3, "'image'"),
@@ -117,13 +119,22 @@ def test_distortion_counts_must_sum_to_the_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("title: [", "YAML"), ("", "no fields"), ("- a\n", "no fields"), ("x: 1\n", "title.*\n.*x: ")],
+    [
+        ("title: t\nfolder: [", "line 2: not YAML"),
+        ("", "no fields"),
+        ("- a\n", "no fields"),
+        ("x: 1\n", "title.*; .*x: "),
+        ("title: t\nscore: a\nscore: b\n", "line 3: .*'score' is given twice"),
+        ("title: " + 5000 * "[", "recursion"),
+        ("title: 2020-13-45", "month"),
+    ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path, text, says):
     path = tmp_path / "m.yaml"
     path.write_text(text)
-    with pytest.raises(ManifestError, match=says):
+    with pytest.raises(ManifestError, match=rf"m\.yaml.*{says}") as raised:
         load_manifest(path)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_wrong_name_lists_the_right_ones(tmp_path):

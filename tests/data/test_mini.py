@@ -1,6 +1,7 @@
 """The embedded dataset: whole, reproducible, and no photograph on two sides."""
 
 import dataclasses
+import shutil
 import signal
 from functools import partial
 
@@ -11,7 +12,7 @@ from PIL import Image
 from support.data import MIRROR, content, needs_mirror
 from support.interrupting import Job
 
-from liqe_core.data import distortions, mini
+from liqe_core.data import distortions, manifests, mini
 from liqe_core.data.labels import COLUMNS
 from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.prompts import SCENES
@@ -105,6 +106,12 @@ def test_two_builds_at_once(tmp_path):
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.glob("images/*.png"))) == 16 == len(read_labels(folder))
     assert not list(folder.rglob(".*"))
+
+
+def test_an_installed_package_has_its_manifest_inside(tmp_path, monkeypatch):
+    installed = shutil.copytree(manifests.own_manifests(), tmp_path / "liqe_core" / "data_manifests")
+    monkeypatch.setattr(manifests, "CHECKOUT", tmp_path)
+    assert manifests.own_manifests() == installed and mini.read_manifest()["photographs"]
 
 
 def test_split_by_photograph():

@@ -117,10 +117,12 @@ def test_only_what_changed_is_made_again(manifest, table):
     ("spoil", "word"),
     [
         (lambda f: (f / "index.json").unlink(), "build"),
-        (lambda f: (f / "index.json").write_text('{"format"'), "index.json"),
-        (lambda f: (f / "index.json").write_text('{"format": 0}'), "format 0"),
+        (lambda f: (f / "index.json").write_text('{"format"'), "build"),
+        (lambda f: (f / "index.json").write_text("[]"), "build"),
+        (lambda f: (f / "index.json").write_text('{"format": 0}'), "format 2"),
         (lambda f: os.truncate(sorted(f.glob("*.bin"))[0], 1000), "pack-00000"),
         (lambda f: sorted(f.glob("pack-*.json"))[0].unlink(), "pack-00000"),
+        (lambda f: sorted(f.glob("pack-*.json"))[0].write_text("[]"), "pack-00000"),
     ],
 )
 def test_a_store_that_is_not_whole_is_refused_and_built_again(manifest, table, spoil, word):

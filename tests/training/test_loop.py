@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 from functools import partial
 
@@ -18,6 +19,7 @@ from liqe_core import LIQE
 from liqe_core.crops import normalize
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.evaluation.measuring import measure
+from liqe_core.files import BusyError
 from liqe_core.training import loop
 from liqe_core.training.loop import Run, fit
 from liqe_core.training.precision import Precision
@@ -128,6 +130,15 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_used(images, tmp_path,
         resumed.restore()
 
 
+def test_a_damaged_checkpoint_of_a_run_says_how_to_go_on(never_stopped, images, tmp_path, monkeypatch):
+    folder = shutil.copytree(never_stopped, tmp_path / "run")
+    (folder / "results.csv").unlink()
+    (folder / "best_quality.safetensors").write_bytes(bytes(20))
+    monkeypatch.setattr(Run, "train", lambda run: None)
+    with pytest.raises(StateError, match=r"best_quality.*--restart"):
+        fit(settings(), [images], folder, progress=False)
+
+
 @pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
     never_stopped, images, tmp_path, monkeypatch, number
@@ -169,7 +180,7 @@ def test_a_folder_in_use_is_refused_and_says_by_whom(images, tmp_path, monkeypat
     chosen = settings(epochs=1, steps=1)
 
     def second():
-        with pytest.raises(RunFolderError, match=f"process {os.getpid()}"):
+        with pytest.raises(BusyError, match=f"process {os.getpid()}"):
             fit(chosen, [images], tmp_path, progress=False)
         crash()
 
