@@ -74,7 +74,7 @@ def test_paths_without_a_file(tmp_path):
 def test_cut_short(cut_short, jpeg, monkeypatch, elsewhere):
     """Also where the program accepts such files elsewhere, by Pillow's global setting."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", elsewhere)
-    with pytest.raises(ImageError, match=r"cut\.jpg: .*truncated='accept'"):
+    with pytest.raises(ImageError, match=r"cut\.jpg: .*truncated"):
         read_image(cut_short)
     accepted = np.asarray(read_image(cut_short, truncated="accept"))
     assert np.array_equal(accepted[:100], np.asarray(read_image(jpeg))[:100])
@@ -152,9 +152,9 @@ def test_one_image_read_by_many_threads(jpeg):
 
 
 def test_misspelled_options(jpeg):
-    with pytest.raises(ValueError, match="truncated is 'yes'"):
+    with pytest.raises(ValueError, match=r"truncated.*'yes'"):
         read_image(jpeg, truncated="yes")
-    with pytest.raises(ValueError, match="sixteen_bit is 'auto'"):
+    with pytest.raises(ValueError, match=r"sixteen_bit.*'auto'"):
         read_image(jpeg, sixteen_bit="auto")
 
 
@@ -247,7 +247,7 @@ def test_images_of_telephones(image, tmp_path):
     if ".heic" not in suffixes():
         (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
         assert list(survey(tmp_path).left_out) == [f"images that need a plug-in: {images.HEIF_ADVICE}"]
-        with pytest.raises(ImageError, match=r"x\.HEIC: .*pip install pillow-heif"):
+        with pytest.raises(ImageError, match=r"x\.HEIC: .*pillow-heif"):
             read_image(tmp_path / "x.HEIC")
     else:
         image.save(tmp_path / "x.HEIC", "HEIF", quality=100)

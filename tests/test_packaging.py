@@ -70,7 +70,6 @@ def test_make_installs_with_the_pins_and_every_extra():
 
 def test_ci_runs_the_test_command_that_contributors_run():
     assert (TOP / ".ci" / "run").read_text().rstrip().splitlines()[-1] == "exec make test"
-    assert "make test" in (TOP / "CONTRIBUTING.md").read_text()
 
 
 def test_the_tests_that_show_a_difference_to_the_public_code_are_there():

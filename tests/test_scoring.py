@@ -190,12 +190,12 @@ def test_no_image_at_all_is_a_mistake_of_the_caller(small_liqe, images, words, o
 
 
 def test_misspelled_options(small_liqe):
-    with pytest.raises(ValueError, match="on_error is 'ignore'"):
+    with pytest.raises(ValueError, match=r"on_error.*'ignore'"):
         small_liqe.score([], on_error="ignore")
-    with pytest.raises(ValueError, match="precision is 'half'"):
+    with pytest.raises(ValueError, match=r"precision.*'half'"):
         small_liqe.score([], precision="half")
     for size in (0, 1.5, "8"):
-        with pytest.raises(ValueError, match=f"batch_size is {size!r}"):
+        with pytest.raises(ValueError, match=f"batch_size.*{size!r}"):
             small_liqe.score([], batch_size=size)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from support.open_tables import kept_answers
+from support.data import kept_answers
 from support.site import executed_notebook
 
 from liqe_core.commands import notebooks

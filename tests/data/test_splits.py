@@ -31,7 +31,7 @@ def test_neighbours_stay_together():
         assert split[session].value_counts(normalize=True)["test"] == pytest.approx(0.25, abs=0.05)
     assert (split["session_1"] != split["session_2"]).any() and split["reference"].isna().all()
     assert len(split.groupby("session_1")) == 3
-    with pytest.raises(ValueError, match=r"'beach\.jpg' has no number"):
+    with pytest.raises(ValueError, match=r"beach\.jpg"):
         splits.by_neighbours(pd.DataFrame({"image": ["1.jpg", "beach.jpg"], "reference": None}))
 
 
@@ -46,7 +46,7 @@ def test_a_val_part_is_held_back_from_a_public_split(tmp_path):
     table["reference"] = [f"r{i // 4}" for i in range(20)]
     together = with_validation(table)
     assert together.groupby("reference")["session_2"].nunique().max() == 1
-    with pytest.raises(ValueError, match="no training part"):
+    with pytest.raises(ValueError, match="training"):
         with_validation(table[16:])
 
 

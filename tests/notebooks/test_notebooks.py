@@ -18,8 +18,7 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 from support.books import book_of
-from support.data import SHARED, needs_mirror
-from support.open_tables import write_open_tables
+from support.data import MIRROR, SAMPLES, SHARED, needs_mirror
 
 from liqe_core.commands import notebooks
 from liqe_core.commands.figure import list_figures
@@ -90,14 +89,8 @@ def folder(tmp_path_factory):
     patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # nothing depends on the current folder
     names = [name for name in notebooks.available() if not name.startswith("9")]
     given = {"sessions": "[1, 2]", "studies": '["variant", "control"]', "brief_epochs": "1"}
-    kept = manifest_dir() / "open"
-    if not all((kept / f"{name}.csv").is_file() for name in ("liqe-tiny", "arms", "runs", "differences")):
-        manifests = tmp_path_factory.mktemp("manifests") / "all"
-        shutil.copytree(manifest_dir(), manifests)
-        write_open_tables(manifests / "open")
-        patch.setenv("LIQE_MANIFESTS", str(manifests))
     if SHARED.is_dir():  # then the real label files and some real images take part
-        given |= {"labels_mirror": str(SHARED / "upstream" / "LIQE"), "data_root": str(SHARED / "samples")}
+        given |= {"labels_mirror": str(MIRROR), "data_root": str(SAMPLES)}
     options = [word for pair in given.items() for word in ("-p", *pair)]
     code = main(["notebooks", *names, "--profile", "smoke", "--at-once", "2", "--out", str(folder), *options])
     failed = sorted(path.name for path in folder.glob("*.failed.ipynb"))

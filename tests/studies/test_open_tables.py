@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.open_tables import kept_answers
+from support.data import kept_answers
 
 from liqe_core.agreement import scene_accuracy, srcc
 from liqe_core.checkpoints import PACKAGED

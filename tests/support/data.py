@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from liqe_core.data.manifests import Manifest, load_manifest
+from liqe_core.data.manifests import Manifest, load_manifest, manifest_dir
 from liqe_core.files import CHECKOUT
 
 SHARED = Path(os.environ.get("LIQE_SHARED") or CHECKOUT.parent / "shared")
@@ -16,6 +17,12 @@ SAMPLES = SHARED / "samples"
 
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason=f"the public label files are not at {MIRROR}")
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample images are not at {SAMPLES}")
+
+
+def kept_answers() -> pd.DataFrame:
+    """What ``liqe-tiny``, as it is shipped, says of every test image of the open benchmark."""
+    path = manifest_dir() / "open" / "liqe-tiny.csv"
+    return pd.read_csv(path, dtype={"image": str}, low_memory=False)
 
 
 def content(folder: Path) -> dict[str, bytes]:
