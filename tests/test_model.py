@@ -56,6 +56,16 @@ def public_answer(clip, path, variant, window, context):
     return p, quality
 
 
+def assert_public_answer(model, path, variant, **sizes):
+    """Compare what `model` answers with the public computation, whose joint probability is returned."""
+    joint, quality = public_answer(model.clip, path, variant, **sizes)
+    prediction = model.score(path)
+    assert prediction.joint.shape == (1, *SHAPES[variant])
+    assert (prediction.joint[0] - joint).abs().max() <= 1e-5
+    assert abs(float(prediction.quality) - quality) <= 2e-4
+    return joint
+
+
 SIZES = {
     "both sides over 768": (1000, 900),
     "one side over 1024": (1100, 300),
@@ -84,12 +94,7 @@ def saved(image, folder, kind):
 def test_scores_equal_the_public_computation(openai_state, image, tmp_path, kind, variant):
     torch.save(openai_state, tmp_path / "LIQE.pt")
     model = LIQE.from_checkpoint(tmp_path / "LIQE.pt", grid=PromptGrid.variant(variant))
-    path = saved(image, tmp_path, kind)
-    joint, quality = public_answer(model.clip, path, variant, window=32, context=40)
-    prediction = model.score(path)
-    assert prediction.joint.shape == (1, *SHAPES[variant])
-    assert (prediction.joint[0] - joint).abs().max() <= 1e-5
-    assert abs(float(prediction.quality) - quality) <= 2e-4
+    joint = assert_public_answer(model, saved(image, tmp_path, kind), variant, window=32, context=40)
     assert float(joint.max()) > 2 / joint.numel() or joint.numel() == 5, "the weights tell prompts apart"
 
 
@@ -108,10 +113,7 @@ def test_full_size_equals_the_public_computation(image, tmp_path):
     (tmp_path / "LIQE.pt").unlink()
     assert model.geometry == CropGeometry() and model.architecture["quick_gelu"]
     image.resize((1000, 1500)).save(tmp_path / "image.png")
-    joint, quality = public_answer(model.clip, tmp_path / "image.png", variant, window=224, context=77)
-    prediction = model.score(tmp_path / "image.png")
-    assert (prediction.joint[0] - joint).abs().max() <= 1e-5
-    assert abs(float(prediction.quality) - quality) <= 2e-4
+    joint = assert_public_answer(model, tmp_path / "image.png", variant, window=224, context=77)
     assert float(joint.max()) > 1.2 / 45, "the weights do tell the prompts apart"
 
 

@@ -186,14 +186,6 @@ def kept(values, tmp_path):
     return KeptWindows([tmp_path / "0.npy", tmp_path / "1.npy"], COUNTS)
 
 
-def test_a_image_has_its_own_windows_and_no_more(kept, values):
-    assert len(kept) == 5
-    for i, count in enumerate(COUNTS):
-        assert np.array_equal(kept[i], values[i, :, :count])
-        tested = kept.for_testing(i)
-        assert tested.dtype == torch.float32 and tested.tolist() == values[i, 0, :count].tolist()
-
-
 def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, values):
     rng, drawn = np.random.default_rng(0), []
     for _ in range(200):

@@ -190,8 +190,6 @@ def test_quickstart_turns_faults_up_where_nobody_moves_sliders(folder):
     named = turned.groupby(["position", "distortion"])["probability"].sum().unstack().idxmax(axis=1)
     right = {"JPEG 4": "jpeg compression", "blur 3": "blur", "noise 5": "noise"}
     assert {position: named[position] for position in right} == right
-    perfect = turned[turned["quality"] == "perfect"].groupby("position")["probability"].sum()
-    assert (perfect["as it is"] > perfect.drop("as it is")).all()
     book = nbformat.read(folder / "00_quickstart.ipynb", as_version=4)
     (sliders,) = [cell for cell in book.cells if "someone_there()" in cell.source]
     assert not sliders.outputs, "no widget where no kernel answers"
@@ -430,14 +428,6 @@ def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, book
         notebooks.write_parameters(tmp_path / "out", {"profile": profile})
         subprocess.run(make, check=True, timeout=120)
     assert (tmp_path / "out" / "log").read_text().split() == ["mini", "smoke"]
-
-
-def test_the_rules_name_notebooks_of_ours_earlier_in_the_course():
-    ours = notebooks.available()
-    rules = (notebooks.NOTEBOOKS / "rules.mk").read_text()
-    for targets, needed in re.findall(r"^(\$\(RUN\)/\d.*): \$\(call after,(.*)\)$", rules, re.MULTILINE):
-        for target in re.findall(r"(\d\d_\w+)\.ipynb", targets):
-            assert all(ours.index(name) < ours.index(target) for name in needed.split())
 
 
 SAVES_SLOWLY = """
