@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from liqe_core.figures.saving import drawing
-from liqe_core.figures.style import MARKERS, Drawn, dot, legend, listed, palette, panels, plain, runs_and_mean
+from liqe_core.figures.style import Drawn, dot, legend, listed, palette, panels, plain, runs_and_mean
 
 
 @drawing("ablation_open", "ablations", "The open study's ablation: which tasks are learned together.")
@@ -95,29 +95,6 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Drawn:
     return figure.described(
         "Lines: the weight of each task's loss over the epochs, a panel for each of "
         f"{', '.join(map(_said, levels)) or 'no level'}; over {epochs['epoch'].max()} epochs."
-    )
-
-
-@drawing("crops_in_testing", "ablations", "SRCC against the number of crops an image is tested on.")
-def by_crops(table: pd.DataFrame) -> Drawn:
-    """SRCC against the number of crops an image is tested on, with its interval; a line a level.
-
-    Args:
-        table: ``level``, ``crops``, ``value``, ``low`` and ``high``.
-    """
-    figure, (ax,) = panels([""], 6.4, 3.4)
-    levels = table.groupby("level", sort=False)
-    for color, mark, (level, rows) in zip(palette().colors, MARKERS, levels, strict=False):
-        label = _named(level).replace("\n", " ")
-        ax.plot(rows["crops"], rows["value"], color=color, marker=mark, label=label)
-        ax.fill_between(rows["crops"], rows["low"], rows["high"], color=color, alpha=0.15, linewidth=0)
-    ax.set(xlabel="crops an image in testing", ylabel="SRCC", xticks=sorted(set(table["crops"])))
-    legend(figure)
-    plain(ax, "y")
-    means = table[table["crops"] == table["crops"].max()].groupby("level", sort=False)["value"].mean()
-    return figure.described(
-        "Lines: SRCC against the number of crops an image is tested on, with intervals over images. "
-        f"With {table['crops'].max()} crops: {listed(means.rename(index=_said))}."
     )
 
 

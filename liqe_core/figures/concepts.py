@@ -1,9 +1,9 @@
-"""The ideas of the method, drawn: what marginals lose, fidelity against cross-entropy, and the stages of the
-model that is built from scratch."""
+"""The ideas of the method, drawn: fidelity against cross-entropy, and the stages of the model that is built
+from scratch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from liqe_core.figures.style import (
     STYLES,
     Drawn,
     dot,
-    heat_map,
     legend,
     listed,
     name_rows,
@@ -27,41 +26,6 @@ from liqe_core.figures.style import (
     panels,
     plain,
 )
-
-
-@drawing("same_marginals", "concepts", "Two joint distributions that have the same marginals.")
-def joints(table: pd.DataFrame, titles: Mapping[str, str]) -> Drawn:
-    """Joint distributions side by side, each with its two marginals around it.
-
-    Args:
-        table: ``which`` of the titles, ``quality``, and the probabilities: a column a word of distortion.
-        titles: what stands above, by ``which``.
-    """
-    parts = table.set_index("quality").groupby("which")
-    tables = {title: parts.get_group(key).drop(columns="which") for key, title in titles.items()}
-    figure = new_figure(4.6 * len(tables), 3.4)
-    most = max(float(joint.to_numpy().max()) for joint in tables.values())
-    for part, (title, joint) in zip(
-        figure.subfigures(1, len(tables), squeeze=False)[0], tables.items(), strict=True
-    ):
-        grid = part.add_gridspec(2, 2, width_ratios=[3, 1], height_ratios=[1, 2])
-        middle, above, beside = (part.add_subplot(grid[place]) for place in ((1, 0), (0, 0), (1, 1)))
-        look: dict[str, Any] = {"cmap": QUALITY_COLORS, "vmin": 0, "vmax": most, "aspect": "auto"}
-        heat_map(middle, joint, "{:.2f}".format, **look)
-        above.bar(range(joint.shape[1]), joint.sum(axis=0), color=palette().tasks["distortion"])
-        beside.barh(range(joint.shape[0]), joint.sum(axis=1), color=palette().tasks["quality"])
-        beside.invert_yaxis()
-        above.set(ylim=(0, 1), xticks=[], xlim=middle.get_xlim(), title=title)
-        beside.set(xlim=(0, 1), yticks=[], ylim=middle.get_ylim())
-        for ax in (above, beside):
-            plain(ax)
-    marginals = [
-        f"{title}: quality {listed(joint.sum(axis=1))}, distortion {listed(joint.sum(axis=0))}"
-        for title, joint in tables.items()
-    ]
-    return figure.described(
-        f"Heat maps of joint probabilities with bars of their marginals. {'; '.join(marginals)}."
-    )
 
 
 @drawing("losses_of_a_pair", "concepts", "Fidelity against cross-entropy, and their gradients.")

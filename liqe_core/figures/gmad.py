@@ -12,25 +12,11 @@ from matplotlib.axes import Axes
 
 from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, heat_map, legend, listed, name_rows, palette, panels, plain, signed
-from liqe_core.images import ImageError, read_image
+from liqe_core.images import read_image
 
 #: Heading, why it is empty or "", and the images with their captions.
 Column = tuple[str, str, list[tuple[Hashable, str]]]
 _PIXELS = 640  # the longer side of a drawn image
-
-
-@drawing("disagreement", "gmad", "Who pulls apart what others call equally good; nobody has judged.")
-def disagreement_figure(disagreement: pd.DataFrame) -> Drawn:
-    """`gmad.disagreement` as a heat map, which says so: nobody has judged."""
-    count = len(disagreement)
-    title = "Disagreement: nobody has judged who is right"
-    figure, (axes,) = panels([title], 3.4 + 0.75 * count, 2 + 0.5 * count)
-    _heat(axes, disagreement)
-    axes.set(xlabel="called equally good by", ylabel="pulled apart by,\nin % of its own range")
-    return figure.described(
-        "Heat map: how far each scorer pulls apart images that another calls equally good, in percent "
-        f"of its range; scorers: {', '.join(map(str, disagreement.index))}."
-    )
 
 
 @drawing("own_attack_resistance", "gmad", "Who attacks and who resists, judged by people's scores.")
@@ -134,7 +120,7 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
 
     Raises:
         ValueError: no columns.
-        KeyError: an image has no file.
+        KeyError: an image has no file. ImageError: it cannot be read.
     """
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
@@ -149,17 +135,14 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
             if not cells:
                 axes.set_facecolor(paint.faint)
                 if row == 0:
-                    _note(axes, f"no pair: {reason}")
+                    note = textwrap.fill(f"no pair: {reason}", 26)
+                    middle: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+                    axes.text(0.5, 0.5, note, fontsize="small", **middle)
                 continue
             image, caption = cells[row]
-            if image not in files:
-                raise KeyError(f"no file for image {image!r}: add it to `images`")
-            try:
-                thumbnail = read_image(files[image])
-                thumbnail.thumbnail((_PIXELS, _PIXELS))
-                axes.imshow(thumbnail)
-            except ImageError as error:
-                _note(axes, f"{image} cannot be drawn: {error}")
+            thumbnail = read_image(files[image])
+            thumbnail.thumbnail((_PIXELS, _PIXELS))
+            axes.imshow(thumbnail)
             axes.set_xlabel(caption, fontsize="small")
         if pair[0].get_subplotspec().is_first_col():
             for axes, side in zip(pair, sides, strict=True):
@@ -180,8 +163,3 @@ def _heat(axes: Axes, matrix: pd.DataFrame) -> None:
     look: dict[str, Any] = {"cmap": shades, "vmin": least, "vmax": 100}
     heat_map(axes, matrix, lambda value: "·" if np.isnan(value) else signed(value, 0), 40, **look)
     axes.spines[:].set_visible(False)
-
-
-def _note(axes, text: str) -> None:
-    wrapped = "\n".join(textwrap.wrap(text, 26))
-    axes.text(0.5, 0.5, wrapped, transform=axes.transAxes, ha="center", va="center", fontsize="small")

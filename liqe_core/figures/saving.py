@@ -223,8 +223,6 @@ def _type(name: object, column: pd.Series) -> str:
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in ("string", "empty") and not pd.api.types.is_numeric_dtype(column):
         return "str"
-    if kind == "boolean":
-        return "boolean" if column.isna().any() else "bool"
     if pd.api.types.is_numeric_dtype(column):
         return str(column.dtype)
     raise TypeError(f"column {name} holds {kind} values, which CSV does not keep")

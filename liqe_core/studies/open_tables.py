@@ -145,23 +145,15 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
     return pd.DataFrame(rows)
 
 
-#: What the card of a model says of each test set: dataset, in words, measure.
+#: What the card of a model says of each test set: dataset and measure.
 ON_THE_CARD = (
-    ("biq2021", "BIQ2021, public test part", "srcc"),
-    ("biq2021 without near-duplicates", "the same, without images whose twin was trained on", "srcc"),
-    ("open-distorted", "photographs distorted in 32 ways, none of them trained on", "srcc"),
-    ("open-distorted", "the same", "distortion_accuracy"),
-    ("scenes", "photographs of three sources, none of them trained on", "scene_accuracy"),
-    ("biq2021", "BIQ2021, images of the test part with labels", "scene_accuracy"),
-    ("hevc", "HEVC, nothing like it trained on, as decoded", "srcc"),
-    ("hevc as shown", "the same, all enlarged to one size", "srcc"),
+    *((name, "srcc") for name in ("biq2021", "biq2021 without near-duplicates", "open-distorted")),
+    ("open-distorted", "distortion_accuracy"),
+    *((name, "scene_accuracy") for name in ("scenes", "biq2021")),
+    *((name, "srcc") for name in ("hevc", "hevc as shown")),
 )
-#: How the card names the measures, and the column of labels without which an image does not count.
-MEASURES_ON_THE_CARD = {
-    "srcc": ("SRCC with the scores", "mos"),
-    "distortion_accuracy": ("distortion named, of eleven", "true_distortion"),
-    "scene_accuracy": ("scene named, of nine", "scenes"),
-}
+#: The column of labels without which an image does not count.
+_LABELS = {"srcc": "mos", "distortion_accuracy": "true_distortion", "scene_accuracy": "scenes"}
 
 
 def card_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,16 +163,16 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         table: from `with_labels`, of one model.
 
     Returns:
-        A row for each of `ON_THE_CARD` that the table has: ``images`` (in words), ``count``, ``measure``,
-        ``reached``, ``low`` and ``high`` (95 % bootstrap interval over photographs: images made of one are
+        A row for each of `ON_THE_CARD` that the table has: ``dataset``, ``measure``, ``images``, ``reached``,
+        ``low`` and ``high`` (95 % bootstrap interval over photographs: images made of one are
         drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
     """
     by_name, reached, rows = dict(parts(table)), measures(table).set_index("dataset"), []
-    for name, words, measure in ON_THE_CARD:
+    for name, measure in ON_THE_CARD:
         if name not in by_name:
             continue
-        part, (measure_words, label) = by_name[name], MEASURES_ON_THE_CARD[measure]
-        part = part[part[label].notna() & part[label].ne("")]
+        labels = by_name[name][_LABELS[measure]]
+        part = by_name[name][labels.notna() & labels.ne("")]
         # An image of `scenes` is a photograph itself; its reference is the source.
         photographs = part["image"] if name == "scenes" else part["reference"].fillna(part["image"])
         groups = list(part.groupby(photographs).indices.values())
@@ -188,7 +180,7 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         def measured(drawn, part=part, groups=groups, measure=measure) -> float:
             return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
 
-        row = {"images": words, "count": len(part), "measure": measure_words}
+        row = {"dataset": name, "measure": measure, "images": len(part)}
         row["reached"] = reached.loc[name, measure]
         row["low"], row["high"] = bootstrap(len(groups), measured)
         commonest = reached.loc[name].get(measure.replace("accuracy", "commonest"))

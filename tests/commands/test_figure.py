@@ -11,7 +11,7 @@ from support.runs import write_run
 from liqe_core.commands.figure import latex, list_figures
 from liqe_core.commands.main import main
 from liqe_core.data.manifests import manifest_dir
-from liqe_core.figures.gmad import disagreement_figure
+from liqe_core.figures.concepts import prefix_tree
 from liqe_core.figures.saving import read, save
 from liqe_core.files import write_json
 from liqe_core.prompts import VARIANTS
@@ -89,15 +89,14 @@ def test_a_table_is_drawn_as_csv_and_latex(root, tmp_path, capsys):
 
 
 def test_what_a_notebook_saved_is_drawn_again(root, tmp_path, failed):
-    message = failed("disagreement", "--run", root, "--out", tmp_path)
-    assert f"liqe notebooks gmad --out {root}" in message
-    apart = pd.DataFrame({"Q": [np.nan, 40.0], "Q+S": [55.0, np.nan]}, ["Q", "Q+S"])
-    figure = disagreement_figure(apart.rename_axis("pulled apart by"))
-    save(figure, tmp_path / "runs" / "gmad", "disagreement")
+    message = failed("prefix_tree", "--run", root, "--out", tmp_path)
+    assert f"liqe notebooks from_scratch --out {root}" in message
+    figure = prefix_tree(pd.DataFrame({"parent": [-1, 0], "word": ["start", "cat"]}))
+    save(figure, tmp_path / "runs" / "from_scratch", "prefix_tree")
     arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new"), "--style", "talk"]
-    assert main(["figure", "disagreement", *arguments]) == 0
-    assert pd.read_csv(tmp_path / "new" / "disagreement.csv")["pulled apart by"].tolist() == ["Q", "Q+S"]
-    assert "55</text>" in (tmp_path / "new" / "disagreement.svg").read_text()
+    assert main(["figure", "prefix_tree", *arguments]) == 0
+    assert pd.read_csv(tmp_path / "new" / "prefix_tree.csv")["word"].tolist() == ["start", "cat"]
+    assert "cat</text>" in (tmp_path / "new" / "prefix_tree.svg").read_text()
 
 
 @pytest.mark.parametrize(

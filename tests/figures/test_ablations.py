@@ -60,13 +60,3 @@ def test_loss_weights_leave_out_tasks_that_a_level_lacks():
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["quality", "scene"], "each is told once"
     np.testing.assert_allclose(figure.axes[1].lines[-1].get_ydata(), [1, 0.8])
-
-
-def test_by_crops_has_a_line_a_level():
-    table = pd.DataFrame({"level": ["a", "a"], "crops": [1, 15], "value": [0.1, 0.3]})
-    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1)
-    figure = ablations.by_crops(table)
-    redrawn(figure)
-    (ax,) = figure.axes
-    np.testing.assert_allclose(ax.lines[-1].get_ydata(), [0.1, 0.3])
-    assert figure.legends[0].get_texts()[0].get_text() == "a"

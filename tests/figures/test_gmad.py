@@ -14,15 +14,6 @@ def written(matrix):
     return ["·" if np.isnan(v) else f"{v:.0f}".replace("-", "−") for v in matrix.to_numpy().ravel()]
 
 
-def test_without_a_judge_the_figure_is_called_disagreement(scores):
-    apart = study.disagreement(compete(scores, levels=3))
-    figure = gmad.disagreement_figure(apart)
-    assert [t.get_text() for t in figure.axes[0].texts] == written(apart)
-    words = texts(figure).lower()
-    assert "disagreement: nobody has judged" in words and "attack" not in words and "resist" not in words
-    drawn(figure)
-
-
 @pytest.mark.parametrize(("preference", "least"), [(40.0, 0), (-30.0, -100)])
 def test_every_number_is_written_and_a_negative_attack_has_a_diverging_scale(scores, preference, least):
     pairs = compete(scores, levels=3)
@@ -69,15 +60,11 @@ def test_pair_grid_says_who_was_right_where_people_judged(scores, images):
     assert "ours fixed at high\nattacked by theirs\npeople say: defender" in texts(figure)
 
 
-def test_pair_grid_without_a_pair_or_a_readable_image_says_so(scores, images, tmp_path):
+def test_pair_grid_without_a_pair_says_so(scores, images):
     pairs = compete(scores, ["ours", "theirs"])
     pairs.loc[1, "reason"] = "no image at this level"
-    (tmp_path / "cut.png").write_bytes(b"not an image")
-    cut = images["file"].mask(images["image"] == pairs.at[0, "better"], str(tmp_path / "cut.png"))
-    figure = gmad.pair_grid(pairs, images.assign(file=cut, sha256=""))
-    words = texts(figure).replace("\n", " ")
-    assert "no pair: no image at this level" in words
-    assert f"{pairs.at[0, 'better']} cannot be drawn" in words
+    figure = gmad.pair_grid(pairs, images)
+    assert "no pair: no image at this level" in texts(figure).replace("\n", " ")
     drawn(figure)
     with pytest.raises(KeyError, match=pairs.at[0, "better"]):
         gmad.pair_grid(pairs, images[:0])

@@ -1,5 +1,7 @@
 """The tables of the open benchmark, where the answer is known."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,10 +83,10 @@ def test_the_card_counts_photographs_not_images():
     made = made.assign(near_duplicate=False, scene="")
     made["distortion"] = made["true_distortion"].where(made["photograph"] % 2 == 0, "contrast")
     card = card_table(made).set_index("measure")
-    named = card.loc["distortion named, of eleven"]
-    assert named["reached"] == 0.5 and named["commonest"] == 0.6 and named["count"] == 500
+    named = card.loc["distortion_accuracy"]
+    assert named["reached"] == 0.5 and named["commonest"] == 0.6 and named["images"] == 500
     assert named["high"] - named["low"] > 0.35, "twenty draws, not five hundred, which give 0.09"
-    ranked = card.loc["SRCC with the scores"]
+    ranked = card.loc["srcc"]
     assert ranked["reached"] == pytest.approx(1) and ranked["low"] == pytest.approx(1)
     scenes = made.assign(dataset="scenes", scenes=["plant;animal", "animal"] * 250, scene="animal;human")
     card = card_table(scenes)
@@ -96,17 +98,17 @@ def test_the_card_says_what_the_kept_answers_give():
     card = PACKAGED["liqe-tiny"].with_suffix(".md").read_text("utf-8")
     for row in card_table(kept_answers()).itertuples():
         reached = f"{row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.commonest:.3f}"
-        assert f"| {row.images} | {row.count} | {row.measure} | {reached} |" in card
+        assert re.search(rf"\| {row.images} \| .* \| {re.escape(reached)} \|", card)
 
 
 def test_readme_has_the_numbers_of_the_kept_answers():
     """A row for each measure but the one that is flattered by near-duplicates."""
     readme = (CHECKOUT / "README.md").read_text("utf-8")
     rows = card_table(kept_answers())
-    rows = rows[rows["images"] != "BIQ2021, public test part"]
+    rows = rows[(rows["dataset"] != "biq2021") | (rows["measure"] != "srcc")]
     assert len(rows) == 7
     for row in rows.itertuples():
-        assert f"| {row.count:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |" in readme
+        assert f"| {row.images:,} | {row.reached:.3f} ({row.low:.3f} to {row.high:.3f}) |" in readme
 
 
 def test_the_page_of_results_has_the_numbers_of_the_kept_differences():
