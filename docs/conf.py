@@ -100,7 +100,7 @@ def _without_values(app, doctree):
             note.parent.remove(note)
 
 
-def _sizes(app, what, name, of, options, lines):
+def _sizes(app, kind, name, documented, options, lines):
     """What a docstring writes as |w| is the size of w, and no text to be put in its place."""
     lines[:] = [re.sub(r"\|(\w+)\|", r"\\|\1\\|", line) for line in lines]
 

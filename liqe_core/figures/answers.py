@@ -108,9 +108,9 @@ def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
     )
 
 
-@drawing("crops", "quickstart", "The windows on that image, each with its own quality.")
+@drawing("crops", "quickstart", "The crops of that image, each with its own quality.")
 def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """The middles of an image's crops, the worst and the best crop framed, and the quality of each by itself.
+    """The centers of an image's crops, the worst and the best crop framed, and the quality of each by itself.
 
     Args:
         windows: ``y``, ``x`` and ``side`` in pixels, and the expected ``quality``.
@@ -132,11 +132,11 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     quality_ax.vlines(numbers, qualities.mean(), qualities, color=paint.faint)
     quality_ax.axhline(qualities.mean(), color=paint.ink, linewidth=1.2, ls="--", label="mean of the crops")
     quality_ax.scatter(numbers, qualities, color=colors, edgecolor=paint.ink, linewidth=0.5, zorder=3)
-    quality_ax.set(xlabel="crop", ylabel="quality of the crop by itself", xticks=numbers, ylim=(0.9, 5.1))
+    quality_ax.set(xlabel="crop", ylabel="quality of the crop alone", xticks=numbers, ylim=(0.9, 5.1))
     quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     plain(quality_ax, "y")
     return figure.described(
-        f"The image with the middles of its {len(qualities)} windows, numbered, and the quality of each by "
+        f"The image with the centers of its {len(qualities)} crops, numbered, and the quality of each by "
         f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
     )
 

@@ -33,7 +33,7 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
     """A pair's loss, and how hard it pushes, against the difference of the two predicted qualities.
 
     Args:
-        table: columns `difference` (of the better image's quality less the other's), `loss` (its name),
+        table: columns `difference` (the better image's quality minus the other's), `loss` (its name),
             `value`, `gradient` (of the loss by the difference).
     """
     figure, axes = panels(["how wrong it is", "how hard it pushes"], 4.5, 3.6)
@@ -44,7 +44,7 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
             sizes = rows[column].abs()  # a loss is positive
             ax.plot(rows["difference"], sizes, color=color, linestyle=style, label=name)
         ax.axvline(0, color=palette().faint, zorder=0)
-        ax.set(xlabel="predicted quality: the better image's less the other's", ylabel=label)
+        ax.set(xlabel="predicted quality: better image minus the other", ylabel=label)
         plain(ax, "y")
     legend(figure)
     names = " and ".join(table["loss"].unique())

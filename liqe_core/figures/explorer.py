@@ -178,6 +178,6 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     figure.align_ylabels(rows[1:, 0])
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
     return figure.described(
-        "A column for each position of the sliders: the image with its windows, and bars with the "
+        "A column for each position of the sliders: the image with its crops, and bars with the "
         f"probability of every word. Quality: {listed(quality_at)}."
     )

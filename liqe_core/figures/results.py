@@ -30,18 +30,18 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     ax.barh(range(len(shares)), 1 - shares, left=shares, color=paint.faint)
     for row, word in enumerate(shares.index):
         wrong_words = predicted[(true == word) & (predicted != word)].value_counts()
-        note = "".join(f"rather: {wrong} ({count})" for wrong, count in wrong_words.head(1).items())
+        note = "".join(f"wrong: {wrong} ({count})" for wrong, count in wrong_words.head(1).items())
         ax.text(1.02, row, note, va="center", fontsize="small", color=paint.ink)
     ax.set_yticks(range(len(shares)), [f"{word} ({(true == word).sum()})" for word in shares.index])
     most = true.value_counts(normalize=True)
     commonest = f"always {most.index[0]!r}: {most.iloc[0]:.0%}"
     ax.axvline(most.iloc[0], color=paint.grey, linestyle=":", label=commonest)
-    overall = f"{(predicted == true).mean():.0%} of all"
-    ax.set(xlim=(0, 1), xlabel="share called by the right name", title=overall)
+    overall = f"named correctly: {(predicted == true).mean():.0%} of all images"
+    ax.set(xlim=(0, 1), xlabel="share named correctly", title=overall)
     legend(figure)
     plain(ax, "x")
     return figure.described(
-        f"Bars: how often each distortion is called by its name, {overall}, {commonest}: "
+        f"Bars: how often each distortion is named correctly; {overall}, {commonest}: "
         f"{listed(shares[::-1], '.0%')}."
     )
 

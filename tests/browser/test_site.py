@@ -23,14 +23,14 @@ NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
 
 @pytest.fixture(scope="module")
 def built(chromium, tmp_path_factory) -> tuple[Path, str]:
-    """The site's folder, and what was said of it while it was built."""
+    """The site's folder, and the warnings of its build."""
     if not notebooks.can_build_site():
         pytest.skip("needs what builds the site: pip install -e '.[site]'")
     folder = runs_dir("smoke") if ALL else tmp_path_factory.mktemp("executed")
     if not ALL:
         nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        return notebooks.build_site(folder).parent, said.getvalue()
+    with contextlib.redirect_stderr(io.StringIO()) as messages:
+        return notebooks.build_site(folder).parent, messages.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def site(built) -> Path:
 
 
 @pytest.fixture(scope="module")
-def read(site) -> list[Path]:
-    """The pages that are looked at: all with a notebook, and of the reference the method."""
+def pages(site) -> list[Path]:
+    """The tested pages: all with a notebook, and the method of the reference."""
     found = [*sorted(site.glob("*.html")), site / "api" / "liqe_core.html"]
     return [page for page in found if page.stem not in ("genindex", "py-modindex")]
 
@@ -57,24 +57,24 @@ def opened(browser, page: Path, size, **more):
     return tab, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
 
 
-def test_nothing_was_said_against_it(built):
+def test_the_build_has_no_warnings(built):
     assert built[1] == ""
 
 
-def test_pages_are_whole_without_a_network_and_accessible(chromium, read, screenshots):
+def test_pages_are_whole_without_a_network_and_accessible(chromium, pages, screenshots):
     from axe_playwright_python.sync_playwright import Axe
 
     faults = {}
-    for page in read:
+    for page in pages:
         tab, asked = opened(chromium, page, WIDE, color_scheme="light")
         undrawn = tab.locator(".math:not(:has(mjx-container svg))").count()
         broken = tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
         errors = tab.locator("mjx-merror, [data-mml-node=merror]").count()
-        untold = tab.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
+        without_alt = tab.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
         level_a = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag21a"]}).response["violations"]
-        told = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in level_a]
+        violations = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in level_a]
         found = {"asks": asked, "equations not drawn": undrawn + errors, "images broken": broken}
-        found |= {"images without words": untold, "axe": told}
+        found |= {"images without alt": without_alt, "axe": violations}
         if any(found.values()):
             faults[page.name] = {what: value for what, value in found.items() if value}
         tab.screenshot(path=screenshots / f"{page.stem}-1280.png")
@@ -83,9 +83,9 @@ def test_pages_are_whole_without_a_network_and_accessible(chromium, read, screen
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_read_on_a_telephone(chromium, read, screenshots, scheme):
+def test_pages_can_be_read_on_a_telephone(chromium, pages, screenshots, scheme):
     wide = {}
-    for page in read if scheme == "light" else read[:2]:
+    for page in pages if scheme == "light" else pages[:2]:
         tab, _ = opened(chromium, page, NARROW, color_scheme=scheme)
         over = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         if over > 0:
@@ -99,14 +99,14 @@ def test_pages_can_be_read_on_a_telephone(chromium, read, screenshots, scheme):
     assert wide == {}
 
 
-def test_no_code_and_no_table_is_cut_on_a_laptop(chromium, read):
+def test_no_code_and_no_table_is_cut_on_a_laptop(chromium, pages):
     cut = """what => [...document.querySelectorAll('.bd-article ' + what)].filter(shown => {
         for (let box = shown; !box.classList.contains('bd-article'); box = box.parentElement)
             if (box.scrollWidth > box.clientWidth + 1) return true;
         return false;
     }).length"""
     counts = {}
-    for page in read:
+    for page in pages:
         tab, _ = opened(chromium, page, {"width": 1400, "height": 900})
         counts[page.name] = sum(tab.evaluate(cut, what) for what in (("pre", "table") if ALL else ("pre",)))
         tab.context.close()

@@ -11,7 +11,7 @@ def test_right_and_wrong_says_what_was_named_instead():
     named["distortion"] = ["blur"] * 3 + ["noise"] * 3
     figure = figures.right_and_wrong(named)
     words = texts(figure)
-    assert "blur (4)" in words and "rather: noise (1)" in words and "83% of all" in words
+    assert "blur (4)" in words and "wrong: noise (1)" in words and "83% of all" in words
     assert "always 'blur': 67%" in words
     assert drawn(figure).std() > 5
 

@@ -203,8 +203,8 @@ def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_
     assert len(table) == 2 * (5 * 4 * 3 - 3)
     overview = pd.read_csv(folder / "data_preparation" / "data_sets.csv").set_index("dataset")
     assert overview.loc[["live", "csiq", "kadid10k", "bid", "clive", "koniq10k"], "role"].eq("train").all()
-    assert overview.loc["mini", "here"] == "built in" and overview.loc["mini", "images"] > 0
-    assert overview.loc["tid2013", "here"] == "absent"
+    assert overview.loc["mini", "state"] == "built in" and overview.loc["mini", "images"] > 0
+    assert overview.loc["tid2013", "state"] == "absent"
     assert (folder / "data_preparation" / "own" / "holiday.yaml").exists()
 
 
@@ -229,7 +229,7 @@ def test_training_leaves_runs_and_their_measures(folder):
     assert untrained["run"].tolist() == [1, 2] and untrained["srcc"].notna().all(), "before training"
     starts = pd.read_csv(folder / TRAINING / "two_starts.csv")
     assert (starts.groupby("start")["images"].min() == 0).all()
-    assert "without looking" in pd.read_csv(folder / TRAINING / "test_summary.csv")
+    assert "majority class" in pd.read_csv(folder / TRAINING / "test_summary.csv")
     for run in (folder / "train").iterdir():
         assert json.loads((run / "settings.json").read_text())["settings"]["name"] == "smoke"
         assert (run / "best_average.safetensors").exists()
