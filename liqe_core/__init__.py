@@ -5,17 +5,17 @@
     prediction = LIQE.from_checkpoint("official").score("photo.jpg")
     print(prediction.to_frame())
 
-At the top of the package lies the method and nothing else. Read it in this order: `prompts` (every label
-combination a sentence), `prefix_tree` and `text` (their embeddings), `towers` (CLIP), `images` and
-`crops` (from a file to what a tower takes), `model` (the joint probability), `prediction` (what is read off
-it), `scoring` (images by the thousand), `metric` (for other programs, with a gradient), `checkpoints`
-(weights, safely), `losses` and `weighting` (how it learns), `agreement` (how well it does), `files` (where
-things are kept). It fits in an afternoon.
+The top level of the package holds the method only. Read its modules in this order: `prompts` (one sentence
+for each combination of labels), `prefix_tree` and `text` (text embeddings), `towers` (the CLIP towers),
+`images` and `crops` (from a file to the input of the image tower), `model` (the joint probability),
+`prediction` (results derived from it), `scoring` (many images), `metric` (a differentiable metric for other
+programs), `checkpoints` (safe reading and writing of weights), `losses` and `weighting` (training),
+`agreement` (evaluation measures), `files` (folders and atomic writes). It can be read in an afternoon.
 
-Everything that serves it is in wings, each knowing only those before it: `intake/`,
-below the method but for `files`, and above it `data/`, `evaluation/`, `training/`,
-`studies/`, `benchmarks/`, `commands/`; and `figures/`, which know data frames alone. Their docstrings say
-what is in them.
+The subpackages support the method. Each one imports only the ones before it: `intake/` (below the method,
+except for `files`), then `data/`, `evaluation/`, `training/`, `studies/`, `benchmarks/` and `commands/`
+above it. `figures/` takes data frames and imports none of them. The docstring of each subpackage describes
+its contents.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HOMES = {"LIQE": "model", "LIQEMetric": "metric", "Prediction": "prediction", "
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the data wing, and every process it starts, does without torch and open_clip.
+    # Imported on first access: `data` and the processes that it starts do not need torch and open_clip.
     if name in _HOMES:
         from importlib import import_module
 

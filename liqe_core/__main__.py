@@ -1,4 +1,4 @@
-"""``python -m liqe_core``: the command ``liqe``, also where it is not on the path (under torchrun, say)."""
+"""``python -m liqe_core``: run the ``liqe`` command where it is not on the path, e.g. under torchrun."""
 
 from liqe_core.commands.main import main, run
 

@@ -1,6 +1,6 @@
-"""How well predictions agree with people, a session at a time and over sessions.
+"""Measures of the agreement between predictions and human scores and labels.
 
-Correlations that are not defined (fewer than two images, a constant) are NaN; `reason` says which it was.
+Undefined correlations (fewer than two images, or a constant input) are NaN; `reason` returns the cause.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Array = np.ndarray | Sequence[float]
 
 
 def srcc(prediction: Array, mos: Array) -> float:
-    """Spearman's rank correlation; ties get their mean rank."""
+    """Spearman's rank correlation (SRCC); ties get their mean rank."""
     return _correlation(lambda x, y: stats.spearmanr(x, y).statistic, prediction, mos)
 
 
 def krcc(prediction: Array, mos: Array) -> float:
-    """Kendall's tau-b."""
+    """Kendall's rank correlation (KRCC), tau-b."""
     return _correlation(lambda x, y: stats.kendalltau(x, y).statistic, prediction, mos)
 
 
 def plcc(prediction: Array, mos: Array) -> float:
-    """Pearson's correlation of the human scores with the predictions mapped by a fitted logistic."""
+    """Pearson's correlation (PLCC) of the scores and the predictions, after a logistic fit to the scores."""
     return _after_fit(prediction, mos)["plcc"]
 
 
 def rmse(prediction: Array, mos: Array) -> float:
-    """Root mean square error, in units of the human scores, after the same mapping."""
+    """Root mean square error (RMSE) in units of the scores, after the same logistic fit."""
     return _after_fit(prediction, mos)["rmse"]
 
 
 def reason(prediction: Array, mos: Array) -> str:
-    """Why a correlation is not defined; empty where it is."""
+    """Return why a correlation is undefined; empty if it is defined."""
     x, y = _pair(prediction, mos)
     if len(x) < 2:
         return f"{len(x)} images"
@@ -53,35 +53,35 @@ def reason(prediction: Array, mos: Array) -> str:
 
 
 def logistic4(x: Array, top: float, bottom: float, middle: float, width: float) -> np.ndarray:
-    """The monotone map of the video quality experts group, as in the public benchmark script:
+    """Four-parameter logistic of the Video Quality Experts Group, as in the public benchmark script:
     ``bottom + (top - bottom) / (1 + exp(-(x - middle) / |width|))``."""
-    # expit is 1 / (1 + exp(-x)) without overflow; the floor keeps a width that a fit drove to zero a step.
+    # expit is 1 / (1 + exp(-x)) without overflow. The lower bound avoids a division by a fitted width of 0.
     return bottom + (top - bottom) * expit((np.asarray(x, float) - middle) / max(abs(width), 1e-12))
 
 
 def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
-    """Least-squares fit of `logistic4` from predictions to scores, started as in the public script.
+    """Least-squares fit of `logistic4` from predictions to scores, with the public script's initial values.
 
-    Where there are fewer images than parameters, or the fit does not converge, the start is returned: it is
-    a monotone curve too.
+    If there are fewer images than parameters or the fit does not converge, the initial values are returned.
+    They also define a monotone curve.
 
     Returns:
-        (4,) top, bottom, middle, width.
+        (4,) array of top, bottom, middle and width.
     """
     x, y = _pair(prediction, mos)
     start = np.array([y.max(), y.min(), x.mean(), max(x.std(), 1e-12)])
     if len(x) < len(start):
         return start
 
-    # The MINPACK of SciPy 1.15 to 1.17 reads one number behind the last column of the Jacobian (scipy#24323),
-    # and what lies there differs from run to run. So the last column is one of a parameter that is not in the
-    # curve, with a residual of its own: its first number, the one that is read, is 0. The weight is too small
-    # for the column to be moved to the front; the parameter stays 0, and the others go as without it.
+    # MINPACK in SciPy 1.15 to 1.17 reads one number past the last column of the Jacobian (scipy#24323), and
+    # this number differs between runs. A dummy parameter with a residual of its own therefore adds a last
+    # column, whose first number, the one that is read, is 0. Its weight is too small for pivoting to move the
+    # column to the front. The dummy stays 0 and does not affect the other parameters.
     def padded(x: np.ndarray, *parameters: float) -> np.ndarray:
         return np.append(logistic4(x, *parameters[:4]), 1e-250 * parameters[4])
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optimize.OptimizeWarning)  # of a covariance that we do not use
+        warnings.simplefilter("ignore", optimize.OptimizeWarning)  # about the covariance, which is unused
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             found, _ = optimize.curve_fit(padded, x, np.append(y, 0), p0=np.append(start, 0), maxfev=24_000)
@@ -91,8 +91,10 @@ def fit_logistic(prediction: Array, mos: Array) -> np.ndarray:
 
 
 def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
-    """As the training script counts: of an image with k scene labels the k likeliest scenes are looked at,
-    and each label found among them is a hit; hits over labels, over all images that have any.
+    """Scene accuracy as in the public training script.
+
+    For an image with k scene labels, each label among the k most probable scenes is a hit. The accuracy is
+    the number of hits divided by the number of labels, over all images with labels.
 
     Args:
         p_scene: (N, S) probabilities.
@@ -106,8 +108,8 @@ def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
 
 
 def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
-    """As the public `BIQA_benchmark.py` counts: an image with one label is left out of the denominator
-    when it was wrong, which inflates the figure. For comparison with numbers made by that script."""
+    """Scene accuracy as in the public `BIQA_benchmark.py`, to compare with the numbers of that script. It
+    excludes wrong images with a single label from the denominator, which inflates the accuracy."""
     p, target = _tables(p_scene, multi_hot)
     single = target.sum(axis=1) == 1
     right = target[np.arange(len(p)), p.argmax(axis=1)]
@@ -116,11 +118,11 @@ def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
 
 
 def distortion_accuracy(p_distortion: Array, one_hot: Array) -> float:
-    """How often the likeliest distortion is the labelled one, over the images that have a label.
+    """Fraction of labelled images whose most probable distortion is the labelled one.
 
     Args:
         p_distortion: (N, D) probabilities.
-        one_hot: (N, D), one 1 in the row of a labelled image.
+        one_hot: (N, D), one 1 in the row of each labelled image.
     """
     p, target = _tables(p_distortion, one_hot)
     labelled = target.any(axis=1)
@@ -129,31 +131,32 @@ def distortion_accuracy(p_distortion: Array, one_hot: Array) -> float:
 
 
 def agreement(prediction: Array, mos: Array) -> dict[str, float]:
-    """SRCC, KRCC, PLCC and RMSE in one go."""
+    """Compute SRCC, KRCC, PLCC and RMSE."""
     return {"srcc": srcc(prediction, mos), "krcc": krcc(prediction, mos)} | _after_fit(prediction, mos)
 
 
 def over_sessions(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean, median and standard deviation of every measure over the sessions (or seeds).
+    """Aggregate each measure over the sessions or seeds of each dataset.
 
     Args:
-        results: a row a session and dataset; numeric columns besides ``session`` and ``seed`` are measures.
+        results: one row per session and dataset. Numeric columns other than ``session`` and ``seed`` are
+            measures.
 
     Returns:
-        A row a dataset; columns (measure, ``mean``, ``median``, ``std`` or ``count``).
-        NaN is left out of all four.
+        One row per dataset, with columns (measure, ``mean``, ``median``, ``std`` or ``count``). NaN values
+        are excluded.
     """
     measures = [c for c in results.select_dtypes("number").columns if c not in ("session", "seed")]
     return results.groupby("dataset", sort=False)[measures].agg(["mean", "median", "std", "count"])
 
 
 def _after_fit(prediction: Array, mos: Array) -> dict[str, float]:
-    """PLCC and RMSE after one fit, the same to the last digit on any number of threads."""
+    """Compute PLCC and RMSE after one fit, with identical digits for any number of threads."""
     x, y = _pair(prediction, mos)
     if reason(x, y):
         return {"plcc": float("nan"), "rmse": float("nan")}
     curve = logistic4(x, *fit_logistic(x, y))
-    # `statistics` adds with `fsum`, in which order does not count; SciPy's pearsonr adds with BLAS, whose
+    # `statistics` sums with `fsum`, which does not depend on the order. SciPy's pearsonr uses BLAS, where the
     # last digit depends on the number of threads.
     plcc = float("nan") if reason(curve, y) else statistics.correlation(curve.tolist(), y.tolist())
     return {"plcc": float(np.clip(plcc, -1, 1)), "rmse": math.sqrt(statistics.fmean((curve - y) ** 2))}
@@ -167,12 +170,12 @@ def _correlation(measure: Callable[[np.ndarray, np.ndarray], float], prediction:
 def _pair(prediction: Array, mos: Array) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(prediction, dtype=float), np.asarray(mos, dtype=float)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"expected two vectors of one length, got shapes {x.shape} and {y.shape}")
+        raise ValueError(f"expected two vectors of equal length, got shapes {x.shape} and {y.shape}")
     return x, y
 
 
 def _tables(p: Array, target: Array) -> tuple[np.ndarray, np.ndarray]:
     p, target = np.asarray(p, dtype=float), np.asarray(target) > 0
     if p.ndim != 2 or p.shape != target.shape:
-        raise ValueError(f"expected two matrices of one shape, got {p.shape} and {target.shape}")
+        raise ValueError(f"expected two matrices of equal shape, got {p.shape} and {target.shape}")
     return p, target

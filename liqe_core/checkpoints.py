@@ -1,12 +1,12 @@
-"""Reading and writing weights, so that nothing that is loaded can run code.
+"""Read and write checkpoints without running code from a file.
 
-Four kinds of file are told apart by content: the public LIQE file (a plain state dict), what its training
-script saves (``{'model_state_dict': ...}``), pyiqa's (``{'params': {'clip_model.*': ...}}``), and our own:
-safetensors with a JSON header that names the CLIP architecture, the grid, the crop geometry and the recipe.
-What other programs put around a state dict, and before its names, is taken off.
+Four formats are recognised by content: the public LIQE file (a plain state dict), the output of its training
+script (``{'model_state_dict': ...}``), pyiqa's file (``{'params': {'clip_model.*': ...}}``), and this
+project's format: safetensors with a JSON header that stores the CLIP architecture, the grid, the crop
+geometry and the recipe. Wrapper dictionaries and name prefixes of other programs are removed.
 
-The authors' weights are also known by name (`PUBLISHED`): fetched at first use, checked, and pinned from then
-on.
+The authors' weights are also available by name (`PUBLISHED`). They are downloaded at first use, and their
+checksum is pinned from then on.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from liqe_core.intake.transfers import DiskFullError, FetchError, RemoteFile, fe
 from liqe_core.prompts import PromptGrid
 from liqe_core.towers import Architecture, Clip
 
-#: The key of our header in a safetensors file, and the version of what is in it.
+#: The key of this project's header in a safetensors file, and the version of the format.
 HEADER, VERSION = "liqe_core", 1
 
-#: Weights that come with the package, by the name that stands for their file.
+#: Weights in the package, by name.
 PACKAGED = {"liqe-tiny": Path(__file__).parent / "weights" / "liqe-tiny.safetensors"}
 
-#: Where the authors' weights are, in their author's port to IQA-PyTorch, and on what terms.
+#: The two sources of the authors' weights, in the author's port to IQA-PyTorch, and their licence.
 HUB = "chaofengc/IQA-PyTorch-Weights"
 SECOND = "https://github.com/zwx8981/IQA-PyTorch/releases/download/Weights/"
 LICENCE = "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/): not for commercial use"
@@ -50,12 +50,12 @@ LICENCE = "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/):
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Weights that are fetched by name.
+    """Weights that can be downloaded by name.
 
     Attributes:
-        file: its name at either source.
-        variant: the grid that they were trained with, of `PromptGrid.variant`.
-        architecture: open_clip's name or configuration.
+        file: name of the file at both sources.
+        variant: the grid of the weights, a name for `PromptGrid.variant`.
+        architecture: open_clip name or configuration.
     """
 
     file: str
@@ -63,38 +63,37 @@ class Published:
     architecture: Architecture | str = "ViT-B-32-quickgelu"
 
 
-#: The authors' model of the six datasets, trained on the first split, and theirs of KonIQ-10k's scores.
+#: The authors' model of the six datasets, trained on the first split, and their model of KonIQ-10k's scores.
 PUBLISHED = {
     "official": Published("liqe_mix.pt", "quality+scene+distortion"),
     "official-koniq": Published("liqe_koniq.pt", "quality"),
 }
 
-#: Entries that OpenAI's archives carry beside the weights.
+#: Entries of OpenAI's archives that are not weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
-#: What training programs keep a state dict under.
+#: Keys under which training programs store a state dict.
 WRAPPERS = ("model_state_dict", "params", "params_ema", "state_dict", "model")
 
-#: What stands before a name when a model was saved within another: by DataParallel, by torch.compile, by
-#: `LIQE` itself, by pyiqa.
+#: Prefixes of the parameter names of a nested model: DataParallel, torch.compile, `LIQE` itself, pyiqa.
 PREFIXES = re.compile(r"((module|_orig_mod|clip|clip_model)\.)+")
 
 
 class CheckpointError(ValueError):
-    """Weights that cannot be used; the message names the file, the key, and what is wrong with it."""
+    """Raised if a checkpoint cannot be used. The message names the file, the key and the problem."""
 
 
 @dataclasses.dataclass
 class Checkpoint:
-    """What a file holds.
+    """The content of a checkpoint file. Entries that a file of another format does not store are None.
 
     Attributes:
-        state_dict: parameter name, as in open_clip, to float32 tensor.
-        architecture: open_clip's configuration of the model.
-        grid: arguments of `PromptGrid`, where the file says.
-        geometry: arguments of `CropGeometry`, where the file says.
-        statistics: what the crops are scaled by; None: the file is not ours, and does not say.
-        recipe: how the weights were trained, where the file says.
+        state_dict: float32 tensors by parameter name in open_clip.
+        architecture: the open_clip configuration of the model.
+        grid: arguments of `PromptGrid`.
+        geometry: arguments of `CropGeometry`.
+        statistics: mean and standard deviation that normalise the crops.
+        recipe: the settings and results of the training run; empty if not stored.
     """
 
     state_dict: dict[str, Tensor]
@@ -106,17 +105,18 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str | None = None) -> Checkpoint:
-    """Read any of the four kinds. Half-precision weights come back as float32.
+    """Read a checkpoint in any of the four formats. Half-precision weights are converted to float32.
 
     Args:
-        path: a file, or a name from `PACKAGED` or `PUBLISHED`, where no file is called so.
-        architecture: open_clip's name or configuration, for a file that does not say it. By default the sizes
-            are read off the shapes, with attention heads 64 wide and QuickGELU, as in all of OpenAI's models.
+        path: a file, or a name in `PACKAGED` or `PUBLISHED` if no file has this name.
+        architecture: open_clip name or configuration, for a file that does not store it. By default, it is
+            inferred from the tensor shapes, with attention heads 64 wide and QuickGELU, as in all OpenAI
+            models.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, one that would run code when loaded, or one without
-            the tensors that give the architecture; for a name of `PUBLISHED` also: not to be had, not the
-            weights of its architecture, or others than at first use.
+        CheckpointError: if the file is missing, not a checkpoint, would run code when loaded, or does not
+            determine the architecture. For a name in `PUBLISHED`, also if the download fails, the weights do
+            not fit the architecture, or the file differs from the one at first use.
     """
     if str(path) in PUBLISHED and not Path(path).is_file():
         return _read_published(str(path), architecture)
@@ -129,8 +129,8 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
     if not start:
         raise CheckpointError(f"{path}: the file is empty; copy or download it again")
     if mistake := mistaken(start):
-        raise CheckpointError(f"{path}: no weights but {mistake}")
-    if start[8:9] == b"{":  # a safetensors file: the header's length in 8 bytes, then the header in JSON
+        raise CheckpointError(f"{path}: not a checkpoint but {mistake}")
+    if start[8:9] == b"{":  # safetensors: 8 bytes with the length of the header, then the header in JSON
         content: object
         content, header = _read_safetensors(path)
     else:
@@ -141,9 +141,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
             continue
         sparse = isinstance(value, Tensor) and value.layout != torch.strided
         if not isinstance(value, Tensor) or sparse or value.is_meta or value.is_quantized:
-            raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}, expected a dense tensor")
-        if not value.is_floating_point() and value.dtype != torch.int64:  # as batch norms count
-            raise CheckpointError(f"{path}: {key!r} has values of {value.dtype}; save it as float32")
+            raise CheckpointError(f"{path}: {key!r} is {type(value).__name__}; expected a dense tensor")
+        if not value.is_floating_point() and value.dtype != torch.int64:  # int64: counters of batch norms
+            raise CheckpointError(f"{path}: {key!r} is a {value.dtype} tensor; save it as float32")
         state_dict[key] = value.detach().float()
     try:
         if architecture is None:
@@ -153,7 +153,7 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
                 _warn_of_gelu(path, architecture)
             architecture = towers.architecture(architecture)
         if not isinstance(architecture, Mapping):
-            raise towers.ArchitectureError(f"{architecture!r} is no architecture, expected a dictionary")
+            raise towers.ArchitectureError(f"architecture is {architecture!r}; expected a dictionary")
         if header:
             _refuse_larger(architecture, state_dict)
     except towers.ArchitectureError as error:
@@ -165,11 +165,11 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
 
 
 def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> None:
-    """A header that names a larger model than its file has weights for: to build it would take hours, or all
-    memory, only to find it wrong.
+    """Reject a header that describes a larger model than the weights in the file. Building such a model could
+    take hours or all memory.
 
     Raises:
-        ArchitectureError: it does; says which part.
+        ArchitectureError: if a size in the header exceeds the number of weights. The message names the part.
     """
     weights = sum(value.numel() for value in state_dict.values())
     for part, sizes in architecture.items():
@@ -177,21 +177,20 @@ def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor])
         numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
         if any(isinstance(number, (int, float)) and number > weights for number in numbers):
             raise towers.ArchitectureError(
-                f"its header names a {part} of more weights than the {weights} in the file; get it again"
+                f"the header describes a {part} larger than the {weights} weights of the file; get it again"
             )
 
 
 def is_weights(path: str | PathLike[str]) -> bool:
-    """Whether that is a file, or a name that has weights."""
+    """Return whether the argument is a file or a name in `PACKAGED` or `PUBLISHED`."""
     return Path(path).is_file() or path in PACKAGED or path in PUBLISHED
 
 
 def located(path: str | PathLike[str]) -> Path:
-    """The file of weights at that path, or under that name: of `PACKAGED`, or of `PUBLISHED`, where those are
-    kept once they were fetched.
+    """Return the checkpoint file of a path or a name; for a name in `PUBLISHED`, its downloaded copy.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: if the file does not exist.
     """
     path = Path(path)
     if not path.is_file():
@@ -200,33 +199,33 @@ def located(path: str | PathLike[str]) -> Path:
     if not path.is_file():
         fault = "a folder, not a file" if path.is_dir() else "no such file"
         names = ", ".join([*(name for name, file in PACKAGED.items() if file.is_file()), *PUBLISHED])
-        raise CheckpointError(f"{path}: {fault}; check the path, or give a name that has weights: {names}")
+        raise CheckpointError(f"{path}: {fault}; check the path, or give one of the names {names}")
     return path
 
 
 def _warn_of_gelu(path: Path, architecture: str) -> None:
-    """OpenAI's models, which LIQE starts from, compute another function under the other activation, and the
-    weights fit both."""
+    """Warn if OpenAI's weights may be loaded with GELU instead of QuickGELU. The weights fit both, but the
+    model computes a different function."""
     name = architecture.replace("/", "-")
     if f"{name}-quickgelu" in open_clip.list_models():
         warnings.warn(
-            f"{path}: loaded as {name}, whose activation is GELU; OpenAI's weights, and what was trained "
-            f"from them, LIQE.pt for one, need QuickGELU: give architecture {name}-quickgelu",
+            f"{path}: loaded as {name} with GELU activations; OpenAI's weights and models trained from "
+            f"them, for example LIQE.pt, need QuickGELU: give architecture {name}-quickgelu",
             stacklevel=4,
         )
 
 
 def first_sight(path: Path) -> dict[str, str]:
-    """What was noted of published weights at first use, {} before: ``sha256`` and ``url``."""
+    """Return the ``sha256`` and ``url`` of published weights at first use; {} before."""
     record = path.with_suffix(".json")
     return json.loads(record.read_text("utf-8")) if record.is_file() else {}
 
 
 def _read_published(name: str, architecture: Architecture | str | None) -> Checkpoint:
-    """Weights by name: from the cache folder, where they are put at first use.
+    """Read published weights from the cache folder, and download them at first use.
 
-    No checksum of them is published, so that of the first file that holds whole and finite weights of the
-    right architecture is noted, and any other is refused from then on.
+    The authors publish no checksum. The checksum of the first valid file (finite weights that fit the
+    architecture) is therefore saved, and other files are rejected from then on.
     """
     published = PUBLISHED[name]
     path = cache_dir("weights") / published.file
@@ -236,23 +235,23 @@ def _read_published(name: str, architecture: Architecture | str | None) -> Check
         sha256 = file_sha256(path)
         if known and sha256 != known["sha256"]:
             raise CheckpointError(
-                f"{path}: checksum differs (SHA-256 {sha256}, at first use {known['sha256']}); if you want "
+                f"{path}: checksum differs (SHA-256 {sha256}, at first use {known['sha256']}); to accept "
                 f"the new file, delete {path.with_suffix('.json')}"
             )
         checkpoint = read_checkpoint(path, published.architecture)
         if not known:
             load_weights(towers.build(checkpoint.architecture), checkpoint.state_dict, path)
     except CheckpointError as error:
-        advice = f"to fetch it again, delete {path}"
+        advice = f"to download it again, delete {path}"
         if fetched:
             path.unlink()
-            advice = f"it came from {fetched} and was deleted; try again, or put the right file there"
+            advice = f"the download from {fetched} was deleted; try again, or put the right file there"
         raise CheckpointError(f"{name}: {error}; {advice}") from None
     if not known:
         write_json(path.with_suffix(".json"), {"sha256": sha256, "url": fetched})
-        origin = fetched or "a file that was there already"
+        origin = fetched or "an existing file"
         print(
-            f"{name}: {path.name}, SHA-256 {sha256}, from {origin}, kept at {path}\nlicence: {LICENCE}",
+            f"{name}: {path.name}, SHA-256 {sha256}, from {origin}, saved at {path}\nlicence: {LICENCE}",
             file=sys.stderr,
         )
     if architecture is not None:
@@ -261,7 +260,7 @@ def _read_published(name: str, architecture: Architecture | str | None) -> Check
 
 
 def _fetch_published(name: str, path: Path, known: Mapping[str, str]) -> str:
-    """Fetch weights from the hub, at the commit of first use, else from the second address."""
+    """Download weights from the hub, at the commit of first use, or from the second address if that fails."""
     sha256, newest = known.get("sha256"), hub_file(HUB, path.name, kind="model")
     second = RemoteFile(SECOND + path.name, sha256)
     url = known["url"] if known.get("url") not in (None, "", second.url) else newest.url
@@ -274,8 +273,8 @@ def _fetch_published(name: str, path: Path, known: Mapping[str, str]) -> str:
         except FetchError as error:
             failures.append(str(error))
     raise CheckpointError(
-        f"{name}: {path.name} could not be fetched. {'. '.join(failures)}. Or get it with a browser, from "
-        f"either address, and put it at {path}, or give the path of a file instead"
+        f"{name}: {path.name} cannot be downloaded. {'. '.join(failures)}. Alternatively, get it from one of "
+        f"these addresses in a browser and put it at {path}, or give the path of a file"
     )
 
 
@@ -286,14 +285,14 @@ def _statistics(path: Path, entry: object) -> Statistics:
             return Statistics(mean, std)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise CheckpointError(f"{path}: statistics are {entry!r}, expected three means and three deviations")
+    raise CheckpointError(f"{path}: statistics are {entry!r}; expected three means and three deviations")
 
 
 def read_recipe(path: str | PathLike[str]) -> dict[str, Any]:
-    """How the weights in a file of our own format were trained, without reading them.
+    """Read the recipe of a checkpoint in this project's format, without its weights.
 
     Raises:
-        CheckpointError: no such file, damaged, or of another version.
+        CheckpointError: if the file is missing, damaged or of another version.
     """
     _, header = _read_safetensors(Path(path), with_tensors=False)
     return header.get("recipe") or {}
@@ -307,27 +306,27 @@ def _read_safetensors(path: Path, with_tensors: bool = True) -> tuple[dict[str, 
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); check the path") from None
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged or cut short ({error}); copy or download it again") from None
-    if header is None:  # safetensors written by someone else
+        raise CheckpointError(f"{path}: damaged or truncated ({error}); copy or download it again") from None
+    if header is None:  # safetensors of another program
         return tensors, {}
     if not isinstance(header, dict) or header.get("version") != VERSION:
-        problem = f"its header is not one of version {VERSION} of our format"
-        raise CheckpointError(f"{path}: {problem}; update liqe_core, or save the weights anew")
+        problem = f"the liqe_core header does not have format version {VERSION}"
+        raise CheckpointError(f"{path}: {problem}; update liqe_core, or save the weights again")
     return tensors, header
 
 
 def _read_torch(path: Path) -> object:
     try:
-        # The training script keeps its results as NumPy scalars beside the weights.
-        # An opened file, not its path: by the path's suffix torch would guess another format.
+        # The public training script stores its results as NumPy scalars beside the weights.
+        # An open file instead of a path, because torch guesses the format from some suffixes.
         with torch.serialization.safe_globals(_numpy_scalars()), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever it runs into
-        advice = "check what it holds, or copy or download it again"
+    except Exception as error:  # a damaged pickle raises many types
+        advice = "check its content, or copy or download it again"
         if "TorchScript" in str(error):
             advice = "a TorchScript archive holds code; save its state dict, or use pretrained='openai'"
         elif culprit := re.search(r"(?i)unsupported (global|class)[: ]+(GLOBAL )?(\S+)", str(error)):
-            advice = f"it holds more than tensors, and could run code when loaded ({culprit[3]}); get the "
+            advice = f"it holds more than tensors and could run code when loaded ({culprit[3]}); get the "
             advice += "weights as a plain state dict or as safetensors"
         raise CheckpointError(f"{path}: not a checkpoint that torch can read; {advice}") from None
 
@@ -335,33 +334,34 @@ def _read_torch(path: Path) -> object:
 def _numpy_scalars() -> list[Any]:
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
-    # Files written with NumPy 1 name the same function by its old place.
+    # Files written with NumPy 1 refer to the same function under its old module name.
     return [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, *kinds]
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, object]:
-    """The state dict in what a file holds, by the names that open_clip has."""
-    for _ in WRAPPERS:  # a dictionary can hold itself
+    """Return the state dict in the content of a file, with parameter names as in open_clip."""
+    for _ in WRAPPERS:  # bounded, because a dictionary can contain itself
         inner = [content[key] for key in WRAPPERS if isinstance(content, Mapping) and key in content]
         content = next((value for value in inner if isinstance(value, Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
-        raise CheckpointError(f"{path}: holds {found}, expected a dictionary of tensors")
+        raise CheckpointError(f"{path}: contains {found}; expected a dictionary of tensors")
     if odd := [key for key in content if not isinstance(key, str)]:
-        raise CheckpointError(f"{path}: {odd[0]!r} names an entry, expected text, the name of a parameter")
+        raise CheckpointError(f"{path}: an entry has the key {odd[0]!r}; expected a parameter name")
     return {key[prefix.end() if (prefix := PREFIXES.match(key)) else 0 :]: content[key] for key in content}
 
 
 def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | PathLike[str]) -> None:
-    """Put weights into a model, all of them or none.
+    """Load weights into a model after checking all of them.
 
     Raises:
-        CheckpointError: keys missing or too many, wrong shapes, NaN or infinity; lists them by kind.
+        CheckpointError: for missing or unexpected keys, wrong shapes, NaN or infinity. The message lists the
+            keys by problem.
     """
     wanted = clip.state_dict()
     faults = {
         "missing": [key for key in wanted if key not in state_dict],
-        "not in the model": [key for key in state_dict if key not in wanted],
+        "unexpected": [key for key in state_dict if key not in wanted],
         "of another shape": [
             f"{key} {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
             for key, value in state_dict.items()
@@ -371,7 +371,7 @@ def load_weights(clip: Clip, state_dict: Mapping[str, Tensor], source: str | Pat
     }
     if any(faults.values()):
         listed = "; ".join(f"{fault}: {first_few(keys)}" for fault, keys in faults.items() if keys)
-        raise CheckpointError(f"{source}: these weights do not fit the architecture: {listed}")
+        raise CheckpointError(f"{source}: the weights do not fit the architecture: {listed}")
     clip.load_state_dict(state_dict)
 
 
@@ -381,12 +381,12 @@ def write_checkpoint(
     header: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write our format: safetensors, and a header by which `read_checkpoint` needs nothing else.
+    """Write a checkpoint in this project's format: safetensors with a complete header.
 
     Args:
         path: the file; replaced atomically.
         header: ``architecture, grid, geometry, statistics, recipe``, as in `Checkpoint`.
-        dtype: what floating-point weights are rounded to; None: kept.
+        dtype: dtype of floating-point weights in the file; None: unchanged.
     """
     content = json.dumps({"version": VERSION, **header})
     tensors = {

@@ -1,8 +1,8 @@
-"""The geometry: from an image to square crops, as the paper's code takes them.
+"""Crop geometry: from an image to square crops, as in the paper's code.
 
-An image is shrunk when both its sides are large, a grid of windows is laid over it, and some of the windows
-are looked at: 15 evenly spaced ones in testing, 3 random ones in training. Crops are uint8 until `normalize`,
-which the model calls on whatever device it is on.
+An image is shrunk if both sides are large, and a grid of windows is laid over it. Some windows are cut out as
+crops: 15 evenly spaced ones in testing, 3 random ones in training. Crops are uint8 until the model calls
+`normalize` on its own device.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from liqe_core.images import MAX_PIXELS, ImageError
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of R, G and B in [0, 1] by which an image tower's input is scaled: those of
-    the images that its weights were trained on, or what their authors took for them."""
+    """Mean and standard deviation of R, G and B in [0, 1] that normalise the input of an image tower, as in
+    the training of its weights."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-#: CLIP's (openai/CLIP), and so LIQE's.
+#: The statistics of openai/CLIP, and therefore of LIQE.
 CLIP_STATISTICS = Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclasses.dataclass(frozen=True)
 class CropGeometry:
-    """Where the crops of an image lie. Lengths are pixels.
+    """The positions of an image's crops. Lengths are in pixels.
 
     Attributes:
-        window: side of a crop; the image tower's input size.
-        resize_to: an image with both sides at least this long is shrunk until the shorter one is this
-            long (bilinear, antialiased); None: never.
+        window: side of a window, equal to the input size of the image tower.
+        resize_to: an image with both sides at least this long is shrunk until the shorter side is this long
+            (bilinear, antialiased); None: never.
         stride: distance between neighbouring windows.
-        wide_stride: the same for an image with a side of at least `wide_from` after shrinking.
+        wide_stride: the stride for an image with a side of at least `wide_from` after shrinking.
         wide_from: see `wide_stride`.
-        count: how many windows an image is tested on; an image with fewer gives all it has.
-        first_only: look at the top-left window alone.
-        enlarge_to: an image whose shorter side is under this is enlarged until it is this long; 0: never,
-            as in the public code, and an image smaller than a window has no crops.
-        overview: the whole image, squeezed into one more crop, is looked at too, and weighs as much as all
-            windows together (`mean_over_crops`): what is shown does not change with the size of the file.
+        count: number of windows in testing. An image with fewer windows uses all of them.
+        first_only: use only the top-left window.
+        enlarge_to: an image with a shorter side below this is enlarged until that side is this long; 0:
+            never, as in the public code. An image smaller than a window then has no crops.
+        overview: add the whole image, resized to one more crop. It weighs as much as all windows together
+            (`mean_over_crops`). Its content does not depend on the size of the file.
     """
 
     window: int = 224
@@ -68,19 +68,24 @@ class CropGeometry:
             if not whole and (field.name, value) != ("resize_to", None):
                 raise ValueError(f"CropGeometry.{field.name} is {value!r}: give a whole number from {least}")
         if self.resize_to is not None and self.resize_to < self.window:
-            raise ValueError(f"CropGeometry.resize_to {self.resize_to} is under window {self.window}")
+            raise ValueError(f"CropGeometry.resize_to is {self.resize_to}: give {self.window} or more")
         if self.enlarge_to and not self.window <= self.enlarge_to <= (self.resize_to or self.enlarge_to):
-            limit = f"0 (never), or from window, {self.window}, to resize_to, {self.resize_to}"
+            limit = f"0 (never), or window ({self.window}) to resize_to ({self.resize_to})"
             raise ValueError(f"CropGeometry.enlarge_to is {self.enlarge_to}: give {limit}")
 
     @classmethod
     def named(cls, name: str, window: int = 224) -> CropGeometry:
-        """``paper``: the demo and the data loaders of the public code, which produced the published numbers.
-        ``standalone``: the public `LIQE.py`, whose 15 windows are all the top-left one (one is taken, the
-        mean is the same). ``pyiqa``: that package's port, which never shrinks and always strides 32.
+        """Return the geometry of a public implementation.
+
+        Args:
+            name: ``paper`` for the demo and data loaders of the public code, which produced the published
+                numbers; ``standalone`` for the public `LIQE.py`, whose 15 windows are all the top-left one
+                (used once here, since the mean is the same); ``pyiqa`` for the port in that package, which
+                never shrinks and always uses stride 32.
+            window: see `CropGeometry`.
 
         Raises:
-            ValueError: another name.
+            ValueError: if the name is unknown.
         """
         settings: dict[str, dict[str, Any]] = {
             "paper": {},
@@ -92,7 +97,7 @@ class CropGeometry:
         return cls(window=window, **settings[name])
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) after shrinking or enlarging; the longer side is rounded down, like torchvision."""
+        """Return (width, height) after resizing; the longer side is rounded down, like in torchvision."""
         short, long = sorted((width, height))
         if self.resize_to is not None and short >= self.resize_to:
             wanted = self.resize_to
@@ -103,12 +108,12 @@ class CropGeometry:
         long = int(wanted * long / short)
         return (wanted, long) if width <= height else (long, wanted)
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 (a few geometries a process, asked at every image)
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (few geometries exist, and each image calls this)
     def windows(self, width: int, height: int) -> np.ndarray:
-        """The top-left corners of all windows, row by row, of an image of that size (after shrinking).
+        """Return the top-left corners of all windows of an image of this size (after resizing), row by row.
 
         Returns:
-            (n, 2) read-only int array of (y, x); n = 0 when a side is shorter than the window.
+            (n, 2) read-only int array of (y, x); n = 0 if a side is shorter than the window.
         """
         stride = self.wide_stride if max(width, height) >= self.wide_from else self.stride
         ys = np.arange(0, height - self.window + 1, stride)
@@ -118,7 +123,7 @@ class CropGeometry:
         return corners
 
     def test_windows(self, width: int, height: int) -> np.ndarray:
-        """The (y, x) of the windows used in testing: number ``i * (n // count)`` of all n, i < count."""
+        """Return the (y, x) of the testing windows: number ``i * (n // count)`` of all n, i < count."""
         windows = self.windows(width, height)
         if self.first_only:
             return windows[:1]
@@ -127,10 +132,10 @@ class CropGeometry:
 
 
 def resize(image: Image.Image, geometry: CropGeometry, name: str = "the image") -> Image.Image:
-    """The image as the windows are laid over it: shrunk or enlarged as `geometry` says, else itself.
+    """Shrink or enlarge an image as `geometry` requires; return the image itself if its size fits.
 
     Raises:
-        ImageError: a long, thin image would be enlarged to more than `MAX_PIXELS`; names it.
+        ImageError: if a long, thin image would be enlarged to more than `MAX_PIXELS`.
     """
     size = _resized(*image.size, geometry, name)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
@@ -139,29 +144,30 @@ def resize(image: Image.Image, geometry: CropGeometry, name: str = "the image") 
 def _resized(width: int, height: int, geometry: CropGeometry, name: str) -> tuple[int, int]:
     across, down = geometry.resized(width, height)
     if across * down > max(MAX_PIXELS, width * height):
-        problem = f"{width} x {height} pixels would be enlarged to {across} x {down}, over {MAX_PIXELS}"
-        raise ImageError(f"{name}: {problem}; cut it, or leave it out")
+        problem = f"{width} x {height} would be enlarged to {across} x {down}, over {MAX_PIXELS} pixels"
+        raise ImageError(f"{name}: {problem}; crop the image, or leave it out")
     return across, down
 
 
 def scoring_crops(image: Image.Image, geometry: CropGeometry, name: str = "the image") -> Tensor:
-    """The crops on which an image is scored.
+    """Return the crops for scoring an image.
 
     Args:
-        image: RGB.
-        name: what to call the image in an error.
+        image: of mode RGB.
+        name: name of the image in error messages.
 
     Returns:
-        (U, 3, window, window) uint8: at most geometry.count windows, and the overview, where there is one.
+        (U, 3, window, window) uint8: at most geometry.count windows, then the overview if the geometry has
+        one.
 
     Raises:
-        ImageError: a side is shorter than one window, or enlarging it would take too much memory.
+        ImageError: if a side is shorter than a window, or enlarging the image would exceed `MAX_PIXELS`.
     """
     return testing_crops(np.asarray(resize(image, geometry, name)), geometry, name)
 
 
 def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the image") -> Tensor:
-    """As `scoring_crops`, of the (H, W, 3) uint8 pixels of an image that was shrunk already."""
+    """Return the crops like `scoring_crops`, for (H, W, 3) uint8 pixels of an already resized image."""
     _refuse_small(pixels.shape[1], pixels.shape[0], geometry, name)
     windows = cut(pixels, geometry.test_windows(pixels.shape[1], pixels.shape[0]), geometry.window)
     return torch.cat([windows, _overview(pixels, geometry)]) if geometry.overview else windows
@@ -170,20 +176,21 @@ def testing_crops(pixels: np.ndarray, geometry: CropGeometry, name: str = "the i
 def training_crops(
     pixels: np.ndarray, geometry: CropGeometry, count: int, rng: np.random.Generator, name: str
 ) -> Tensor:
-    """Random crops: windows drawn with replacement from the grid, after a random mirroring.
+    """Draw random windows with replacement from the grid, after a random horizontal flip.
 
-    With an overview, it is the last of several crops; a single one is the overview half of the time.
+    If the geometry has an overview, it replaces the last of several crops. A single crop is the overview
+    with probability one half.
 
     Args:
-        pixels: (H, W, 3) uint8, shrunk already.
-        count: U.
-        name: what to call the image in an error.
+        pixels: (H, W, 3) uint8, already resized.
+        count: U, the number of crops.
+        name: name of the image in error messages.
 
     Returns:
         (U, 3, window, window) uint8.
 
     Raises:
-        ImageError: a side is shorter than one window.
+        ImageError: if a side is shorter than a window.
     """
     chosen = _drawn(pixels, geometry, count, rng, name)
     crops = cut(pixels, chosen, geometry.window, flip=bool(rng.integers(2)))
@@ -195,20 +202,20 @@ def training_crops(
 def random_crops(
     pixels: np.ndarray, geometry: CropGeometry, rng: np.random.Generator, name: str = "the image"
 ) -> Tensor:
-    """Test crops as the public loaders of SPAQ, TID2013 and PIPAL draw them: `geometry.count` windows, with
-    replacement, from a grid with `geometry.stride` whatever the image's size; not mirrored.
+    """Draw random testing windows like the public loaders of SPAQ, TID2013 and PIPAL.
 
-    Their loader of PIPAL stops at images of 288 x 288, which have nine windows, not fifteen; here
-    fifteen are drawn from the nine.
+    `geometry.count` windows are drawn with replacement from a grid with `geometry.stride` for every image
+    size, without a flip. The public PIPAL loader fails on images of 288 x 288, which have 9 windows instead
+    of 15. Here, 15 windows are drawn from the 9.
 
     Args:
-        pixels: (H, W, 3) uint8, shrunk already.
+        pixels: (H, W, 3) uint8, already resized.
 
     Returns:
         (geometry.count, 3, window, window) uint8.
 
     Raises:
-        ImageError: a side is shorter than one window.
+        ImageError: if a side is shorter than a window.
     """
     dense = dataclasses.replace(geometry, wide_stride=geometry.stride)
     return cut(pixels, _drawn(pixels, dense, geometry.count, rng, name), geometry.window)
@@ -228,9 +235,10 @@ def _overview(pixels: np.ndarray, geometry: CropGeometry) -> Tensor:
 
 
 def mean_over_crops(values: Tensor, geometry: CropGeometry) -> Tensor:
-    """(..., U, P) values of an image's crops to (..., P): their mean, as in the paper.
+    """Average the (..., U, P) values of an image's crops to (..., P), as in the paper.
 
-    With an overview, the last of several crops: the mean of it and of the windows' mean.
+    If the geometry has an overview (the last of several crops), the result is the mean of the overview and
+    the mean over the windows.
     """
     if geometry.overview and values.shape[-2] > 1:
         return (values[..., :-1, :].mean(dim=-2) + values[..., -1, :]) / 2
@@ -239,8 +247,8 @@ def mean_over_crops(values: Tensor, geometry: CropGeometry) -> Tensor:
 
 def _refuse_small(width: int, height: int, geometry: CropGeometry, name: str) -> None:
     if min(height, width) < geometry.window:
-        crop = f"one crop is {geometry.window} x {geometry.window}"
-        raise ImageError(f"{name}: {width} x {height} pixels, but {crop}; enlarge it, or leave it out")
+        crop = f"smaller than a crop of {geometry.window} x {geometry.window}"
+        raise ImageError(f"{name}: {width} x {height} pixels, {crop}; enlarge it, or leave it out")
 
 
 def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False) -> Tensor:
@@ -249,33 +257,33 @@ def cut(pixels: np.ndarray, windows: np.ndarray, window: int, flip: bool = False
     Args:
         pixels: (H, W, 3) uint8.
         windows: (U, 2) of (y, x).
-        flip: as if the image had been mirrored left to right before the windows were laid over it.
+        flip: whether to flip the image horizontally before the windows are laid over it.
 
     Returns:
         (U, 3, window, window) uint8.
     """
     crops = torch.empty(len(windows), 3, window, window, dtype=torch.uint8)
-    pixels = pixels[:, ::-1] if flip else pixels  # a view: nothing is copied but the windows
+    pixels = pixels[:, ::-1] if flip else pixels  # a view, so that only the windows are copied
     for crop, (y, x) in zip(crops.numpy(), windows, strict=True):
         crop[...] = pixels[y : y + window, x : x + window].transpose(2, 0, 1)
     return crops
 
 
 def tensor_crops(images: Tensor, geometry: CropGeometry, name: str = "the images") -> Tensor:
-    """The crops on which images that are tensors are scored, cut on their device; differentiable.
+    """Return the crops for scoring a batch of image tensors, on their device; differentiable.
 
-    Where nothing is resized the levels are those that `scoring_crops` has of the same images. Else they
-    differ, since Pillow rounds to whole levels twice, and torch, which has the same weights, never.
+    Without resizing, the levels equal those of `scoring_crops`. With resizing they differ slightly: Pillow
+    uses the same interpolation weights as torch, but rounds to integers twice.
 
     Args:
-        images: (N, 3, H, W) levels, of any type that can be interpolated where they are to be resized.
-        name: what to call them in an error.
+        images: (N, 3, H, W) levels, of a dtype that torch can interpolate if they have to be resized.
+        name: name of the images in error messages.
 
     Returns:
-        (N, U, 3, window, window) of the same type, U as in `scoring_crops`.
+        (N, U, 3, window, window) of the same dtype, U as in `scoring_crops`.
 
     Raises:
-        ImageError: a side is shorter than one window, or enlarging it would take too much memory.
+        ImageError: if a side is shorter than a window, or enlarging the images would exceed `MAX_PIXELS`.
     """
     height, width = images.shape[2:]
     size = _resized(width, height, geometry, name)
@@ -292,21 +300,21 @@ def tensor_crops(images: Tensor, geometry: CropGeometry, name: str = "the images
 
 
 def normalize(crops: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
-    """uint8 crops as the image tower takes them: scaled to [0, 1], less the mean, over the deviation.
+    """Normalise uint8 crops for the image tower: scale to [0, 1], subtract the mean, divide by the std.
 
     Args:
         crops: (..., 3, H, W) uint8.
-        statistics: the tower's; see `towers.statistics`.
+        statistics: of the image tower; see `towers.statistics`.
 
     Returns:
         (..., 3, H, W) float32 on the same device.
     """
     if crops.dtype != torch.uint8:
-        raise TypeError(f"normalize takes uint8 crops, got {crops.dtype}; floats are taken as normalised")
+        raise TypeError(f"crops are {crops.dtype}: give uint8; the model takes float crops as normalised")
     return standardize(crops.float().div_(255), statistics)
 
 
 def standardize(levels: Tensor, statistics: Statistics = CLIP_STATISTICS) -> Tensor:
-    """(..., 3, H, W) float32 levels in [0, 1], less the mean, over the deviation; differentiable."""
+    """Subtract the mean from (..., 3, H, W) float32 levels in [0, 1], divide by the std; differentiable."""
     mean, std = (levels.new_tensor(values).view(3, 1, 1) for values in statistics)
     return levels.sub(mean).div_(std)

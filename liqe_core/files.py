@@ -1,9 +1,8 @@
-"""Where things are kept, writing that a crash cannot tear, and one process at a time at one piece of work.
+"""Folders, atomic writes, checksums and locks.
 
-Run products go to ``$LIQE_RUNS`` where set, else to ``runs/`` in the checkout (without one, in the current
-folder); everything that can be made or
-fetched again goes to a cache folder outside the checkout: ``$LIQE_CACHE`` where set, else the user's cache
-folder.
+Run products are saved in ``$LIQE_RUNS`` if it is set, otherwise in ``runs/`` of the checkout, or of the
+current folder without a checkout. Everything that can be built or downloaded again is saved in a cache folder
+outside the checkout: ``$LIQE_CACHE`` if it is set, otherwise the user's cache folder.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ import filelock
 import platformdirs
 
 if TYPE_CHECKING:
-    import pandas as pd  # it takes longer to load than all else that a command needs to start
+    import pandas as pd  # takes longer to import than everything else that a command needs at startup
 
-#: The folder that holds ``liqe_core/``; in a clone also notebooks, manifests and tests.
+#: The folder with ``liqe_core/``; in a clone, also with notebooks, manifests and tests.
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -35,48 +34,48 @@ CACHE_ADVICE = "set LIQE_CACHE to a folder that you may write to, on a disk with
 
 
 class CacheFolderError(OSError):
-    """The cache folder cannot be made; the message names it and the variable that moves it."""
+    """Raised if the cache folder cannot be created. The message names it and the variable to change it."""
 
 
 class BusyError(OSError):
-    """Another process is at the same work; the message names it."""
+    """Raised if another process works on the same target. The message names the process."""
 
 
 def cache_dir(*parts: str) -> Path:
-    """The cache folder, or a folder below it, created when it is not there.
+    """Return the cache folder or a subfolder of it, and create it if it is missing.
 
     ``cache_dir("mini")`` is ``$LIQE_CACHE/mini``, or ``~/.cache/liqe/mini`` on Linux.
 
     Raises:
-        CacheFolderError: it cannot be made.
+        CacheFolderError: if the folder cannot be created.
     """
     try:
         root = Path(os.environ.get("LIQE_CACHE") or platformdirs.user_cache_dir("liqe", appauthor=False))
         folder = root.expanduser().joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
-        raise CacheFolderError(f"no cache folder ({error}); {CACHE_ADVICE}") from None
+        raise CacheFolderError(f"cannot create the cache folder ({error}); {CACHE_ADVICE}") from None
     return folder
 
 
 def runs_dir(*parts: str) -> Path:
-    """Where products of runs go, or a folder below it: ``runs_dir("mini")`` is ``runs/mini``."""
-    is_clone = (CHECKOUT / "pyproject.toml").is_file()  # else: the folder of installed packages
+    """Return the folder for run products, or a subfolder: ``runs_dir("mini")`` is ``runs/mini``."""
+    is_clone = (CHECKOUT / "pyproject.toml").is_file()  # otherwise the folder of installed packages
     top = CHECKOUT if is_clone else Path.cwd()
     return Path(os.environ.get("LIQE_RUNS") or top / "runs").expanduser().joinpath(*parts)
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary path beside ``path``, and replace ``path`` with it if the block succeeds.
 
-    Readers see the old file or the whole new one, never a part: the temporary file is flushed to disk and
-    renamed. When the block raises, it is removed and ``path`` stays as it was. What SIGKILL leaves behind
-    is named ``.NAME.*.part`` and never mistaken for ``path``.
+    The temporary file is flushed to disk and then renamed, so readers see the old file or the complete new
+    one. If the block raises, the temporary file is removed and ``path`` stays unchanged. After SIGKILL, a
+    file ``.NAME.*.part`` may remain, which is never mistaken for ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: several writers (numpy, matplotlib) choose the format by it.
+    # The suffix stays last, because several writers (numpy, matplotlib) choose the format by it.
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     part.touch(exist_ok=False)
     try:
@@ -89,58 +88,61 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a writer failed for want of room; some, safetensors' for one, tell it in words alone."""
+    """Return whether a writer failed because the disk is full. Some writers, for example safetensors, report
+    it only in the text of the error."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     in_words = any(f"os error {number}" in str(error) for number in full)
     return in_words or getattr(error, "errno", None) in full
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Text in UTF-8, whole or not at all."""
+    """Write text in UTF-8 atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
-    """A table without its index, whole or not at all."""
+    """Write a table without its index atomically."""
     with atomic_path(path) as part:
         frame.to_csv(part, index=False)
 
 
 def write_json(path: str | os.PathLike[str], content: object) -> None:
-    """What JSON can hold, whole or not at all."""
+    """Write JSON content atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_sha256(content: object) -> str:
-    """SHA-256 of what JSON can hold (anything else as text), whatever the order of keys; in hexadecimal."""
+    """Return the SHA-256 of JSON content in hexadecimal digits, independent of the order of keys. Other
+    objects are converted to strings."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def mistaken(start: bytes) -> str:
-    """What a file is that was saved in place of another, by its first 512 bytes; empty where not known.
+    """Recognise a file that was saved in place of the expected one, from its first 512 bytes; empty if none.
 
-    Downloads that want a login or a confirmation leave such files, and so does a clone without Git LFS.
+    Downloads that require a login or a confirmation leave such files, and so does a clone without Git LFS.
     """
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page (a login, say): open its address in a browser, and download the file itself"
+        return "a web page (for example a login): open its address in a browser and download the file itself"
     if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer: run `git lfs pull` where it comes from, or download the file itself"
+        return "a Git LFS pointer: run `git lfs pull` in its repository, or download the file itself"
     return ""
 
 
 def escaped(name: str) -> str:
-    r"""A file name as one line of UTF-8 text, whatever bytes it has; `unescaped` reads it back.
+    r"""Escape any file name to one line of UTF-8 text; `unescaped` is the inverse.
 
-    A backslash becomes ``\\``; a line break and the like ``\n``, ``\r``, ``\t``; a byte of any other control
-    character, and one that is no UTF-8, ``\xe9``. Every other name is left as it is.
+    A backslash becomes ``\\``. Line breaks and tabs become ``\n``, ``\r`` and ``\t``. The bytes of other
+    control characters, and bytes that are not valid UTF-8, become for example ``\xe9``. Other characters stay
+    unchanged.
     """
 
     def escape(match: re.Match[str]) -> str:
@@ -151,7 +153,7 @@ def escaped(name: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """The file name that `escaped` was given."""
+    """Return the file name that `escaped` converted to `text`."""
     return os.fsdecode(
         re.sub(
             rb"\\(?:[\\nrt]|x[0-9a-f]{2})",
@@ -171,16 +173,16 @@ def only_one(
     doing: str = "writing",
     lock: str | os.PathLike[str] | None = None,
 ) -> Iterator[None]:
-    """Hold the lock for work on `target`, a file or folder; it dies with its owner, however that ends.
+    """Hold an exclusive lock on `target`, a file or folder. The lock is released when its process ends.
 
     Args:
-        wait: seconds to wait for another holder; negative: as long as it takes.
-        doing: what the work is, for the message.
-        lock: the lock's own file. Default: one in the cache folder, so that data folders hold data and
-            read-only ones can be locked too; it keeps out processes of this machine.
+        wait: seconds to wait for another holder; negative: no limit.
+        doing: the verb for the work in the error message.
+        lock: path of the lock file. By default it is in the cache folder, so that data folders contain only
+            data and can be read-only. Such a lock only excludes processes of the same machine.
 
     Raises:
-        BusyError: another process, or another thread, holds it; says which.
+        BusyError: if another process or thread holds the lock. The message names it.
     """
     if lock is None:
         name = hashlib.sha256(str(Path(target).absolute()).encode()).hexdigest()[:32]
@@ -190,14 +192,14 @@ def only_one(
     try:
         held.acquire(timeout=wait)
     except filelock.Timeout:
-        owner = holder.read_text("utf-8") if holder.is_file() else "which has just begun"
+        owner = holder.read_text("utf-8") if holder.is_file() else "just started"
         raise BusyError(
-            f"{target}: another process is {doing} it ({owner}); wait for that one to end, or stop it"
+            f"{target}: another process is {doing} it ({owner}); wait until it ends, or stop it"
         ) from None
     except OSError as error:
         raise OSError(f"{lock}: cannot be locked ({error.strerror or error}); {CACHE_ADVICE}") from None
     try:
-        with contextlib.suppress(OSError):  # a full disk: only a message of another process needs it
+        with contextlib.suppress(OSError):  # for example a full disk: the file only serves error messages
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
@@ -206,7 +208,8 @@ def only_one(
 
 
 def _lock_folder() -> Path:
-    """In the cache; where that cannot be written, the folder for temporary files: few need a cache."""
+    """Return the folder for locks in the cache, or the folder for temporary files if the cache is read-only:
+    most commands do not need a cache."""
     with contextlib.suppress(CacheFolderError):
         folder = cache_dir("locks")
         if os.access(folder, os.W_OK):
@@ -215,7 +218,7 @@ def _lock_folder() -> Path:
 
 
 def proc_value(file: str, key: str) -> str:
-    """What Linux says of a key in a file below ``/proc``; empty on other systems."""
+    """Return the value of a key in a file below ``/proc``; empty on systems other than Linux."""
     with contextlib.suppress(OSError):
         lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
         return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
@@ -223,5 +226,5 @@ def proc_value(file: str, key: str) -> str:
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:
-    """The first few of many names, for a message."""
+    """Join the first few names for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

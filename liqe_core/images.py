@@ -1,7 +1,7 @@
-"""Reading images: what comes out is 8-bit RGB, and what cannot be read is refused by name.
+"""Read images as 8-bit RGB, list the images of a folder, and read ahead in threads.
 
-The public code accepts files that are cut short and turns 16-bit images white. Here both are options, for
-those who want the very same numbers.
+An image that cannot be read raises an error with its name. The public code accepts truncated files and turns
+16-bit images white. Both are options here, to reproduce its numbers exactly.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from liqe_core import files
 from liqe_core.intake import levels, stopping, transfers
 
-#: Pillow warns of a possible decompression bomb above this many pixels (89 million); we refuse there.
+#: Maximum number of pixels (89 million). Pillow warns about a possible decompression bomb above this limit.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
-#: Bytes that are fetched from a URL at most.
+#: Maximum size in bytes of an image fetched from a URL.
 MAX_BYTES = 100_000_000
 
-#: What `read_image` reads. An array is (H, W, 3) uint8; a text that begins with http:// or https://, a URL.
+#: The input of `read_image`. An array is (H, W, 3) uint8. A string with http:// or https:// is a URL.
 Source = str | PathLike[str] | bytes | np.ndarray | Image.Image
 
-#: Formats that Pillow opens and that hold no photograph: documents, films, measurements.
+#: Formats that Pillow opens but that do not hold photographs: documents, videos, measurements.
 NO_PHOTOGRAPHS = ("BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 
-#: What telephones save; Pillow reads it with the optional package pillow-heif.
+#: Suffixes of HEIF images, a common format of phones. Pillow needs the optional package pillow-heif.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".heics", ".heifs")
 HEIF_ADVICE = "pip install pillow-heif, or save them as JPEG or PNG"
 
-#: What the options of `read_image` may be.
+#: The allowed values of the options of `read_image`.
 OPTIONS = {
     "truncated": ("refuse", "accept"),
     "sixteen_bit": ("scale", "clip"),
@@ -57,11 +57,11 @@ Result = TypeVar("Result")
 
 
 class ImageError(ValueError):
-    """An image that cannot be read or scored; the message names the file and says what to do."""
+    """Raised if an image cannot be read or scored. The message names the file and says what to do."""
 
 
 class ImageNotFoundError(ImageError, FileNotFoundError):
-    """No file at that path."""
+    """Raised if there is no file at a path."""
 
 
 def read_image(
@@ -73,32 +73,34 @@ def read_image(
     orientation: str = "ignore",
     icc: str = "ignore",
 ) -> Image.Image:
-    """An image, from wherever it is, as 8-bit RGB, with nothing passed over in silence.
+    """Read an image as 8-bit RGB.
 
-    Grey, palette and CMYK images are converted by Pillow and an alpha channel is dropped, as in the public
-    code; levels of more than 8 bits are scaled, or refused where nothing says what is white (see `levels`).
+    Pillow converts grey, palette and CMYK images, and an alpha channel is dropped, as in the public code.
+    Levels of more than 8 bits are scaled to 8. If the white level is unknown, the image is rejected (see
+    `levels`).
 
     Args:
-        source: a path, a URL (http or https, `MAX_BYTES` at most), what a file holds as bytes, a Pillow
-            image, or (H, W, 3) uint8 levels of red, green and blue.
-        max_pixels: refuse an image with more pixels before decoding it; None: no limit. What is decoded in
-            memory already passes.
-        truncated: ``refuse`` a file that is cut short, or ``accept`` it with the missing part grey, as the
-            public code does.
-        sixteen_bit: ``scale`` levels of more than 8 bits to 8, or ``clip`` them at 255 as the public code
-            does (which turns nearly every such image white, or black).
-        orientation: ``ignore`` the tag that a camera writes when it is held upright, as the public code does,
-            or ``apply`` it. Pillow itself applies it to TIFF, and pillow-heif to HEIC.
-        icc: ``ignore`` the colour profile, as the public code does, or convert to ``srgb`` by it.
+        source: a path, a URL (http or https, at most `MAX_BYTES`), the bytes of a file, a Pillow image, or
+            (H, W, 3) uint8 levels in the order red, green, blue.
+        max_pixels: maximum number of pixels, checked before decoding; None: no limit. Images that are
+            already decoded in memory are not checked.
+        truncated: ``refuse`` a truncated file, or ``accept`` it with the missing part grey, like the public
+            code.
+        sixteen_bit: ``scale`` levels of more than 8 bits to 8, or ``clip`` them at 255 like the public code,
+            which turns nearly every such image white or black.
+        orientation: ``ignore`` the EXIF orientation tag, like the public code, or ``apply`` it. Pillow itself
+            applies it to TIFF, and pillow-heif applies it to HEIC.
+        icc: ``ignore`` the colour profile, like the public code, or use it to convert to ``srgb``.
 
     Returns:
-        A loaded image of mode RGB.
+        A loaded Pillow image of mode RGB.
 
     Raises:
-        ImageNotFoundError: no such file.
-        ImageError: a folder, an empty file, no image, cut short, too many pixels, levels without a white;
-            a URL that nothing comes from.
-        TypeError: an array of another shape or type.
+        ImageNotFoundError: if the file does not exist.
+        ImageError: for a folder, an empty file, a file that is not an image, a truncated file, too many
+            pixels, an unknown white level, or a URL that cannot be fetched.
+        TypeError: for an array of another shape or dtype.
+        ValueError: for an unknown value of an option.
     """
     chosen = {"truncated": truncated, "sixteen_bit": sixteen_bit, "orientation": orientation, "icc": icc}
     for option, value in chosen.items():
@@ -108,57 +110,57 @@ def read_image(
         refuse_other_arrays(source)
         return Image.fromarray(source)
     name, image = _opened(source)
-    # The caller's own stays open; loaded by two threads at once it would come out as a mix, or not at all.
+    # A Pillow image of the caller stays open. Two threads must not load it at once: its data would be mixed.
     with _one_by_one if image is source else image:
         _refuse_size(image, name, max_pixels)
         try:
             stored = levels.stored(image)
             _load(image, accept_truncated=truncated == "accept")
-            # After decoding: where Pillow has applied the tag itself, it is gone by now.
+            # After decoding: Pillow removes the tag if it has applied the orientation itself.
             upright = ImageOps.exif_transpose(image) if orientation == "apply" else image
             convert = levels.as_srgb if icc == "srgb" else levels.as_rgb
             return convert(upright, stored, sixteen_bit)
         except levels.LevelError as error:
             raise ImageError(f"{name}: {error}") from None
         except Exception as error:
-            fault = f"damaged or cut short ({error}); copy or download it again, or score what is there with "
-            fault += "read_image(..., truncated='accept'), liqe score --truncated allow"
+            fault = f"damaged or truncated ({error}); copy or download it again, or accept the file with "
+            fault += "read_image(..., truncated='accept') or liqe score --truncated allow"
             if "unknown raw mode" in str(error):
                 fault = (
-                    f"its levels are laid out in a way that is not read ({error}); save it again, as PNG say"
+                    f"unsupported pixel layout ({error}); save the image in another format, for example PNG"
                 )
             raise ImageError(f"{name}: {fault}") from error
 
 
 def refuse_other_arrays(pixels: np.ndarray, name: str = "the image") -> None:
-    """An array is taken for an image when it has (H, W, 3) uint8 levels, and none else is.
+    """Check that an array is an image: (H, W, 3) uint8 and not empty.
 
     Raises:
-        TypeError: another shape or type; says which, and what to do.
+        TypeError: for another shape or dtype.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise TypeError(
-            f"{name} is an array of {pixels.dtype} {pixels.shape}: give (H, W, 3) uint8, red first; or a "
-            "tensor (N, 3, H, W) of floats in [0, 1]"
+            f"{name} is a {pixels.dtype} array of shape {pixels.shape}: give an RGB array (H, W, 3) of uint8 "
+            "or a tensor (N, 3, H, W) of floats in [0, 1]"
         )
 
 
 def is_url(source: object) -> bool:
-    """Whether it is a text that `read_image` takes for a URL."""
+    """Return whether `read_image` treats the source as a URL."""
     return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
 
 
 def _opened(source: Source) -> tuple[str, Image.Image]:
-    """What an image is called, and its header read: its pixels are not decoded yet."""
+    """Return the name of an image and the image with its header read; the pixels are not decoded."""
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "the image given as a Pillow image"), source
     file: Path | io.BytesIO
     if isinstance(source, (bytes, bytearray)):
         name, file = "the image given as bytes", io.BytesIO(source)
     elif isinstance(source, str) and not source:
-        raise ImageError("an empty path; give that of an image")
+        raise ImageError("the path is empty; give the path of an image")
     elif isinstance(source, str) and "://" in source and not is_url(source):
-        raise ImageError(f"{source}: only http and https are fetched; fetch it yourself, or give its path")
+        raise ImageError(f"{source}: only http and https are supported; download the file and give its path")
     elif is_url(source):
         try:
             name, file = str(source), io.BytesIO(transfers.fetch_bytes(str(source), MAX_BYTES))
@@ -169,15 +171,15 @@ def _opened(source: Source) -> tuple[str, Image.Image]:
         _refuse_no_file(file)
     _plug_ins()
     try:
-        with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):  # so that `max_pixels` decides
+        with _pillow_setting(Image, "MAX_IMAGE_PIXELS", None):  # `max_pixels` is checked instead
             image = Image.open(file)
     except UnidentifiedImageError:
         raise ImageError(f"{name}: {_no_image(file)}") from None
-    except Exception as error:  # Pillow's readers let through whatever a damaged header makes them raise
+    except Exception as error:  # Pillow's readers raise many types on a damaged header
         raise ImageError(f"{name}: cannot be read ({error}); copy or download it again") from error
-    if image.format in NO_PHOTOGRAPHS:  # also under another suffix; Pillow has Ghostscript run an EPS
+    if image.format in NO_PHOTOGRAPHS:  # under any suffix; Pillow would run an EPS file in Ghostscript
         image.close()
-        raise ImageError(f"{name}: {image.format}, which holds no photograph; save what it shows as PNG")
+        raise ImageError(f"{name}: {image.format} is not a format of photographs; save the image as PNG")
     return name, image
 
 
@@ -186,10 +188,10 @@ def _refuse_no_file(path: Path) -> None:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise ImageNotFoundError(f"{path}: no such file; check the path") from None
-    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+    except (OSError, ValueError) as error:  # the name is too long, or the folder may not be entered
         raise ImageError(f"{path}: cannot be read ({error}); check the path") from None
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
-        raise ImageError(f"{path}: a folder, a pipe or a device, not a file; give image files")
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
+        raise ImageError(f"{path}: a folder, pipe or device, not a regular file; give an image file")
 
 
 def _no_image(file: Path | io.BytesIO) -> str:
@@ -200,17 +202,17 @@ def _no_image(file: Path | io.BytesIO) -> str:
     else:
         suffix, start = "", file.getvalue()[:512]
     if not start:
-        return "empty; copy, fetch or read it again"
+        return "empty file; copy or download it again"
     if mistake := files.mistaken(start):
-        return f"no image but {mistake}"
+        return f"not an image but {mistake}"
     if suffix in HEIF_SUFFIXES and suffix not in suffixes():
-        return f"not an image that Pillow can read by itself; {HEIF_ADVICE}"
-    return "not an image that Pillow can read; check what the file holds"
+        return f"Pillow needs a plug-in for HEIF images; {HEIF_ADVICE}"
+    return "not an image that Pillow can read; check the content of the file"
 
 
 @functools.cache
 def _plug_ins() -> None:
-    """Let Pillow read what optional packages can."""
+    """Register the optional plug-ins of Pillow."""
     try:
         import pillow_heif
     except ImportError:
@@ -220,8 +222,7 @@ def _plug_ins() -> None:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, of files that count as images: what Pillow, with the plug-ins that are
-    registered, has a reader for."""
+    """Return the lower-case suffixes of image files that Pillow and its registered plug-ins can read."""
     _plug_ins()
     known = Image.registered_extensions()
     return frozenset(s for s, kind in known.items() if kind in Image.OPEN and kind not in NO_PHOTOGRAPHS)
@@ -229,11 +230,11 @@ def suffixes() -> frozenset[str]:
 
 @dataclasses.dataclass
 class Survey:
-    """What there is in a folder and below it.
+    """The content of a folder and its subfolders.
 
     Attributes:
-        images: their paths relative to it, with ``/`` between, sorted.
-        left_out: what else there is, likewise, by the reason why it does not count.
+        images: sorted paths of the images, relative to the folder, with ``/`` as separator.
+        left_out: paths of everything else, in the same form, by the reason for leaving it out.
     """
 
     images: list[str] = dataclasses.field(default_factory=list)
@@ -241,10 +242,10 @@ class Survey:
 
 
 def survey(folder: str | PathLike[str]) -> Survey:
-    """Look through a folder and all below it, by name, without opening a file.
+    """List a folder and its subfolders by file name, without opening a file.
 
-    Links to files and to folders are followed. A folder that several paths lead to is looked at once, by its
-    own path before any link to it, so links that lead round in circles end.
+    Links to files and folders are followed. A folder with several paths is listed once: under its own path
+    rather than a link. Circular links are therefore safe.
     """
     found, seen = Survey(), set[str]()
 
@@ -253,15 +254,15 @@ def survey(folder: str | PathLike[str]) -> Survey:
 
     def refuse(error: OSError) -> None:
         if error.filename != str(folder):
-            leave(error.filename, f"folders that cannot be looked into ({error.strerror})")
+            leave(error.filename, f"folders that cannot be read ({error.strerror})")
         elif not isinstance(error, FileNotFoundError):
-            raise ImageError(f"{folder}: not a folder that can be read; name the one of images") from None
+            raise ImageError(f"{folder}: the folder cannot be read; check its permissions") from None
 
     starts = [str(folder)]
-    for start in starts:  # links are added on the way, so that a folder's own path comes first
+    for start in starts:  # links are appended in the loop, so that a folder's own path comes first
         for place, folders, names in os.walk(start, onerror=refuse):
             if (target := os.path.realpath(place)) in seen:
-                leave(place, "links to folders that are looked at already")
+                leave(place, "links to folders that are already listed")
                 folders.clear()
                 continue
             seen.add(target)
@@ -282,36 +283,36 @@ def survey(folder: str | PathLike[str]) -> Survey:
 
 
 def _why_not(path: Path) -> str:
-    """Why a file does not count as an image; empty where it does."""
+    """Return why a file does not count as an image; empty if it does."""
     suffix = path.suffix.lower()
     if suffix in suffixes():
-        # What a broken link names is missing, and told as that when it is to be read.
+        # A broken link counts: reading it reports the missing file.
         return "" if path.is_file() or not path.exists() else "pipes and devices"
     if suffix in HEIF_SUFFIXES:
         return f"images that need a plug-in: {HEIF_ADVICE}"
-    return f"files of another kind ({suffix})" if suffix else "files without a suffix"
+    return f"files of other types ({suffix})" if suffix else "files without a suffix"
 
 
 def list_images(folder: str | PathLike[str]) -> list[str]:
-    """Paths of all images in a folder and below it, relative to it, with ``/`` between, sorted; no hidden
-    ones. Empty where there is no such folder."""
+    """Return the sorted relative paths of all images in a folder and its subfolders, without hidden files;
+    empty if the folder does not exist."""
     return survey(folder).images
 
 
 def no_image_in(folder: str | PathLike[str]) -> ImageError:
-    """What to say of a folder in which `survey` found no image."""
-    return ImageError(f"{folder}: no image in this folder, nor in those below it")
+    """Return the error for a folder without images."""
+    return ImageError(f"{folder}: no images in this folder or its subfolders; check the path")
 
 
 def images_in(folder: str | PathLike[str]) -> list[str]:
-    """As `list_images`, of a folder that is expected to hold some.
+    """Return the images of a folder like `list_images`, but require at least one.
 
     Raises:
-        NotADirectoryError: no such folder.
-        ImageError: no image in it.
+        NotADirectoryError: if the folder does not exist.
+        ImageError: if it has no images.
     """
     if not Path(folder).is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder: name the one that holds the images")
+        raise NotADirectoryError(f"{folder} is not a folder: give the folder with the images")
     if not (found := list_images(folder)):
         raise no_image_in(folder)
     return found
@@ -320,14 +321,14 @@ def images_in(folder: str | PathLike[str]) -> list[str]:
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], readers: int | None = None, ahead: int = 0
 ) -> Generator[Result, None, None]:
-    """`read` of each item, in their order, done by threads while whoever asks is busy with the ones before.
+    """Yield ``read(item)`` for each item in order, computed ahead in threads.
 
-    Pillow, NumPy and files let go of the interpreter, so threads are enough. When the caller stops, at an
-    error for one, what has not begun is not read.
+    Threads suffice, because Pillow, NumPy and file access release the interpreter lock. If the caller stops
+    early, for example at an error, the items that are not started are not read.
 
     Args:
-        readers: threads; default: one a core.
-        ahead: how many items are read before they are asked for; default: twice as many as readers.
+        readers: number of threads; default: one per core.
+        ahead: number of items to read ahead; default: twice the number of threads.
     """
     readers, signals = readers or os.cpu_count() or 1, len(stopping.signalled)
     pool, remaining = ThreadPoolExecutor(readers), iter(items)
@@ -344,12 +345,12 @@ def read_ahead(
 def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:
     width, height = image.size
     if not (width and height):
-        raise ImageError(f"{name}: {width} x {height} pixels: there is nothing on it; leave it out")
-    undecoded = isinstance(image, ImageFile.ImageFile)  # an image in memory can do no more harm
+        raise ImageError(f"{name}: {width} x {height} pixels: the image is empty; leave it out")
+    undecoded = isinstance(image, ImageFile.ImageFile)  # a decoded image already is in memory
     if undecoded and limit is not None and width * height > limit:
         raise ImageError(
             f"{name}: {width} x {height} pixels, over {limit}: possibly a decompression bomb; if you trust "
-            "the file, shrink it first or read it with read_image(..., max_pixels=None), liqe score "
+            "the file, shrink it, or read it with read_image(..., max_pixels=None) or liqe score "
             "--max-pixels none"
         )
 
@@ -360,7 +361,7 @@ _one_by_one = threading.Lock()
 
 @contextlib.contextmanager
 def _pillow_setting(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    """One of Pillow's global settings in the block, under a lock; afterwards as it was."""
+    """Change a global setting of Pillow within the block, under a lock."""
     with _pillow_lock:
         before = getattr(module, name)
         setattr(module, name, value)
@@ -371,7 +372,7 @@ def _pillow_setting(module: ModuleType, name: str, value: object) -> Iterator[No
 
 
 def _load(image: Image.Image, accept_truncated: bool) -> None:
-    """Decode; Pillow's switch for files cut short is global, so it is turned only under a lock."""
+    """Decode an image. Pillow's switch for truncated files is global, so it is changed only under a lock."""
     if not (accept_truncated or ImageFile.LOAD_TRUNCATED_IMAGES):
         image.load()
         return

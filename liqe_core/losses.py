@@ -1,8 +1,9 @@
-"""The three fidelity losses, and two that are not of the paper. Each takes predictions and labels, and is a
+"""The three fidelity losses, and two losses that are not in the paper. Each maps predictions and labels to a
 scalar.
 
-The fidelity between two Bernoulli distributions with p and g is sqrt(p g) + sqrt((1-p)(1-g)); the loss is one
-minus it, with 1e-8 under each root, as in the public code, so that the gradient at zero stays finite.
+The fidelity of two Bernoulli distributions with parameters p and g is sqrt(p g) + sqrt((1-p)(1-g)). The loss
+is one minus the fidelity, with 1e-8 added under each root so that the gradient at zero is finite, as in the
+public code.
 """
 
 from __future__ import annotations
@@ -23,31 +24,32 @@ def quality_loss(
     pair_mean: str = "sets",
     ties: str = "half",
 ) -> Tensor:
-    """Do pairs of images rank as people ranked them? Pairs within one dataset only.
+    """Fidelity loss of the ranking of image pairs within each dataset.
 
-    For each pair i < j the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)``, the
-    predicted one is ``Phi((q_i - q_j) / spread)``. Fidelity loss, mean over the pairs of a dataset,
-    then mean over the datasets that have a pair.
+    For each pair i < j, the probability that people prefer i is ``0.5 * (sign(mos_i - mos_j) + 1)`` and the
+    predicted probability is ``Phi((q_i - q_j) / spread)``. The fidelity loss is averaged over the pairs of
+    each dataset, and then over the datasets with at least one pair.
 
-    So the public code. The paper is said to have the mean over all pairs, and a probability of 1 where i is
-    at least as good as j: `pair_mean` and `ties`. Its text could not be checked here.
+    The defaults follow the public code. The paper reportedly uses the mean over all pairs, and probability 1
+    if i is at least as good as j (see `pair_mean` and `ties`). We could not check its text.
 
     Args:
         quality: (B,) float, the predictions.
-        mos: (B,) float, human scores, higher is better; scales may differ from set to set. NaN is an image
-            without a score, which adds nothing.
-        dataset: (B,) integer, which dataset each image is of.
-        spread: standard deviation of the difference of two perceived qualities. 1 is what the public code
-            computes; the paper's Thurstone model has sqrt(2).
-        pair_mean: ``sets``, or ``pairs``: every pair weighs the same, so a large set more than a small one.
-        ties: of two equal scores the first is preferred with probability one ``half``; or one, ``preferred``,
-            which then depends on the order of the batch.
+        mos: (B,) float, the human scores; higher is better. Scales may differ between datasets. Images
+            without a score are NaN and do not contribute.
+        dataset: (B,) integer, the dataset of each image.
+        spread: standard deviation of the difference of two perceived qualities: 1 in the public code, sqrt(2)
+            in the paper's Thurstone model.
+        pair_mean: ``sets``: mean over the datasets of the mean over pairs; ``pairs``: mean over all pairs, so
+            that a large dataset weighs more than a small one.
+        ties: probability that the first of two equal scores is preferred: 0.5 (``half``) or 1
+            (``preferred``, where the loss depends on the order of the batch).
 
     Returns:
-        Scalar in [0, 1]. Zero (with a gradient of zero) where no dataset has two scored images.
+        Scalar in [0, 1]. Zero, with zero gradient, if no dataset has two scored images.
 
     Raises:
-        ValueError: tensors that do not fit, or another `pair_mean` or `ties`.
+        ValueError: if the shapes do not match, or `pair_mean` or `ties` is unknown.
     """
     if pair_mean not in ("sets", "pairs"):
         raise ValueError(f"pair_mean is {pair_mean!r}: choose sets or pairs")
@@ -68,23 +70,23 @@ def quality_loss(
     if pair_mean == "pairs":
         return loss.mean()
 
-    # The mean over sets of the mean over pairs: each pair weighs one over its set's number of pairs.
+    # Mean over datasets of the mean over pairs: the weight of a pair is one over the pairs of its dataset.
     _, set_of_pair, pairs = torch.unique(dataset[i], return_inverse=True, return_counts=True)
     return (loss / pairs[set_of_pair]).sum() / len(pairs)
 
 
 def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
-    """Do predictions lie on a line with the scores? Within one dataset only.
+    """One minus Pearson's correlation of predictions and scores within each dataset.
 
-    One minus Pearson's correlation of a dataset's predictions with its scores; mean over the scored images
-    of the sets that have a correlation: three of them, neither scores nor predictions all alike. Not of the
-    paper: beside `quality_loss`, which asks which of two is better, it asks by how much.
+    The loss is averaged over the scored images of the datasets with a defined correlation: at least three
+    scored images, and neither constant scores nor constant predictions. It is not in the paper. It adds the
+    size of score differences to `quality_loss`, which only uses their sign.
 
     Args:
-        quality, mos, dataset: as `quality_loss` takes them.
+        quality, mos, dataset: as in `quality_loss`.
 
     Returns:
-        Scalar in [0, 2]. Zero (with a gradient of zero) where no set has a correlation.
+        Scalar in [0, 2]. Zero, with zero gradient, if no dataset has a defined correlation.
     """
     _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     loss, counted = quality.sum() * 0.0, 0
@@ -99,17 +101,16 @@ def plcc_loss(quality: Tensor, mos: Tensor, dataset: Tensor) -> Tensor:
 
 
 def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor) -> Tensor:
-    """How far are predictions from the scores? The squared error, not of the paper: what plain regression
-    minimises, to hold the ranking losses against.
+    """Squared error of the predictions, as a regression baseline for the ranking losses; not in the paper.
 
     Args:
-        quality: (B,) float, the predictions, on 1 to 5.
-        mos, dataset: as `quality_loss` takes them.
-        ends: (sets, 2) float, the lowest and the highest score of each dataset's scale, which are to be
-            predicted as 1 and 5.
+        quality: (B,) float, the predictions in [1, 5].
+        mos, dataset: as in `quality_loss`.
+        ends: (datasets, 2) float, the lowest and the highest score on the scale of each dataset. They are
+            mapped to the targets 1 and 5.
 
     Returns:
-        Scalar from 0; mean over the scored images, zero (with a gradient of zero) where there is none.
+        Non-negative scalar: the mean over the scored images. Zero, with zero gradient, if there are none.
     """
     _refuse_shapes(1, quality=quality, mos=mos, dataset=dataset)
     low, high = ends.to(quality)[dataset].unbind(dim=1)
@@ -119,14 +120,15 @@ def regression_loss(quality: Tensor, mos: Tensor, dataset: Tensor, ends: Tensor)
 
 
 def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:
-    """Binary fidelity a scene, since an image may show several; mean over scenes, then images.
+    """Binary fidelity loss for each scene, since an image may have several; mean over scenes, then images.
 
     Args:
         p_scene: (B, S) probabilities.
-        multi_hot: (B, S) of 0 and 1; a row of zeros is an image without a scene label, which adds nothing.
+        multi_hot: (B, S) of 0 and 1. An image without a scene label is a row of zeros and does not
+            contribute.
 
     Returns:
-        Scalar in [0, 1]; zero where no image has a label.
+        Scalar in [0, 1]; zero if no image has a label.
     """
     _refuse_shapes(2, p_scene=p_scene, multi_hot=multi_hot)
     loss = _binary_fidelity_loss(p_scene, multi_hot.to(p_scene.dtype)).mean(dim=1)
@@ -134,14 +136,14 @@ def scene_loss(p_scene: Tensor, multi_hot: Tensor) -> Tensor:
 
 
 def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
-    """Fidelity of two distributions over distortions, ``1 - sum_d sqrt(p_d g_d + 1e-8)``.
+    """Fidelity loss between two distributions over distortions, ``1 - sum_d sqrt(p_d g_d + 1e-8)``.
 
     Args:
         p_distortion: (B, D) probabilities.
-        one_hot: (B, D), one 1 a row; a row of zeros is an image without a label, which adds nothing.
+        one_hot: (B, D), one 1 per row. An image without a label is a row of zeros and does not contribute.
 
     Returns:
-        Scalar, below 1; mean over the labelled images, zero where there is none.
+        Scalar below 1: the mean over the labelled images; zero if there are none.
     """
     _refuse_shapes(2, p_distortion=p_distortion, one_hot=one_hot)
     fidelity = torch.sqrt(p_distortion * one_hot.to(p_distortion.dtype) + EPSILON).sum(dim=1)
@@ -149,17 +151,17 @@ def distortion_loss(p_distortion: Tensor, one_hot: Tensor) -> Tensor:
 
 
 def _binary_fidelity_loss(p: Tensor, g: Tensor) -> Tensor:
-    # A sum of probabilities may come out as 1 + 1e-7, whose complement has no root.
+    # Rounding can make a sum of probabilities 1 + 1e-7, and the root of its complement NaN.
     return 1 - torch.sqrt(p * g + EPSILON) - torch.sqrt((1 - p).clamp(min=0) * (1 - g) + EPSILON)
 
 
 def _mean_over_labelled(loss: Tensor, target: Tensor) -> Tensor:
     labelled = target.sum(dim=1) > 0
-    # where, not a product: an unlabelled image's gradient must be zero even if its loss is not finite
+    # torch.where instead of a product: the gradient of an unlabelled image is zero even for a NaN loss.
     return torch.where(labelled, loss, 0).sum() / labelled.sum().clamp(min=1)
 
 
 def _refuse_shapes(dimensions: int, **tensors: Tensor) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != dimensions for shape in shapes.values()):
-        raise ValueError(f"expected tensors of one length and {dimensions} dimensions, got shapes {shapes}")
+        raise ValueError(f"expected tensors of equal shape with {dimensions} dimensions, got {shapes}")

@@ -1,12 +1,12 @@
-"""LIQE as a metric within other programs: tensors in, quality out, with a gradient.
+"""LIQE as a differentiable metric for other programs: tensors in, quality out.
 
     metric = LIQEMetric("official", device="cuda")
     quality = metric(images)                    # (N, 3, H, W) floats in [0, 1] to (N,) in [1, 5]
     loss = -metric(restored).mean()               # higher is better
     metric.update(images); metric.compute()     # the mean over batches
 
-Names are those by which IQA-PyTorch (`lower_better`, `score_range`) and torchmetrics (`higher_is_better`,
-`update`, `compute`, `reset`) know their metrics.
+The names follow the metrics of IQA-PyTorch (`lower_better`, `score_range`) and torchmetrics
+(`higher_is_better`, `update`, `compute`, `reset`).
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from liqe_core.scoring import check_precision, evaluating, products_in, refuse_o
 
 
 class LIQEMetric(nn.Module):
-    """The quality of images that are tensors, differentiable with respect to their levels.
+    """The quality of image tensors, differentiable with respect to the images.
 
-    Crops are cut from the tensor where `LIQE.score` cuts them from a file. Where the geometry shrinks, that
-    is done by torch's antialiased bilinear interpolation in place of Pillow's.
-
-    The model is in evaluation mode during a call, and its prompts are not differentiated.
+    The crops are those of `LIQE.score`. If the geometry resizes an image, torch's antialiased bilinear
+    interpolation replaces Pillow's. The model is in evaluation mode during a call, and no gradient flows to
+    the prompts.
 
     Args:
-        model: weights as `LIQE.from_checkpoint` takes them, which are then frozen; or a LIQE, which is left
-            as it is: for a loss, freeze it by ``model.requires_grad_(False)``.
-        device: where weights that are read here go; a LIQE stays where it is.
+        model: a file or name as in `LIQE.from_checkpoint`, whose weights are frozen; or a LIQE model, which
+            is not changed. To use it as a loss, call ``model.requires_grad_(False)`` first.
+        device: device of a model loaded from a file or name; a LIQE model stays on its device.
         precision: ``float32`` or ``bfloat16``; see `scoring.products_in`.
 
     Attributes:
-        score_range: the worst and the best quality that there is: (1, 5) with the paper's words.
+        score_range: the lowest and the highest possible quality: (1, 5) with the paper's words.
     """
 
     lower_better = False
@@ -58,29 +57,29 @@ class LIQEMetric(nn.Module):
         super().__init__()
         if not isinstance(model, LIQE):
             model = LIQE.from_checkpoint(model, device=device).requires_grad_(False)
-        check_precision(precision, model)  # refused here, and not at the first image
+        check_precision(precision, model)  # here, instead of at the first image
         self.model, self.precision = model, precision
         self.score_range = (1.0, float(model.grid.shape[0]))
         self.reset()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The quality of each image.
+        """Compute the quality of each image.
 
         Args:
-            images: (N, 3, H, W) floats in [0, 1], red first, on any device.
+            images: (N, 3, H, W) RGB floats in [0, 1], on any device.
 
         Returns:
             (N,) float32 in `score_range`, on the model's device.
 
         Raises:
-            ImageError: a value under 0, over 1 or NaN, or a side shorter than one window.
-            TypeError: another shape or type.
+            ImageError: for a value below 0, above 1 or NaN, or a side shorter than a window.
+            TypeError: for another shape, dtype or type.
         """
-        refuse_other_tensors(images, "what the metric was given")
-        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # no values are there yet
+        refuse_other_tensors(images, "the input of the metric")
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # symbolic tensors have no values
             refuse_outside(images, [f"image {i} of the tensor" for i in range(len(images))])
         model = self.model
-        with evaluating(model), torch.autocast(model.device.type, enabled=False):  # also in a caller's
+        with evaluating(model), torch.autocast(model.device.type, enabled=False):  # even in autocast
             levels = tensor_crops(images.to(model.device).float(), model.geometry)
             with torch.no_grad():
                 text = model.text()
@@ -90,28 +89,30 @@ class LIQEMetric(nn.Module):
 
     @torch.no_grad()
     def update(self, images: Tensor) -> None:
-        """Count the qualities of images in the mean that `compute` gives."""
+        """Add the qualities of images to the mean that `compute` returns."""
         self._sum += float(self(images).double().sum())
         self._count += len(images)
 
     def compute(self) -> Tensor:
-        """Scalar, float32: the mean quality of what `update` counted since `reset`; NaN, and a warning, where
-        there was nothing."""
+        """Return the mean quality of all images since `reset`, a float32 scalar. Without any `update`, it is
+        NaN with a warning."""
         if not self._count:
-            warnings.warn("compute() without update(): a plain call is not counted", stacklevel=2)
+            warnings.warn("compute() without update() is NaN; call update() with images first", stacklevel=2)
         mean = self._sum / self._count if self._count else torch.nan
         return torch.tensor(mean, dtype=torch.float32, device=self.model.device)
 
     def reset(self) -> None:
-        """Begin a new mean."""
+        """Start a new mean."""
         self._sum, self._count = 0.0, 0
 
 
 class CropScorer(nn.Module):
-    """A model from crops to its answers, and no more: the image tower and the prompts' embeddings.
+    """A minimal module from crops to joint probabilities and qualities, for `export`.
+
+    It consists of the image tower and fixed text embeddings.
 
     Args:
-        model: whose weights it shares; its device and words stay as they are now.
+        model: the model whose weights it shares. Its device and words are fixed.
     """
 
     def __init__(self, model: LIQE):
@@ -124,11 +125,11 @@ class CropScorer(nn.Module):
         self.eval()
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, U, 3, window, window) uint8 crops of N images to (N, Q, S, D) joint probabilities and (N,)
+        """Map (N, U, 3, window, window) uint8 crops to (N, Q, S, D) joint probabilities and (N,)
         qualities."""
         image = F.normalize(self.tower(normalize(crops.flatten(0, 1), self.statistics)), dim=-1)
         logits = (image @ self.text.T).unflatten(0, crops.shape[:2])
-        # `crops.mean_over_crops`, as a product: a slice's length would have to be known to the exporter.
+        # `crops.mean_over_crops` as a product, because the exporter needs a static length for a slice.
         windows = torch.ones_like(crops[0, :, 0, 0, 0], dtype=torch.float32)
         if self.geometry.overview:
             windows = (windows.cumsum(0) < windows.sum()).float()
@@ -140,19 +141,19 @@ class CropScorer(nn.Module):
 
 
 def export(model: LIQE, path: str | PathLike[str]) -> None:
-    """Write `CropScorer` of a model for programs without this package: ``.onnx``, or ``.pt2`` for torch.
+    """Export the `CropScorer` of a model as ONNX (``.onnx``) or for ``torch.export`` (``.pt2``).
 
-    The numbers of images and of crops are free. Where the model has an overview (see `CropGeometry`), it is
-    the last crop, and there are at least two.
+    The numbers of images and crops are dynamic. If the geometry has an overview (see `CropGeometry`), it must
+    be the last of at least two crops.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: if the path has another suffix.
     """
     suffix, side = Path(path).suffix, model.geometry.window
     if suffix not in (".onnx", ".pt2"):
-        raise ValueError(f"{path}: give a name that ends in .onnx, or in .pt2 for torch.export")
+        raise ValueError(f"{path}: unknown format; give a name that ends in .onnx, or .pt2 for torch.export")
     if suffix == ".onnx":
-        import onnxscript  # noqa: F401  (the exporter's; named when it is missing)
+        import onnxscript  # noqa: F401  (needed by the exporter; raises an error that names it)
     crops = torch.zeros(2, 3, 3, side, side, dtype=torch.uint8, device=model.device)
     fewest = 2 if model.geometry.overview else 1
     free = {"crops": {0: torch.export.Dim("images"), 1: torch.export.Dim("crops", min=fewest)}}

@@ -1,11 +1,11 @@
-"""LIQE: from crops and a grid of prompts to a joint probability, and from it to every answer.
+"""The LIQE model: from crops and a grid of prompts to a joint probability.
 
 The joint probability of quality c, scene s and distortion d given an image x is a softmax over the cosine
 similarities between the image and the prompts,
 
     p(c, s, d | x)  =  softmax( exp(logit_scale) * mean over crops of  <image(x_u), text(c, s, d)> ),
 
-and quality is the expected level under its marginal: q(x) = sum over c of c * p(c | x).
+and the quality is the expected level under the quality marginal: q(x) = sum over c of c * p(c | x).
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from liqe_core.scoring import JointModel
 from liqe_core.text import PromptEncoder, tokenize
 from liqe_core.towers import Architecture, Clip
 
-#: Pixels that go through the image tower together on a CPU: 24 crops of 224 x 224. With more, the tensors of
-#: a ViT-B outgrow what the C library keeps at hand, and up to a fifth of the time goes into clearing memory.
+#: Pixels in one forward pass of the image tower on a CPU: 24 crops of 224 x 224. With more, the tensors of a
+#: ViT-B exceed the memory that the C library caches, and clearing new memory takes up to a fifth of the time.
 PIXELS_AT_ONCE = 24 * 224**2
 
 
 class LIQE(JointModel):
-    """The joint model over an open_clip model and a grid of prompts.
+    """The joint model of quality, scene and distortion, from an open_clip model and a grid of prompts.
 
-    Start from weights that were trained as LIQE with `from_checkpoint`, or from CLIP with `from_clip`; score
-    images with `scoring.JointModel.score`.
+    Load trained LIQE weights with `from_checkpoint`, or CLIP weights with `from_clip`. Score images with
+    `scoring.JointModel.score`.
 
     Args:
-        clip: an open_clip model; its `logit_scale` is frozen, as in the public code.
+        clip: an open_clip model. Its `logit_scale` is frozen, as in the public code.
         grid: the prompts.
-        architecture: open_clip's configuration of `clip`; it names the tokenizer, and is kept for `save`.
-        geometry: where crops lie, also by name (see `CropGeometry.named`); default: the paper's, with the
-            window that the image tower takes.
-        statistics: what crops are scaled by before the image tower.
+        architecture: the open_clip configuration of `clip`, which names the tokenizer and is saved by `save`.
+        geometry: positions of the crops, or a name for `CropGeometry.named`. Default: the paper's, with the
+            input size of the image tower as window.
+        statistics: mean and standard deviation that normalise the crops.
 
     Raises:
-        GridError: a prompt is longer than the text tower's context.
+        GridError: if a prompt is longer than the context of the text tower.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LIQE(JointModel):
         if self.geometry.window != window:
             raise ValueError(f"geometry.window is {self.geometry.window}, but the image tower takes {window}")
         self.architecture, self.statistics = dict(architecture), statistics
-        with torch.device("cpu"):  # whatever is the caller's default
+        with torch.device("cpu"):  # independent of the caller's default device
             self.text = PromptEncoder(clip, grid, towers.tokenizer(architecture))
 
     @classmethod
@@ -80,20 +80,24 @@ class LIQE(JointModel):
         architecture: Architecture | str | None = None,
         device: str | torch.device = "cpu",
     ) -> LIQE:
-        """A model from a file: the public LIQE file, its training script's, pyiqa's, or ours; or by name.
+        """Load a model from a checkpoint file, or by name.
+
+        The file may come from the public LIQE repository, its training script, pyiqa or this project.
 
         Args:
-            path: a file, or ``official``, the authors' model of the six datasets, or ``official-koniq``,
-                theirs of KonIQ-10k's scores alone; these are fetched at first use.
-            grid: for a file that does not say (all but ours); default: the paper's 495 prompts. pyiqa's
-                file `liqe_koniq` and the public `train_liqe_single.py` use ``PromptGrid.variant("quality")``.
-            geometry: a `CropGeometry`, or ``paper``, ``standalone``, ``pyiqa`` (see `CropGeometry.named`);
-                default: what the file says, else the paper's.
+            path: a file or a name: ``official`` for the authors' model of six datasets, ``official-koniq``
+                for the authors' model of KonIQ-10k's scores only (both are downloaded at first use), or
+                ``liqe-tiny``.
+            grid: the prompts, for a file that does not store them (any but this project's). Default: the
+                paper's 495 prompts. pyiqa's file `liqe_koniq` and the public `train_liqe_single.py` need
+                ``PromptGrid.variant("quality")``.
+            geometry: a `CropGeometry`, or ``paper``, ``standalone`` or ``pyiqa`` (see `CropGeometry.named`).
+                Default: the geometry in the file, otherwise the paper's.
             architecture: see `checkpoints.read_checkpoint`.
 
         Raises:
-            CheckpointError: the file cannot be used, or not be fetched; says why.
-            GridError: a prompt is longer than the context.
+            CheckpointError: if the file cannot be used or downloaded.
+            GridError: if a prompt is longer than the context of the text tower.
         """
         file = checkpoints.read_checkpoint(path, architecture)
         try:
@@ -102,7 +106,7 @@ class LIQE(JointModel):
             if geometry is None and file.geometry:
                 geometry = CropGeometry(**file.geometry)
             clip = towers.build(file.architecture)
-        except (TypeError, ValueError) as error:  # what the file says, not what the caller gave
+        except (TypeError, ValueError) as error:  # caused by the file, not by the caller's arguments
             raise checkpoints.CheckpointError(f"{path}: {error}") from None
         checkpoints.load_weights(clip, file.state_dict, path)
         name = architecture if isinstance(architecture, str) else None
@@ -120,19 +124,19 @@ class LIQE(JointModel):
         separate_heads: bool = False,
         device: str | torch.device = "cpu",
     ) -> LIQE:
-        """A model to start training from: CLIP's towers before they learnt about quality.
+        """Build a model to start training from, with CLIP weights that are not trained on quality.
 
         Args:
-            name: any of open_clip's architectures (``open_clip.list_models()``), ours included.
-            pretrained: a tag that open_clip has for it, weights as `from_checkpoint` takes them,
-                ``imagenet`` (see `towers.imagenet`), or None for random weights.
-            separate_heads: a linear head for each axis in place of the prompts (see `text.separate_heads`),
-                random from torch's global generator.
+            name: an open_clip architecture (``open_clip.list_models()``), including this project's.
+            pretrained: an open_clip weights tag, a file or name as in `from_checkpoint`, ``imagenet`` (see
+                `towers.imagenet`), or None for random weights.
+            separate_heads: replace the prompts by one linear head per axis (see `text.separate_heads`), with
+                random weights from torch's global generator.
 
         Raises:
-            ArchitectureError: an unknown name or tag, or no network to download the weights.
-            CheckpointError: the file cannot be used.
-            GridError: a prompt is longer than the context.
+            ArchitectureError: if the name or tag is unknown, or the download fails.
+            CheckpointError: if the file cannot be used.
+            GridError: if a prompt is longer than the context of the text tower.
         """
         config = towers.architecture(name)
         grid, statistics = grid or PromptGrid(), towers.statistics(config, name)
@@ -160,11 +164,11 @@ class LIQE(JointModel):
         recipe: Mapping[str, Any] | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """Write our own format, which `from_checkpoint` reads without being told anything more.
+        """Write a checkpoint in this project's format, which stores all arguments of `from_checkpoint`.
 
         Args:
-            recipe: how the weights were trained; anything JSON can hold.
-            dtype: what the weights are rounded to in the file (``torch.float16`` halves it); None: kept.
+            recipe: the settings and results of the training run, as JSON content.
+            dtype: dtype of the weights in the file (``torch.float16`` halves its size); None: unchanged.
         """
         header = {
             "architecture": self.architecture,
@@ -176,23 +180,23 @@ class LIQE(JointModel):
         checkpoints.write_checkpoint(path, self.clip.state_dict(), header, dtype)
 
     def train(self, mode: bool = True) -> LIQE:
-        """Training or evaluation mode; the prompts' embeddings are computed anew (see `PromptEncoder`)."""
+        """Set training or evaluation mode, and discard the cached text embeddings (see `PromptEncoder`)."""
         self.text.forget()
         return super().train(mode)
 
     def _apply(self, *change: Any, **options: Any) -> LIQE:
-        self.text.forget()  # `to`, `half` and their like put other numbers in place of the weights
+        self.text.forget()  # `to`, `half` and similar methods replace the weights
         return super()._apply(*change, **options)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """The joint probability.
+        """Compute the joint probability of each image.
 
         Args:
-            crops: (B, U, 3, window, window); float as `normalize` gives, or uint8, normalised here. Or
-                (B, U, F), what `embed` gave for them.
+            crops: (B, U, 3, window, window), either float and normalised by `normalize`, or uint8; or the
+                (B, U, F) output of `embed`.
 
         Returns:
-            (B, Q, S, D) float32, summing to 1 for each image.
+            (B, Q, S, D) float32; sums to 1 for each image.
         """
         if crops.ndim not in (3, 5):
             expected = "(B, U, 3, window, window) or (B, U, F)"
@@ -203,42 +207,44 @@ class LIQE(JointModel):
     def logits(
         self, crops: Tensor, text: Tensor | None = None, tower: torch.nn.Module | None = None
     ) -> Tensor:
-        """The logits of each crop by itself, before they are averaged over an image's crops.
+        """Compute the logits of each crop, before they are averaged over the crops of an image.
 
         Args:
             crops: (n, 3, window, window) or (n, F), values as in `forward`.
-            text: what `self.text()` gave, where it was called once for many crops.
-            tower: what `towers.to_evaluate` made of the image tower, where it was called once for many crops.
+            text: the output of `self.text()`, to reuse it for many crops.
+            tower: the output of `towers.to_evaluate`, to reuse it for many crops.
 
         Returns:
             (n, Q*S*D) float32: exp(logit_scale) times cosine similarity.
         """
         image = F.normalize(self._encode_image(crops, tower).float(), dim=-1)
         text = self.text() if text is None else text
-        # A similarity is multiplied by about 100: half precision would show in the answer.
+        # Similarities are multiplied by about 100, so errors of half precision would be visible.
         with torch.autocast(image.device.type, enabled=False):
             return self.clip.logit_scale.float().exp() * image @ text.T
 
     def embed(self, crops: Tensor, tower: torch.nn.Module | None = None) -> Tensor:
-        """(n, F): what the part of the image tower that can be frozen says of each crop, before the
-        projection of `towers.trunk_and_head`; `logits` takes it in place of the crops.
+        """Compute the features of the frozen part of the image tower, for use in place of the crops.
 
         Args:
             crops: (n, 3, window, window), values as in `forward`.
             tower: as in `logits`.
+
+        Returns:
+            (n, F), the output of the trunk of `towers.trunk_and_head`, before the projection.
         """
         trunk, _ = towers.trunk_and_head(tower or self.clip.visual)
         return self._in_parts(trunk, crops)
 
     def _encode_image(self, crops: Tensor, tower: torch.nn.Module | None = None) -> Tensor:
-        """(n, E): what the image tower says of each crop, not normalised."""
+        """Return the (n, E) image embedding of each crop, not normalised."""
         if crops.ndim == 2:
             return towers.trunk_and_head(self.clip.visual)[1](crops)
         return self._in_parts(tower or self.clip.encode_image, crops)
 
     def _in_parts(self, tower: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
         count = len(crops)
-        if crops.device.type == "cpu" and not self.training:  # a batch norm that learns needs them together
+        if crops.device.type == "cpu" and not self.training:  # a training batch norm needs the whole batch
             count = max(1, PIXELS_AT_ONCE // self.geometry.window**2)
         return torch.cat([tower(self._normalized(part)) for part in crops.split(count)])
 
@@ -246,16 +252,16 @@ class LIQE(JointModel):
         return normalize(crops, self.statistics) if crops.dtype == torch.uint8 else crops
 
     def joint(self, logits: Tensor) -> Tensor:
-        """(B, Q*S*D) logits to (B, Q, S, D) probabilities."""
+        """Convert (B, Q*S*D) logits to (B, Q, S, D) probabilities."""
         return logits.softmax(dim=-1).unflatten(-1, self.grid.shape)
 
     def joint_of(
         self, crops: Sequence[Tensor], text: Tensor | None = None, tower: torch.nn.Module | None = None
     ) -> Tensor:
-        """The joint probability of images that may differ in their number of crops.
+        """Compute the joint probability of images with different numbers of crops.
 
         Args:
-            crops: n of (U_i, 3, window, window), on any devices, uint8 or float each; values as in `forward`.
+            crops: n tensors (U_i, 3, window, window) on any device, uint8 or float; values as in `forward`.
             text, tower: as in `logits`.
 
         Returns:

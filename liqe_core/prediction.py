@@ -1,4 +1,4 @@
-"""What LIQE answers, all of it read off the joint probability."""
+"""The predictions of LIQE, all derived from the joint probability."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What LIQE answers about N images. All tensors are float32 on the CPU.
+    """The predictions for N images. All tensors are float32 on the CPU.
 
     Attributes:
-        joint: (N, Q, S, D) probabilities, summing to 1 over all but N; NaN for an image that was skipped.
-        grid: the words along the axes.
-        images: what the images are called: file names, or ``image 3`` for one given as an object.
-        errors: position of each image that was skipped, and why.
-        left_out: files in folders that do not count as images, by the reason why.
+        joint: (N, Q, S, D) probabilities that sum to 1 for each image; NaN for a skipped image.
+        grid: the words of the axes.
+        images: names of the images: file names, or e.g. ``image 3`` for an image that is not a file.
+        errors: error message of each skipped image, by its position.
+        left_out: files in folders that are not images, by the reason.
     """
 
     joint: Tensor
@@ -39,7 +39,7 @@ class Prediction:
 
     @property
     def quality(self) -> Tensor:
-        """(N,) expected quality, in [1, Q]: [1, 5] with the paper's words."""
+        """(N,) expected quality in [1, Q], which is [1, 5] with the paper's words."""
         with torch.autocast(self.joint.device.type, enabled=False):
             return expected_quality(self.joint)
 
@@ -71,13 +71,15 @@ class Prediction:
         return self.grid.names("distortion")
 
     def to_frame(self, distributions: bool = False) -> pd.DataFrame:
-        """The table: a row an image with its name, quality, the likeliest scene and distortion with their
-        probabilities (for the axes that the grid has), and, where any was skipped, the reason.
+        """Return a table with one row per image.
+
+        The columns are the image name, the quality, and the most probable scene and distortion with their
+        probabilities, for the axes of the grid. If an image was skipped, a column holds the error messages.
 
         Args:
-            distributions: a column for each word as well, its probability: ``quality=bad``, ``scene=animal``.
+            distributions: add the probability of each word: ``quality=bad``, ``scene=animal`` and so on.
         """
-        import pandas as pd  # not above: it takes a tenth of the time that importing the model takes
+        import pandas as pd  # here, since it adds a tenth to the time of importing the model
 
         table = pd.DataFrame({"image": list(self.images), "quality": self.quality.numpy()})
         good = ~table["quality"].isna()
@@ -105,6 +107,6 @@ def marginal(joint: Tensor, axis: str) -> Tensor:
 
 
 def expected_quality(joint: Tensor) -> Tensor:
-    """(B, Q, S, D) joint probability to (B,) expected quality in [1, Q]."""
+    """Compute the (B,) expected quality in [1, Q] from a (B, Q, S, D) joint probability."""
     p = marginal(joint, "quality")
     return p @ torch.arange(1, p.shape[1] + 1, dtype=p.dtype, device=p.device)

@@ -1,9 +1,9 @@
-"""The prefix tree of the prompts, packed into sequences that a causal transformer can take.
+"""The prefix tree of the prompts, packed into sequences for a causal transformer.
 
-CLIP's text tower is causal: the state of a token depends only on the tokens before it. Prompts made from one
-template share most of their beginnings, so the distinct prefixes, not the prompts, are what has to be
-computed: 2,203 instead of 495 x 77 = 38,115 positions for the paper's grid. The tree is laid out in preorder
-and cut into sequences in which a node's position is its depth, and it attends to its ancestors alone.
+CLIP's text tower is causal: the state of a token depends only on the tokens before it. Prompts from one
+template share long prefixes, so it is enough to compute each distinct prefix once: 2,203 positions instead
+of 495 x 77 = 38,115 for the paper's grid. The tree is laid out in preorder and cut into sequences. The
+position of a node is its depth, and a node attends only to its ancestors and itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Nodes a sequence: attention is quadratic in it, while each cut repeats the path down to the cut.
+#: Nodes in a sequence. Attention is quadratic in this number, but each cut repeats the path to the cut.
 SEQUENCE_LENGTH = 256
 
 
@@ -23,13 +23,13 @@ class PrefixTree:
     """The distinct prefixes of the prompts, packed into sequences.
 
     Attributes:
-        tokens: (S, L) int64, a node's token; 0 where a sequence is shorter than L.
-        depth: (S, L) int64, a node's position in its prompt, from 0.
-        first, last: (S, L) int64; node j of a sequence is the ancestor of node i, or i itself, where
-            ``first[j] <= first[i] < last[j]`` (preorder numbers: a subtree is an interval). A filler is
-            alone.
-        ends: (N,) int64, where prompt n ends, as an index into the S*L nodes.
-        nodes: how many distinct prefixes there are.
+        tokens: (S, L) int64, the token of each node; 0 for padding after a sequence shorter than L.
+        depth: (S, L) int64, the position of each node in its prompt, from 0.
+        first, last: (S, L) int64, the preorder interval of the subtree of each node. Within a sequence,
+            node j is node i or its ancestor if and only if ``first[j] <= first[i] < last[j]``. A padding
+            node is related only to itself.
+        ends: (N,) int64, the last node of each prompt, as an index into the S*L nodes.
+        nodes: the number of distinct prefixes.
     """
 
     tokens: Tensor
@@ -41,11 +41,11 @@ class PrefixTree:
 
     @classmethod
     def from_tokens(cls, tokens: Tensor, sequence_length: int = SEQUENCE_LENGTH) -> PrefixTree:
-        """Build the tree of prompts that end at their highest token (CLIP's end of text).
+        """Build the tree of prompts that end at their highest token (CLIP's end-of-text token).
 
         Args:
             tokens: (N, T) int64, padded after the end of text.
-            sequence_length: most nodes in a sequence; raised where one path alone needs more.
+            sequence_length: maximum number of nodes in a sequence; increased if a single path is longer.
         """
         rows = tokens.cpu().numpy()
         lengths = rows.argmax(axis=1) + 1
@@ -53,24 +53,24 @@ class PrefixTree:
         column = np.arange(width)
         rows = np.where(column < lengths[:, None], rows, -1)
 
-        # Sorted, the prompts that share a prefix stand together, and reading their new prefixes row by row
-        # is a preorder walk of the tree.
+        # Sorting puts prompts with a common prefix next to each other. Reading their new prefixes row by row
+        # is then a preorder walk of the tree.
         order = np.lexsort(rows.T[::-1])
         rows, lengths = rows[order], lengths[order]
-        shared = np.zeros(n, dtype=np.int64)  # tokens in common with the row before
+        shared = np.zeros(n, dtype=np.int64)  # tokens in common with the previous row
         shared[1:] = np.cumprod(rows[1:] == rows[:-1], axis=1).sum(axis=1)
         shared = np.minimum(shared, lengths)
         is_new = (column >= shared[:, None]) & (column < lengths[:, None])
 
-        number = np.cumsum(is_new).reshape(n, width) - 1  # of the latest new node; right where is_new
+        number = np.cumsum(is_new).reshape(n, width) - 1  # of the latest new node; valid where is_new
         path = np.where(is_new, number, -1)
-        for row in range(1, n):  # a shared prefix has the nodes of the row before
+        for row in range(1, n):  # a shared prefix has the nodes of the previous row
             path[row, : shared[row]] = path[row - 1, : shared[row]]
         depth = np.broadcast_to(column, is_new.shape)[is_new]
         token = rows[is_new]
         nodes = len(token)
 
-        last = np.full(nodes, nodes)  # a subtree ends where the next node that is no deeper begins
+        last = np.full(nodes, nodes)  # a subtree ends at the next node that is not deeper
         open_nodes: list[int] = []
         for node in range(nodes):
             while open_nodes and depth[open_nodes[-1]] >= depth[node]:
@@ -80,13 +80,13 @@ class PrefixTree:
         end_of = np.empty(n, dtype=np.int64)
         end_of[order] = path[np.arange(n), lengths - 1]
         sequences = _pack(depth, last, max(sequence_length, 2 * int(lengths.max())))
-        # Node `nodes` fills up sequences; there its numbers lie past all nodes, each an interval of its own.
+        # Index `nodes` marks padding. Its preorder numbers lie past all nodes, one interval per position.
         length = max(map(len, sequences))
         packed = np.full((len(sequences), length), nodes)
         for row, sequence in enumerate(sequences):
             packed[row, : len(sequence)] = sequence
         filler, column = packed == nodes, nodes + np.arange(length)
-        place = np.full(nodes + 1, -1)  # of a node that is repeated, the last
+        place = np.full(nodes + 1, -1)  # the last position of each node, since nodes can be repeated
         place[packed.flatten()] = np.arange(packed.size)
         arrays = {
             "tokens": np.append(token, 0)[packed],
@@ -99,12 +99,12 @@ class PrefixTree:
         return cls(**tensors, nodes=nodes)
 
     def to(self, device: torch.device) -> PrefixTree:
-        """The same tree with its tensors on `device`."""
+        """Return the tree with its tensors on `device`."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "nodes"]
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def attention_mask(self, rows: slice, dtype: torch.dtype) -> Tensor:
-        """(s, L, L): 0 where node i (row) may look at node j (column), minus infinity elsewhere."""
+        """Return the (s, L, L) mask: 0 where node i (row) attends to node j (column), -inf elsewhere."""
         first, last = self.first[rows], self.last[rows]
         start = first[:, :, None]
         sees = (first[:, None, :] <= start) & (start < last[:, None, :])
@@ -114,9 +114,9 @@ class PrefixTree:
 def _pack(depth: np.ndarray, last: np.ndarray, length: int) -> list[np.ndarray]:
     """Cut the preorder walk into sequences of at most `length` nodes.
 
-    A stretch of the walk needs, besides itself, only the ancestors of its first node: those of every other
-    node lie among them or in the stretch. So each sequence is that path followed by the stretch, and the best
-    place to cut is where the path to repeat is shortest.
+    Each sequence is a stretch of the walk, preceded by the ancestors of its first node. The ancestors of all
+    other nodes are in that path or in the stretch. The best place to cut is where the repeated path is
+    shortest.
     """
     sequences, start, nodes = [], 0, len(depth)
     ancestors: list[int] = []
@@ -127,7 +127,7 @@ def _pack(depth: np.ndarray, last: np.ndarray, length: int) -> list[np.ndarray]:
             stop = nodes
         else:
             earliest = start + max(1, room // 2)
-            candidates = depth[earliest : stop + 1][::-1]  # of the shallowest, the latest
+            candidates = depth[earliest : stop + 1][::-1]  # reversed: argmin takes the latest of equal depths
             stop = stop - int(candidates.argmin())
         sequences.append(np.concatenate([np.array(ancestors, dtype=np.int64), np.arange(start, stop)]))
         if stop < nodes:

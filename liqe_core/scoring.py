@@ -1,4 +1,4 @@
-"""Scoring images with a model: read ahead, batch, and keep one bad image from losing the others."""
+"""Score images with a model: in batches, read ahead in threads, and robust to invalid images."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from liqe_core.prompts import PromptGrid
 from liqe_core.text import PromptEncoder
 from liqe_core.towers import Clip
 
-#: One image, or a folder of them, or (N, 3, H, W) floats in [0, 1].
+#: An image, a folder of images, or a tensor (N, 3, H, W) of floats in [0, 1].
 Images = Source | Tensor
 
-#: Why an image that could be read has no score.
-NO_NUMBER = "the model's answer is no number: its weights overflow; get the checkpoint again, or another"
+#: The error of an image whose score is NaN.
+NO_NUMBER = "the score is NaN, because the weights overflow; download the checkpoint again, or use another"
 
-#: How far a level may lie outside of [0, 1], as sums and resizing leave it.
+#: Tolerance for levels outside of [0, 1], which rounding errors of sums and resizing can cause.
 ROUNDING = 1e-5
 
-#: Threads that read images while the model is busy.
+#: Threads that read images while the model computes.
 READERS = 2
 
-#: What the factors of products may be rounded to; None: they are not.
+#: The dtype that the factors of products are rounded to; None: no rounding.
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class JointModel(nn.Module):
-    """What scoring asks of a model: the joint probability of crops. `LIQE` is one.
+    """Base class of models that predict a joint probability from crops; `LIQE` is one of them.
 
     Attributes:
-        clip: its towers.
-        text: gives the embeddings of all prompts when it is called.
-        geometry: where crops lie.
-        statistics: what crops are scaled by before the image tower.
+        clip: the image and text towers.
+        text: a callable that returns the embeddings of all prompts.
+        geometry: positions of the crops.
+        statistics: mean and standard deviation that normalise the crops.
     """
 
-    clip: Clip  # else it would be taken for a tensor or a module that nothing is known of
+    clip: Clip  # declared, since a type checker takes unknown attributes of a module for tensors or modules
     text: PromptEncoder
     geometry: CropGeometry
     statistics: Statistics
@@ -70,13 +70,13 @@ class JointModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.clip.logit_scale.device
 
     def joint_of(
         self, crops: Sequence[Tensor], text: Tensor | None = None, tower: nn.Module | None = None
     ) -> Tensor:
-        """(n, Q, S, D): the joint probability of images that may differ in their number of crops."""
+        """Compute the (n, Q, S, D) joint probability of images with different numbers of crops."""
         raise NotImplementedError
 
     def score(
@@ -89,36 +89,37 @@ class JointModel(nn.Module):
         precision: str = "float32",
         read: Callable[[Source], Image.Image] = read_image,
     ) -> Prediction:
-        """Score images as the public code does: files as they are, with the crops of `geometry`.
+        """Score images like the public code, on the crops of `geometry`.
 
         Args:
-            images: one of the following, or any number of them: a path; a folder, for every image in it and
-                below it; a URL; what a file holds as bytes; a Pillow image; an array (H, W, 3) of uint8; a
-                tensor (N, 3, H, W) of floats in [0, 1], on any device, which is N images.
-            on_error: ``raise`` at the first image that cannot be scored, or ``skip`` it: the others are
-                scored, its place in the answer holds NaN, and `Prediction.errors` says why.
-            batch_size: images that go through the image tower together.
-            progress: show a bar.
-            precision: see `products_in`; the prompts are embedded in float32 all the same.
-            read: from an image that is no tensor to 8-bit RGB: ``functools.partial(read_image,
-                orientation="apply")``, say.
+            images: one or several of the following: a path; a folder, for all images in it and its
+                subfolders; a URL; the bytes of a file; a Pillow image; an array (H, W, 3) of uint8; a tensor
+                (N, 3, H, W) of floats in [0, 1] on any device, which counts as N images.
+            on_error: ``raise`` at the first image that cannot be scored, or ``skip`` it. The prediction of a
+                skipped image is NaN, and `Prediction.errors` holds the message.
+            batch_size: images in one forward pass of the image tower.
+            progress: show a progress bar.
+            precision: see `products_in`. The prompts are always embedded in float32.
+            read: a function from an image that is not a tensor to 8-bit RGB, for example
+                ``functools.partial(read_image, orientation="apply")``.
 
         Returns:
-            A `Prediction` with a row for each image, in order.
+            A `Prediction` with one row per image, in order.
 
         Raises:
-            ImageError: an image cannot be read or is too small, or a tensor's values are not in [0, 1]
-                (``on_error="raise"``).
-            TypeError: something that is no image, or an array or a tensor of another shape or type.
+            ImageError: if an image cannot be read or is too small, or the values of a tensor are not in
+                [0, 1] (with ``on_error="raise"``).
+            TypeError: for an input that is not an image, or an array or tensor of another shape or dtype.
+            ValueError: for an unknown `on_error` or `precision`, or an invalid `batch_size`.
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is {on_error!r}: choose raise or skip")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}: give a whole number from 1")
-        check_precision(precision, self)  # refused before an image is read
-        if hasattr(images, "read") or isinstance(images, memoryview):  # else its lines, or bytes, were images
+        check_precision(precision, self)  # before any image is read
+        if hasattr(images, "read") or isinstance(images, memoryview):  # would iterate over lines or bytes
             raise TypeError(
-                f"the images are {type(images).__name__}: give a path, or bytes, such as f.read()"
+                f"the images are {type(images).__name__}: give a path, or bytes, for example f.read()"
             )
         alone = isinstance(images, (str, PathLike, bytes, bytearray, np.ndarray, Tensor, Image.Image))
         inputs = _Inputs()
@@ -143,41 +144,41 @@ class JointModel(nn.Module):
                     raise error
                 return error
 
-        plain = torch.autocast(self.device.type, enabled=False)  # also where the caller's is on
+        plain = torch.autocast(self.device.type, enabled=False)  # even within the caller's autocast
         with tqdm(total=len(names), disable=not progress, unit="image") as bar, plain:
             joint, errors = predict_joint(
                 self, crops_of, range(len(names)), batch_size, bar.update, precision
             )
         errors = with_names(errors, names)
-        if errors and on_error == "raise":  # one that could be read; what could not was raised by `crops_of`
+        if errors and on_error == "raise":  # NaN scores only: `crops_of` raises if it cannot read an image
             raise ImageError(next(iter(errors.values())))
         left_out = {reason: tuple(files) for reason, files in inputs.left_out.items()}
         return Prediction(joint.cpu(), self.grid, tuple(names), errors, left_out)
 
 
 def with_names(errors: Mapping[int, str], names: Sequence[str]) -> dict[int, str]:
-    """The reasons of `joint_by_batch`, each with its image's name, which those of a reader have already."""
+    """Prefix the messages of `joint_by_batch` with image names; those of a reader already have them."""
     return {i: f"{names[i]}: {error}" if error == NO_NUMBER else error for i, error in errors.items()}
 
 
 def refuse_outside(images: Tensor, names: Sequence[str]) -> None:
-    """A level under 0, over 1 or NaN, in (N, 3, H, W) floats.
+    """Check that the levels of (N, 3, H, W) floats are in [0, 1].
 
     Raises:
-        ImageError: there is one; names the first image.
+        ImageError: for a level below 0, above 1 or NaN. The message names the first such image.
     """
     low, high = torch.aminmax(images.detach().flatten(1), dim=1)
     for name, least, most in zip(names, low.tolist(), high.tolist(), strict=True):
-        if not (least >= -ROUNDING and most <= 1 + ROUNDING):  # nor is NaN
+        if not (least >= -ROUNDING and most <= 1 + ROUNDING):  # also true for NaN
             raise ImageError(
-                f"{name}: its values lie in {least:g} .. {most:g}, and a tensor's are to lie in [0, 1]; "
-                "divide by what is white, or clamp, and do not normalize"
+                f"{name}: the values of the tensor are in [{least:g}, {most:g}], not in [0, 1]; "
+                "divide by the white level or clamp, and do not normalize"
             )
 
 
 @dataclasses.dataclass
 class _Inputs:
-    """Images one by one, whatever they were given as; a folder without any is the reason in its place."""
+    """The list of single images from all kinds of input. A folder without images becomes an `ImageError`."""
 
     images: list[Source | Tensor | ImageError] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
@@ -196,8 +197,8 @@ class _Inputs:
                 refuse_other_arrays(image, f"image {count}")
             elif not isinstance(image, (bytes, bytearray, Image.Image)):
                 raise TypeError(
-                    f"image {count} is {type(image).__name__}: give a path or a Pillow image, or what else "
-                    "LIQE.score takes"
+                    f"image {count} is {type(image).__name__}: give a path, a Pillow image or another input "
+                    "that LIQE.score accepts"
                 )
             self.images.append(image)
             self.names.append(str(getattr(image, "filename", "") or f"image {count}"))
@@ -210,7 +211,7 @@ class _Inputs:
         try:
             found = survey(path)
         except OSError as error:
-            reason = f"{path}: a folder that cannot be looked into ({error.strerror}); check who may read it"
+            reason = f"{path}: cannot read the folder ({error.strerror}); check its permissions"
             self.images.append(ImageError(reason))
             self.names.append(path)
             return
@@ -222,10 +223,10 @@ class _Inputs:
 
 
 def refuse_other_tensors(images: Tensor, name: str = "the tensor") -> None:
-    """A tensor is taken for N images when it has (N, 3, H, W) floats, and none else is.
+    """Check that a tensor is a batch of images: (N, 3, H, W) floats and not empty.
 
     Raises:
-        TypeError: another shape or type; says which, and what to do.
+        TypeError: for another shape, dtype or type.
     """
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} is {type(images).__name__}: give a tensor (N, 3, H, W) of floats in [0, 1]")
@@ -233,8 +234,8 @@ def refuse_other_tensors(images: Tensor, name: str = "the tensor") -> None:
     if not floats or images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         kind = str(images.dtype).removeprefix("torch.")
         raise TypeError(
-            f"{name} is a tensor of {kind} {tuple(images.shape)}: give (N, 3, H, W) floats in [0, 1], red "
-            "first: x[None] of one image, x / 255 of whole levels"
+            f"{name} is a {kind} tensor of shape {tuple(images.shape)}: give RGB floats (N, 3, H, W) in "
+            "[0, 1]: x[None] for a single image, x / 255 for 8-bit levels"
         )
 
 
@@ -246,15 +247,16 @@ def predict_joint(
     done: Callable[[int], object] = lambda count: None,
     precision: str = "float32",
 ) -> tuple[Tensor, dict[int, str]]:
-    """The joint probability of images, a batch at a time; see `joint_by_batch`.
+    """Compute the joint probability of images in batches; see `joint_by_batch`.
 
     Args:
-        batch_size: images that go through the image tower together.
-        done: told after each batch how many items it had.
+        batch_size: images in one forward pass of the image tower.
+        done: called after each batch with its number of items.
         precision: see `products_in`.
 
     Returns:
-        (n, Q, S, D) on the model's device, NaN for an item without crops; and the reason, by position.
+        The joint probability, (n, Q, S, D) on the model's device and NaN for an item without crops; and the
+        error messages by position.
     """
     joint = torch.full((len(items), *model.grid.shape), torch.nan, dtype=torch.float32, device=model.device)
     errors: dict[int, str] = {}
@@ -274,20 +276,20 @@ def joint_by_batch(
     batches: Sequence[Sequence[Any] | np.ndarray],
     precision: str = "float32",
 ) -> Generator[tuple[Tensor, dict[int, str]], None, None]:
-    """The joint probability of images, batch by batch as it is there; the next batch is read meanwhile.
+    """Yield the joint probability of images batch by batch, while the next batch is read.
 
-    The text is embedded once, and the image tower made ready once (`towers.to_evaluate`). The model is left
-    as it was, in training or evaluation mode. A batch of the same images gives the same bits, whatever
-    batches are before it.
+    The text embeddings and the image tower for evaluation (`towers.to_evaluate`) are computed once. The
+    training or evaluation mode of the model is restored afterwards. The results of a batch are bit-identical
+    regardless of the preceding batches.
 
     Args:
-        crops_of: from an item to its crops, (U, 3, window, window); or to why there are none.
-        batches: items that go through the image tower together.
+        crops_of: a function from an item to its crops, (U, 3, window, window), or to an `ImageError`.
+        batches: the items of each forward pass of the image tower.
         precision: see `products_in`.
 
     Yields:
-        For each batch of n: (n, Q, S, D) on the model's device, NaN for an item without crops; and the
-        reason, by position in the batch.
+        For each batch of n items: the joint probability, (n, Q, S, D) on the model's device and NaN for an
+        item without crops; and the error messages by position in the batch.
     """
     text: Tensor | None = None
     tower: nn.Module | None = None
@@ -297,12 +299,12 @@ def joint_by_batch(
         for batch in batches:
             results = dict(enumerate(islice(ahead, len(batch))))
             good = {i: crops for i, crops in results.items() if not isinstance(crops, ImageError)}
-            with torch.no_grad():  # not while the caller has the turn
+            with torch.no_grad():  # not across the yield, where it would affect the caller
                 joint = torch.full(
                     (len(batch), *model.grid.shape), torch.nan, dtype=torch.float32, device=model.device
                 )
                 if good:
-                    if text is None:  # not before there is an image that they are needed for
+                    if text is None:  # only needed once an image could be read
                         text, tower = model.text(), towers.to_evaluate(model.clip.visual)
                     with products_in(precision, model.device):
                         joint[list(good)] = model.joint_of(list(good.values()), text, tower)
@@ -313,14 +315,13 @@ def joint_by_batch(
 
 
 def products_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """In the block, the factors of the products of the image tower are rounded to `precision`.
+    """Return a context in which the factors of products in the image tower are rounded to `precision`.
 
-    ``bfloat16`` keeps 8 of a factor's 24 bits, which is faster on processors that multiply such numbers.
-    Weights, sums, similarities, probabilities and scores are float32 all the same. ``float32`` changes
-    nothing.
+    ``bfloat16`` keeps 8 of the 24 bits of a factor, which is faster on processors with bfloat16 arithmetic.
+    Weights, sums, similarities, probabilities and scores remain float32. ``float32`` changes nothing.
 
     Raises:
-        ValueError: another precision.
+        ValueError: if the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}: choose {' or '.join(PRECISIONS)}")
@@ -329,29 +330,29 @@ def products_in(precision: str, device: torch.device) -> contextlib.AbstractCont
 
 
 def check_precision(precision: str, model: JointModel) -> None:
-    """Refuse a precision that there is not, or that moves the scores of this model visibly.
+    """Check that a precision exists and does not change the scores of the model noticeably.
 
     Raises:
-        ValueError: it does.
+        ValueError: if the precision is unknown or not suitable for the model.
     """
     products_in(precision, model.device)
     if PRECISIONS[precision] and towers.needs_float32(model.clip.visual):
-        raise ValueError(f"precision {precision} moves an EfficientNet's scores by up to 0.2: give float32")
+        raise ValueError(f"precision {precision} changes EfficientNet scores by up to 0.2: give float32")
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode during the block; afterwards each module as it was, since a frozen batch
-    norm stays so in training."""
+    """Set evaluation mode within the block, and then restore the mode of each module. Modules may differ: a
+    frozen batch norm stays in evaluation mode during training."""
     kinds = {value.dtype for value in model.parameters() if value.is_floating_point()} - {torch.float32}
     if kinds:
         raise TypeError(
-            f"the model's weights are {kinds.pop()}, and LIQE computes in float32: call .float() on it; for "
-            "speed give precision='bfloat16'"
+            f"the weights are {kinds.pop()}, but LIQE computes in float32: call .float() on the model; for "
+            "faster scoring, give precision='bfloat16'"
         )
     modes = {module: module.training for module in model.modules()}
     if any(modes.values()):
-        model.eval()  # not called for nothing: the embeddings of the prompts are kept until then
+        model.eval()  # only if needed, because it discards the cached text embeddings
     try:
         yield
     finally:

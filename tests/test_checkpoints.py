@@ -312,7 +312,7 @@ def test_other_content(tmp_path, content, word):
 
 FAULTS = {
     "missing": (lambda s: s.pop("text_projection"), "missing: text_projection"),
-    "extra": (lambda s: s.update(head=torch.ones(2)), "not in the model: head"),
+    "extra": (lambda s: s.update(head=torch.ones(2)), "unexpected: head"),
     "shape": (lambda s: s.update({"visual.proj": torch.ones(32, 25)}), "shape: visual.proj"),
     "nan": (lambda s: s["ln_final.bias"][3:].fill_(torch.nan), "NaN or infinity: ln_final.bias"),
     "inf": (lambda s: s["logit_scale"].fill_(torch.inf), "NaN or infinity: logit_scale"),

@@ -233,10 +233,10 @@ def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatc
     assert found.images == ["a.jpg", "also/d.jpg", "below/b.PNG", "gone.jpg"]
     assert found.left_out == {
         "hidden": ["._a.jpg"],
-        "files of another kind (.txt)": ["notes.txt"],
+        "files of other types (.txt)": ["notes.txt"],
         "files without a suffix": ["scan", "self"],
-        "folders that cannot be looked into (Permission denied)": ["closed"],
-        "links to folders that are looked at already": ["again", "below/up", "more", "round"],
+        "folders that cannot be read (Permission denied)": ["closed"],
+        "links to folders that are already listed": ["again", "below/up", "more", "round"],
         "pipes and devices": ["pipe.jpg"],
     }
     with pytest.raises(ImageError, match="pipe"):

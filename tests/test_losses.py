@@ -186,7 +186,7 @@ def test_losses_have_the_type_of_the_predictions():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(ValueError, match="equal shape"):
         quality_loss(torch.zeros(3, 1), torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match="p_scene"):
         scene_loss(torch.zeros(2, 3), torch.zeros(3, 3))

@@ -84,7 +84,7 @@ def test_a_folder_is_the_images_in_it(small_liqe, folder, tmp_path_factory):
     assert list(prediction.errors) == [6] and prediction.errors[6].startswith(f"{empty}: ")
     assert float(prediction.quality[1]) == pytest.approx(float(prediction.quality[5]), abs=1e-6)
     assert prediction.left_out == {
-        "files of another kind (.txt)": (str(folder / "list.txt"), str(empty / "x.txt"))
+        "files of other types (.txt)": (str(folder / "list.txt"), str(empty / "x.txt"))
     }
 
 
@@ -174,11 +174,11 @@ def test_raise_stops_and_leaves_no_thread(small_liqe, folder):
     [
         (3, "image 0 is int"),
         ([["a.png"]], "image 0 is list"),
-        (np.zeros((40, 40), np.uint8), "uint8 (40, 40)"),
-        (np.zeros((40, 40, 3)), "float64 (40, 40, 3)"),
-        (np.zeros((0, 40, 3), np.uint8), "uint8 (0, 40, 3)"),
-        (["a.png", torch.zeros(3, 40, 40)], "image 1 is a tensor of float32 (3, 40, 40)"),
-        (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "uint8 (1, 3, 40, 40)"),
+        (np.zeros((40, 40), np.uint8), "uint8 array of shape (40, 40)"),
+        (np.zeros((40, 40, 3)), "float64 array of shape (40, 40, 3)"),
+        (np.zeros((0, 40, 3), np.uint8), "uint8 array of shape (0, 40, 3)"),
+        (["a.png", torch.zeros(3, 40, 40)], "image 1 is a float32 tensor of shape (3, 40, 40)"),
+        (torch.zeros(1, 3, 40, 40, dtype=torch.uint8), "uint8 tensor of shape (1, 3, 40, 40)"),
         (io.BytesIO(b"a\nb"), "BytesIO"),
         (memoryview(b"ab"), "memoryview"),
     ],

@@ -1,6 +1,6 @@
-"""A model on labelled images: what it predicts, and how well that agrees with people.
+"""Evaluation of a model on labelled images: predictions and their agreement with human scores.
 
-Read `measuring` first; `distributed` is how several processes share the work.
+Read `measuring` first. `distributed` shares the work among several processes.
 
-May use the method and `data`.
+May import the method and `data`.
 """

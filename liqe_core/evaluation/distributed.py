@@ -1,9 +1,9 @@
-"""Several processes that work on one model, started by torchrun; or one process, the usual case.
+"""Training and evaluation in one process (the usual case) or in several, started by torchrun.
 
-Every process draws the same global batch, cuts the crops of its share, and computes its share of the joint
-probabilities. `Ranks.gather` makes these whole in each, with their gradients, so that each process sees the
-ranking loss over all pairs; DistributedDataParallel then averages the gradients. The step is the one that a
-single process would take with the whole batch, to rounding.
+Every process draws the same global batch, and computes the crops and joint probabilities of its share.
+`Ranks.gather` combines the joint probabilities in each process, with their gradients, so that the ranking
+loss covers all pairs. DistributedDataParallel then averages the gradients. Up to rounding, the step equals
+that of a single process with the whole batch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CPU = torch.device("cpu")
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """The processes that train together, and this one's place among them.
+    """The group of processes, and the position of this process in it.
 
     Attributes:
-        rank: 0..world_size - 1; rank 0 leads: it alone writes files and shows progress.
-        world_size: how many processes.
-        device: where this one computes.
+        rank: 0..world_size - 1. Only the leader, rank 0, writes files and shows progress.
+        world_size: number of processes.
+        device: device of this process.
     """
 
     rank: int = 0
@@ -36,30 +36,31 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the leader, which writes files."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` things: contiguous, sizes differing by one at most, maybe empty."""
+        """Return the contiguous share of `count` items for this process. Sizes differ by at most one, and a
+        share can be empty."""
         start = sum(self._sizes(count)[: self.rank])
         return slice(start, start + self._sizes(count)[self.rank])
 
     def gather(self, part: Tensor, count: int) -> Tensor:
-        """All processes' parts in order, differentiable.
+        """Concatenate the shares of all processes in order; differentiable.
 
         Args:
-            part: (n, ...), the share of this process first; rows after it are dropped.
-            count: how many rows there are over all processes.
+            part: (n, ...), the share of this process first. Further rows are dropped.
+            count: total number of rows over all processes.
 
         Returns:
-            (count, ...) on every process. In the backward pass each gets the gradient of its own rows times
-            `world_size`, since DistributedDataParallel will divide by it.
+            (count, ...) in every process. In the backward pass, a process gets the gradient of its own rows
+            times `world_size`, because DistributedDataParallel divides by it.
         """
         if self.world_size == 1:
             return part
         sizes = self._sizes(count)
         own = part[: sizes[self.rank]]
-        padded = part.new_zeros(max(sizes), *part.shape[1:])  # collectives want equal sizes
+        padded = part.new_zeros(max(sizes), *part.shape[1:])  # collectives need equal sizes
         padded[: len(own)] = own.detach()
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
@@ -70,7 +71,7 @@ class Ranks:
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Return whether the flag is True in any process."""
         if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)], device=self.device)
@@ -78,15 +79,19 @@ class Ranks:
         return bool(flags.item())
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes reach this call."""
         if self.world_size > 1:
             dist.barrier()
 
     def agreed(self, value: object, subject: str) -> None:
-        """Make sure that a value is the same in every process.
+        """Check that a value is equal in all processes.
+
+        Args:
+            value: the value in this process.
+            subject: name of the value in the error message.
 
         Raises:
-            RuntimeError: it is not; says what, and each process's value.
+            RuntimeError: if the values differ. The message lists them.
         """
         if self.world_size == 1:
             return
@@ -101,20 +106,21 @@ class Ranks:
         return [least + (rank < more) for rank in range(self.world_size)]
 
 
-#: This process alone.
+#: A single process.
 ALONE = Ranks()
 
 
 def together(device: str = "auto") -> Ranks:
-    """The processes that torchrun started, or this one alone.
+    """Join the processes that torchrun started, or return a single process.
 
-    A group that is made here lasts as long as the process: a script may train several times.
+    A group that is created here lasts until the process ends, so a script can train several times.
 
     Args:
-        device: ``auto`` is the GPU of this process's local rank if there is one, else the CPU.
+        device: ``auto`` for the GPU of this process's local rank, or the CPU on a machine without GPUs;
+            otherwise a name for torch.
 
     Raises:
-        ValueError: no such device; says which there are.
+        ValueError: if the device does not exist.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
     chosen = torch_device(device, local)
@@ -134,10 +140,11 @@ def _leave() -> None:
 
 
 def torch_device(name: str, local_rank: int = 0) -> torch.device:
-    """A device by name; ``auto`` and ``cuda`` are the GPU number `local_rank` (``auto``: where there is one).
+    """Return a device by name. ``cuda`` is GPU number `local_rank`; ``auto`` is ``cuda`` if there are GPUs,
+    otherwise ``cpu``.
 
     Raises:
-        ValueError: it is not there, or torch does not know the word.
+        ValueError: if the device does not exist, or torch does not know the name.
     """
     gpus = torch.cuda.device_count()
     if name == "auto":
@@ -145,16 +152,16 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
         if device.type != "cuda":
-            torch.empty(0, device=device)  # mps, say, where there is none
+            torch.empty(0, device=device)  # raises for a missing device, for example mps
     except (RuntimeError, AssertionError):
-        raise ValueError(f"device is {name!r}: none here; give auto, cpu, cuda or cuda:0") from None
+        raise ValueError(f"device {name!r} does not exist; give auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda" and device.index >= gpus:
-        raise ValueError(f"device is {name!r}, but there are {gpus} GPUs here; give auto or cpu")
+        raise ValueError(f"device {name!r} does not exist, this machine has {gpus} GPUs; give auto or cpu")
     return device
 
 
 def wrapped(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model to call in a training step: itself, or DistributedDataParallel around it."""
+    """Wrap a model in DistributedDataParallel if several processes train it."""
     if ranks.world_size == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
     devices = [ranks.device.index] if ranks.device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Measuring a model on a part of each dataset: predictions, agreement with people, accuracies."""
+"""Evaluate a model on a part of each dataset: predictions, correlations with scores, and accuracies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from liqe_core.model import LIQE
 from liqe_core.prediction import expected_quality, marginal
 from liqe_core.scoring import predict_joint
 
-#: Images that go through the image tower together.
+#: Images in one forward pass of the image tower.
 BATCH_SIZE = 16
 
 
@@ -32,16 +32,20 @@ def predict(
     autocast: Callable = nullcontext,
     seed: int | None = None,
 ) -> Tensor:
-    """(n, Q, S, D) joint probabilities of images by row number, from the crops used in testing.
+    """Predict the joint probabilities of images by row number, from their testing crops.
 
-    Several processes take a share each.
+    Each of several processes computes a share.
 
     Args:
-        autocast: makes the context to compute in.
-        seed: of random windows, see `LabelledImages.testing_crops`; None: evenly spaced ones.
+        rows: row numbers of the images.
+        autocast: a function that returns the context for the forward pass.
+        seed: seed of random windows (see `LabelledImages.testing_crops`); None: evenly spaced windows.
+
+    Returns:
+        (n, Q, S, D) on the CPU.
 
     Raises:
-        ImageError: an image is smaller than a crop; names it.
+        ImageError: if an image is smaller than a crop. The message names it.
     """
     crops_of = partial(images.testing_crops, geometry=model.geometry, seed=seed)
     with autocast():
@@ -57,13 +61,14 @@ def measure(
     ranks: Ranks = ALONE,
     autocast: Callable = nullcontext,
 ) -> pd.DataFrame:
-    """Predict a part of every dataset and compare with its labels.
+    """Predict a part of each dataset and compare the predictions with the labels.
 
     Args:
+        part: ``train``, ``val`` or ``test`` of the session.
         ranks, autocast: see `predict`.
 
     Returns:
-        A row a dataset: ``dataset, images, srcc, krcc, plcc, rmse`` and, for the axes that the grid has,
+        One row per dataset: ``dataset, images, srcc, krcc, plcc, rmse`` and, for the axes of the grid,
         ``scene_accuracy, distortion_accuracy``.
     """
     rows = []
@@ -84,13 +89,14 @@ def measure(
 def measure_kept(
     folder: Path, sets: Sequence[LabelledImages], session: int, seed: int, ranks: Ranks = ALONE
 ) -> pd.DataFrame:
-    """Measure every kept checkpoint of a run on the test parts, in float32, and write ``results.csv``.
+    """Evaluate each checkpoint of a run on the test parts in float32, and write ``results.csv``.
 
-    Checkpoints of one epoch are one model and are measured once.
+    Checkpoints of the same epoch are the same model and are evaluated once.
 
     Args:
-        folder: the run's.
-        session: whose test parts. seed: the run's, for the table.
+        folder: the run folder.
+        session: the session of the test parts.
+        seed: the seed of the run, for the table.
     """
     tables, of_epoch = {}, {}
     for path in sorted(Path(folder).glob("best_*.safetensors")):

@@ -1,8 +1,8 @@
-"""What goes in and out beside the method: files from elsewhere, levels of images, progress.
+"""Input and output below the method: downloads, pixel levels, progress and signals.
 
-Read `transfers` (files of the Hugging Face hub or at an address, checked by SHA-256), `levels` (from whatever
-an image stores to 8-bit RGB), `progress` (a bar in a terminal, elsewhere a line now and then), `stopping`
-(a signal becomes one exception) and `settings` (what a value may be).
+The modules are `transfers` (downloads from the Hugging Face hub or a URL, checked by SHA-256), `levels` (from
+any pixel format to 8-bit RGB), `progress` (progress bars in a terminal, lines elsewhere), `stopping` (signals
+as exceptions) and `settings` (validation of settings).
 
-May use `files`.
+May import `files`.
 """

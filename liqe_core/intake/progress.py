@@ -1,7 +1,7 @@
-"""How far long work is: a bar in a terminal, and elsewhere a line now and then, which a log can show.
+"""Progress reporting: a bar in a terminal, and occasional lines elsewhere, for example in a log.
 
-The one rule for all of the package. Notebooks are no terminal: the page that is made of one keeps what was
-written, and of a bar that would be its first state or a thousand of them.
+The whole package uses this module. Notebooks also get lines, because a page built from a notebook would keep
+only the first state of a bar, or all of its states.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from tqdm.std import tqdm as _tqdm
 
-#: Seconds between two lines; what is done sooner says nothing.
+#: Seconds between two lines. Shorter work shows no progress.
 EVERY = 15.0
 
 
 class tqdm(_tqdm):  # type: ignore[type-arg]
-    """tqdm, whose bar is lines where `file` (default: standard error) is no terminal."""
+    """A tqdm bar that writes lines if `file` (default: standard error) is not a terminal."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options["file"] = options.get("file") or sys.stderr
@@ -30,7 +30,8 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
 
     @staticmethod
     def status_printer(file: Any) -> Any:
-        """What writes a state to `file`: over the last one in a terminal, else below it."""
+        """Return the function that writes a state to `file`: over the last one in a terminal, otherwise below
+        it."""
         if file.isatty():
             return _tqdm.status_printer(file)
         last = ""
@@ -38,7 +39,7 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
         def write(state: str) -> None:
             nonlocal last
             if state and state != last:
-                file.write(f"\n{state}" if last else state)  # tqdm ends the last one
+                file.write(f"\n{state}" if last else state)  # tqdm itself ends the last line
                 file.flush()
                 last = state
 

@@ -1,4 +1,4 @@
-"""What settings may be: pydantic models, which profiles, manifests and notebooks' parameters are."""
+"""Validated settings: the pydantic base of profiles, manifests and notebook parameters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
-    """Values that are checked once and do not change; a name that is not declared is an error."""
+    """Base class of immutable settings. Values are validated once, and unknown names are errors."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:
-    """For an annotation: text that is one of `choices`, where these are known to another module."""
+    """Return a validator for an annotated string that must be one of `choices`."""
     choices = tuple(choices)
 
     def check(value: str) -> str:
@@ -30,7 +30,7 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
 
 
 def faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
-    """Every fault that pydantic found: in which field (none: of several together), and what is wrong."""
+    """Return the field and the message of each validation error; the field is empty for a model validator."""
     found = []
     for fault in error.errors(include_url=False):
         message = fault["msg"].removeprefix("Value error, ")
@@ -45,5 +45,5 @@ def faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
 
 
 def in_one_line(error: ValidationError) -> str:
-    """Every fault as ``field is value; reason``."""
+    """Format all validation errors in one line as ``field is value; reason``."""
     return "; ".join(f"{'.'.join(map(str, place))} {message}".strip() for place, message in faults(error))

@@ -1,13 +1,14 @@
-"""A signal becomes one exception: how Ctrl-C and SIGTERM end long work, in a terminal and in a notebook.
+"""Signals as exceptions: Ctrl-C and SIGTERM end long jobs in a terminal and in a notebook.
 
-    with stoppable() as stop:                      # scoring, notebooks: raised wherever the work is
+    with stoppable() as stop:                      # scoring, notebooks: raised immediately
         ...
-    with stoppable(between_steps=True) as stop:    # training: raised by `stop.check()` alone
+    with stoppable(between_steps=True) as stop:    # training: raised only by `stop.check()`
         for step in steps:
             ...
             stop.check()
 
-A long job catches `StopRequested` in one place, saves there, and raises it again with how to go on.
+A long job catches `StopRequested` in one place, saves its state, and raises it again with a message on how to
+resume.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-#: The signals so far. Work that one has ended does not wait for its thread that reads a URL.
+#: The signals received so far. After a signal, a job does not wait for threads that still read a URL.
 signalled: list[int] = []
 
 
 class StopRequested(KeyboardInterrupt):
-    """A signal has asked the work to stop.
+    """Raised if a signal requests to stop the job.
 
     Attributes:
-        signal: its number.
-        code: what the process ends with, as a shell counts it: 130 after SIGINT, 143 after SIGTERM.
+        signal: number of the signal.
+        code: exit code of the process by shell convention: 130 after SIGINT, 143 after SIGTERM.
     """
 
     def __init__(self, number: int, message: str = ""):
@@ -38,19 +39,19 @@ class StopRequested(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether a signal has come.
+    """The state of a stop request.
 
     Attributes:
-        signal: the number of the first one; 0: none.
+        signal: number of the first signal received; 0 if there is none.
     """
 
     signal = 0
 
     def check(self) -> None:
-        """Raise where a signal has come, also one whose exception was lost in a callback of some library.
+        """Raise if a signal was received, even if a library callback discarded its exception.
 
         Raises:
-            StopRequested: a signal has come.
+            StopRequested: if a signal was received.
         """
         if self.signal:
             raise StopRequested(self.signal)
@@ -58,32 +59,32 @@ class Stop:
 
 @contextlib.contextmanager
 def stoppable(between_steps: bool = False) -> Iterator[Stop]:
-    """In the block, SIGINT and SIGTERM raise `StopRequested`, and a second Ctrl-C ends the work at once.
+    """Raise `StopRequested` on SIGINT and SIGTERM within the block. A second Ctrl-C ends the work at once.
 
-    Outside the main thread nothing is changed, since signals go there; nor is a Ctrl-C that the shell has the
-    process ignore.
+    Only the main thread receives signals, so nothing changes in other threads. If the shell has set the
+    process to ignore SIGINT, it stays ignored.
 
     Args:
-        between_steps: a signal is only noted, and raised by `Stop.check`; a second Ctrl-C is a plain
-            KeyboardInterrupt wherever the work is. Otherwise a signal raises wherever the work is, a second
-            one ends the process, and an error on which the block ends after a signal is taken for the
-            signal's: code that is interrupted may report it in its own words.
+        between_steps: if True, a signal is only recorded, and `Stop.check` raises it. A second Ctrl-C raises
+            KeyboardInterrupt immediately. If False, a signal raises immediately, and a second one ends the
+            process. Any error that ends the block after a signal then becomes `StopRequested`, because
+            interrupted code may raise an error of its own.
     """
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal and not between_steps:
-            os._exit(128 + number)  # whatever waits and does not end; files are whole at any moment
+            os._exit(128 + number)  # ends blocked code, too; safe because all files are written atomically
         stop.signal = stop.signal or number
         signalled.append(number)
         if not between_steps:
             raise StopRequested(number)
-        if number == signal.SIGINT:  # a second SIGTERM comes from torchrun or a batch system by itself
+        if number == signal.SIGINT:  # torchrun and batch systems send a second SIGTERM on their own
             if interrupted:
                 raise KeyboardInterrupt
             interrupted.append(number)
-            with contextlib.suppress(RuntimeError):  # it came while something else was being written
-                print("\nstopping when the state is saved; once more: at once", file=sys.stderr, flush=True)
+            with contextlib.suppress(RuntimeError):  # the signal interrupted another write to stderr
+                print("\nstopping after the state is saved; Ctrl-C again: now", file=sys.stderr, flush=True)
 
     interrupted: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()

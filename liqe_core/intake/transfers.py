@@ -1,9 +1,9 @@
-"""Fetch files: from the Hugging Face hub or an address, resumed where a transfer broke, checked by SHA-256.
+"""Downloads from the Hugging Face hub or a URL, resumed after an interruption and checked by SHA-256.
 
-huggingface_hub transfers them all, with its proxies, mirrors (``HF_ENDPOINT``), tokens and
-``HF_HUB_OFFLINE``. Its `hf_hub_download` starts a killed transfer from the beginning, so the part of a file
-is kept here. hf_xet continues it over several connections where the hub has the file in its chunked storage
-(unless ``HF_HUB_DISABLE_XET`` is set), `http_get` elsewhere, and where hf_xet fails.
+All transfers use huggingface_hub, with its proxies, mirrors (``HF_ENDPOINT``), tokens and
+``HF_HUB_OFFLINE``. Its `hf_hub_download` restarts a killed transfer from the beginning. This module keeps the
+partial file instead and continues it: with hf_xet over several connections for files in the hub's chunked
+storage (unless ``HF_HUB_DISABLE_XET`` is set), or with `http_get` for other files and if hf_xet fails.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from liqe_core.intake.progress import tqdm
 
 
 class FetchError(OSError):
-    """A file cannot be fetched or unpacked; the message names it and says what to do."""
+    """Raised if a file cannot be downloaded or unpacked. The message names it and says what to do."""
 
 
 class DiskFullError(FetchError):
-    """The disk is full."""
+    """Raised if the disk is full."""
 
 
 class NoChunksError(Exception):
-    """The hub's chunked storage did not give a file, or all of it."""
+    """Raised if a download from the hub's chunked storage is unavailable or incomplete."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A file at an address.
+    """A file at a URL.
 
     Attributes:
-        sha256: 64 hexadecimal digits; None: what the hub states, else not known.
-        page: of its repository on the Hugging Face hub; empty: an address elsewhere.
+        url: the address of the file.
+        sha256: 64 hexadecimal digits; None: use the checksum from the hub if there is one.
+        page: page of its repository on the Hugging Face hub; empty for other URLs.
     """
 
     url: str
@@ -55,31 +56,32 @@ class RemoteFile:
 def hub_file(
     repository: str, file: str, revision: str | None = None, sha256: str | None = None, kind: str = "dataset"
 ) -> RemoteFile:
-    """A file of the Hugging Face hub.
+    """Return a file on the Hugging Face hub.
 
     Args:
         repository: ``owner/name``.
         revision: a commit; None: the newest.
-        kind: of the repository, ``dataset`` or ``model``.
+        kind: type of the repository, ``dataset`` or ``model``.
     """
-    from huggingface_hub import hf_hub_url  # takes a while to import
+    from huggingface_hub import hf_hub_url  # slow to import
 
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
     return RemoteFile(hf_hub_url(repository, file, repo_type=kind, revision=revision), sha256, page)
 
 
 def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool = True) -> str:
-    """Fetch a file; `path` appears when every byte is there and the checksum is right.
+    """Download a file. `path` is created only when the file is complete and its checksum is correct.
 
-    A transfer that breaks is continued up to five times, and by a later call, also after a kill.
+    An interrupted transfer is continued up to five times, and by a later call, even after a kill.
 
     Returns:
-        The address that it came from, at a commit where it is the hub's; empty when it is there already, with
-        the right checksum where one is known.
+        The URL of the download, with the commit for a file on the hub. Empty if the file already exists, with
+        the correct checksum if one is known.
 
     Raises:
-        FetchError: refused (401, 403), not found (404), throttled (429), offline, no connection, another
-            content than expected. DiskFullError: no room.
+        FetchError: if access is denied (401, 403), the file is not found (404), there are too many requests
+            (429), there is no connection, or the content is not as expected.
+        DiskFullError: if the disk is full.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{hashlib.sha256(source.url.encode()).hexdigest()[:8]}.download")
@@ -101,16 +103,17 @@ def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool 
             with part.open("rb") as content:
                 mistake = mistaken(content.read(512))
             part.unlink()
-            advice = f"it is {mistake}" if mistake else "it was deleted; try again, or get it elsewhere"
+            advice = f"it is {mistake}" if mistake else "the file was deleted; try again, or get it elsewhere"
             raise FetchError(f"{url}: checksum differs (SHA-256 {found}, expected {sha256}); {advice}")
         os.replace(part, path)
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.download"):
-            leftover.unlink()  # from another address of the same file
+            leftover.unlink()  # from another URL of the same file
     return url
 
 
 def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tuple[str, str | None]:
-    """Transfer the bytes that a part lacks; the address, at a commit, and the checksum to expect."""
+    """Download the missing bytes of a partial file. Return the URL with the commit, and the expected
+    checksum."""
     from huggingface_hub import get_hf_file_metadata, get_session
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
@@ -118,17 +121,18 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
     from huggingface_hub.utils.tqdm import silent_tqdm
 
     if not (urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE")):
-        # Without a network huggingface_hub would try for half a minute, and say so in as many lines.
+        # Fails at once without a network, where huggingface_hub would retry for half a minute with a log line
+        # for each attempt.
         socket.getaddrinfo(urllib.parse.urlsplit(source.url).hostname, None)
     url, sha256, size, chunked = source.url, source.sha256, None, None
-    headers = {"Accept-Encoding": "identity"}  # ranges count the bytes of the file itself
+    headers = {"Accept-Encoding": "identity"}  # ranges must count the bytes of the uncompressed file
     if source.page:
         metadata = get_hf_file_metadata(url, retry_on_errors=True)
         url = url.replace("/resolve/main/", f"/resolve/{metadata.commit_hash or 'main'}/")
         size, headers, chunked = metadata.size, build_hf_headers() | headers, metadata.xet_file_data
-        if len(metadata.etag or "") == 64:  # the tag of a large file is its SHA-256
+        if len(metadata.etag or "") == 64:  # the ETag of a large file is its SHA-256
             if sha256 not in (None, metadata.etag):
-                raise FetchError(f"{url}: checksum differs (expected {sha256}), replaced; update liqe")
+                raise FetchError(f"{url}: checksum differs (expected {sha256}): it was replaced; update liqe")
             sha256 = metadata.etag
         if part.exists() and size is not None and part.stat().st_size > size:
             part.unlink()  # of another file
@@ -152,7 +156,7 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
         except HfHubHTTPError as error:
             if (
                 error.response.status_code != 416
-            ):  # the part is all of the file, or more: its checksum decides
+            ):  # the partial file is complete or too long, which its checksum decides
                 raise
         content.flush()
         os.fsync(content.fileno())
@@ -160,7 +164,7 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
 
 
 def _chunks(file: Any, headers: dict[str, str], size: int, start: int) -> Iterator[bytes]:
-    """The bytes of a file of the hub's chunked storage from `start` on, in order."""
+    """Yield the bytes of a file in the hub's chunked storage from `start` on, in order."""
     try:
         from hf_xet import XetFileInfo  # type: ignore[import-untyped]
         from huggingface_hub import constants
@@ -177,36 +181,36 @@ def _chunks(file: Any, headers: dict[str, str], size: int, start: int) -> Iterat
             token_refresh_headers=headers,
             custom_headers=_xet.xet_headers_without_auth(headers),
         )
-        # Read by another thread, since a signal does not end a wait within hf_xet.
+        # Another thread reads, because a signal does not interrupt a wait within hf_xet.
         with ThreadPoolExecutor(1) as reader, group:
             stream = group.download_stream(XetFileInfo(file.file_hash, size), start=start)
             try:
                 while piece := reader.submit(next, stream, b"").result():
                     yield piece
             except BaseException:
-                _xet.abort_xet_session()  # what the thread waits for
+                _xet.abort_xet_session()  # ends the wait of the thread
                 raise
-    except Exception as error:  # of another version of these packages, too
+    except Exception as error:  # also if the packages have another version
         raise NoChunksError(str(error)) from error
 
 
 def _refuse_downgrade(response: Any) -> None:
-    """Refuse a redirection of a transfer over https to plain http; a hook of huggingface_hub's session."""
+    """Reject a redirection from https to http; a hook for the session of huggingface_hub."""
     target = urllib.parse.urljoin(str(response.url), response.headers.get("location", ""))
     if response.url.scheme == "https" and urllib.parse.urlsplit(target).scheme == "http":
-        raise FetchError(f"{response.url}: redirects to {target}, not https; get the file by hand")
+        raise FetchError(f"{response.url}: redirects to {target}, not https; download the file by hand")
 
 
 def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.0) -> bytes:
-    """Fetch a small file into memory.
+    """Download a small file into memory.
 
     Args:
-        limit: refuse more bytes than this.
-        timeout: seconds without a byte.
-        total: seconds in all.
+        limit: maximum number of bytes.
+        timeout: maximum seconds without data.
+        total: maximum seconds in total.
 
     Raises:
-        FetchError: too large, or any reason of `fetch_file`.
+        FetchError: if the file is too large, or for a reason of `fetch_file`.
     """
     from huggingface_hub import get_session
 
@@ -218,9 +222,9 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.
             for chunk in reply.iter_bytes():
                 content += chunk
                 if len(content) > limit:
-                    raise FetchError(f"{url}: over {limit / 1e6:g} MB; download it, and give the file")
+                    raise FetchError(f"{url}: over {limit / 1e6:g} MB; download it and give the path")
                 if time.monotonic() > deadline:
-                    raise FetchError(f"{url}: not read in {total:g} seconds; download it, and give the file")
+                    raise FetchError(f"{url}: not read in {total:g} seconds; download it and give the path")
             return bytes(content)
     except FetchError:
         raise
@@ -229,24 +233,24 @@ def fetch_bytes(url: str, limit: int, timeout: float = 30.0, total: float = 300.
 
 
 def _reason(error: BaseException, page: str = "", bytes_kept: int = 0) -> str:
-    """Say why huggingface_hub could not transfer a file, and what to do; `bytes_kept`: bytes of its part."""
+    """Describe why a transfer failed and what to do. `bytes_kept` is the size of the partial file."""
     if status := getattr(getattr(error, "response", None), "status_code", None):
-        reasons = dict.fromkeys((404, 410), f"not found; look on {page or 'the page that has the address'}")
+        reasons = dict.fromkeys((404, 410), f"not found; check {page or 'the page that links to the file'}")
         reasons[429] = "too many requests; wait some minutes, or log in (`hf auth login`)"
         login = f"; accept the terms on {page} if it asks, run `hf auth login` or set HF_TOKEN, and try again"
-        reasons |= dict.fromkeys((401, 403), f"refused{login if page else ''}")
+        reasons |= dict.fromkeys((401, 403), f"access denied{login if page else ''}")
         return f"HTTP {status}, {reasons.get(status, 'the server failed; try again later')}"
     problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
     advice = f"{bytes_kept} bytes are kept, try again to continue" if bytes_kept else "check the network"
-    return f"no connection, or it broke ({problem}); {advice}"
+    return f"no connection, or it was interrupted ({problem}); {advice}"
 
 
 @contextlib.contextmanager
 def disk_full_as_error(path: Path) -> Iterator[None]:
-    """Turn the system's error for a full disk into a `DiskFullError` that names `path`."""
+    """Convert the system error for a full disk to a `DiskFullError` that names `path`."""
     try:
         yield
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise DiskFullError(f"{path}: the disk is full; make room and try again") from error
+        raise DiskFullError(f"{path}: the disk is full; free some space and try again") from error

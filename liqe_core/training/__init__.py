@@ -1,9 +1,9 @@
-"""Training: from named settings to a folder that holds a run.
+"""Training: from a profile of settings to a run folder.
 
-Read `profiles` (the settings), `batches`, `step` and `loop` first, in that order: they are the training. The
-step has `precision`, a frozen tower `embeddings` that are kept; the loop has `watch` (which epoch is best,
-what has gone wrong), `preflight` (what would), `resume` (a state on disk) and `runs` (the folder).
-`side_by_side` starts several runs, and `prepare` finds what a profile needs.
+Read `profiles` (the settings), `batches`, `step` and `loop` first, in this order. `precision` and
+`embeddings` (cached features of a frozen tower) support the step. `preflight` (checks before the first step),
+`watch` (best epochs and divergence), `resume` (saved states) and `runs` (run folders) support the loop.
+`side_by_side` starts several runs, and `prepare` loads the datasets of a profile.
 
-May use the method, `data` and `evaluation`.
+May import the method, `data` and `evaluation`.
 """

@@ -1,8 +1,7 @@
-"""The batches of a run: drawn, cut, and read ahead of the step that uses them.
+"""Training batches: drawing images, cutting crops, and reading ahead of the training step.
 
-Which images make up step t of epoch e, which crops are cut from them and which are mirrored is a function
-of the seed, e and t alone: nothing has to be saved to go on where a run was stopped, and several processes
-agree without talking.
+The images, crops and flips of step t in epoch e depend only on the seed, e and t. A resumed run therefore
+needs no saved sampler state, and several processes draw the same batch without communication.
 """
 
 from __future__ import annotations
@@ -23,19 +22,23 @@ from liqe_core.evaluation.distributed import Ranks
 from liqe_core.images import read_ahead
 from liqe_core.training.profiles import Profile
 
-#: Threads that cut crops (copying them lets go of the interpreter), each up to a batch ahead.
+#: Threads that cut crops, each up to one batch ahead. Copying crops releases the interpreter lock.
 READERS = min(4, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One step's images. B is the sum over datasets.
+    """The images of one step, B in total over all datasets.
 
     Attributes:
-        crops: (B, U, 3, window, window) uint8, or (B, U, F) of a frozen tower; where several processes share
-            the batch, those of this one's share only, or of one image beside it where the share is empty.
-        mos: (B,) float64. dataset: (B,) int64. scene: (B, S). distortion: (B, D).
-        images: what each image is called, ``dataset/file``.
+        crops: (B, U, 3, window, window) uint8, or (B, U, F) features of a frozen tower. With several
+            processes, only the crops of this process's share; if the share is empty, those of one image
+            outside of it.
+        mos: (B,) float64.
+        dataset: (B,) int64.
+        scene: (B, S).
+        distortion: (B, D).
+        images: the name of each image, ``dataset/file``.
     """
 
     crops: Tensor
@@ -47,18 +50,18 @@ class Batch:
 
     @property
     def has_lone_image(self) -> bool:
-        """Whether some dataset has one image in the batch, and so no pair."""
+        """Whether a dataset has a single image in the batch, and therefore no pair."""
         return bool((self.dataset.unique(return_counts=True)[1] == 1).any())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """The same batch with its tensors changed: moved to a device, for example."""
+        """Return the batch with `change` applied to each tensor, for example to move it to a device."""
         fields = vars(self).items()
         tensors: dict[str, Any] = {name: change(value) for name, value in fields if isinstance(value, Tensor)}
         return dataclasses.replace(self, **tensors)
 
 
 def geometry_of(settings: Profile) -> CropGeometry:
-    """Where a profile's crops lie: as the paper's, with the window that its architecture takes."""
+    """Return the crop geometry of a profile, with the input size of its architecture as window."""
     window = towers.architecture(settings.model.architecture)["vision_cfg"]["image_size"]
     return CropGeometry(
         window=window,
@@ -70,14 +73,14 @@ def geometry_of(settings: Profile) -> CropGeometry:
 
 
 class TrainingBatches:
-    """The batches of a session, drawn as the public code draws them.
+    """The batches of a session, drawn like in the public code.
 
-    Each dataset is shuffled at the start of an epoch, dealt out in batches of its size, the last of which
-    may be short, and shuffled again when it runs out before the epoch does.
+    Each dataset is shuffled at the start of an epoch and divided into batches of its batch size; the last one
+    may be smaller. It is shuffled again if it is used up before the epoch ends.
 
     Args:
-        settings: of the run; everything drawn depends on its seed.
-        sets: the datasets that `batch_sizes` names, in a fixed order.
+        settings: the settings of the run. All random draws depend on their seed.
+        sets: the datasets of `batch_sizes`, in a fixed order.
     """
 
     def __init__(self, settings: Profile, sets: Sequence[LabelledImages]):
@@ -93,7 +96,7 @@ class TrainingBatches:
                     labels[axis][rows] = labels[axis][shuffled_rows]
 
     def rows(self, epoch: int, step: int) -> list[np.ndarray]:
-        """The row numbers drawn from each set at a step."""
+        """Return the row numbers drawn from each dataset at a step."""
         drawn = []
         for number, (rows, size) in enumerate(zip(self._rows, self._sizes, strict=True)):
             lap, batch = divmod(step, -(-len(rows) // size))
@@ -102,13 +105,14 @@ class TrainingBatches:
         return drawn
 
     def batch(self, epoch: int, step: int, share: Callable[[int], slice] | None = None) -> Batch:
-        """Everything for one step.
+        """Draw the batch of one step.
 
         Args:
-            share: given how many images the batch has, which of them to cut crops for; by default all.
+            share: a function from the number of images in the batch to the slice of images to cut crops for.
+                Default: all images.
 
         Raises:
-            ValueError: an image is smaller than a crop; names it.
+            ValueError: if an image is smaller than a crop. The message names it.
         """
         drawn = self.rows(epoch, step)
         places = [(number, row) for number, rows in enumerate(drawn) for row in rows]
@@ -133,10 +137,10 @@ class TrainingBatches:
 def batches_ahead(
     batches: TrainingBatches, epoch: int, first: int, stop: int, ranks: Ranks, readers: int = READERS
 ) -> Iterator[Batch]:
-    """The batches of steps `first` to `stop` of an epoch, in order, on this process's device.
+    """Yield the batches of steps `first` to `stop` - 1 of an epoch in order, on the device of this process.
 
-    On a GPU the crops go there from pinned memory, so the copy waits for no step. The crops are those of this
-    process's share, the labels those of the whole batch.
+    A batch has the crops of this process's share and the labels of all images. For a GPU, it is copied from
+    pinned memory, so that the copy overlaps with the computation.
     """
     device = ranks.device
 

@@ -1,9 +1,9 @@
-"""A frozen image tower looks at an image once: its embeddings are kept, and training costs milliseconds.
+"""Cached features of a frozen image tower, which reduce a training step to milliseconds.
 
-What is kept is what the frozen part of the tower gives for the windows that an image is tested on, and for
-their mirror images; a projection on top of it (timm's towers have one in open_clip) trains all the same. The
-folder is named after everything that decides the numbers: the tower and its frozen weights, how crops are
-scaled, the geometry, the precision and the images' checksums. Embeddings of other weights are never read.
+The frozen part of the tower is evaluated once on the testing windows of each image and on their horizontal
+flips. A projection on top of it (open_clip adds one to timm towers) still trains. The name of the cache
+folder depends on everything that determines the features: the tower and its frozen weights, the statistics,
+the geometry, the precision and the checksums of the images. Features of other weights are never read.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from liqe_core.intake.progress import tqdm
 from liqe_core.model import LIQE
 from liqe_core.scoring import evaluating, products_in
 
-#: Images in a file: what a process that is killed may lose.
+#: Images per file. A killed process loses at most the work for one file.
 PER_FILE = 256
-#: Images that are looked at together.
+#: Images in one forward pass of the tower.
 AT_ONCE = 8
 
 
@@ -40,19 +40,19 @@ def kept_windows(
     progress: bool = True,
     precision: str = "float32",
 ) -> LabelledImages:
-    """The same dataset with embeddings in place of its images; computed where they are not there yet.
+    """Replace the images of a dataset by cached features, and compute the missing ones.
 
     Args:
-        dataset: with images.
-        model: its frozen part looks at the windows of its geometry.
-        folder: where all of them are kept; default: ``embeddings`` in the cache folder.
-        precision: of the products, see `scoring.products_in`.
+        dataset: a dataset with images.
+        model: the model whose frozen part computes the features, on the windows of its geometry.
+        folder: the cache folder; default: ``embeddings`` in the general cache folder.
+        precision: see `scoring.products_in`.
 
     Raises:
-        ValueError: another precision.
-        ImageError: an image is smaller than a crop; names it.
+        ValueError: if the precision is unknown.
+        ImageError: if an image is smaller than a crop. The message names it.
     """
-    # Equal weights are not yet an equal function: an activation has none, and a pooling has none.
+    # The configuration is included, because activations and pooling have no weights but change the features.
     frozen = [weights_sha256(model), model.architecture["vision_cfg"], model.architecture.get("quick_gelu")]
     cut = [*model.statistics, dataclasses.asdict(model.geometry), precision]
     images = [_digests(dataset), dataset.any_size, np.asarray(dataset.grey).tolist()]
@@ -77,7 +77,7 @@ def kept_windows(
 
 
 def weights_sha256(model: LIQE) -> str:
-    """Of the frozen part of the image tower: every name, shape and bit."""
+    """Return the SHA-256 of the names, shapes and values in the frozen part of the image tower."""
     trunk, _ = towers.trunk_and_head(model.clip.visual)
     sha = hashlib.sha256()
     for name, value in trunk.state_dict().items():
@@ -88,7 +88,7 @@ def weights_sha256(model: LIQE) -> str:
 
 def _digests(dataset: LabelledImages) -> list[str]:
     if isinstance(dataset.images, KeptWindows):
-        raise TypeError(f"{dataset.name}: embeddings already, not images")
+        raise TypeError(f"{dataset.name}: the dataset has embeddings already; give one with images")
     if isinstance(dataset.images, PackedStore):
         return dataset.images.index["digest"].tolist()
     return [digest(np.ascontiguousarray(pixels)) for pixels in dataset.images]
@@ -96,7 +96,7 @@ def _digests(dataset: LabelledImages) -> list[str]:
 
 @torch.no_grad()
 def _windows(dataset: LabelledImages, model: LIQE, rows: Sequence[int], precision: str) -> np.ndarray:
-    """(images, 2, W, F) float16; NaN where an image has fewer windows."""
+    """Compute features (images, 2, W, F) in float16; NaN for an image with fewer than W windows."""
     found: list[torch.Tensor] = []
     ahead = read_ahead(lambda row: dataset.testing_crops(row, model.geometry), rows, 2, 2 * AT_ONCE)
     tower = towers.to_evaluate(model.clip.visual)

@@ -1,11 +1,11 @@
-"""Multitask training: one loop, the settings of a profile, and a run folder that says what it was.
+"""Multitask training: the loop over steps and epochs, and the run folder.
 
     results = fit(profile("mini"), sets, "runs/mini/seed-1")
 
-The folder holds ``settings.json``, ``steps.csv`` and ``epochs.csv`` (losses, weights, learning rate,
-validation), ``measures.csv`` (each measure of each dataset), the checkpoints that were best in validation,
-and ``results.csv``, what they measure on the test parts. A run that was stopped goes on from its last saved
-state when it is started again, and ends with the same numbers; one that is finished is only read.
+The run folder contains ``settings.json``, ``steps.csv`` and ``epochs.csv`` (losses, weights, learning rate,
+validation), ``measures.csv`` (each measure on each dataset), the checkpoints that were best in validation,
+and ``results.csv`` (their results on the test parts). If a stopped run is started again, it resumes from its
+last saved state and ends with the same numbers. The results of a finished run are only read.
 
 On several GPUs or machines: ``torchrun --nproc-per-node 8 -m liqe_core train --profile paper --out FOLDER``.
 """
@@ -54,24 +54,26 @@ def fit(
     progress: bool = True,
     restart: bool = False,
 ) -> pd.DataFrame:
-    """Train, validate, and test the checkpoints that did best in validation.
+    """Train and validate a model, and test the checkpoints that were best in validation.
 
     Args:
         settings: see `Profile`.
-        sets: the datasets that `settings.data.batch_sizes` names.
-        folder: the run folder. One that holds a part of this same run is gone on with.
-        progress: show a bar with the loss, the rate and the time left.
-        restart: remove what an earlier run left in the folder.
+        sets: the datasets of `settings.data.batch_sizes`.
+        folder: the run folder. An unfinished run with the same settings is resumed.
+        progress: show a bar with the loss, the learning rate and the remaining time.
+        restart: remove the files of an earlier run from the folder.
 
     Returns:
-        The test results: a row a kept checkpoint and dataset, as in ``results.csv``.
+        The test results, one row per checkpoint and dataset, as in ``results.csv``.
 
     Raises:
-        ValueError: a dataset is missing, or has nothing in a part.
-        RunFolderError: the folder is in use, or of a run with other settings or data.
-        MemoryError, OSError: too little memory or disk; what was saved is safe.
-        TrainingError: training diverges, or too many batches had NaN.
-        StopRequested: SIGTERM or SIGINT came; the state was saved.
+        ValueError: if a dataset is missing or has an empty part.
+        BusyError: if another process uses the folder.
+        RunFolderError: if the folder belongs to a run with other settings or data.
+        StateError: if all saved states or a checkpoint of the run are damaged.
+        MemoryError, OSError: if there is too little memory or disk space. Saved states stay intact.
+        TrainingError: if training diverges, or too many batches have NaN.
+        StopRequested: on SIGTERM or SIGINT, after the state is saved.
     """
     ranks = together(settings.machine.device)
     sets = preflight.chosen(settings, sets, ranks)
@@ -92,14 +94,14 @@ def fit(
 
 
 class Run:
-    """A run under way: what is trained, where it is, and what it has seen.
+    """The state of a training run.
 
     Attributes:
-        model, optimizer, weighting, precision: what is trained, and how.
-        sets: what it is trained on: images, or what is kept of them.
-        length: epochs, and steps an epoch; (1, 0) where nothing trains, and there is only what to measure.
-        epoch, step: the step to take next.
-        best: the best value so far of each of `watch.CRITERIA`.
+        model, optimizer, weighting, precision: the parts of the training step.
+        sets: the datasets, with images or cached features.
+        length: number of epochs and steps per epoch; (1, 0) if the model is only evaluated.
+        epoch, step: the next step.
+        best: the best value so far for each key of `watch.CRITERIA`.
         steps, epochs, measures: the rows of the three tables.
     """
 
@@ -138,7 +140,7 @@ class Run:
         self.measures: list[dict] = []
 
     def train(self) -> None:
-        """From the last saved state, or the beginning, to the last epoch."""
+        """Train from the last saved state, or from the beginning, to the last epoch."""
         self.restore()
         total, shown = math.prod(self.length), self.progress and self.ranks.leads
         bar = tqdm(total=total, initial=len(self.steps), unit="step", disable=not shown)
@@ -149,17 +151,17 @@ class Run:
                     self.end_epoch()
                     self.save_when_due(stop)
             except TrainingError:
-                self.write_tables()  # they say what went wrong, and when
+                self.write_tables()  # shows the steps up to the error
                 raise
 
     def weights(self) -> dict[str, float]:
-        """What each task's loss counts in the epoch under way."""
+        """Return the weight of each task's loss in the current epoch."""
         losses = self.settings.losses
         factors = {"quality": losses.quality_weight, "scene": losses.scene_weight}
         return {task: weight * factors.get(task, 1) for task, weight in self.weighting.weights().items()}
 
     def train_epoch(self, bar: tqdm, stop: Stop) -> None:
-        """The steps of an epoch that are still to be taken."""
+        """Take the remaining steps of the current epoch."""
         weights = self.weights()
         drops = self.settings.losses.lone_images == "drop step"
         self.model.train(self.settings.model.batch_norm == "learned")
@@ -170,9 +172,9 @@ class Run:
             dropped = drops and batch.has_lone_image
             try:
                 if dropped:
-                    # By rule, not by accident: which steps depends on the split's sizes alone. The public
-                    # script's epoch means count them as zeros; ratios of epochs, all that the weights are
-                    # made of, are the same, since every epoch drops as many.
+                    # Which steps are dropped depends only on the sizes of the split. The public script counts
+                    # them as zeros in its epoch means. The loss weights use only ratios of epoch means, which
+                    # are equal here, because every epoch drops the same number of steps.
                     losses, norm = dict.fromkeys(weights, math.nan), math.nan
                 else:
                     losses, norm = self.take_step(batch, weights, rate)
@@ -194,10 +196,10 @@ class Run:
             self.save_when_due(stop)
 
     def save_when_due(self, stop: Stop) -> None:
-        """Between two steps: save the state when it is time to, at the end, and before stopping.
+        """Save the state between two steps if it is due, at the end of training, and before stopping.
 
         Raises:
-            StopRequested: a signal has come, to this process or to another rank.
+            StopRequested: if this process or another rank has received a signal.
         """
         stopping = self.ranks.any(bool(stop.signal))
         due = time.monotonic() - self.saved_at >= self.settings.machine.save_seconds
@@ -205,16 +207,16 @@ class Run:
             self.save()
             self.saved_at = time.monotonic()
         if stopping:
-            message = f"stopped after {self.taken} steps; the same command goes on from there"
+            message = f"stopped after {self.taken} steps; run the same command to resume"
             raise StopRequested(stop.signal or signal.SIGTERM, message)
 
     @property
     def taken(self) -> int:
-        """How many steps have been taken."""
+        """Number of steps taken so far."""
         return self.epoch * self.length[1] + self.step
 
     def end_epoch(self) -> None:
-        """Close the epoch: its losses, validation, the checkpoints that it improves."""
+        """End the epoch: record its losses, validate, and save the checkpoints that improve."""
         started = time.perf_counter()
         weights = self.weights()
         self.weighting.end_epoch()
@@ -240,13 +242,13 @@ class Run:
         self.write_tables()
 
     def recipe(self, row: Mapping[str, float]) -> dict:
-        """What a checkpoint's header says of how it came to be: what decides the weights and what they reach.
-        Seconds, and settings of how a run is carried out, are not in it: equal runs end in equal files."""
+        """Return the recipe for the header of a checkpoint: the settings that decide the weights, and their
+        results. Durations and other settings are excluded, so that equal runs write equal files."""
         reached = {name: value for name, value in row.items() if not name.endswith("seconds")}
         return self.settings.deciding() | reached
 
     def measured(self, part: str) -> dict[str, float]:
-        """Measure the model as it is; returns the means over the datasets."""
+        """Evaluate the current model on a part, and return the means over the datasets."""
         session, autocast = self.settings.session, self.precision.autocast
         table = measure(self.model, self.sets, session, part, self.ranks, autocast)
         self.measures += [{"epoch": self.epoch, "part": part, **r} for r in table.to_dict("records")]
@@ -254,12 +256,12 @@ class Run:
         return {name: float(table[name].mean()) for name in names if name in table}
 
     def parts(self) -> dict[str, Any]:
-        """What has a state of its own, by its name in a saved state."""
+        """Return the objects with a state dict, by their names in a saved state."""
         parts = {"weights": self.model.clip, "optimizer": self.optimizer, "weighting": self.weighting}
         return parts | {"scaler": self.precision.scaler}
 
     def save(self) -> None:
-        """Write the state of the run, from which `restore` goes on."""
+        """Save the state of the run for `restore`."""
         if not self.ranks.leads:
             return
         self.write_tables()
@@ -270,7 +272,7 @@ class Run:
         resume.save_state(self.folder, self.taken, state)
 
     def restore(self) -> None:
-        """Go on from the last state that is whole, if there is one."""
+        """Load the last valid state if there is one."""
         state = resume.load_state(self.folder)
         self.ranks.agreed(state and (state["epoch"], state["step"]), "where the run stopped")
         if state is None:
@@ -285,19 +287,19 @@ class Run:
             setattr(self, name, state[name])
 
     def write_tables(self) -> None:
-        """The rows so far as CSV."""
+        """Write the tables so far as CSV files."""
         if not self.ranks.leads:
             return
         tables = {"steps": self.steps, "epochs": self.epochs, "measures": self.measures}
         for name, rows in (tables | {"skipped": self.watch.skipped}).items():
-            if rows or name == "steps":  # a run that trains nothing has none, and says so
+            if rows or name == "steps":  # steps.csv is also written, empty, if nothing trains
                 columns = None if rows else NO_STEPS
                 write_csv(self.folder / f"{name}.csv", pd.DataFrame(rows, columns=columns))
 
 
-#: The columns of ``steps.csv`` where no step was taken.
+#: The columns of an empty ``steps.csv``.
 NO_STEPS = ["epoch", "step", "learning_rate", "gradient_norm", "skipped"]
-#: The attributes of a `Run` that are saved as they are.
+#: The attributes of a `Run` that a state stores directly.
 STATE = ("epoch", "step", "seconds", "best", "steps", "epochs", "measures")
 
 

@@ -1,4 +1,4 @@
-"""What can be known to fail is said before the first step: missing sets, empty parts, memory, disk."""
+"""Checks before the first training step: missing datasets, empty parts, memory and disk space."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from liqe_core.training.precision import type_of_products
 from liqe_core.training.profiles import Profile
 from liqe_core.training.resume import KEPT
 
-#: Values a token and block that wait for the backward pass, in widths of the block. Measured;
-#: notebook 90 shows the forecast beside the peak.
+#: Values stored for the backward pass per token and block, in units of the block's width. Measured;
+#: notebook 90 compares the estimate with the peak.
 VALUES_PER_TOKEN = 23
 
 
 def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALONE) -> list:
-    """The sets that the profile trains on, in its order, found fit.
+    """Return the datasets of the profile in its order, after checking that they can be trained on.
 
     Raises:
-        ValueError: a set is missing, has nothing in a part, an image smaller than a crop, or one without a
-            score (unless none of the set has one, and all have a scene or a distortion); or the batch is too
-            small for the processes, or for a pair to rank.
+        ValueError: if a dataset is missing, has an empty part, an image smaller than a crop, or an image
+            without a score (unless no image of the dataset has a score and all have a scene or distortion
+            label); or if the batch is too small for the processes or for a pair to rank.
     """
     by_name = {s.name: s for s in sets}
     if missing := [name for name in settings.data.batch_sizes if name not in by_name]:
-        raise ValueError(f"batch_sizes names {', '.join(missing)}, which was not given; prepare or remove it")
+        raise ValueError(f"batch_sizes needs the dataset {', '.join(missing)}; add it to sets, or remove it")
     found, window = [by_name[name] for name in settings.data.batch_sizes], geometry_of(settings).window
     for dataset in found:
         small = {} if settings.data.enlarge else dataset.too_small(window)
@@ -53,59 +53,62 @@ def chosen(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALO
                 )
                 raise ValueError(f"{fault}; give unfit='leave out', enlarge=True, or larger images")
             unscored = rows["image"][~np.isfinite(rows["mos"].to_numpy(float))].tolist()
-            # A score that was left out by mistake would be lost without a word.
+            # A score missing by mistake would otherwise go unnoticed.
             if unscored and not teaches_no_quality:
                 raise ValueError(f"{fault} images without mos: {first_few(unscored)}; score or remove them")
             if rows["mos"].nunique() < 2 and not teaches_no_quality and settings.model.freeze != "all":
                 if part == "train":
                     raise ValueError(f"{fault} no two different scores; check the scores and the split")
-                warnings.warn(f"{fault} no two different scores, so its SRCC will be no number", stacklevel=3)
+                warnings.warn(f"{fault} no two different scores, so its SRCC will be NaN", stacklevel=3)
     processes, images = ranks.world_size, sum(settings.data.batch_sizes.values())
     if processes > 1 and settings.model.batch_norm == "learned":
-        raise ValueError(f"batch_norm is 'learned' by one process, not {processes} processes; give 'frozen'")
+        raise ValueError(f"batch_norm 'learned' does not support {processes} processes; give 'frozen'")
     if images < processes:
-        raise ValueError(f"{processes} processes for {images} images; start fewer, or raise batch_sizes")
+        raise ValueError(f"{processes} processes share {images} images; start fewer, or raise batch_sizes")
     scored = [dataset.name for dataset in found if dataset.table["mos"].notna().any()]
     learns = scored and settings.model.freeze != "all"
     if learns and all(settings.data.batch_sizes[name] == 1 for name in scored):
         raise ValueError(
-            "no two images to rank in a batch, so quality is not learned; give batch_sizes from 2"
+            "a batch has no pair of images to rank, so quality cannot be learned; give batch_sizes from 2"
         )
     return found
 
 
 def check(settings: Profile, model: LIQE, folder: Path, ranks: Ranks) -> None:
-    """Too little memory or disk for the run.
+    """Check that there is enough memory and disk space for the run.
 
     Raises:
-        MemoryError: the step is estimated to need more than is free.
-        OSError: the checkpoints will not fit.
+        MemoryError: if a step is estimated to need more memory than is free.
+        OSError: if the checkpoints do not fit on the disk.
     """
     check_memory(settings, model, ranks)
     need, free = disk_space(model), shutil.disk_usage(folder).free
     if ranks.leads and need > free:
-        problem = f"the checkpoints of this run take {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise OSError(f"{folder}: {problem}; free some, or give a folder on another disk")
+        problem = f"the checkpoints of this run need {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
+        raise OSError(f"{folder}: {problem}; free some space, or give a folder on another disk")
 
 
 def check_memory(settings: Profile, model: LIQE, ranks: Ranks) -> int:
-    """The bytes that a step is estimated to need beside the weights.
+    """Estimate the memory of a step and check that it is free.
+
+    Returns:
+        Bytes needed in addition to the weights.
 
     Raises:
-        MemoryError: fewer are free.
+        MemoryError: if less memory is free.
     """
     need, free = step_memory(settings, model, ranks.world_size), free_memory(ranks.device)
     if need > free:
-        problem = f"a step is estimated to need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"a step is estimated to need {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
         advice = "give gradient_checkpointing=True, smaller batch_sizes or fewer crops"
         raise MemoryError(f"{ranks.device}: {problem}; {advice}")
     return need
 
 
 def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
-    """Bytes that training needs beside the weights: gradients, the optimiser's moments, activations.
+    """Estimate the bytes for training in addition to the weights: gradients, optimiser moments, activations.
 
-    An estimate, for transformers; of other image towers only gradients and moments are counted.
+    For image towers that are not transformers, only gradients and moments are counted.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     images = -(-sum(settings.data.batch_sizes.values()) // world_size)
@@ -120,7 +123,7 @@ def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
         towers.append((tokens.numel(), text["width"], text["layers"]))
     half = type_of_products(settings.machine.precision, model.device.type)
     checkpointing = settings.machine.gradient_checkpointing
-    blocks, size = 0, 3 if half else 4  # bytes a value, on average
+    blocks, size = 0, 3 if half else 4  # average bytes per value
     for tokens, width, layers in towers:
         values = layers + VALUES_PER_TOKEN if checkpointing else layers * VALUES_PER_TOKEN
         blocks += tokens * width * values * size
@@ -128,14 +131,14 @@ def step_memory(settings: Profile, model: LIQE, world_size: int = 1) -> int:
 
 
 def disk_space(model: LIQE) -> int:
-    """Bytes on disk at most: four kept checkpoints, the saved states and one more under way."""
+    """Return the maximum bytes on disk: four checkpoints, the saved states, and one being written."""
     weights = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return 4 * (4 * weights + (KEPT + 1) * (weights + 2 * trained))
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of memory that are free on a device, for a CPU within the limit of its container."""
+    """Return the free bytes of memory on a device; for a CPU, within the limit of its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if available := proc_value("meminfo", "MemAvailable"):
@@ -145,6 +148,6 @@ def free_memory(device: torch.device) -> int:
     with contextlib.suppress(OSError, ValueError, KeyError):  # no container, or no limit ("max")
         group = Path("/sys/fs/cgroup")
         usage = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(usage["inactive_file"])  # less what is cache
+        used = int((group / "memory.current").read_text()) - int(usage["inactive_file"])  # without file cache
         free = min(free, int((group / "memory.max").read_text()) - used)
     return free

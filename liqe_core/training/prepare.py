@@ -1,4 +1,4 @@
-"""From a profile to what it needs: its datasets, built or found."""
+"""Find or build the datasets of a profile."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from liqe_core.files import cache_dir
 from liqe_core.training.batches import geometry_of
 from liqe_core.training.profiles import Profile
 
-#: What the name of a dataset ends in whose images were brought to the size at which people saw them.
+#: Suffix of the name of a dataset whose images are resized to the size at which people saw them.
 AS_SHOWN = " as shown"
 
-#: What a profile makes of the mini dataset where that is not `mini.build`'s own choice: ``smoke`` takes
-#: seconds, not a minute; a model that starts from nothing needs more views, or it learns the photographs.
+#: Profiles with another selection for the mini dataset than the default of `mini.build`. ``smoke`` takes
+#: seconds instead of a minute. A model trained from scratch needs more views to avoid overfitting.
 MINI = {
     "smoke": mini.Selection(
         photographs=("astronaut", "chelsea", "coffee", "china", "camera"),
@@ -40,14 +40,15 @@ MINI = {
 
 
 def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ()) -> Profile:
-    """The profile on other datasets, which share its batch evenly, with the words that their manifests name.
+    """Return the profile for other datasets, with the words of their manifests and equal batch sizes.
 
     Args:
-        names: of datasets, or paths of manifests.
-        kept: settings that stay as they are.
+        names: names of datasets, or paths of manifests.
+        kept: settings that are not changed.
 
     Raises:
-        ManifestError: no such manifest. ValueError: two manifests have different words.
+        ManifestError: if a manifest does not exist.
+        ValueError: if two manifests have different words.
     """
     manifests = {name: load_manifest(name) for name in names}
     images = sum(settings.data.batch_sizes.values())
@@ -55,20 +56,20 @@ def on_data(settings: Profile, names: Sequence[str], kept: Collection[str] = ())
     for axis in ("scene", "distortion"):
         words = {";".join(manifest.words.get(axis, ())) for manifest in manifests.values()}
         if len(words) > 1:
-            raise ValueError(f"{', '.join(names)}: not all have the same words of {axis}; give all the same")
+            raise ValueError(f"{', '.join(names)}: the {axis} words differ; give all the same words")
         changes |= {f"{axis}_words": text for text in words if text}
     return settings.override(**{name: value for name, value in changes.items() if name not in kept})
 
 
 def sets_for(settings: Profile, progress: bool = True) -> list[LabelledImages]:
-    """Build or find every dataset that the profile names.
+    """Find or build each dataset of the profile.
 
     Raises:
-        ValueError: a dataset that has to be downloaded or registered for is not there; says what to do.
+        ValueError: if a dataset must be downloaded first. The message says how.
     """
     sets = []
     for name in settings.data.batch_sizes:
-        # By the name that the settings know it by, which may be a manifest's path.
+        # Under its name in the settings, which may be the path of a manifest.
         dataset = dataclasses.replace(labelled(name, settings, progress), name=name)
         most = settings.testing.measured
         sets.append(dataset.thinned(most) if most else dataset)
@@ -83,16 +84,17 @@ def labelled(
     as_shown: bool = False,
     session: int = 0,
 ) -> LabelledImages:
-    """One dataset, built or found, packed for the profile's crops; whether the profile names it or not.
+    """Find or build a dataset and pack it for the crops of the profile, which does not have to name it.
 
     Args:
-        missing: ``skip`` goes on with the images there are.
-        as_shown: enlarge each image to the size at which people saw it (`Manifest.shown`), as far as the
-            profile's crops keep that size; the set is then called so (`AS_SHOWN`).
-        session: the test part of that session alone; 0: all of it.
+        missing: ``error`` if images are missing, or ``skip`` them.
+        as_shown: enlarge each image to the size at which people saw it (`Manifest.shown`), within the size
+            limit of the profile's crops. `AS_SHOWN` is appended to the name of the dataset.
+        session: load only the test part of this session; 0: all images.
 
     Raises:
-        ValueError: it is not there, or its manifest does not say how it was shown; says what to do.
+        ValueError: if the dataset is missing, or `shown` is missing in its manifest. The message says what to
+            do.
     """
     if name == "mini":
         root, labels = _mini(settings, progress)
@@ -105,7 +107,7 @@ def labelled(
     bad: dict[str, str | None] = {}
     if as_shown:
         if not manifest.shown:
-            raise ValueError(f"{manifest.path}: shown is not given, the side at which people saw the images")
+            raise ValueError(f"{manifest.path}: shown is missing; give the side that people saw in pixels")
         side = max(geometry.window, min(manifest.shown, geometry.resize_to or manifest.shown))
         geometry = dataclasses.replace(geometry, enlarge_to=side)
     if settings.data.unfit == "leave out" and not made:
@@ -131,16 +133,16 @@ def labelled(
 
 
 def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
-    """Of some datasets, those of which nothing is there, each with what to do about it. Opens no image.
+    """Return the missing datasets and how to get each of them, without opening images.
 
     Args:
-        parts: those too of which some images lack or are broken.
+        parts: include datasets with some missing or damaged images.
     """
     lacks = {}
     for name in names:
         manifest = load_manifest(name)
         found = status(manifest)
-        made = manifest.form in ("", "distorted")  # or drawn: nothing to get
+        made = manifest.form in ("", "distorted")  # built or drawn locally: no download
         lack = found.corrupt or found.found < (found.expected or 1) if parts else not found.found
         if lack and not (made and (found.expected or found.state == "complete")):
             lacks[name] = found.next
@@ -148,7 +150,7 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
 
 
 def decoded(names: Iterable[str], settings: Profile) -> str:
-    """What the decoded images of datasets take, as far as manifests tell, and where they are kept."""
+    """Describe the disk space and the folder of the decoded images, as far as the manifests allow."""
     sizes, unknown, least = [], [], geometry_of(settings).resize_to
     for manifest in map(load_manifest, names):
         if manifest.image_size and manifest.images and least:
@@ -159,19 +161,19 @@ def decoded(names: Iterable[str], settings: Profile) -> str:
         elif manifest.labels:
             unknown.append(manifest.name)
     if unknown:
-        sizes.append(f"not known before: {', '.join(unknown)}")
+        sizes.append(f"unknown size: {', '.join(unknown)}")
     return f"decoded images, kept in {cache_dir('store')}: {'; '.join(sizes) or 'small'}"
 
 
 def image_folder(name: str, settings: Profile) -> Path:
-    """The folder that the names in a dataset's label table are relative to."""
+    """Return the folder to which the image names in the label table of a dataset are relative."""
     if name == "mini":
         return _mini(settings, progress=False)[0]
     return load_manifest(name).folder()
 
 
 def scored_by_people(name: str) -> bool:
-    """Whether the scores of a dataset are of its own images, or a stand-in (see `data.mini`)."""
+    """Return whether the scores of a dataset are human scores of its images, not a stand-in (`data.mini`)."""
     return name != "mini" and load_manifest(name).form != "distorted"
 
 

@@ -1,10 +1,12 @@
-"""Named settings of training runs, in groups; every one can be overridden by its own name.
+"""Named profiles of training settings. Settings are in groups, and each can be overridden by its name.
 
-``smoke`` runs in seconds and means nothing, for tests; ``mini`` fine-tunes ``liqe-tiny`` on photographs that
-every installation has, ``mini-scratch`` trains a smaller model on them from nothing; ``open`` makes
-``liqe-tiny`` of data that anyone may download, ``open-frozen`` leaves the image tower as ImageNet made it, in
-a minute; ``paper`` is the protocol of the public script over six datasets, its half-precision weights
-included, ``paper-float32`` the same with weights that keep what each step adds.
+- ``smoke`` is for tests: it takes seconds, and its results have no meaning.
+- ``mini`` fine-tunes ``liqe-tiny`` on photographs in installed packages.
+- ``mini-scratch`` trains a smaller model on them from scratch.
+- ``open`` trains ``liqe-tiny`` on data that anyone can download.
+- ``open-frozen`` keeps the ImageNet weights of the image tower frozen, and takes a minute.
+- ``paper`` is the protocol of the public script on six datasets, with its half-precision weights.
+- ``paper-float32`` is the same with float32 weights, which do not lose small updates.
 """
 
 from __future__ import annotations
@@ -27,36 +29,36 @@ from liqe_core.intake.settings import NotNegative, Positive, Settings, in_one_li
 from liqe_core.prompts import VARIANTS, PromptGrid
 from liqe_core.weighting import WEIGHTINGS
 
-#: Marks a setting that changes how a run is carried out and not its result: a run may resume with another.
+#: Marks a setting that does not affect the result of a run. A run can resume with another value.
 HOW = Field(json_schema_extra={"decides": False})
-#: Marks a setting that came later: it decides where it is not the default, so older runs keep their folder.
+#: Marks a setting that identifies a run only if it is not the default, so that older runs keep their folder.
 LATER = Field(json_schema_extra={"decides": "changed"})
 Session = Annotated[int, Field(ge=1, le=10)]
-#: A name of open_clip or a file.
+#: An open_clip weights tag or a file.
 Weights = Annotated[
     str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)
 ]
 
 
 class DataSettings(Settings):
-    """What is trained on.
+    """The training data.
 
     Attributes:
-        batch_sizes: images of each dataset in a step, by the set's name.
-        scene_words, distortion_words: words of your own in place of the paper's, with ``;`` between.
-        stand_in: images that were distorted here (``open-distorted``) have the mean opinion of their
-            distortion and level for a score; else they have none, and teach the distortion alone.
-        resize_to: an image with both sides at least this long is shrunk until the shorter one is; the
-            smaller, the more of an image a window sees, and the less of its fine faults. 0: never.
-        enlarge: enlarge an image that is smaller than a crop, which otherwise is an error.
-        overview: the whole image, squeezed into a crop, is looked at beside the windows (`CropGeometry`).
-        vary: draw at random what must not tell the labels, in training and in testing: images without
-            people's scores are now and then (one in eight) looked at in grey, where color is not their
-            fault; those that were not distorted here either, at any size (`labelled.SIDES`).
-        unfit: images that are missing, damaged or smaller than a crop are reported before the first step:
-            ``refuse`` ends the run there; ``leave out`` verifies each set, and goes on without them, by name.
-        truncated, sixteen_bit: as `images.read_image` takes them; the public loaders ``accept`` files that
-            are cut short, and ``clip`` 16-bit images.
+        batch_sizes: number of images per step, by the name of the dataset.
+        scene_words, distortion_words: words in place of the paper's, separated by ``;``.
+        stand_in: use the mean opinion for the distortion and level as score of locally distorted images
+            (``open-distorted``). If False, they have no score and only train the distortion.
+        resize_to: an image with both sides at least this long is shrunk until the shorter side is this long.
+            A window then covers more of the image, but fine distortions are weaker. 0: never.
+        enlarge: enlarge images that are smaller than a crop; if False, they are an error.
+        overview: add the whole image, resized to a crop, to the windows (`CropGeometry`).
+        vary: randomise properties that must not reveal the labels, in training and testing. One in eight
+            images without human scores is converted to grey, unless its distortion is color. Those that were
+            not distorted locally are also resized to a random size (`labelled.SIDES`).
+        unfit: what to do if images are missing, damaged or smaller than a crop, before the first step:
+            ``refuse`` to train, or verify each dataset and ``leave out`` these images, with a list of names.
+        truncated, sixteen_bit: see `images.read_image`. The public loaders ``accept`` truncated files and
+            ``clip`` 16-bit images.
         fastfading: labels of LIVE's fast-fading images: as ``released``, or ``corrected``
             (`labels.correct_fastfading`).
     """
@@ -84,23 +86,23 @@ class DataSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """What is trained.
+    """The model and the weights that train.
 
     Attributes:
-        architecture, pretrained: as `LIQE.from_clip` takes them; `pretrained` empty: random weights.
-        variant: which tasks, one of `prompts.VARIANTS`.
-        template: the wording of the prompts, with a placeholder for each axis of the variant; empty: the
+        architecture, pretrained: see `LIQE.from_clip`; an empty `pretrained` means random weights.
+        variant: the tasks, one of `prompts.VARIANTS`.
+        template: template of the prompts, with a placeholder for each axis of the variant; empty: the
             paper's.
-        freeze: a tower that does not train: ``text`` or ``image`` (the public code's opt 1 and 2), or none;
-            ``all`` (its opt 3, which its own loop cannot run): no step is taken, and the weights that the run
-            starts with are validated and tested.
-        unlocked_groups: of a frozen image tower, how many groups of layers, counted from its end, train all
-            the same (open_clip's ``lock_image_tower``; the projection of a timm tower always trains).
-        batch_norm: ``frozen`` keeps the statistics that the weights came with: the public code trains in
-            evaluation mode, which for CLIP's transformers is the same. ``learned`` is what a batch norm that
-            starts from random weights needs.
-        keep_windows: with a frozen image tower, compute its embeddings of the windows of testing, and of
-            their mirror images, once, keep them, and train and test on them (`training.embeddings`).
+        freeze: the frozen tower: ``text`` or ``image`` (the public code's opt 1 and 2); empty: none. ``all``
+            (its opt 3, which the public loop cannot run) takes no step, but validates and tests the initial
+            weights.
+        unlocked_groups: number of layer groups at the end of a frozen image tower that train nevertheless
+            (open_clip's ``lock_image_tower``). The projection of a timm tower always trains.
+        batch_norm: ``frozen`` keeps the statistics of the initial weights. The public code trains in
+            evaluation mode, which is equivalent for CLIP's transformers. ``learned`` updates the statistics,
+            which batch norms with random initial weights need.
+        keep_windows: with a frozen image tower, compute its features of the testing windows and their
+            horizontal flips once, and train and test on the cached features (`training.embeddings`).
     """
 
     architecture: str = "ViT-B-32-quickgelu"
@@ -114,29 +116,32 @@ class ModelSettings(Settings):
 
 
 class LossSettings(Settings):
-    """What a step makes smaller.
+    """The losses and their weights.
 
     Attributes:
-        control: what a gain over quality alone has to be held against: ``shuffled labels``, scenes and
-            distortions given to other images of the same set's training part; ``quality alone``, all
-            prompts, but only the quality loss; ``separate heads``, a linear head an axis in place of prompts.
-        weighting: ``dwa`` or ``equal``. temperature: of dwa.
-        quality_loss: ``fidelity`` of pairs, as in the paper, or the ``squared error`` of each prediction, the
-            scores' scale laid over 1 to 5 (`losses.regression_loss`): what plain regression does.
-        quality_weight, scene_weight: how many times its weight the loss of a task counts; 1 in the paper.
-        plcc_weight: what one minus Pearson's correlation counts within the quality loss, whose pairs count
-            one (`losses.plcc_loss`); 0 in the paper.
-        pair_mean: the quality loss is the mean over ``sets`` of each set's mean over pairs, as in the public
-            code, or the mean over all ``pairs``, as the paper is said to have it (not checked here).
-        ties: of two equal scores, the first is taken to be preferred with probability one ``half``, as in the
-            public code, or one: ``preferred``, being at least as good, as the paper is said to have it.
-        lone_images: a dataset with one image in the batch has no pair: ``leave out`` takes the step
-            without that set's quality loss; ``drop step``, as the public script, whose loss is then NaN,
-            takes no step at all (column ``dropped`` of ``steps.csv``; not counted by `max_skipped`).
+        control: a control experiment for the gain of the auxiliary tasks. ``shuffled labels`` permutes the
+            scene and distortion labels within the training part of each dataset. ``quality alone`` uses all
+            prompts, but only the quality loss. ``separate heads`` replaces the prompts by one linear head per
+            axis.
+        weighting: ``dwa`` or ``equal``.
+        temperature: temperature of dwa.
+        quality_loss: ``fidelity`` of pairs, as in the paper, or ``squared error`` of the predictions, with
+            the scores scaled to 1 to 5 (`losses.regression_loss`), as in plain regression.
+        quality_weight, scene_weight: factor on the weight of a task loss; 1 in the paper.
+        plcc_weight: weight of one minus Pearson's correlation (`losses.plcc_loss`) within the quality loss,
+            relative to the loss on pairs; 0 in the paper.
+        pair_mean: average the quality loss over the pairs of each dataset and then over ``sets``, as in the
+            public code, or over all ``pairs``, as reported for the paper (not checked here).
+        ties: probability that the first of two equal scores is preferred: 0.5 (``half``), as in the public
+            code, or 1 (``preferred``), as reported for the paper (not checked here).
+        lone_images: how to treat a dataset with a single image in the batch, and therefore no pair. ``leave
+            out`` takes the step without the quality loss of this dataset. ``drop step`` takes no step, like
+            the public script, whose loss is then NaN (column ``dropped`` of ``steps.csv``; not counted for
+            `max_skipped`).
         spread: standard deviation of the difference of two perceived qualities (`losses.quality_loss`): 1 in
             the public code, sqrt(2) in the paper's Thurstone model.
-        distortion_loss: ``fidelity``, or ``public``: in the variant quality+distortion the public script
-            trains the scene loss on distortions (`losses.scene_loss`), and fidelity in the others.
+        distortion_loss: ``fidelity``, or ``public``: like the public script, use the scene loss on
+            distortions (`losses.scene_loss`) in the variant quality+distortion, and fidelity in the others.
     """
 
     control: Literal["", "shuffled labels", "quality alone", "separate heads"] = ""
@@ -154,16 +159,18 @@ class LossSettings(Settings):
 
 
 class StepSettings(Settings):
-    """How long and how fast.
+    """The length of training and the optimiser.
 
     Attributes:
-        epochs, steps: an epoch is that many optimiser steps.
-        crops: windows an image in training.
+        epochs: number of epochs.
+        steps: optimiser steps per epoch.
+        crops: windows per image in training.
         learning_rate, weight_decay: of AdamW.
-        schedule: ``public`` is CosineAnnealingLR(T_max=5) an epoch, restarted; ``cosine`` falls to zero over
-            the whole run, a step at a time, after `warmup_steps` of linear rise.
+        schedule: ``public`` is CosineAnnealingLR(T_max=5) per epoch with restarts. ``cosine`` decreases to
+            zero over the whole run, updated at each step, after a linear increase over `warmup_steps`.
         warmup_steps: see `schedule`.
-        max_skipped: batches with NaN or infinity are left out; the run stops at one more than so many.
+        max_skipped: maximum number of batches with NaN or infinity, which are skipped. The run stops if there
+            are more.
     """
 
     epochs: PositiveInt = 80
@@ -177,19 +184,20 @@ class StepSettings(Settings):
 
 
 class TestingSettings(Settings):
-    """What is validated and tested, and when.
+    """Validation and testing.
 
     Attributes:
-        windows: windows an image in testing.
+        windows: windows per image in testing.
         validate_every: epochs between validations.
-        keep: ``best`` keeps the weights that did best in validation, as the public code does; ``last`` those
-            of the last validation, where the validation part is too small to choose by.
-        test_every: epochs between tests of the model as it then is; the public code tests every epoch. 0:
-            only the checkpoints that are kept are tested, at the end.
-        measured: images of a validation or test part that are evaluated, at most, drawn by chance once for
-            all runs; 0: all of them.
-        unseen_windows: what sets that were not trained on are tested on: ``even``ly spaced windows, or, in
-            SPAQ, TID2013 and PIPAL, random ones, as their ``public`` loaders draw (`studies.paper_check`).
+        keep: ``best`` keeps the checkpoints that are best in validation, like the public code. ``last`` keeps
+            those of the last validation, for validation parts that are too small for a selection.
+        test_every: epochs between tests of the current model. The public code tests every epoch. 0: test only
+            the kept checkpoints, at the end.
+        measured: maximum number of images to evaluate in a validation or test part, drawn at random once for
+            all runs; 0: all images.
+        unseen_windows: windows for testing datasets that were not trained on: ``even`` for evenly spaced
+            windows; ``public`` for random windows in SPAQ, TID2013 and PIPAL, as in their public loaders
+            (`studies.paper_check`).
     """
 
     windows: PositiveInt = 15
@@ -201,21 +209,20 @@ class TestingSettings(Settings):
 
 
 class MachineSettings(Settings):
-    """What it runs on, and with which numbers.
+    """Device, precision and saving.
 
     Attributes:
-        precision: ``float32``, or the type that products are computed in, the weights staying float32:
-            ``bfloat16``, ``float16``. ``public``: after every step the weights themselves are rounded to half
-            precision, and no float32 copy is kept, as in the public script on CUDA (`training.precision`).
-            What is reported on the test parts is always computed in float32, but for what `keep_windows`
-            keeps, which is computed once.
-        tf32: let a GPU round the factors of float32 products to 10 bits; faster, not exact.
-        compile: run both towers through torch.compile; pays where a run is long and steps are short.
-        gradient_checkpointing: keep only the input of each block and compute the block again in the backward
-            pass: less memory, about a third more arithmetic, the same numbers.
-        device: ``auto`` is the GPU if there is one; or what torch calls one (``cpu``, ``cuda:1``).
-        save_seconds: how much work an interruption may cost: the state of the run is saved at the first step
-            after so many seconds, and when training ends. 0: after every step and epoch.
+        precision: ``float32``; or ``bfloat16`` or ``float16``, the dtype of products with float32 weights; or
+            ``public``, which rounds the weights themselves to half precision after every step and keeps no
+            float32 copy, like the public script on CUDA (`training.precision`). Test results are always
+            computed in float32, except for the features cached by `keep_windows`.
+        tf32: let a GPU round the factors of float32 products to 10 bits, which is faster but not exact.
+        compile: compile both towers with torch.compile, which is worthwhile for long runs with short steps.
+        gradient_checkpointing: store only the input of each block and recompute the block in the backward
+            pass. This needs less memory and about a third more arithmetic, and gives the same numbers.
+        device: ``auto`` for a GPU if there is one, or a device name of torch (``cpu``, ``cuda:1``).
+        save_seconds: seconds between saved states, the maximum loss by an interruption. The state is saved at
+            the first step after this time and at the end of training. 0: after every step and epoch.
     """
 
     precision: Literal["float32", "bfloat16", "float16", "public"] = "float32"
@@ -227,12 +234,14 @@ class MachineSettings(Settings):
 
 
 class Profile(Settings):
-    """The settings of a training run. The defaults are the paper's protocol, with float32 weights.
+    """The settings of a training run. The defaults are the paper's protocol with float32 weights.
 
     Attributes:
-        name: of the profile. session: 1..10, which split. seed: initial weights, order of data, crops.
-        data, model, losses, steps, testing, machine: see the class of each. No two of their settings share a
-            name, so `override`, ``liqe train -s`` and a notebook's parameters name a setting alone.
+        name: name of the profile.
+        session: index of the split, 1..10.
+        seed: seed of the initial weights, the order of the data, and the crops.
+        data, model, losses, steps, testing, machine: see their classes. The names of all settings are unique,
+            so `override`, ``liqe train -s`` and notebook parameters do not need the group.
     """
 
     name: str
@@ -250,32 +259,32 @@ class Profile(Settings):
         if self.model.keep_windows and (self.model.freeze != "image" or self.model.unlocked_groups):
             raise ValueError("keep_windows needs freeze='image' and no unlocked_groups")
         if self.model.keep_windows and self.data.overview:
-            raise ValueError("keep_windows keeps windows, no overview: set one of the two to false")
+            raise ValueError("keep_windows does not support overview: set one of the two to false")
         if self.model.keep_windows and self.machine.precision not in ("float32", "bfloat16"):
             raise ValueError(
-                f"precision is {self.machine.precision!r}; keep_windows takes float32 or bfloat16"
+                f"precision is {self.machine.precision!r}; keep_windows supports float32 or bfloat16"
             )
         lone = [dataset for dataset, size in self.data.batch_sizes.items() if size == 1]
         if self.losses.lone_images == "drop step" and lone:
             raise ValueError(
-                f"lone_images='drop step' would drop every step, since the batch_sizes of "
-                f"{', '.join(lone)} is 1; give at least 2, or lone_images='leave out'"
+                f"lone_images='drop step' would drop every step, because batch_sizes of "
+                f"{', '.join(lone)} is 1; give batch_sizes from 2, or lone_images='leave out'"
             )
-        self.grid()  # a template that does not fit the variant is refused here, before any work
+        self.grid()  # raises for a template that does not match the variant
         return self
 
     def grid(self) -> PromptGrid:
-        """The prompts: the variant's words, or those in their place, in the template's sentence."""
+        """Return the prompts of the variant, with the custom words and template of the settings."""
         grid = PromptGrid.variant(self.model.variant)
         own = {"scene": self.data.scene_words, "distortion": self.data.distortion_words}
         words: dict[str, Any] = {axis: own[axis].split(";") for axis in grid.axes if own.get(axis)}
         return dataclasses.replace(grid, **words, template=self.model.template)
 
     def override(self, **settings) -> Profile:
-        """The same profile with some settings changed, each by its own name; None leaves one as it is.
+        """Return the profile with some settings changed by name; a setting with the value None is unchanged.
 
         Raises:
-            ValueError: an unknown setting or a value that cannot be.
+            ValueError: if a setting is unknown or a value is invalid.
         """
         if unknown := sorted(set(settings) - set(GROUP_OF)):
             raise ValueError(
@@ -291,15 +300,15 @@ class Profile(Settings):
             raise ValueError(f"profile {values['name']}: {in_one_line(error)}") from None
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its own name."""
+        """Return all settings by name."""
         return {name: value for name, value, _ in self._settings()}
 
     def deciding(self) -> dict[str, Any]:
-        """The settings that decide the result of a run, each by its own name."""
+        """Return the settings that determine the result of a run, by name."""
         return {name: value for name, value, decides in self._settings() if decides}
 
     def testing_settings(self) -> dict[str, Any]:
-        """The settings that decide what weights as they are reach on a dataset."""
+        """Return the settings that determine the result of testing fixed weights on a dataset, by name."""
         shown = [name for name, group in GROUP_OF.items() if group in ("data", "testing")]
         return {name: value for name, value in self.deciding().items() if name in shown}
 
@@ -311,7 +320,7 @@ class Profile(Settings):
             yield name, value, not unchanged and field.json_schema_extra != {"decides": False}
 
 
-#: The group of each setting, empty for those that stand outside of one.
+#: The group of each setting; empty for settings outside of a group.
 GROUP_OF = {
     name: group if isinstance(info.default, Settings) else ""
     for group, info in Profile.model_fields.items()
@@ -338,12 +347,12 @@ OPEN = BASE.override(
     schedule="cosine",
     warmup_steps=100,
     freeze="image",
-    unlocked_groups=13,  # all but the stem and the first three blocks, half of the arithmetic
+    unlocked_groups=13,  # all but the stem and the first three blocks, which are half of the arithmetic
     batch_norm="learned",
     quality_weight=1.5,
-    scene_weight=8.0,  # else its gradient on the tower is a tenth of each other one's
+    scene_weight=8.0,  # with 1, its gradient on the tower would be a tenth of each other task's
     plcc_weight=1.0,
-    pair_mean="pairs",  # else the few stand-in scores of a step would weigh as much as people's
+    pair_mean="pairs",  # with "sets", the few stand-in scores would weigh as much as human scores
     validate_every=5,
     keep="last",
 )
@@ -369,10 +378,10 @@ PROFILES = {
             vary=False,
             epochs=4,
             steps=8,
-            windows=1,  # and the overview
+            windows=1,  # plus the overview
             learning_rate=1e-4,
             warmup_steps=5,
-            unlocked_groups=8,  # a step takes half the time that 13 take
+            unlocked_groups=8,  # halves the time of a step with 13 groups
             batch_norm="frozen",
             quality_weight=1.0,
             scene_weight=1.0,
@@ -394,12 +403,12 @@ PROFILES = {
             batch_norm="learned",
             validate_every=10,
             measured=200,
-            keep="last",  # two photographs are too few to choose by
+            keep="last",  # the two validation photographs are too few for a selection
         ),
         OPEN,
         OPEN.override(
             name="open-frozen",
-            batch_sizes={"biq2021": 64},  # labels on the images that people scored, as the claim is
+            batch_sizes={"biq2021": 64},  # all labels are on images with human scores
             overview=False,
             steps=100,
             windows=2,
@@ -411,7 +420,7 @@ PROFILES = {
             scene_weight=1.0,
             plcc_weight=0.0,
             keep_windows=True,
-            precision="bfloat16",  # nearly twice as many windows a second; what is kept is rounded anyway
+            precision="bfloat16",  # nearly twice as fast, and the cached features are rounded anyway
             keep="best",
         ),
         BASE.override(
@@ -427,9 +436,9 @@ PROFILES = {
 
 
 def in_groups(runs: Sequence[Profile]) -> dict[str, str]:
-    """Which runs, by session and seed, and what they share: a line a group, without what is empty or not
-    done."""
-    lines = {"runs": ", ".join(f"session {run.session} from seed {run.seed}" for run in runs)}
+    """Describe runs that differ in session and seed: one line for the runs, and one for each group of their
+    common settings, without empty and disabled ones."""
+    lines = {"runs": ", ".join(f"session {run.session} with seed {run.seed}" for run in runs)}
     values = runs[0].flat()
     for group in dict.fromkeys(filter(None, GROUP_OF.values())):
         names = [name for name in values if GROUP_OF[name] == group]
@@ -439,10 +448,10 @@ def in_groups(runs: Sequence[Profile]) -> dict[str, str]:
 
 
 def profile(name: str, **settings) -> Profile:
-    """A profile by name, with overrides; see `Profile.override`.
+    """Return a profile by name, with overrides; see `Profile.override`.
 
     Raises:
-        ValueError: no such profile or setting.
+        ValueError: if the profile or a setting is unknown, or a value is invalid.
     """
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")

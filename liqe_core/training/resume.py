@@ -1,7 +1,7 @@
-"""The state of a run on disk, so that stopping it anywhere costs minutes and changes nothing.
+"""Saved states of a run, from which it resumes with the same result.
 
-A state is a file ``state_0000400.pt``, where 400 is how many steps had been taken. The checksums that its
-format carries tell a damaged one, and the last two are kept.
+A state is a file ``state_0000400.pt``, where 400 is the number of steps taken. The checksums in the file
+format reveal damaged states. The last two states are kept.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import torch
 from liqe_core.files import atomic_path, is_disk_full
 
 KEPT = 2
-ANEW = "give another folder, or train anew with --restart (in Python restart=True)"
+ANEW = "give another folder, or start again with --restart (restart=True in Python)"
 log = logging.getLogger(__name__)
 
 
 class StateError(RuntimeError):
-    """The saved states of a run cannot be used; the message says what to do."""
+    """Raised if the saved states of a run cannot be used. The message says what to do."""
 
 
 def save_state(folder: Path, steps: int, state: Mapping) -> None:
-    """Write a state and remove all but the last `KEPT`.
+    """Save a state, and remove all but the last `KEPT` states.
 
     Args:
-        steps: taken so far; the state's name.
-        state: tensors and plain values in dictionaries and lists; every bit comes back.
+        steps: number of steps taken, for the file name.
+        state: tensors and plain values in dictionaries and lists, which are restored exactly.
     """
-    content = io.BytesIO()  # a full disk is an OSError where Python writes, and not where torch does
+    content = io.BytesIO()  # Python raises OSError on a full disk, but torch does not
     torch.save(state, content)
     with atomic_path(Path(folder) / f"state_{steps:07d}.pt") as part:
         part.write_bytes(content.getbuffer())
@@ -43,10 +43,10 @@ def save_state(folder: Path, steps: int, state: Mapping) -> None:
 
 
 def load_state(folder: Path) -> dict | None:
-    """The latest state that is whole, on the CPU; None where none was ever saved.
+    """Load the latest undamaged state to the CPU; None if there are no states.
 
     Raises:
-        StateError: there are states, and all are damaged.
+        StateError: if all states are damaged.
     """
     paths = saved_states(folder)
     for path in paths:
@@ -57,19 +57,19 @@ def load_state(folder: Path) -> dict | None:
             damaged_part = str(error)
         if damaged_part is None:
             return torch.load(path, map_location="cpu", weights_only=True)
-        log.warning("%s: %s is damaged (%s); trying the one before it", folder, path.stem, damaged_part)
+        log.warning("%s: %s is damaged (%s); trying the previous state", folder, path.stem, damaged_part)
     if paths:
         names = ", ".join(path.stem for path in paths)
-        raise StateError(f"{folder}: {names}: damaged; {ANEW}")
+        raise StateError(f"{folder}: {names}: all damaged; {ANEW}")
     return None
 
 
 @contextlib.contextmanager
 def space_explained(folder: Path) -> Iterator[None]:
-    """A full disk as an error that says what was kept and how to go on.
+    """Convert the error for a full disk to one with the last saved state and how to resume.
 
     Raises:
-        OSError: instead of any writer's own error for it.
+        OSError: in place of any writer's own error for a full disk.
     """
     try:
         yield
@@ -77,10 +77,10 @@ def space_explained(folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         kept = [f"the state after {int(path.stem[6:])} steps is kept" for path in saved_states(folder)]
-        problem = f"no space left for {folder}: {[*kept, 'no state is there yet'][0]}"
-        raise OSError(errno.ENOSPC, f"{problem}; free some and start the same command again") from error
+        problem = f"no space left for {folder}: {[*kept, 'no state is saved yet'][0]}"
+        raise OSError(errno.ENOSPC, f"{problem}; free some space and run the same command again") from error
 
 
 def saved_states(folder: Path) -> list[Path]:
-    """The states in a run's folder, the latest first."""
+    """Return the states in a run folder, the latest first."""
     return sorted(Path(folder).glob("state_*.pt"), reverse=True)

@@ -1,7 +1,7 @@
-"""A run folder: one run at a time, and it says by itself what it was and what it is.
+"""Run folders: each belongs to one run and describes it.
 
-``settings.json`` holds settings, datasets, versions, code and machine, and a line for each start. A folder
-takes the run it was made for and no other.
+``settings.json`` stores the settings, datasets, versions, commit and machine, and an entry for each start. A
+folder rejects runs with other settings.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from liqe_core.files import CHECKOUT, first_few, json_sha256, only_one, proc_val
 from liqe_core.training.profiles import Profile
 from liqe_core.training.resume import ANEW
 
-#: What a process leaves that was killed while it wrote.
+#: Pattern of the temporary files of a process that was killed while writing.
 PARTS = ".*.part*"
-#: What a run writes, by pattern; `restart` removes these and nothing else.
+#: Patterns of the files of a run. `restart` removes only these.
 PRODUCTS = ("settings.json", "*.csv", "best_*.safetensors", "state_*", PARTS)
 
-#: Of ``settings.json``. A folder of another format is neither resumed nor read.
+#: Version of ``settings.json``. A folder with another version is neither resumed nor read.
 FORMAT = 2
 
 
 class RunFolderError(ValueError):
-    """The folder is of another run; the message says which and what to do."""
+    """Raised if a run folder belongs to another run. The message says what to do."""
 
 
 def run_folder(settings: Profile, root: str | Path) -> Path:
-    """Where a run of these settings belongs below `root`; other settings get another folder."""
+    """Return the folder below `root` for a run with these settings; each combination has its own."""
     digest = json_sha256(settings.deciding())[:8]
     name = f"{settings.model.variant}_session-{settings.session}_seed-{settings.seed}_{digest}"
     return Path(root) / "train" / name
@@ -52,21 +52,21 @@ def run_folder(settings: Profile, root: str | Path) -> Path:
 def claimed(
     folder: str | os.PathLike, description: Mapping, ranks: Ranks = ALONE, restart: bool = False
 ) -> Iterator[Path]:
-    """The folder of a run, created or found again, for the length of the block.
+    """Create or reopen the folder of a run, and lock it within the block.
 
     Args:
-        description: from `describe`.
-        restart: remove what an earlier run left there.
+        description: the result of `describe`.
+        restart: remove the files of an earlier run.
 
     Raises:
-        BusyError: another process is at work in it.
-        RunFolderError: it is of a run with other settings or data.
+        BusyError: if another process uses the folder.
+        RunFolderError: if it belongs to a run with other settings or data.
     """
     folder = Path(folder)
     with contextlib.ExitStack() as stack:
         if ranks.leads:
             folder.mkdir(parents=True, exist_ok=True)
-            # In the folder itself, which processes on several machines may share.
+            # The lock file is in the run folder, which several machines may share.
             stack.enter_context(only_one(folder, doing="training in", lock=folder / ".in_use"))
             for pattern in PRODUCTS if restart else (PARTS,):
                 for product in folder.glob(pattern):
@@ -77,29 +77,29 @@ def claimed(
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run's last file is there."""
+    """Return whether the last file of the run exists."""
     return (Path(folder) / "results.csv").is_file()
 
 
 def read_results(folder: str | os.PathLike) -> pd.DataFrame:
-    """``results.csv`` of a finished run, every number as it was."""
+    """Read ``results.csv`` of a finished run, with exact numbers."""
     return pd.read_csv(Path(folder) / "results.csv")  # exact from pandas 3.1 on
 
 
 def read_description(folder: str | os.PathLike) -> tuple[Profile, dict]:
-    """The settings of a run, and all of its ``settings.json``.
+    """Read the settings of a run, and the complete content of its ``settings.json``.
 
     Raises:
-        ValueError: it cannot be read, or is of another version.
+        ValueError: if the file cannot be read or is of another version.
     """
     description = json.loads((Path(folder) / "settings.json").read_text(encoding="utf-8"))
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"settings.json is not of format {FORMAT}")
+        raise ValueError(f"settings.json does not have format {FORMAT}; train the run again")
     return Profile.model_validate(description["settings"]), description
 
 
 def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = ALONE) -> dict:
-    """What a run folder says about its run: settings, data, versions, code, machine."""
+    """Return the description of a run for its folder: settings, data, versions, code and machine."""
     processor = proc_value("cpuinfo", "model name") or platform.processor() or platform.machine()
     machine = {"system": platform.system(), "processor": processor, "cores": os.cpu_count()}
     machine |= {"threads": torch.get_num_threads(), "device": str(ranks.device)}
@@ -121,26 +121,26 @@ def describe(settings: Profile, sets: Sequence[LabelledImages], ranks: Ranks = A
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """Equal for equal label tables."""
+    """Return a checksum of a label table."""
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
 def differences(old: Mapping, new: Mapping, ignore: Sequence[str] = ()) -> list[str]:
-    """``name: old -> new`` for every entry that differs between two nested dictionaries."""
+    """Return ``name: old -> new`` for each entry that differs between two nested dictionaries."""
     before, after = (pd.json_normalize([content]).to_dict("records")[0] for content in (old, new))
-    pairs = {key: [flat.get(key, "not there") for flat in (before, after)] for key in before | after}
+    pairs = {key: [flat.get(key, "missing") for flat in (before, after)] for key in before | after}
     differing = {key: pair for key, pair in pairs.items() if key not in ignore and pair[0] != pair[1]}
     return [f"{key}: {pair[0]!r} -> {pair[1]!r}" for key, pair in differing.items()]
 
 
 def _take(folder: Path, description: Mapping) -> None:
-    """Make the folder this run's, or make sure that it is."""
+    """Assign the folder to the run, or check that it belongs to it."""
     path = folder / "settings.json"
-    description = json.loads(json.dumps(description))  # as it will be read back
+    description = json.loads(json.dumps(description))  # the form in which the file is read
     start: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     if not path.exists():
         if products := [p.name for pattern in PRODUCTS for p in folder.glob(pattern)]:
-            problem = f"holds {', '.join(products[:4])} and no settings.json to say of which run"
+            problem = f"contains {', '.join(products[:4])} but no settings.json to identify the run"
             raise RunFolderError(f"{folder}: {problem}; {ANEW}")
         write_json(path, {**description, "starts": [start]})
         return
@@ -153,19 +153,19 @@ def _take(folder: Path, description: Mapping) -> None:
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RunFolderError(f"{path}: damaged or of another version; {ANEW}") from None
     if changed:
-        problem = f"the run there has other settings or data (its own -> these): {first_few(changed)}"
+        problem = f"belongs to a run with other settings or data (saved -> new): {first_few(changed)}"
         raise RunFolderError(f"{folder}: {problem}; give the settings of that run, {ANEW}")
     if is_finished(folder):
         return
     for part in ("data", "versions", "code", "machine"):
         if moved := differences(old.get(part) or {}, description[part] or {}):
             start[part] = moved
-    # The data of the last start is what the run will be tested on.
+    # The data of the last start is used for testing.
     write_json(path, {**old, "data": description["data"], "starts": [*old.get("starts", []), start]})
 
 
 def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
-    """What of a dataset decides how a run trains and which weights it keeps, as checksums."""
+    """Return checksums of the training and validation data, which determine the weights of a run."""
     used = np.sort(np.concatenate([dataset.part(session, part) for part in ("train", "val")]))
     labels = dataset.table[["image", "mos", "distortion_group", "scenes"]].iloc[used]
     return _checksums(labels.assign(part=dataset.table[f"session_{session}"]), dataset, used)
@@ -174,7 +174,8 @@ def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
 def _checksums(
     labels: pd.DataFrame, dataset: LabelledImages, rows: Sequence[int] | np.ndarray
 ) -> dict[str, str]:
-    """Of labels, and of eight images spread over the rows: all would take minutes."""
+    """Return checksums of the labels and of eight images spread over the rows. All images would take
+    minutes."""
     digest = hashlib.sha256()
     for number in sorted({i * len(rows) // 8 for i in range(8)} if len(rows) else ()):
         pixels = np.ascontiguousarray(dataset.images[int(rows[number])])
@@ -183,7 +184,7 @@ def _checksums(
 
 
 def _commit() -> dict:
-    """The commit of the checkout that the package runs from, and whether files differ from it."""
+    """Return the commit of the checkout, and whether files differ from it."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *arguments]

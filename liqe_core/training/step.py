@@ -1,4 +1,4 @@
-"""One training step: the model as a profile wants it, its losses, their gradient, the update."""
+"""One training step: build the model of a profile, compute its losses and gradient, and update it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from liqe_core.training.profiles import Profile
 
 
 class BadBatchError(ValueError):
-    """A step that was not taken, since its loss or gradient was NaN or infinite.
+    """Raised if a step is not taken, because its loss or gradient is NaN or infinite.
 
     Attributes:
-        losses: by task, unweighted.
-        reason: what was not finite, ``loss`` or ``gradient``.
-        images: the images to look at: those whose own prediction or score was not finite, else all.
+        losses: unweighted losses by task.
+        reason: the value that is not finite, ``loss`` or ``gradient``.
+        images: names of the images whose prediction or score is not finite, or of all images if there are
+            none.
     """
 
     def __init__(self, losses: dict[str, float], reason: str, images: Sequence[str]):
@@ -37,7 +38,7 @@ class BadBatchError(ValueError):
 
 
 def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
-    """The model that a profile starts from; random weights come from its seed."""
+    """Build the initial model of a profile, with random weights from its seed."""
     torch.manual_seed(settings.seed)
     model = LIQE.from_clip(
         settings.model.architecture,
@@ -52,7 +53,7 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
         for parameter in text_parameters(model.clip):
             parameter.requires_grad_(parameter in heads)
     if settings.model.freeze == "image":
-        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # open_clip's, of timm
+        with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # of timm, in open_clip
             model.clip.lock_image_tower(settings.model.unlocked_groups)
     if settings.model.freeze == "all":
         model.requires_grad_(False)
@@ -65,9 +66,10 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
 
 
 def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
-    """AdamW over what trains; as one kernel where torch has one, which is several times faster."""
+    """Build AdamW for the trainable parameters, with the fused kernel where torch has one, which is several
+    times faster."""
     return torch.optim.AdamW(
-        [{"params": [p for p in model.parameters() if p.requires_grad]}],  # a group may be empty, a list not
+        [{"params": [p for p in model.parameters() if p.requires_grad]}],  # a group can be empty, a list not
         lr=settings.steps.learning_rate,
         weight_decay=settings.steps.weight_decay,
         fused=model.device.type in ("cpu", "cuda"),
@@ -75,10 +77,10 @@ def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
 
 
 def learning_rate(settings: Profile, epoch: int, step: int) -> float:
-    """The rate at a step, a function of where the run is and of nothing else.
+    """Return the learning rate of a step, which depends only on the settings, the epoch and the step.
 
-    ``public``: CosineAnnealingLR(T_max=5) is stepped once an epoch, and once more where an epoch would start
-    at rate 0; so position 5, 15, 25, ... of its wave is never trained at.
+    ``public``: CosineAnnealingLR(T_max=5) is stepped once per epoch, and once more if an epoch would start
+    with rate 0. Positions 5, 15, 25, ... of its wave are therefore never used.
     """
     if settings.steps.schedule == "public":
         position = epoch + (epoch + 4) // 9
@@ -92,10 +94,10 @@ def learning_rate(settings: Profile, epoch: int, step: int) -> float:
 
 @dataclasses.dataclass
 class TrainStep:
-    """One step: the weighted sum of the task losses, its gradient, the update.
+    """A training step: the weighted sum of the task losses, its gradient, and the update.
 
     Attributes:
-        parallel: the model as `distributed.wrapped` gave it, where several processes train together.
+        parallel: the result of `distributed.wrapped`, for training in several processes.
         ranking, distortion: see `task_losses`.
     """
 
@@ -110,17 +112,20 @@ class TrainStep:
     def __call__(
         self, batch: Batch, weights: Mapping[str, float], learning_rate: float
     ) -> tuple[dict[str, float], float]:
-        """Take the step. weights: of the tasks' losses.
+        """Take the step.
+
+        Args:
+            weights: weights of the task losses.
 
         Returns:
-            The losses by task, unweighted, and the norm of the gradient (infinite where float16 overflowed:
-            the step was not taken, and the next scale is lower).
+            The unweighted losses by task, and the norm of the gradient. The norm is infinite if float16
+            overflowed; then the step is not taken, and the scale is reduced.
 
         Raises:
-            BadBatchError: the loss or the gradient was NaN or infinite; no step was taken.
+            BadBatchError: if the loss or gradient is NaN or infinite. The step is not taken.
         """
         model, optimizer, precision = self.model, self.optimizer, self.precision
-        optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose memory they would add to
+        optimizer.zero_grad(set_to_none=True)  # frees the memory of the gradients for the forward pass
         with precision.autocast():
             part = (self.parallel or model)(batch.crops.to(model.device))
         joint = self.ranks.gather(part, len(batch.images))
@@ -131,7 +136,7 @@ class TrainStep:
         precision.scaler.unscale_(optimizer)
         trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
-        # This waits for the device, once.
+        # The only synchronisation with the device in a step.
         *each_loss, total, length = torch.stack([*losses.values(), loss, norm]).tolist()
         values = dict(zip(losses, each_loss, strict=True))
         overflow = precision.scaler.is_enabled() and not math.isfinite(length)
@@ -149,12 +154,12 @@ class TrainStep:
 
 
 def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The quality loss that a profile asks for, of predictions, scores and datasets (see `losses`)."""
+    """Return the quality loss of a profile, a function of predictions, scores and datasets (see `losses`)."""
     if settings.losses.quality_loss == "squared error":
         scores = {name: load_manifest(name).score for name in settings.data.batch_sizes}
         if unscored := [name for name, score in scores.items() if score is None]:
             raise ValueError(
-                f"quality_loss: no scores in {', '.join(unscored)}; leave out, or take 'fidelity'"
+                f"quality_loss: {', '.join(unscored)} has no scores; remove it, or give 'fidelity'"
             )
         ends = torch.tensor([(score.low, score.high) for score in scores.values() if score])
         return partial(regression_loss, ends=ends)
@@ -166,7 +171,7 @@ def ranking_of(settings: Profile) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def distortion_loss_of(settings: Profile) -> Callable[[Tensor, Tensor], Tensor]:
-    """The distortion loss that a profile asks for, of probabilities and labels (see `LossSettings`)."""
+    """Return the distortion loss of a profile, a function of probabilities and labels."""
     public = settings.losses.distortion_loss == "public" and "scene" not in settings.grid().axes
     return scene_loss if public else distortion_loss
 
@@ -178,10 +183,12 @@ def task_losses(
     ranking: Callable[[Tensor, Tensor, Tensor], Tensor] = quality_loss,
     distortion: Callable[[Tensor, Tensor], Tensor] = distortion_loss,
 ) -> dict[str, Tensor]:
-    """The loss of each task whose axis the grid has, from the (B, Q, S, D) joint probability.
+    """Compute the loss of each task from the (B, Q, S, D) joint probability.
 
     Args:
-        ranking: see `ranking_of`; by default the public code's. distortion: see `distortion_loss_of`.
+        axes: the axes of the tasks.
+        ranking: see `ranking_of`; default: as in the public code.
+        distortion: see `distortion_loss_of`.
     """
     device = joint.device
     losses = {"quality": ranking(expected_quality(joint), batch.mos.to(device), batch.dataset.to(device))}
@@ -193,6 +200,6 @@ def task_losses(
 
 
 def _suspects(joint: Tensor, batch: Batch) -> list[str]:
-    """The images whose own prediction or score is not finite; all of them where none is."""
+    """Return the images whose prediction or score is not finite, or all images if there are none."""
     wrong = ~joint.flatten(1).isfinite().all(dim=1).cpu() | batch.mos.isinf().cpu()  # NaN: no score
     return [name for name, bad in zip(batch.images, wrong, strict=True) if bad] or list(batch.images)

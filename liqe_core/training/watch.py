@@ -1,8 +1,8 @@
-"""What a run watches: which epoch is the best so far, and whether training can usefully go on.
+"""Monitoring of a run: the best epochs so far, and divergence.
 
-The fidelity losses never exceed one, so a run that diverges does not show it by a loss that explodes, but by
-weights that grow without bound until something overflows. A loss that rises stops nothing: the public
-schedule's warm restarts raise it, and it comes down again.
+The fidelity losses never exceed one. A diverging run therefore does not have an exploding loss, but weights
+that grow until a value overflows. A rising loss does not stop the run: the warm restarts of the public
+schedule raise the loss temporarily.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from liqe_core.files import first_few
 from liqe_core.training.profiles import Profile
 from liqe_core.training.step import BadBatchError
 
-#: What each kept checkpoint was best at in validation: one measure, or the mean of all three.
+#: The validation measures that select each checkpoint: one measure, or the mean of all three.
 CRITERIA = {
     "quality": ("srcc",),
     "scene": ("scene_accuracy",),
@@ -25,25 +25,25 @@ CRITERIA = {
     "average": ("srcc", "scene_accuracy", "distortion_accuracy"),
 }
 
-#: Steps between looks at the weights.
+#: Steps between two checks of the weights.
 WINDOW = 50
-#: How many times their initial norm is too much.
+#: Maximum ratio of the norm of the weights to their initial norm.
 WEIGHT_GROWTH = 10.0
 
 
 class TrainingError(RuntimeError):
-    """Training cannot usefully go on; the message says why and what to change."""
+    """Raised if training should not continue. The message says why and what to change."""
 
 
 class Watch:
-    """Keeps an eye on a run.
+    """Checks a run for skipped batches and divergence.
 
     Args:
-        settings: `max_skipped`, and the learning rate for the message.
-        model: before its first step.
+        settings: the settings of the run.
+        model: the model before the first step.
 
     Attributes:
-        skipped: a row a batch that was left out: ``epoch, step, reason, images``.
+        skipped: one row per skipped batch: ``epoch, step, reason, images``.
     """
 
     def __init__(self, settings: Profile, model: nn.Module):
@@ -53,10 +53,10 @@ class Watch:
         self._norm = self._norm_of_weights()
 
     def skip(self, epoch: int, step: int, bad: BadBatchError) -> None:
-        """Note a batch that was left out.
+        """Record a skipped batch.
 
         Raises:
-            TrainingError: there have been more than `max_skipped`, or the weights are to blame.
+            TrainingError: if more than `max_skipped` batches were skipped, or the weights diverge.
         """
         row = {"epoch": epoch, "step": step, "reason": bad.reason, "images": ";".join(bad.images)}
         self.skipped.append(row)
@@ -66,24 +66,24 @@ class Watch:
             names = list(dict.fromkeys(name for row in self.skipped for name in row["images"].split(";")))
             problem = f"{len(self.skipped)} batches had NaN or infinity (the last in its {bad.reason})"
             limit = f"more than max_skipped = {self.settings.steps.max_skipped}"
-            raise TrainingError(f"{moment}: {problem}, {limit}; look at {first_few(names, 8)}")
+            raise TrainingError(f"{moment}: {problem}, {limit}; check the images {first_few(names, 8)}")
 
     def check(self, steps: int) -> None:
-        """Every `WINDOW` steps: are the weights finite and of a sensible size?
+        """Check every `WINDOW` steps that the weights are finite and not too large.
 
         Args:
-            steps: how many there have been.
+            steps: number of steps taken.
 
         Raises:
-            TrainingError: they are not.
+            TrainingError: if the weights diverge.
         """
         if steps % WINDOW == 0:
             self._check_weights(f"after {steps} steps")
 
     def _check_weights(self, moment: str) -> None:
         growth = self._norm_of_weights() / self._norm
-        if not growth <= WEIGHT_GROWTH:  # NaN is not, either
-            problem = f"training diverges, the weights have grown {growth:.3g} times since the start"
+        if not growth <= WEIGHT_GROWTH:  # also true for NaN
+            problem = f"training diverges: the norm of the weights is {growth:.3g} times the initial norm"
             advice = f"give a learning_rate below {self.settings.steps.learning_rate:g}"
             raise TrainingError(f"{moment}: {problem}; {advice}")
 
@@ -93,21 +93,21 @@ class Watch:
 
 
 def improved(best: dict[str, float], row: Mapping, keep: str = "best") -> list[str]:
-    """The criteria by which an epoch is better than all before it; an equal one is not.
+    """Return the criteria by which an epoch is strictly better than all previous epochs.
 
     Args:
-        best: the best value so far, by criterion; brought up to date.
-        keep: ``best``; or ``last``, by which the latest epoch that was validated passes for better.
-        row: what validation found. A measure that is NaN (a correlation with constant predictions) is left
-            out of a mean; where all are, the epoch is the worst possible, but is kept if it is the first.
+        best: the best value so far by criterion; updated in place.
+        row: the validation measures. NaN (a correlation with constant predictions) is excluded from a mean.
+            If all measures are NaN, the epoch is the worst possible, but still kept if it is the first.
+        keep: ``best``; or ``last``, which treats each validated epoch as better.
 
     Returns:
-        Names from `CRITERIA`, but for those whose measures the row lacks.
+        Keys of `CRITERIA`, without those whose measures are missing in the row.
     """
     better = []
     for criterion, names in CRITERIA.items():
         values = [row[name] for name in names if name in row]
-        if not values:  # no validation in this epoch, or an axis that the grid lacks
+        if not values:  # no validation in this epoch, or an axis that the grid does not have
             continue
         defined = [value for value in values if not math.isnan(value)]
         value = sum(defined) / len(defined) if defined else -math.inf

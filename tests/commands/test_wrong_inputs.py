@@ -77,8 +77,8 @@ def _raw(path):
 
 
 IMAGES = {
-    "empty.jpg": (lambda path: path.touch(), "copy, fetch or read it again"),
-    "text.jpg": (lambda path: path.write_text("a photo of a cat"), "check what the file holds"),
+    "empty.jpg": (lambda path: path.touch(), "empty file"),
+    "text.jpg": (lambda path: path.write_text("a photo of a cat"), "check the content of the file"),
     "page.jpg": (lambda path: path.write_text("\n<HTML><body>log in</body></HTML>"), "web page"),
     "lfs.jpg": (lambda path: path.write_bytes(LFS), "git lfs pull"),
     "none.jpg": (lambda path: None, "check the path"),
@@ -86,7 +86,7 @@ IMAGES = {
     "small.png": (lambda path: write_image(path, 40, 20), "enlarge it"),
     "bomb.png": (lambda path: Image.new("1", (10_000, 10_000)).save(path), "--max-pixels none"),
     "raw.dng": (_raw, "raw"),
-    "pipe.jpg": (os.mkfifo, "give image files"),
+    "pipe.jpg": (os.mkfifo, "give an image file"),
 }
 
 

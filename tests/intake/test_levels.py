@@ -74,7 +74,7 @@ def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
 def test_levels_without_a_white_are_refused_by_name(tmp_path, levels):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, levels)
-    with pytest.raises(ImageError, match=r"x\.tif: its .*levels"):
+    with pytest.raises(ImageError, match=r"x\.tif: .*level"):
         read_image(path)
     clipped = read(path, sixteen_bit="clip")  # what Pillow, and so the public code, makes of them
     assert clipped.shape == levels.shape

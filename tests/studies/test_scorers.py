@@ -149,7 +149,7 @@ def test_bad_input_names_itself(folder, tmp_path):
         score_folder(folder, {})
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="no image in"):
+    with pytest.raises(ValueError, match="no images in"):
         score_folder(empty, {"s": brightness})
     foreign = tmp_path / "other.csv"
     foreign.write_bytes(b"\xff\x00 no text at all")

@@ -96,6 +96,6 @@ def test_paper_follows_the_public_script_and_no_other_profile_does():
 def test_every_setting_has_one_group_and_the_runs_are_told_by_session_and_seed():
     runs = [profile("mini", session=k, seed=6 + k) for k in (1, 2)]
     lines = in_groups(runs)
-    assert lines["runs"] == "session 1 from seed 7, session 2 from seed 8"
+    assert lines["runs"] == "session 1 with seed 7, session 2 with seed 8"
     assert set(lines) - {"runs"} == set(GROUP_OF.values()) - {""}
     assert "learning_rate" in lines["steps"] and "tf32" not in lines["machine"]

@@ -372,7 +372,7 @@ def test_a_profile_says_where_crops_lie():
     assert geometry_of(chosen) == CropGeometry(window=64, count=4, enlarge_to=64)
     assert geometry_of(settings(resize_to=96)) == CropGeometry(window=32, resize_to=96)
     assert geometry_of(settings(resize_to=0)) == CropGeometry(window=32, resize_to=None)
-    with pytest.raises(ValueError, match="resize_to 31"):
+    with pytest.raises(ValueError, match="resize_to is 31"):
         geometry_of(settings(resize_to=31))
     assert build_model(chosen).geometry == geometry_of(chosen)
 
