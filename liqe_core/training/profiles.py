@@ -134,10 +134,10 @@ class LossSettings(Settings):
             public code, or over all ``pairs``, as reported for the paper (not checked here).
         ties: probability that the first of two equal scores is preferred: 0.5 (``half``), as in the public
             code, or 1 (``preferred``), as reported for the paper (not checked here).
-        lone_images: how to treat a dataset with a single image in the batch, and therefore no pair. ``leave
-            out`` takes the step without the quality loss of this dataset. ``drop step`` takes no step, like
-            the public script, whose loss is then NaN (column ``dropped`` of ``steps.csv``; not counted for
-            `max_skipped`).
+        lone_images: how to treat a dataset with a single image in the batch, and therefore without a pair:
+            ``leave out`` takes the step without the quality loss of this dataset; ``drop step`` takes no
+            step, like the public script, whose loss is then NaN (column ``dropped`` of ``steps.csv``; not
+            counted for `max_skipped`).
         spread: standard deviation of the difference of two perceived qualities (`losses.quality_loss`): 1 in
             the public code, sqrt(2) in the paper's Thurstone model.
         distortion_loss: ``fidelity``, or ``public``: like the public script, use the scene loss on
