@@ -299,7 +299,7 @@ RECURSIVE["model"] = RECURSIVE
         ({"a": torch.ones(3), "b": 5}, "'b' is int"),
         (RECURSIVE, "'model' is dict"),
         ({"a": torch.ones(3, device="meta")}, "'a'"),
-        ({"a": torch.ones(3, dtype=torch.int8)}, "'a' has values of torch.int8"),
+        ({"a": torch.ones(3, dtype=torch.int8)}, "'a' is a torch.int8 tensor"),
         ({"a": torch.ones(3, dtype=torch.complex64)}, "complex64"),
     ],
     ids=str,
