@@ -27,11 +27,6 @@ def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
             yield from ((f"{name} {reference}", rows) for reference, rows in part.groupby("reference"))
 
 
-def _of_scored(measure: Callable[[np.ndarray, np.ndarray], float], table: pd.DataFrame) -> float:
-    scored = table[table["mos"].notna()]
-    return measure(scored["quality"].to_numpy(), scored["mos"].to_numpy())
-
-
 def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
     """Of each image that has scenes how many ``labels`` it has, and how many of them were ``found``."""
     labelled = table[table["scenes"].fillna("") != ""]
@@ -40,22 +35,27 @@ def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"labels": true.str.len(), "found": hits}, index=labelled.index)
 
 
-def _scene_accuracy(table: pd.DataFrame) -> float:
-    found = scenes_found(table)
-    return found["found"].sum() / found["labels"].sum() if len(found) else np.nan
+def _compared(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Of the images that count, what a measure compares: predictions and scores, or how many labels were
+    found and how many there are."""
+    if measure == "scene_accuracy":
+        return scenes_found(table)[["found", "labels"]]
+    if measure == "distortion_accuracy":
+        labelled = table[table["true_distortion"].notna()]
+        return pd.DataFrame({"found": labelled["distortion"] == labelled["true_distortion"], "labels": 1})
+    return table.loc[table["mos"].notna(), ["quality", "mos"]]
 
 
-def _distortion_accuracy(table: pd.DataFrame) -> float:
-    labelled = table[table["true_distortion"].notna()]
-    return (labelled["distortion"] == labelled["true_distortion"]).mean()
+def _accuracy(found: np.ndarray, labels: np.ndarray) -> float:
+    return found.sum() / labels.sum() if len(labels) else np.nan
 
 
-#: From predictions joined with labels to a number.
-MEASURES: dict[str, Callable[[pd.DataFrame], float]] = {
-    "srcc": lambda table: _of_scored(agreement.srcc, table),
-    "plcc": lambda table: _of_scored(agreement.plcc, table),
-    "scene_accuracy": _scene_accuracy,
-    "distortion_accuracy": _distortion_accuracy,
+#: From the two columns of `_compared` to a number.
+MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "srcc": agreement.srcc,
+    "plcc": agreement.plcc,
+    "scene_accuracy": _accuracy,
+    "distortion_accuracy": _accuracy,
 }
 
 
@@ -75,7 +75,8 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in parts(table):
         row = {"dataset": name, "images": len(part)}
-        row |= {key: MEASURES[key](part) for key in ("srcc", "plcc", *(f"{axis}_accuracy" for axis in axes))}
+        for key in ("srcc", "plcc", *(f"{axis}_accuracy" for axis in axes)):
+            row[key] = MEASURES[key](*_compared(part, key).to_numpy(float).T)
         if "scene" in axes:
             words = part["scenes"].mask(part["scenes"] == "")
             row["scene_commonest"] = baselines.commonest(words.astype(object).str.split(";"))
@@ -152,8 +153,6 @@ ON_THE_CARD = (
     *((name, "scene_accuracy") for name in ("scenes", "biq2021")),
     *((name, "srcc") for name in ("hevc", "hevc as shown")),
 )
-#: The column of labels without which an image does not count.
-_LABELS = {"srcc": "mos", "distortion_accuracy": "true_distortion", "scene_accuracy": "scenes"}
 
 
 def card_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,14 +170,14 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
     for name, measure in ON_THE_CARD:
         if name not in by_name:
             continue
-        labels = by_name[name][_LABELS[measure]]
-        part = by_name[name][labels.notna() & labels.ne("")]
+        compared = _compared(by_name[name], measure)
+        part, values = by_name[name].loc[compared.index], compared.to_numpy(float)
         # An image of `scenes` is a photograph itself; its reference is the source.
         photographs = part["image"] if name == "scenes" else part["reference"].fillna(part["image"])
         groups = list(part.groupby(photographs).indices.values())
 
-        def measured(drawn, part=part, groups=groups, measure=measure) -> float:
-            return MEASURES[measure](part.iloc[np.concatenate([groups[i] for i in drawn])])
+        def measured(drawn, values=values, groups=groups, measure=measure) -> float:
+            return MEASURES[measure](*values[np.concatenate([groups[i] for i in drawn])].T)
 
         row = {"dataset": name, "measure": measure, "images": len(part)}
         row["reached"] = reached.loc[name, measure]
