@@ -1,6 +1,5 @@
 """What the tests share: small random models, and real images that come with installed packages."""
 
-import copy
 import math
 import signal
 
@@ -47,28 +46,24 @@ def small_liqe():
     return LIQE.from_clip("LIQE-smoke", pretrained=None)
 
 
-#: A small model in the layout of OpenAI's weights, whose sizes can be read off its shapes.
-OPENAI_SMALL = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 32, "layers": 2},
-    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 2},
-}
-
-
 @pytest.fixture
 def openai_small() -> dict:
-    """The configuration of the small model in OpenAI's layout."""
-    return copy.deepcopy(OPENAI_SMALL)
+    """A small model in the layout of OpenAI's weights, whose sizes can be read off its shapes."""
+    return {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 32, "layers": 2},
+        "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 2},
+    }
 
 
 @pytest.fixture
-def openai_state() -> dict[str, torch.Tensor]:
+def openai_state(openai_small) -> dict[str, torch.Tensor]:
     """Random weights under the names of OpenAI's models, as in the public LIQE file."""
     from liqe_core import towers
 
     torch.manual_seed(2)
-    state = towers.build(OPENAI_SMALL).state_dict()
+    state = towers.build(openai_small).state_dict()
     state["logit_scale"].fill_(math.log(100))
     return state
 

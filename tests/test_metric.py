@@ -163,8 +163,7 @@ def test_it_is_traced_and_exported_for_images_of_one_size(metric, how):
         torch.testing.assert_close(program(others), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-@pytest.mark.parametrize("overview", [False, True])
+@pytest.mark.parametrize("suffix, overview", [(".onnx", False), (".pt2", True)])
 def test_an_exported_file_gives_the_models_answers(tmp_path, suffix, overview):
     onnxruntime = pytest.importorskip("onnxruntime")
     model, path = of_twelve_prompts(), tmp_path / f"model{suffix}"

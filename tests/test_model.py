@@ -28,14 +28,6 @@ PROMPTS = {
 SHAPES = {name: (5, 9 if "scene" in name else 1, 11 if "distortion" in name else 1) for name in PROMPTS}
 
 
-def public_logits(clip, crops, tokens):
-    """(n, 3, H, W) and padded tokens to (n, prompts)."""
-    image, text = clip.encode_image(crops), clip.encode_text(tokens)
-    image = image / image.norm(dim=1, keepdim=True)
-    text = text / text.norm(dim=1, keepdim=True)
-    return clip.logit_scale.exp() * image @ text.t()
-
-
 def public_answer(clip, path, variant, window, context):
     """Joint probability (Q, S, D) and quality of a file, as the public demo computes them."""
     with Image.open(path) as image:
@@ -51,7 +43,11 @@ def public_answer(clip, path, variant, window, context):
     crops = crops[[i * (len(crops) // n) for i in range(n)]]
     tokens = towers.tokenizer({"text_cfg": {"context_length": context}})(PROMPTS[variant])
     with torch.no_grad():
-        p = public_logits(clip, crops, tokens).mean(dim=0).softmax(dim=0).view(SHAPES[variant])
+        image, text = clip.encode_image(crops), clip.encode_text(tokens)
+        image = image / image.norm(dim=1, keepdim=True)
+        text = text / text.norm(dim=1, keepdim=True)
+        logits = clip.logit_scale.exp() * image @ text.t()
+        p = logits.mean(dim=0).softmax(dim=0).view(SHAPES[variant])
     quality = sum(level * float(p[level - 1].sum()) for level in range(1, 6))
     return p, quality
 
@@ -76,13 +72,6 @@ SIZES = {
 }
 
 
-def saved(image, folder, kind):
-    """A real photograph in one of the forms in which images come."""
-    path = folder / ("image.jpg" if kind == "CMYK" else "image.png")
-    (image.resize(SIZES[kind]) if kind in SIZES else image.convert(kind)).save(path)
-    return path
-
-
 @pytest.mark.parametrize(
     "kind, variant",
     [
@@ -94,7 +83,9 @@ def saved(image, folder, kind):
 def test_scores_equal_the_public_computation(openai_state, image, tmp_path, kind, variant):
     torch.save(openai_state, tmp_path / "LIQE.pt")
     model = LIQE.from_checkpoint(tmp_path / "LIQE.pt", grid=PromptGrid.variant(variant))
-    joint = assert_public_answer(model, saved(image, tmp_path, kind), variant, window=32, context=40)
+    path = tmp_path / ("image.jpg" if kind == "CMYK" else "image.png")
+    (image.resize(SIZES[kind]) if kind in SIZES else image.convert(kind)).save(path)
+    joint = assert_public_answer(model, path, variant, window=32, context=40)
     assert float(joint.max()) > 2 / joint.numel() or joint.numel() == 5, "the weights tell prompts apart"
 
 

@@ -31,11 +31,10 @@ def test_architecture_read_off_its_shapes(openai_small):
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-quickgelu"])
 def test_openais_own_sizes_are_recognised(name):
     config = towers.architecture(name)
-    state = towers.build(config).state_dict()
-    rebuilt = towers.build(towers.openai_architecture(state))
-    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {k: v.shape for k, v in state.items()}
-    assert rebuilt.transformer.resblocks[0].attn.num_heads == config["text_cfg"]["heads"]
-    assert towers.crop_size(rebuilt) == config["vision_cfg"]["image_size"]
+    found = towers.openai_architecture(towers.build(config).state_dict())
+    assert found["quick_gelu"] and found["embed_dim"] == config["embed_dim"]
+    for tower in ("vision_cfg", "text_cfg"):
+        assert config[tower].items() <= found[tower].items()
 
 
 @pytest.mark.parametrize(

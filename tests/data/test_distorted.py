@@ -42,6 +42,10 @@ def numbers(table):
 def test_each_photograph_has_every_distortion_once_and_every_level_five_times(scored):
     table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "images")
     assert table["image"].is_unique
+    opinions = read_manifest()["opinions"]["mean"]
+    for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
+        distortion = distortions.find(kind)
+        assert mos == opinions[distortion.stands_for][level - 1] and name == distortion.label
     orders, grey = set(), 0
     for _, rows in table.groupby("reference"):
         level_of = dict(numbers(rows))
@@ -59,14 +63,6 @@ def test_each_photograph_has_every_distortion_once_and_every_level_five_times(sc
     alone = label_table(PHOTOGRAPHS[7:8], best_scored(scored, 0), "images")
     first = table[table["reference"] == PHOTOGRAPHS[7]]
     assert list(alone["image"]) == list(first["image"]), "and do not depend on the others"
-
-
-def test_a_row_says_what_its_name_says(scored):
-    table = label_table(PHOTOGRAPHS, best_scored(scored, 5), "images")
-    opinions = read_manifest()["opinions"]["mean"]
-    for (kind, level), mos, name in zip(numbers(table), table["mos"], table["distortion"], strict=True):
-        distortion = distortions.find(kind)
-        assert mos == opinions[distortion.stands_for][level - 1] and name == distortion.label
 
 
 def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(scored):

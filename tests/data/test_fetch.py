@@ -177,8 +177,6 @@ def with_one_elsewhere(_, held):
 TWIN, SMALL = f"CSIQ/small/{WHOLE.rsplit('/')[-1]}", drawn(HALF, 512, 384)
 #: Variants of an archive that are taken whole.
 VARIANTS = {
-    "top folder in another case": ("bid", renamed("bid/", "BID/")),
-    "no top folder": ("clive", renamed("LIVEC/", "")),
     "two top folders": ("kadid10k", renamed("kadid10k/", "data/KADID/")),
     "image folder in another case": ("clive", renamed("Images/", "images/")),
     "no image folder": ("bid", renamed("bid/", "")),

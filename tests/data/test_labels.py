@@ -44,26 +44,6 @@ def test_fast_fading_can_be_put_right(released):
         read_labels("live", mirror=MIRROR, fastfading="fixed")
 
 
-@pytest.fixture
-def broken(tmp_path, monkeypatch):
-    """Label files of BID, without pins, in which one line can be changed."""
-    write_labels(tmp_path, ["bid"])
-    manifests = tmp_path / "manifests"
-    manifests.mkdir()
-    shutil.copyfile(manifest_dir() / "bid.yaml", manifests / "bid.yaml")
-    (manifests / "labels.sha256").write_text("")
-    monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
-
-    def change(line, make):
-        path = tmp_path / "IQA_Database/BID/splits2/3/bid_train_clip.txt"
-        lines = path.read_text().splitlines()
-        lines[line - 1] = "\t".join(make(lines[line - 1].split("\t"), lines))
-        path.write_text("\n".join(lines))
-        return tmp_path
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("make", "word"),
     [
@@ -77,10 +57,19 @@ def broken(tmp_path, monkeypatch):
         (lambda f, _: [*f, "more"], "line 5"),
     ],
 )
-def test_a_bad_line_of_a_released_file_is_named(broken, make, word):
-    mirror = broken(5, make)
+def test_a_bad_line_of_a_released_file_is_named(tmp_path, monkeypatch, make, word):
+    """Line 5 of a label file of BID, where none is pinned."""
+    write_labels(tmp_path, ["bid"])
+    manifests, path = tmp_path / "manifests", tmp_path / "IQA_Database/BID/splits2/3/bid_train_clip.txt"
+    manifests.mkdir()
+    shutil.copyfile(manifest_dir() / "bid.yaml", manifests / "bid.yaml")
+    (manifests / "labels.sha256").write_text("")
+    monkeypatch.setenv("LIQE_MANIFESTS", str(manifests))
+    lines = path.read_text().splitlines()
+    lines[4] = "\t".join(make(lines[4].split("\t"), lines))
+    path.write_text("\n".join(lines))
     with pytest.raises(LabelError, match=word):
-        read_labels("bid", mirror=mirror)
+        read_labels("bid", mirror=tmp_path)
 
 
 @needs_mirror

@@ -11,14 +11,6 @@ from liqe_core.intake.transfers import FetchError
 FILES = {f"IQA_Database/X/splits2/{k}/x.txt": f"image{k}\t{k}\n".encode() for k in range(5)}
 
 
-@pytest.fixture
-def pinned(tmp_path, monkeypatch):
-    (tmp_path / "manifests").mkdir()
-    lines = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in FILES.items()]
-    (tmp_path / "manifests" / "labels.sha256").write_text("".join(lines))
-    monkeypatch.setenv("LIQE_MANIFESTS", str(tmp_path / "manifests"))
-
-
 def test_thirty_files_of_each_training_set_are_pinned():
     for name in TRAINING_SETS:
         folder = load_manifest(name).folders[0]
@@ -26,7 +18,11 @@ def test_thirty_files_of_each_training_set_are_pinned():
     assert len(pins()) == 180
 
 
-def test_labels_are_fetched_once_and_go_on_after_a_break(pinned, tmp_path):
+def test_labels_are_fetched_once_and_go_on_after_a_break(tmp_path, monkeypatch):
+    (tmp_path / "manifests").mkdir()
+    lines = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in FILES.items()]
+    (tmp_path / "manifests" / "labels.sha256").write_text("".join(lines))
+    monkeypatch.setenv("LIQE_MANIFESTS", str(tmp_path / "manifests"))
     with serving(FILES | {"IQA_Database/X/splits2/3/x.txt": b"another"}) as server:
         with pytest.raises(FetchError, match=r"checksum.*LIQE_LABELS"):
             fetch_labels(tmp_path / "labels", server.url, progress=False)

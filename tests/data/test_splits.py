@@ -71,8 +71,7 @@ def test_a_thumbnail_is_the_mean_of_what_it_stands_for(tmp_path):
         splits.thumbnails([tmp_path / "b.png"], progress=False)
 
 
-@pytest.fixture
-def split(tmp_path):
+def test_near_duplicates_are_listed_best_first_and_can_be_left_out(tmp_path):
     """Twelve images; two of the test part are images of the training part, one of them brightened and
     saved as a poor JPEG; a black one lies in both parts."""
     rows = []
@@ -85,18 +84,14 @@ def split(tmp_path):
     (tmp_path / "p10.png").write_bytes((tmp_path / "p04.png").read_bytes())
     for i in (5, 11):
         Image.new("RGB", (128, 96), (3, 3, 3)).save(tmp_path / f"p{i:02}.png")
-    return tmp_path, pd.DataFrame(rows, columns=["image", "mos", "session_1"])
-
-
-def test_near_duplicates_are_listed_best_first_and_can_be_left_out(split):
-    folder, table = split
-    pairs = near_duplicates(table, folder, progress=False)
+    table = pd.DataFrame(rows, columns=["image", "mos", "session_1"])
+    pairs = near_duplicates(table, tmp_path, progress=False)
     assert list(pairs["image"]) == ["p10.png", "p09.jpg"] and list(pairs["other"]) == ["p04.png", "p01.png"]
     assert list(pairs["part"]) == ["test", "test"] and list(pairs["other_part"]) == ["train", "train"]
     assert pairs["correlation"][0] == pytest.approx(1, abs=1e-6) and 0.99 <= pairs["correlation"][1] < 1
     assert (pairs["mos"][1], pairs["other_mos"][1]) == (0.5, 1 / 12)
-    assert near_duplicates(table[8:], folder, progress=False).empty
+    assert near_duplicates(table[8:], tmp_path, progress=False).empty
     clean = splits.without_near_duplicates(table, pairs)
     assert clean["session_1"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
-    assert near_duplicates(clean, folder, progress=False).empty
+    assert near_duplicates(clean, tmp_path, progress=False).empty
     assert table["session_1"].value_counts()["test"] == 4, "the table given is left as it is"

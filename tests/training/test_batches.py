@@ -1,7 +1,5 @@
 """Batches: drawn by place, shared out, read ahead."""
 
-import threading
-
 import pandas as pd
 import pytest
 import torch
@@ -38,23 +36,6 @@ def test_batches_come_in_order_from_any_step_whoever_reads_faster(batches):
         for ours, batch in zip(expected, found, strict=True):
             assert ours.images == batch.images and torch.equal(ours.crops, batch.crops)
     assert list(batches_ahead(batches, 1, 7, 7, ALONE)) == []
-
-
-def test_a_reader_that_fails_tells_the_step_and_leaves_no_thread(batches, monkeypatch):
-    real = TrainingBatches.batch
-
-    def failing(self, epoch, step, share=None):
-        if step == 2:
-            raise OSError("the disk is gone")
-        return real(self, epoch, step, share)
-
-    monkeypatch.setattr(TrainingBatches, "batch", failing)
-    before, read = threading.active_count(), []
-    with pytest.raises(OSError, match="the disk is gone"):
-        for batch in batches_ahead(batches, 0, 0, 9, ALONE, readers=2):
-            read.append(batch)
-    assert len(read) == 2
-    assert threading.active_count() == before
 
 
 def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:

@@ -327,9 +327,7 @@ def test_the_last_groups_of_a_frozen_tower_train(sets, tmp_path, architecture, g
     run.take_step(run.batches.batch(0, 0), EQUAL, 1e-2)
     moved = {name for name, p in run.model.clip.named_parameters() if not torch.equal(p, before[name])}
     assert {f"visual.{name}" for name in unlocked} <= moved <= trained(run) and trained(frozen) < trained(run)
-    text = {name for name in trained(run) if not name.startswith("visual.")}
-    assert text == {name for name in trained(frozen) if not name.startswith("visual.")}
-    assert {"text_projection", "token_embedding.weight"} <= text
+    assert {"text_projection", "token_embedding.weight"} <= trained(frozen)
 
 
 def test_a_step_on_quality_alone_has_all_prompts_and_one_loss(sets, tmp_path):
