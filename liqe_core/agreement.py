@@ -108,8 +108,10 @@ def scene_accuracy(p_scene: Array, multi_hot: Array) -> float:
 
 
 def scene_accuracy_benchmark(p_scene: Array, multi_hot: Array) -> float:
-    """Scene accuracy as in the public `BIQA_benchmark.py`, to compare with the numbers of that script. It
-    excludes wrong images with a single label from the denominator, which inflates the accuracy."""
+    """Scene accuracy as in the public `BIQA_benchmark.py`, to compare with the numbers of that script.
+
+    It excludes wrong images with a single label from the denominator, which inflates the accuracy.
+    """
     p, target = _tables(p_scene, multi_hot)
     single = target.sum(axis=1) == 1
     right = target[np.arange(len(p)), p.argmax(axis=1)]

@@ -165,8 +165,9 @@ def read_checkpoint(path: str | PathLike[str], architecture: Architecture | str 
 
 
 def _refuse_larger(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> None:
-    """Reject a header that describes a larger model than the weights in the file. Building such a model could
-    take hours or all memory.
+    """Reject a header that describes a larger model than the weights in the file.
+
+    Building such a model could take hours or all memory.
 
     Raises:
         ArchitectureError: if a size in the header exceeds the number of weights. The message names the part.
@@ -204,8 +205,10 @@ def located(path: str | PathLike[str]) -> Path:
 
 
 def _warn_of_gelu(path: Path, architecture: str) -> None:
-    """Warn if OpenAI's weights may be loaded with GELU instead of QuickGELU. The weights fit both, but the
-    model computes a different function."""
+    """Warn if OpenAI's weights may be loaded with GELU instead of QuickGELU.
+
+    The weights fit both, but the model computes a different function.
+    """
     name = architecture.replace("/", "-")
     if f"{name}-quickgelu" in open_clip.list_models():
         warnings.warn(

@@ -21,8 +21,10 @@ from liqe_core.images import MAX_PIXELS, ImageError
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of R, G and B in [0, 1] that normalise the input of an image tower, as in
-    the training of its weights."""
+    """Mean and standard deviation of R, G and B, which normalise the input of an image tower.
+
+    The values are in [0, 1] and match the training of the tower's weights.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

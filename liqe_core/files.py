@@ -88,8 +88,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether a writer failed because the disk is full. Some writers, for example safetensors, report
-    it only in the text of the error."""
+    """Return whether a writer failed because the disk is full.
+
+    Some writers, for example safetensors, report it only in the text of the error.
+    """
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     in_words = any(f"os error {number}" in str(error) for number in full)
     return in_words or getattr(error, "errno", None) in full
@@ -119,8 +121,10 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def json_sha256(content: object) -> str:
-    """Return the SHA-256 of JSON content in hexadecimal digits, independent of the order of keys. Other
-    objects are converted to strings."""
+    """Return the SHA-256 of JSON content in hexadecimal digits, independent of the order of keys.
+
+    Objects of other types are converted to strings.
+    """
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -208,8 +212,10 @@ def only_one(
 
 
 def _lock_folder() -> Path:
-    """Return the folder for locks in the cache, or the folder for temporary files if the cache is read-only:
-    most commands do not need a cache."""
+    """Return the folder for lock files in the cache.
+
+    If the cache is read-only, return the folder for temporary files, since most commands need no cache.
+    """
     with contextlib.suppress(CacheFolderError):
         folder = cache_dir("locks")
         if os.access(folder, os.W_OK):

@@ -294,8 +294,10 @@ def _why_not(path: Path) -> str:
 
 
 def list_images(folder: str | PathLike[str]) -> list[str]:
-    """Return the sorted relative paths of all images in a folder and its subfolders, without hidden files;
-    empty if the folder does not exist."""
+    """Return the sorted relative paths of all images in a folder and its subfolders.
+
+    Hidden files are excluded. The list is empty if the folder does not exist.
+    """
     return survey(folder).images
 
 

@@ -1,9 +1,8 @@
-"""The three fidelity losses, and two losses that are not in the paper. Each maps predictions and labels to a
-scalar.
+"""The three fidelity losses of the paper, and two further losses.
 
-The fidelity of two Bernoulli distributions with parameters p and g is sqrt(p g) + sqrt((1-p)(1-g)). The loss
-is one minus the fidelity, with 1e-8 added under each root so that the gradient at zero is finite, as in the
-public code.
+Each loss maps predictions and labels to a scalar. The fidelity of two Bernoulli distributions with parameters
+p and g is sqrt(p g) + sqrt((1-p)(1-g)). The loss is one minus the fidelity. As in the public code, 1e-8 is
+added under each root, so that the gradient at zero is finite.
 """
 
 from __future__ import annotations

@@ -94,8 +94,10 @@ class LIQEMetric(nn.Module):
         self._count += len(images)
 
     def compute(self) -> Tensor:
-        """Return the mean quality of all images since `reset`, a float32 scalar. Without any `update`, it is
-        NaN with a warning."""
+        """Return the mean quality of all images since `reset`, a float32 scalar.
+
+        Without any `update`, the mean is NaN and a warning is issued.
+        """
         if not self._count:
             warnings.warn("compute() without update() is NaN; call update() with images first", stacklevel=2)
         mean = self._sum / self._count if self._count else torch.nan
@@ -125,8 +127,14 @@ class CropScorer(nn.Module):
         self.eval()
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, U, 3, window, window) uint8 crops to (N, Q, S, D) joint probabilities and (N,)
-        qualities."""
+        """Compute the joint probabilities and qualities of N images.
+
+        Args:
+            crops: (N, U, 3, window, window) uint8.
+
+        Returns:
+            (N, Q, S, D) joint probabilities and (N,) qualities.
+        """
         image = F.normalize(self.tower(normalize(crops.flatten(0, 1), self.statistics)), dim=-1)
         logits = (image @ self.text.T).unflatten(0, crops.shape[:2])
         # `crops.mean_over_crops` as a product, because the exporter needs a static length for a slice.

@@ -94,8 +94,7 @@ class PromptGrid:
 
     @classmethod
     def variant(cls, name: str) -> PromptGrid:
-        """Build the grid of one of the paper's ablations: ``quality``, ``quality+scene``,
-        ``quality+distortion`` or ``quality+scene+distortion``."""
+        """Build the grid of one of the paper's ablations, a name in `VARIANTS`."""
         if name not in VARIANTS:
             raise GridError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
         scene = SCENES if "scene" in name else ()

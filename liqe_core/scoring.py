@@ -342,8 +342,10 @@ def check_precision(precision: str, model: JointModel) -> None:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set evaluation mode within the block, and then restore the mode of each module. Modules may differ: a
-    frozen batch norm stays in evaluation mode during training."""
+    """Set evaluation mode within the block, and then restore the mode of each module.
+
+    Modes can differ: a frozen batch norm stays in evaluation mode during training.
+    """
     kinds = {value.dtype for value in model.parameters() if value.is_floating_point()} - {torch.float32}
     if kinds:
         raise TypeError(

@@ -40,8 +40,10 @@ class Ranks:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Return the contiguous share of `count` items for this process. Sizes differ by at most one, and a
-        share can be empty."""
+        """Return the contiguous share of `count` items for this process.
+
+        The sizes of the shares differ by at most one. A share can be empty.
+        """
         start = sum(self._sizes(count)[: self.rank])
         return slice(start, start + self._sizes(count)[self.rank])
 
@@ -140,8 +142,9 @@ def _leave() -> None:
 
 
 def torch_device(name: str, local_rank: int = 0) -> torch.device:
-    """Return a device by name. ``cuda`` is GPU number `local_rank`; ``auto`` is ``cuda`` if there are GPUs,
-    otherwise ``cpu``.
+    """Return a device by name.
+
+    ``cuda`` is GPU number `local_rank`. ``auto`` is ``cuda`` on a machine with GPUs, otherwise ``cpu``.
 
     Raises:
         ValueError: if the device does not exist, or torch does not know the name.

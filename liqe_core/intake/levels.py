@@ -87,8 +87,10 @@ def _mend_planes(image: Image.Image, layout: list) -> None:  # type: ignore[type
 
 
 def _mend_order(image: Image.Image, layout: list) -> None:  # type: ignore[type-arg]
-    """Correct the byte order of compressed big-endian levels: libtiff swaps the bytes, and Pillow would swap
-    them back."""
+    """Correct the byte order of compressed big-endian levels.
+
+    libtiff swaps the bytes, and Pillow would swap them back.
+    """
 
     def native(raw: str) -> str:
         return re.sub(r";(32|64)B|;(16)B(?=S)", lambda match: f";{match[1] or match[2]}N", raw)

@@ -30,8 +30,7 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
 
     @staticmethod
     def status_printer(file: Any) -> Any:
-        """Return the function that writes a state to `file`: over the last one in a terminal, otherwise below
-        it."""
+        """Return the function that writes a state: over the last one in a terminal, otherwise below it."""
         if file.isatty():
             return _tqdm.status_printer(file)
         last = ""

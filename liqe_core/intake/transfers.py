@@ -112,8 +112,11 @@ def fetch_file(source: RemoteFile, path: str | os.PathLike[str], progress: bool 
 
 
 def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tuple[str, str | None]:
-    """Download the missing bytes of a partial file. Return the URL with the commit, and the expected
-    checksum."""
+    """Download the missing bytes of a partial file.
+
+    Returns:
+        The URL with the commit, and the expected checksum.
+    """
     from huggingface_hub import get_hf_file_metadata, get_session
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get

@@ -242,8 +242,11 @@ class Run:
         self.write_tables()
 
     def recipe(self, row: Mapping[str, float]) -> dict:
-        """Return the recipe for the header of a checkpoint: the settings that decide the weights, and their
-        results. Durations and other settings are excluded, so that equal runs write equal files."""
+        """Return the recipe for the header of a checkpoint.
+
+        It has the settings that determine the weights, and their results. Durations and other settings are
+        excluded, so that equal runs write equal files.
+        """
         reached = {name: value for name, value in row.items() if not name.endswith("seconds")}
         return self.settings.deciding() | reached
 

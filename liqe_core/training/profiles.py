@@ -436,8 +436,12 @@ PROFILES = {
 
 
 def in_groups(runs: Sequence[Profile]) -> dict[str, str]:
-    """Describe runs that differ in session and seed: one line for the runs, and one for each group of their
-    common settings, without empty and disabled ones."""
+    """Describe runs that differ only in session and seed.
+
+    Returns:
+        One line for the runs, and one for each group of their common settings, without empty and disabled
+        settings.
+    """
     lines = {"runs": ", ".join(f"session {run.session} with seed {run.seed}" for run in runs)}
     values = runs[0].flat()
     for group in dict.fromkeys(filter(None, GROUP_OF.values())):

@@ -174,8 +174,10 @@ def _used(dataset: LabelledImages, session: int) -> dict[str, str]:
 def _checksums(
     labels: pd.DataFrame, dataset: LabelledImages, rows: Sequence[int] | np.ndarray
 ) -> dict[str, str]:
-    """Return checksums of the labels and of eight images spread over the rows. All images would take
-    minutes."""
+    """Return checksums of the labels and of eight images spread over the rows.
+
+    The checksums of all images would take minutes.
+    """
     digest = hashlib.sha256()
     for number in sorted({i * len(rows) // 8 for i in range(8)} if len(rows) else ()):
         pixels = np.ascontiguousarray(dataset.images[int(rows[number])])

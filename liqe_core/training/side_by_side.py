@@ -57,8 +57,11 @@ def fit_all(
 
 
 def how_many(run: Profile) -> int:
-    """Return the suitable number of parallel runs: one per core for a model without pretrained weights, which
-    is small, on a CPU; otherwise 1, because the run uses all cores, the memory and the GPU."""
+    """Return the suitable number of parallel runs.
+
+    A model without pretrained weights is small, so one run per core is suitable on a CPU. Otherwise the
+    number is 1, because a run uses all cores, the memory and the GPU.
+    """
     small = not run.model.pretrained and torch_device(run.machine.device).type == "cpu"
     return torch.get_num_threads() if small else 1
 

@@ -66,8 +66,10 @@ def build_model(settings: Profile, device: torch.device | str = "cpu") -> LIQE:
 
 
 def build_optimizer(settings: Profile, model: LIQE) -> torch.optim.AdamW:
-    """Build AdamW for the trainable parameters, with the fused kernel where torch has one, which is several
-    times faster."""
+    """Build AdamW for the trainable parameters.
+
+    The fused kernel is used where torch has one, because it is several times faster.
+    """
     return torch.optim.AdamW(
         [{"params": [p for p in model.parameters() if p.requires_grad]}],  # a group can be empty, a list not
         lr=settings.steps.learning_rate,
