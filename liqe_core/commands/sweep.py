@@ -253,6 +253,7 @@ def dask_client(
 @contextlib.contextmanager
 def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
     """A cluster on this machine: a process a GPU, or else a core, each of them with one thread."""
+    import dask
     import torch
     from distributed import Client, LocalCluster, WorkerPlugin
 
@@ -267,6 +268,9 @@ def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
                 os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
 
     with (
+        # A worker that has ended is started again; on a busy machine that takes longer than the 15 s after
+        # which Dask gives it up, and when all are given up a run would wait for ever.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
         LocalCluster(
             n_workers=workers or len(gpus) or os.cpu_count(),
             threads_per_worker=1,
