@@ -20,9 +20,8 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
         (TRAINING, {"sessions": [True]}, "sessions.0 is True"),
         (TRAINING, {"sessions": [1, 1]}, "sessions is [1, 1]"),
         (TRAINING, {"sessions": "[]"}, "sessions is []"),
-        (TRAINING, {"epochs": "three"}, "epochs is 'three'"),
         (TRAINING, {"epochs": 2.5}, "epochs is 2.5"),
-        (TRAINING, {"seed": -1, "epochs": -1}, "epochs is -1"),
+        (TRAINING, {"seed": -1}, "seed is -1"),
         (TRAINING, {"profile": "msini"}, "profile is 'msini'; choose one of 'smoke', 'mini'"),
         (TRAINING, {"scratch": "msini"}, "scratch is 'msini'; choose one of '', 'smoke'"),
         (TRAINING, {"variant": "scene"}, "variant is 'scene'; choose one of 'quality'"),
@@ -35,15 +34,9 @@ TRAINING, ABLATIONS = "04_multitask_training", "05_ablations"
         ("00_quickstart", {"image": "nope.jpg"}, "image is 'nope.jpg'"),
         (ABLATIONS, {"studies": ["varient"]}, "studies.0 is 'varient'; choose one of 'variant'"),
         ("10_paper_tables", {"checkpoint": "/nope"}, "checkpoint is '/nope'"),
-        ("10_paper_tables", {"changes": {"epochs": 0}}, "epochs is 0"),
         ("07_gmad", {"scorers": ["Q", "nope"]}, "scorers.1 is 'nope'"),
         ("07_gmad", {"defender": "liqe-tiny"}, "attacker and defender are both 'liqe-tiny'"),
         ("90_benchmarks", {"half": "float32"}, "half is 'float32'"),
-        (TRAINING, {"sessions": [0]}, "sessions.0 is 0"),
-        (TRAINING, {"sessions": [1.5]}, "sessions.0 is 1.5"),
-        (TRAINING, {"sessions": "one"}, "sessions is 'one'"),
-        (TRAINING, {"epochs": None}, "epochs is None"),
-        (TRAINING, {"seed": -1}, "seed is -1"),
         (TRAINING, {"changes": {"freeze": "txt"}}, "freeze is 'txt'"),
         (TRAINING, {"at_once": -1}, "at_once is -1"),
         ("03_data_preparation", {"labels_mirror": "/nope"}, "labels_mirror is '/nope'"),
@@ -58,11 +51,6 @@ def test_a_wrong_value_is_named_in_one_line(notebook, values, words):
         check_for([notebook], values)
     assert words in str(raised.value) and "\n" not in str(raised.value)
     assert raised.value._render_traceback_() == [f"ParameterError: {raised.value}"]
-
-
-def test_a_misspelled_name_is_refused():
-    with pytest.raises(ParameterError, match="sesions unknown"):
-        TrainingParameters.check({"sesions": [1]})
 
 
 def test_text_is_taken_for_what_it_says():
@@ -124,7 +112,7 @@ def test_a_notebook_is_found_by_its_number_its_words_and_its_file(name):
     assert notebooks.find_name(name) == "04_multitask_training"
 
 
-def test_paths_are_those_of_the_shell_and_a_wrong_value_is_told_without_a_traceback(tmp_path, monkeypatch):
+def test_paths_are_those_of_the_shell(tmp_path, monkeypatch):
     source = tmp_path / "10_small.ipynb"
     code = (
         "from pathlib import Path\n"
@@ -135,8 +123,5 @@ def test_paths_are_those_of_the_shell_and_a_wrong_value_is_told_without_a_traceb
     nbformat.write(book_of('human: str = ""  # a file\nout_dir: str = ""', code), source)
     (tmp_path / "people.csv").write_text("scores")
     monkeypatch.chdir(tmp_path)
-    assert notebooks.execute(source, tmp_path / "a" / source.name, {"human": "people.csv"}).error == ""
-    assert (tmp_path / "a" / "found").read_text() == "scores"
-    failed = notebooks.execute(source, tmp_path / "b" / source.name, {"human": "others.csv"})
-    assert failed.error.startswith("ParameterError: human is 'others.csv'")
-    assert failed.traceback == failed.error and failed.notebook == tmp_path / "b" / "10_small.failed.ipynb"
+    assert notebooks.execute(source, tmp_path / "out" / source.name, {"human": "people.csv"}).error == ""
+    assert (tmp_path / "out" / "found").read_text() == "scores"

@@ -22,17 +22,11 @@ def test_what_is_alive_only_in_jupyter_is_left_out_and_links_to_pages_stay(tmp_p
     assert book.cells[-1].source == last
 
 
-def a_page_of(data, metadata=None):
-    output = nbformat.v4.new_output("display_data", data, metadata=metadata or {})
-    cell = nbformat.v4.new_code_cell("shown", outputs=[output])
-    (cell,) = notebooks.for_reading(nbformat.v4.new_notebook(cells=[cell]), set()).cells
-    return cell.outputs[0]
-
-
 def test_an_empty_cell_of_a_table_is_a_dash():
     table = pd.DataFrame({"name": ["NaN is its name", pd.NA], "count": pd.array([pd.NA, 5])}).to_html()
-    shown = a_page_of({"text/html": table}).data["text/html"]
-    assert "<td>NaN</td>" in table and "<td>&lt;NA&gt;</td>" in table
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", {"text/html": table})])
+    (cell,) = notebooks.for_reading(nbformat.v4.new_notebook(cells=[cell]), set()).cells
+    shown = cell.outputs[0].data["text/html"]
     assert shown.count("<td>–</td>") == 2 and "<td>NaN is its name</td>" in shown
 
 
