@@ -19,23 +19,26 @@ from liqe_core.studies.open_tables import measures
 
 ALL = os.environ.get("LIQE_BROWSER") == "all"
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
+#: How many blocks of code or tables do not fit into their column.
+CUT = """shapes => [...document.querySelectorAll(shapes)].filter(shown => {
+    for (let box = shown; !box.classList.contains('bd-article'); box = box.parentElement)
+        if (box.scrollWidth > box.clientWidth + 1) return true;
+    return false;
+}).length"""
 
 
 @pytest.fixture(scope="module")
-def built(chromium, tmp_path_factory) -> tuple[Path, str]:
-    """The site's folder, and the warnings of its build."""
+def site(chromium, tmp_path_factory) -> Path:
+    """The site's folder, built without a warning."""
     if not notebooks.can_build_site():
         pytest.skip("needs what builds the site: pip install -e '.[site]'")
     folder = runs_dir("smoke") if ALL else tmp_path_factory.mktemp("executed")
     if not ALL:
         nbformat.write(executed_notebook(folder), folder / "00_quickstart.ipynb")
     with contextlib.redirect_stderr(io.StringIO()) as messages:
-        return notebooks.build_site(folder).parent, messages.getvalue()
-
-
-@pytest.fixture(scope="module")
-def site(built) -> Path:
-    return built[0]
+        index = notebooks.build_site(folder)
+    assert messages.getvalue() == ""
+    return index.parent
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +60,7 @@ def opened(browser, page: Path, size, **more):
     return tab, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
 
 
-def test_the_build_has_no_warnings(built):
-    assert built[1] == ""
-
-
-def test_pages_are_whole_without_a_network_and_accessible(chromium, pages, screenshots):
+def test_pages_are_whole_without_a_network_and_accessible_and_nothing_is_cut(chromium, pages, screenshots):
     from axe_playwright_python.sync_playwright import Axe
 
     faults = {}
@@ -74,7 +73,9 @@ def test_pages_are_whole_without_a_network_and_accessible(chromium, pages, scree
         level_a = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag21a"]}).response["violations"]
         violations = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in level_a]
         found = {"asks": asked, "equations not drawn": undrawn + errors, "images broken": broken}
-        found |= {"images without alt": without_alt, "axe": violations}
+        tab.set_viewport_size({"width": 1400, "height": 900})
+        cut = tab.evaluate(CUT, ".bd-article pre, .bd-article table" if ALL else ".bd-article pre")
+        found |= {"images without alt": without_alt, "axe": violations, "cut on a laptop": cut}
         if any(found.values()):
             faults[page.name] = {what: value for what, value in found.items() if value}
         tab.screenshot(path=screenshots / f"{page.stem}-1280.png")
@@ -97,20 +98,6 @@ def test_pages_can_be_read_on_a_telephone(chromium, pages, screenshots, scheme):
         tab.screenshot(path=screenshots / f"{page.stem}-400-{scheme}.png")
         tab.context.close()
     assert wide == {}
-
-
-def test_no_code_and_no_table_is_cut_on_a_laptop(chromium, pages):
-    cut = """what => [...document.querySelectorAll('.bd-article ' + what)].filter(shown => {
-        for (let box = shown; !box.classList.contains('bd-article'); box = box.parentElement)
-            if (box.scrollWidth > box.clientWidth + 1) return true;
-        return false;
-    }).length"""
-    counts = {}
-    for page in pages:
-        tab, _ = opened(chromium, page, {"width": 1400, "height": 900})
-        counts[page.name] = sum(tab.evaluate(cut, what) for what in (("pre", "table") if ALL else ("pre",)))
-        tab.context.close()
-    assert {name: count for name, count in counts.items() if count} == {}
 
 
 def test_the_first_page_says_what_it_is_and_how_good(chromium, site):

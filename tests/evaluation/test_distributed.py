@@ -8,7 +8,7 @@ import torch
 from support.training import settings, without_times
 from support.two_processes import BATCHES, FITTED, gradients, run_two, sets
 
-from liqe_core.evaluation.distributed import Ranks, torch_device
+from liqe_core.evaluation.distributed import Ranks
 from liqe_core.training.loop import Run, fit
 
 
@@ -64,18 +64,6 @@ def test_shares_cover_everything_once():
             parts = [list(range(count))[Ranks(rank, world_size).share(count)] for rank in range(world_size)]
             assert [i for part in parts for i in part] == list(range(count))
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_a_device_that_is_not_there_is_refused():
-    assert torch_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="gpu please"):
-        torch_device("gpu please")
-    if not torch.backends.mps.is_available():
-        with pytest.raises(ValueError, match="mps"):
-            torch_device("mps")
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(ValueError, match=f"{gpus} GPUs"):
-        torch_device(f"cuda:{gpus}")
 
 
 def test_more_processes_than_images_are_refused(images):

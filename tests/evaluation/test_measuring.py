@@ -16,14 +16,6 @@ def test_predictions_are_those_of_each_image_by_itself(small_liqe, images):
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
 
 
-def test_the_text_is_embedded_once_an_evaluation(small_liqe, images):
-    passes = []
-    small_liqe.clip.ln_final.register_forward_hook(lambda *_: passes.append(1))
-    table = measure(small_liqe, [images, images], 1, "train")
-    assert table["images"].tolist() == [12, 12]
-    assert len(passes) == 1
-
-
 def test_checkpoints_of_one_epoch_are_measured_once(small_liqe, images, tmp_path, monkeypatch):
     for name, epoch in (("quality", 3), ("scene", 5), ("average", 3)):
         small_liqe.save(tmp_path / f"best_{name}.safetensors", recipe={"epoch": epoch})

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection, PathCollection
-from support.figures import drawn as redrawn
+from support.figures import drawn
 
 from liqe_core.figures import ablations
 from liqe_core.studies.ablations import STUDIES, compare, paired
@@ -17,10 +17,6 @@ def dots(axes):
     return {(round(float(x), 3), round(y)) for x, y in np.concatenate(offsets)}
 
 
-def drawn(axes):
-    return [text.get_text() for text in axes.texts]
-
-
 def test_ablation_draws_every_run_and_says_what_is_missing():
     rows = [(v, 1, s, m) for v, m in zip(STUDY.levels[:2], (0.2, 0.4), strict=True) for s in (1, 2)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
@@ -31,9 +27,9 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     values_ax, differences_ax = figure.axes
     assert {(0.2, 0), (0.4, 1), (0.915, 0)} <= dots(values_ax)
     assert dots(differences_ax) == {(0.2, 1)} and "too few" in differences_ax.get_xlabel()
-    assert drawn(values_ax) == ["no finished run"] * 2
+    assert [text.get_text() for text in values_ax.texts] == ["no finished run"] * 2
     assert differences_ax.get_xlabel().startswith("minus quality, same seeds")
-    redrawn(figure)
+    drawn(figure)
 
 
 def test_an_interval_is_drawn_where_there_is_one():
@@ -47,7 +43,7 @@ def test_an_interval_is_drawn_where_there_is_one():
     (bar,) = [line for line in lines if len(line.get_segments())]
     np.testing.assert_allclose(bar.get_segments()[0][:, 0], table.loc[1, ["low", "high"]].astype(float))
     assert "too few" not in differences_ax.get_xlabel() and len(dots(differences_ax)) == 8
-    redrawn(figure)
+    drawn(figure)
 
 
 def test_loss_weights_leave_out_tasks_that_a_level_lacks():
@@ -55,7 +51,7 @@ def test_loss_weights_leave_out_tasks_that_a_level_lacks():
     epochs = epochs.assign(epoch=[0, 1, 0, 1], quality_weight=[1, 1, 1, 1.2])
     epochs["scene_weight"] = [np.nan, np.nan, 1, 0.8]
     figure = ablations.loss_weights(epochs, STUDY.levels)
-    redrawn(figure)
+    drawn(figure)
     assert [len(ax.get_legend_handles_labels()[1]) for ax in figure.axes] == [1, 2]
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["quality", "scene"], "each is told once"

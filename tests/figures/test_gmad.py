@@ -40,7 +40,7 @@ def test_verdicts_are_counted_and_their_interval_written(scores):
     drawn(figure)
 
 
-def test_pair_grid_shows_every_pair_with_its_scores(scores, images):
+def test_pair_grid_shows_every_pair_with_its_scores_and_who_was_right(scores, images):
     pairs = compete(scores, ["ours", "theirs"])
     figure = gmad.pair_grid(pairs, images)
     assert len(figure.axes) == 2 * len(pairs)
@@ -51,13 +51,9 @@ def test_pair_grid_shows_every_pair_with_its_scores(scores, images):
     with Image.open(images.set_index("image").at[first["better"], "file"]) as better:
         assert tuple(shown[0, 0]) == better.getpixel((0, 0))
     assert drawn(figure).std() > 0
-
-
-def test_pair_grid_says_who_was_right_where_people_judged(scores, images):
-    pairs = compete(scores, ["ours", "theirs"])
     pairs["right"] = ["attacker", "defender", "neither", "attacker"]
-    figure = gmad.pair_grid(pairs, images)
-    assert "ours fixed at high\nattacked by theirs\npeople say: defender" in texts(figure)
+    judged = texts(gmad.pair_grid(pairs, images))
+    assert "ours fixed at high\nattacked by theirs\npeople say: defender" in judged
 
 
 def test_pair_grid_without_a_pair_says_so(scores, images):

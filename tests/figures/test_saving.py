@@ -18,37 +18,27 @@ def saved(table, folder, **keywords):
     return read(folder / "kept.json")
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [1, 2],
-        np.array([0.1, np.nan]),
-        np.array([1 / 3, 5e-324], np.float32),
-        [True, False],
-        pd.array([True, None], "boolean"),
-        pd.array([3, None], "Int64"),
-        ["NA", "nan"],
-        ["", "two\nlines"],
-        ["1", None],
-    ],
-    ids=repr,
-)
-def test_values_come_back_as_they_were(tmp_path, values):
-    table = pd.DataFrame({"column": values, "beside": [1, 2]})
-    pd.testing.assert_frame_equal(saved(table, tmp_path).table, table)
+COLUMNS = [
+    [1, 2],
+    np.array([0.1, np.nan]),
+    np.array([1 / 3, 5e-324], np.float32),
+    [True, False],
+    pd.array([True, None], "boolean"),
+    pd.array([3, None], "Int64"),
+    ["NA", "nan"],
+    ["", "two\nlines"],
+    ["1", None],
+]
+LETTERS = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["letter", None])
+INDICES = [pd.Index(["x", "y"], name="name"), pd.Index([3, 1]), LETTERS]
 
 
 @pytest.mark.parametrize(
-    "index",
-    [
-        pd.Index(["x", "y"], name="name"),
-        pd.Index([3, 1]),
-        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["letter", None]),
-    ],
+    "table",
+    [*(pd.DataFrame({"a": c, "b": 1}) for c in COLUMNS), *(pd.DataFrame({"a": 0.5}, i) for i in INDICES)],
     ids=repr,
 )
-def test_an_index_comes_back(tmp_path, index):
-    table = pd.DataFrame({"value": [0.5, 1.5]}, index=index)
+def test_a_table_comes_back_as_it_was(tmp_path, table):
     pd.testing.assert_frame_equal(saved(table, tmp_path).table, table)
 
 

@@ -36,18 +36,13 @@ def test_half_the_spacing_above_a_sixty_fourth_is_more_than_the_papers_rate():
     assert half_spacing(torch.tensor([2.0**-6, 0.0, 1e6])).tolist() == [2**-18, 2**-25, math.inf]
 
 
-@pytest.mark.parametrize(
-    "spread, whole, third",
-    [(512**-0.5, 0.72, 0.93), (768**-0.5, 0.67, 0.91), ((2 * 512) ** -0.5, 0.62, 0.90), (0.0207, 0.45, 0.85)],
-)
-def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread, whole, third):
+@pytest.mark.parametrize("spread", [512**-0.5, 768**-0.5, (2 * 512) ** -0.5, 0.0207])
+def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread):
     """The spreads of open_clip's random start; the shares by the normal distribution's tails: of weights
     above 2^-6 at the full rate, above 2^-8 at a third of it."""
     weights = torch.randn(400_000, generator=torch.Generator().manual_seed(1)) * spread
     assert stuck(counts(weights), 5e-6) == pytest.approx(math.erfc(2**-6 / spread / 2**0.5), abs=0.003)
     assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(math.erfc(2**-8 / spread / 2**0.5), abs=0.003)
-    assert stuck(counts(weights), 5e-6) == pytest.approx(whole, abs=0.01)
-    assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(third, abs=0.01)
 
 
 def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():

@@ -8,19 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from support.data import write_image
 
 from liqe_core.studies.scorers import at_hand, liqe, score_folder, scorer
 
 
-@pytest.fixture
-def image(photograph, tmp_path):
-    path = tmp_path / "image.png"
-    Image.fromarray(photograph[:80, :100]).save(path)
-    return path
-
-
-def test_a_checkpoint_by_name_and_by_path(small_liqe, image, tmp_path):
-    path = tmp_path / "model.safetensors"
+def test_a_checkpoint_by_name_and_by_path(small_liqe, tmp_path):
+    image, path = write_image(tmp_path / "image.png"), tmp_path / "model.safetensors"
     small_liqe.save(path)
     expected = float(small_liqe.score(image).quality[0])
     assert scorer("mine", {"mine": path})(image) == pytest.approx(expected, abs=1e-5)
@@ -39,7 +33,7 @@ def test_sharpness_of_one_bright_pixel(tmp_path):
         scorer("sharpness")(tmp_path / "flat.png")
 
 
-def test_pyiqa_where_it_is_and_where_not(monkeypatch, image):
+def test_pyiqa_where_it_is_and_where_not(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(ValueError, match="pip install pyiqa"):
         scorer("pyiqa:niqe")
@@ -50,8 +44,8 @@ def test_pyiqa_where_it_is_and_where_not(monkeypatch, image):
         return metric
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
-    assert scorer("pyiqa:niqe")(image) == -4, "lower is better there, higher is better here"
-    assert scorer("pyiqa:musiq")(image) == 4
+    assert scorer("pyiqa:niqe")("image") == -4, "lower is better there, higher is better here"
+    assert scorer("pyiqa:musiq")("image") == 4
 
 
 def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
@@ -61,13 +55,13 @@ def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     found, missing = at_hand(["pyiqa:unique", "sharpness"])
     assert list(found) == ["sharpness"]
-    assert missing == {"pyiqa:unique": "pyiqa:unique: pyiqa cannot make it here (OSError: no network)"}
+    assert "no network" in missing["pyiqa:unique"]
     with pytest.raises(ValueError, match=r"pyiqa:unknown: .*no network"):
         scorer("pyiqa:unknown")
 
 
 def test_an_unknown_one_says_what_there_is():
-    with pytest.raises(ValueError, match=r"no scorer 'blur': give one of Q, sharpness, weights by file"):
+    with pytest.raises(ValueError, match=r"'blur'.* Q, sharpness"):
         scorer("blur", {"Q": "x"})
 
 
@@ -165,10 +159,9 @@ def test_only_the_named_images(folder):
         score_folder(folder, {"brightness": brightness}, only=["d.png"])
 
 
-def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(photograph, tmp_path, small_liqe):
-    (folder := tmp_path / "images").mkdir()
-    for name, pixels in (("a.png", photograph[:60, :80]), ("b.png", photograph[-70:, -70:])):
-        Image.fromarray(pixels).save(folder / name)
+def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(folder, tmp_path, small_liqe):
+    for seed, name in enumerate(("a.JPG", "b.png", "sub/c.png")):
+        write_image(folder / name, seed=seed)
     path = tmp_path / "m.safetensors"
     small_liqe.save(path)
     cache = tmp_path / "scores.jsonl"
