@@ -201,6 +201,15 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder, monkeypat
     assert sum(count > 1 for count in times.values()) <= 2, "of the killed worker alone"
 
 
+def test_the_scheduler_needs_neither_torch_nor_all_names(client):
+    """It imports what a task is made of, and tasks carry a shard's names: it holds a few at a time."""
+    code = "import sys, liqe_core.commands.score_engine; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    results = score_on_workers(client, pending(80), lambda shard: len(shard.images))
+    task_counts = [len(client.cluster.scheduler.tasks) for _ in results]
+    assert len(task_counts) == 20 and max(task_counts) <= score_engine.AHEAD * 2, "workers"
+
+
 def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client):
     """Nor is one blamed that waits on a worker whenever another ends it, as the one after it does."""
 
@@ -224,12 +233,3 @@ def test_a_scheduler_that_has_gone_is_named(client):
     client.cancel([Future(key, client) for key in client.futures])
     with pytest.raises(ShardError, match="scheduler has gone"):
         list(results)
-
-
-def test_the_scheduler_needs_neither_torch_nor_all_names(client):
-    """It imports what a task is made of, and tasks carry a shard's names: it holds a few at a time."""
-    code = "import sys, liqe_core.commands.score_engine; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    results = score_on_workers(client, pending(80), lambda shard: len(shard.images))
-    task_counts = [len(client.cluster.scheduler.tasks) for _ in results]
-    assert len(task_counts) == 20 and max(task_counts) <= score_engine.AHEAD * 2, "workers"
