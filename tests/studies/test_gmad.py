@@ -185,7 +185,7 @@ def test_who_was_right_and_how_often_by_hand():
 
 def test_scores_of_people_from_a_file(tmp_path):
     path = tmp_path / "scores.csv"
-    path.write_text("image;MOS\nb.jpg;3,5\nsub/a.jpg;1\n")
+    path.write_text("image;MOS\nb.jpg;3.5\nsub/a.jpg;1\n")
     assert gmad.human_scores(path).to_dict() == {"b.jpg": 3.5, "sub/a.jpg": 1.0}
     path.write_text("image,score\nb.jpg,3\n")
     with pytest.raises(LabelError, match=r"scores.csv, line 1: no column 'mos'"):
