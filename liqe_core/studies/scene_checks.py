@@ -11,18 +11,77 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.files import write_csv
 from liqe_core.images import read_image
 from liqe_core.model import LIQE
+from liqe_core.prompts import SCENES, VARIANTS
 from liqe_core.studies import baselines
-from liqe_core.studies.open_benchmark import KEPT
-from liqe_core.training.prepare import labelled
+from liqe_core.studies.open_benchmark import KEPT, labels, predict_run
+from liqe_core.studies.open_tables import with_labels
+from liqe_core.training.prepare import labelled, sets_for
 from liqe_core.training.profiles import profile
 
 #: The longer sides, in pixels, at which the same photograph is asked for its scene.
 SIDES = (256, 400, 800, 1600)
+
+
+def write_held_out(
+    root: str | Path, folder: str | Path = KEPT, name: str = "open-frozen", progress: bool = True
+) -> None:
+    """Write ``sources.csv``: how often scenes are recognised when the whole source was left out of training.
+
+    Each source is left out in one of the ten sessions of ``scenes``: ten runs of quality and scene on the
+    frozen tower. A finished run is not trained again.
+
+    Args:
+        root: run folders are in ``root/<name>/sources/<session>``.
+        folder: gets the table: ``source``, ``scene`` (the first label), ``images`` and ``right``.
+    """
+    tables = []
+    for session in range(1, 11):
+        run = Path(root) / name / "sources" / str(session)
+        sizes = {"biq2021": 32, "scenes": 32}
+        settings = profile(name, session=session, variant=VARIANTS[1], batch_sizes=sizes)
+        scenes = labelled("scenes", settings, progress)
+        if not (run / "predictions.csv").is_file():
+            predict_run(settings, sets_for(settings, progress), [scenes], run, progress)
+        table = with_labels(pd.read_csv(run / "predictions.csv"), labels([scenes], session))
+        for source, part in table.groupby("reference"):
+            tables.append(by_class(part).rename_axis("scene").reset_index().assign(source=source))
+    counts = pd.concat(tables).query("scene in @SCENES").astype({"right": int, "images": int})
+    write_csv(Path(folder) / "sources.csv", counts[["source", "scene", "images", "right"]])
+
+
+def source_probe(dataset: LabelledImages) -> pd.DataFrame:
+    """Measure how well the frozen tower's embeddings separate the sources within a class.
+
+    If they separate them, a test is only a test of scenes when its source was left out of training.
+
+    Args:
+        dataset: with kept windows (`embeddings.kept_windows`); ``reference`` is the source.
+
+    Returns:
+        A row for each first label with two sources of at least twenty images: ``scene, sources, images``, the
+        accuracy of a linear ``probe`` (five-fold), and the share of the ``commonest`` source.
+    """
+    first, rows = dataset.table["scenes"].str[0], []
+    for scene, part in dataset.table.groupby(first):
+        counts = part["reference"].value_counts()
+        part = part[part["reference"].isin(counts[counts >= 20].index)]
+        if part["reference"].nunique() < 2:
+            continue
+        values = baselines.mean_embeddings(dataset, part.index.to_numpy())
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+        accuracy = cross_val_score(probe, values, part["reference"], cv=5).mean()
+        shares = part["reference"].value_counts(normalize=True)
+        rows.append((scene, len(shares), len(part), accuracy, shares.iloc[0]))
+    return pd.DataFrame(rows, columns=["scene", "sources", "images", "probe", "commonest"])
 
 
 def by_class(table: pd.DataFrame) -> pd.DataFrame:

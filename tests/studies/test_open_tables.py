@@ -135,6 +135,16 @@ def test_pages_say_how_often_scenes_are_right_and_change_with_the_size(pages):
             assert f"`{row.Index}` {row.right:.0f} of {row.images:.0f}" in pages["liqe-tiny"]
 
 
+def test_pages_have_the_numbers_of_the_sources_left_out():
+    sources = pd.read_csv(KEPT / "sources.csv")
+    counts = sources.groupby("scene")[["images", "right"]].sum()
+    accuracy, others = counts["right"] / counts["images"], counts.loc["others"]
+    numbers = f"{accuracy.mean():.3f}", f"{others['right']} of {others['images']}"
+    numbers += (f"{accuracy.drop('others').mean():.3f}",)
+    for page in (CHECKOUT / "docs" / "results.md", PACKAGED["liqe-tiny"].with_suffix(".md")):
+        assert all(number in page.read_text("utf-8") for number in numbers)
+
+
 def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
     true, _ = tables
     tid = true.head(120).assign(dataset="tid2013-part", reference=["i01", "i02"] * 60, near_duplicate=False)

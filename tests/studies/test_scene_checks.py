@@ -1,10 +1,12 @@
 """Checks of scenes, on answers and embeddings whose truth is known."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.data import own_set
 
-from liqe_core.data.labelled import packed_set
+from liqe_core.data.labelled import LabelledImages, packed_set
+from liqe_core.data.store import KeptWindows
 from liqe_core.studies import scene_checks
 
 
@@ -39,3 +41,18 @@ def test_the_same_photographs_are_asked_at_every_size(tmp_path, monkeypatch):
     assert answers.iloc[0, 1:].tolist() == ["plant", "plant", "night"]
     assert scene_checks.changing(answers) == 1.0
     assert scene_checks.changing(answers[["image", "256", "400"]]) == 0.0
+
+
+def test_the_probe_tells_sources_only_where_embeddings_do(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(120, 2, 1, 8)).astype(np.float16)
+    values[:30, ..., 0] += 6  # the first source of animals
+    np.save(tmp_path / "0000000.npy", values)
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(120)]})
+    table["scenes"] = [("animal",)] * 60 + [("plant", "night")] * 60
+    table["reference"] = ["a"] * 30 + ["b"] * 30 + ["c", "d"] * 29 + ["rare", "rare"]
+    kept = KeptWindows([tmp_path / "0000000.npy"], np.ones(120, int))
+    found = scene_checks.source_probe(LabelledImages("own", table, kept)).set_index("scene")
+    assert found.loc["animal", "probe"] > 0.95 and found.loc["animal", "commonest"] == 0.5
+    assert found.loc["plant", ["sources", "images"]].tolist() == [2, 58], "two images are no source"
+    assert found.loc["plant", "probe"] < 0.7
