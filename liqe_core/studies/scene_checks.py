@@ -54,7 +54,8 @@ def write_held_out(
         table = with_labels(pd.read_csv(run / "predictions.csv"), labels([scenes], session))
         for source, part in table.groupby("reference"):
             tables.append(by_class(part).rename_axis("scene").reset_index().assign(source=source))
-    counts = pd.concat(tables).query("scene in @SCENES").astype({"right": int, "images": int})
+    counts = pd.concat(tables)
+    counts = counts[counts["scene"].isin(SCENES)].astype({"right": int, "images": int})
     write_csv(Path(folder) / "sources.csv", counts[["source", "scene", "images", "right"]])
 
 
