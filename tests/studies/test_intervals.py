@@ -48,8 +48,8 @@ def test_an_interval_covers_what_is_known():
 
 def test_a_gain_that_one_of_five_runs_made_is_not_taken_for_sure():
     rng = np.random.default_rng(3)
-    mos = rng.normal(size=2000)
-    worse, better = mos + rng.normal(size=2000), mos + 0.3 * rng.normal(size=2000)
+    mos = rng.normal(size=600)
+    worse, better = mos + rng.normal(size=600), mos + 0.3 * rng.normal(size=600)
     low, high = gain_interval([better] * 5, [worse] * 5, mos)
     assert low > 0.2, "all five runs are ahead"
     low, high = gain_interval([better] + [worse] * 4, [worse] * 5, mos)

@@ -93,7 +93,7 @@ def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
 
 
 def test_the_model_that_knows_more_realigns_better_and_is_told_so():
-    table, rng = planted(noise=0.05), np.random.default_rng(1)
+    table, rng = planted(noise=0.05, count=300), np.random.default_rng(1)
     worse = table["prediction"] + rng.normal(0, 1.5, len(table))
     realigned = {"good": realign(table), "bad": realign(table.assign(prediction=worse))}
     found = align.thrown_together(realigned, table["quality"], "bad").set_index("realignment")
