@@ -272,6 +272,7 @@ def needs_float32(visual: nn.Module) -> bool:
     return isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet)
 
 
+@torch.no_grad()
 def to_evaluate(visual: nn.Module) -> nn.Module | None:
     """Return a faster image tower for evaluation, equal up to rounding.
 
@@ -281,14 +282,9 @@ def to_evaluate(visual: nn.Module) -> nn.Module | None:
     Returns:
         The tower; None for other types of tower.
     """
-    if isinstance(visual, TimmModel) and isinstance(visual.trunk, EfficientNet):
-        return _folded(visual)
-    return None
-
-
-@torch.no_grad()
-def _folded(visual: TimmModel) -> nn.Module:
-    tower = copy.deepcopy(visual).eval()
+    if not needs_float32(visual):
+        return None
+    tower = copy.deepcopy(cast(TimmModel, visual)).eval()
     for module in list(tower.trunk.modules()):
         before: nn.Module | None = None
         for name, child in list(module.named_children()):

@@ -22,7 +22,6 @@ from liqe_core.data.fetch import (
 from liqe_core.data.labelled import present_rows
 from liqe_core.data.labels import read_labels, summary
 from liqe_core.data.manifests import TRAINING_SETS, Manifest, available, load_manifest, sets_called
-from liqe_core.data.released_labels import LabelsFetchError
 from liqe_core.data.store import ImageSource, PackedStore
 from liqe_core.data.verification import report_path, status, verify
 from liqe_core.files import write_csv
@@ -199,16 +198,13 @@ def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], Any]) -> 
     Returns:
         The results that are not None, and the exit code.
     """
-    results, code, unlabelled = [], 0, False
+    results, code = [], 0
     for manifest in manifests:
-        if unlabelled and manifest.form == "liqe":
-            print(f"error: {manifest.name}: skipped, since those label files are missing", file=sys.stderr)
-            continue
         try:
             results.append(run(manifest))
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
-            code, unlabelled = 1, unlabelled or isinstance(error, LabelsFetchError)
+            code = 1
     return [result for result in results if result is not None], code
 
 

@@ -107,7 +107,9 @@ def find_drawing(name: str, folder: Path | None = None, images: Path | None = No
         return of_runs(name, read_folder(folder))
     if problem:
         raise problem
-    raise ValueError(_advice(name, folder))
+    command = f"liqe notebooks {names[name].notebook} --out {folder or runs_dir('mini')}"
+    origin = f"below {folder}" if folder else "among the kept tables, and no folder is given with --run"
+    raise ValueError(f"{name} is not {origin}: `{command}` makes it, and trains no finished run again")
 
 
 def read_folder(folder: Path) -> list[FinishedRun]:
@@ -165,21 +167,6 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
         raise ValueError(f"the runs did not learn the {axis}")
     title = f"{axis}, test part of session {session}, share of each row"
     return Drawing("confusion", {"matrix": answers.confusion(axis)}, {"title": title})
-
-
-def _advice(name: str, folder: Path | None) -> str:
-    """Which notebook makes what is not there, and what the folder can give in its place."""
-    notebook = list_figures()[name].notebook
-    place = f"below {folder}" if folder else "among the kept tables, and no folder is given with --run"
-    command = f"liqe notebooks {notebook} --out {folder or runs_dir('mini')}"
-    advice = f"{name} is not {place}: `{command}` makes it, and trains no finished run again"
-    if folder is None:
-        return advice
-    possible = [known for known in list_figures() if find(known, folder)]
-    with contextlib.suppress(ValueError):
-        read_folder(folder)
-        possible += [known for known in (*FROM_RUNS, *FROM_MODELS) if known not in possible]
-    return f"{advice}. {folder} can give: {', '.join(possible) or 'none'}"
 
 
 def run_figure(options: argparse.Namespace) -> int:

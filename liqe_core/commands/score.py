@@ -99,7 +99,7 @@ class _Run:
         self._plan(client)
         try:
             self._score(stop, client)
-            table, unseen = engine.table(self.shards, self.images, self.options.distributions)
+            table = engine.table(self.shards, self.images, self.options.distributions)
             for form, path in self.outputs:
                 files.write(form, path, table, self.read)
         except BrokenPipeError:
@@ -108,13 +108,7 @@ class _Run:
             full = self.folder and is_disk_full(error)
             advice = f"make room in {self.folder.resolve().parent}; " if full and self.folder else ""
             raise OSError(f"{error}; {advice}{self.progress()}") from error
-        if unseen:
-            print(
-                f"{unseen} images are here, and workers could not open them: when they can, give the same "
-                "command again; only those shards are scored again",
-                file=sys.stderr,
-            )
-        elif self.folder:
+        if self.folder:
             shutil.rmtree(self.folder)
         if self.outputs:
             scored = f"{table['quality'].notna().sum()} of {len(table)} images"
@@ -185,7 +179,7 @@ class _Run:
                 f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
             )
         if self.scored and not self.outputs:
-            _print(engine.table(self.shards, self.images, self.options.distributions)[0])
+            _print(engine.table(self.shards, self.images, self.options.distributions))
         return (
             f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "
             "again goes on where it was stopped"

@@ -21,7 +21,7 @@ import re
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from itertools import islice
 from pathlib import Path
@@ -49,9 +49,9 @@ ABOUT = "about.json"
 OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
 
 #: Of the files of shards; a run that was begun in another form is refused, not continued.
-FORM = 2
-#: What is kept of an image: its row of `Prediction.to_frame` with all columns, text escaped, its
-#: `Shard.stamp` before it was read, and the machine that scored it (`host`).
+FORM = 3
+#: What is kept of an image: its row of `Prediction.to_frame` with all columns, text escaped, and its
+#: `Shard.stamp` before it was read.
 Row = dict[str, Any]
 #: The stamp of a file that cannot be opened.
 ABSENT = [-1, -1]
@@ -198,7 +198,7 @@ class Shard:
             return self.rows
         try:
             rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            return rows if all(row.keys() >= {"image", "error", "stamp", "host"} for row in rows) else None
+            return rows if all(row.keys() >= {"image", "error", "stamp"} for row in rows) else None
         except (OSError, ValueError, AttributeError):
             return None
 
@@ -323,7 +323,7 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
                 answer = Prediction(joint.cpu(), model.grid, tuple(map(escaped, batch)), reasons)
                 for image, row in zip(batch, answer.to_frame(True).to_dict("records"), strict=True):
                     row["error"] = row.get("error")
-                    rows.append({**row, "stamp": stamps.pop(image), "host": socket.gethostname()})
+                    rows.append({**row, "stamp": stamps.pop(image)})
             shard.keep(rows)
             yield shard, sum(not row["error"] for row in rows)
 
@@ -393,8 +393,7 @@ def score_on_workers(
     """Have Dask workers score shards, a few a worker at a time.
 
     A shard whose worker dies goes to another. Dask gives up a shard of which four workers died, also one that
-    only waited on them: those are scored again at the end, each alone, and only what ends its workers then is
-    blamed, when all others are scored.
+    only waited on them; the others are scored first.
 
     Args:
         work: done for each shard, on a worker.
@@ -405,33 +404,11 @@ def score_on_workers(
     Raises:
         ShardError: a worker refuses; workers died of a shard; the scheduler has gone.
     """
-    suspects: list[Shard] = []
-    fatal: list[Shard] = []
-    try:
-        yield from _results(client, shards, work, suspects)
-        for shard in suspects:
-            yield from _results(client, [shard], work, fatal)
-    except (OSError, CancelledError) as error:
-        connected = isinstance(error, OSError) and client.status == "running"
-        if connected or isinstance(error, ShardError):
-            raise
-        raise ShardError("the Dask scheduler has gone") from error
-    if fatal:
-        first, last = fatal[0].images[0], fatal[0].images[-1]
-        raise ShardError(
-            f"{len(fatal)} shards have each ended worker after worker; the first has {first} to {last}: see "
-            "the workers' own messages, whether memory ran out for one"
-        )
-
-
-def _results(
-    client: Client, shards: Sequence[Shard], work: Callable[[Shard], int], given_up: list[Shard]
-) -> Iterator[tuple[Shard, int]]:
-    """The results of `work`, as they come; what Dask gives up is added to `given_up`."""
     from distributed import KilledWorker, as_completed
 
     completed, name, waiting = as_completed(), uuid.uuid4().hex, iter(shards)
     sent: dict[Future, Shard] = {}
+    given_up: list[Shard] = []
 
     def send() -> None:
         for shard in islice(waiting, max(0, AHEAD * max(1, len(client.nthreads())) - len(sent))):
@@ -440,55 +417,54 @@ def _results(
             sent[future] = shard
             completed.add(future)
 
-    send()
-    for future in completed:
-        shard = sent.pop(future)
-        try:
-            scored = future.result()
-        except KilledWorker:
-            given_up.append(shard)
-        except (OSError, CancelledError):
-            raise
-        except Exception as error:  # it did not come as far as `score_shard`
-            reason = f"{type(error).__name__}: {error}"
-            raise ShardError(
-                f"a worker does not know this task ({reason}): give all workers the same packages"
-            ) from error
-        else:
-            yield shard, scored
-        del future  # its result leaves the worker
+    try:
         send()
+        for future in completed:
+            shard = sent.pop(future)
+            try:
+                yield shard, future.result()
+            except KilledWorker:
+                given_up.append(shard)
+            del future  # its result leaves the worker
+            send()
+    except ShardError:
+        raise
+    except (OSError, CancelledError) as error:
+        if isinstance(error, OSError) and client.status == "running":
+            raise
+        raise ShardError("the Dask scheduler has gone") from error
+    except Exception as error:  # it did not come as far as `score_shard`
+        reason = f"{type(error).__name__}: {error}"
+        raise ShardError(
+            f"a worker does not know this task ({reason}): give all workers the same packages"
+        ) from error
+    if given_up:
+        count, first, last = len(given_up), given_up[0].images[0], given_up[0].images[-1]
+        raise ShardError(
+            f"{count} shards have ended worker after worker, or waited on these; the first has {first} to "
+            f"{last}: see the workers' own messages, whether memory ran out for one"
+        )
 
 
-def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -> tuple[pd.DataFrame, int]:
-    """The table of the images whose shards are kept, in their order; see `Prediction.to_frame`.
-
-    Returns:
-        The table, names escaped by `files.escaped`; and how many images a worker could not open though they
-        can be opened here.
-    """
+def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -> pd.DataFrame:
+    """The table of the images whose shards are kept, in their order; see `Prediction.to_frame`. Names are
+    escaped by `files.escaped`."""
     import numpy as np
     import pandas as pd
 
-    parts, unseen = [], 0
-    for shard in shards:
-        if not (rows := shard.kept()):
-            continue
-        for image, row in zip(shard.images, rows, strict=True):
-            if row["error"] and row["stamp"] == ABSENT != shard.stamp(image):
-                unseen += 1
-                row["error"] += f"; it is here, and the worker on {row['host']} cannot open it"
-        part = pd.DataFrame(rows, dtype=object).drop(columns=["stamp", "host"])
+    parts = []
+    for rows in filter(None, (shard.kept() for shard in shards)):
+        part = pd.DataFrame(rows, dtype=object).drop(columns="stamp")
         numbers = [name for name in part if name == "quality" or name.endswith("_probability") or "=" in name]
         parts.append(part.astype(dict.fromkeys(numbers, np.float32) | {"image": str}))
     if not parts:
-        return pd.DataFrame(), 0
+        return pd.DataFrame()
     known = pd.concat(parts).set_index("image")
     known = known.loc[[name for name in map(escaped, images) if name in known.index]].reset_index()
     errors = known.pop("error")
     if not distributions:
         known = known.drop(columns=[name for name in known if "=" in name])
-    return known.assign(error=errors) if errors.notna().any() else known, unseen
+    return known.assign(error=errors) if errors.notna().any() else known
 
 
 def device_name(name: str) -> str:

@@ -159,7 +159,6 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
             for its form is missing.
         OSError: nothing can be written there.
     """
-    shards = {Path(f"{path}.shards").resolve() for _, path in outputs}
     for form, path in outputs:
         if is_stream(path):
             continue
@@ -177,8 +176,6 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
                     raise ValueError(
                         f"--{form} {path}: would replace {file}, which is read; give another name"
                     )
-        if path.resolve() in shards:
-            raise ValueError(f"--{form} {path}: progress is saved under this name; give another")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path.parent):

@@ -93,26 +93,19 @@ class Journal:
         return {"file": file, "size": stat.st_size, "time": stat.st_mtime_ns}
 
     def current(self) -> dict[str, dict]:
-        """The last entry of each file that has not changed since.
-
-        Raises:
-            ValueError: the file holds something else than a journal.
-        """
+        """The last entry of each file that has not changed since."""
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return {}
-        entries, is_journal = {}, not any(line.strip() for line in lines)
+        entries = {}
         for line in lines:
             try:
                 entry = json.loads(line)
-                is_journal |= {"file", "size", "time"} <= set(entry)
                 if self.stamp(entry["file"]).items() <= entry.items():
                     entries[entry["file"]] = entry
             except (json.JSONDecodeError, KeyError, TypeError, OSError):
                 continue  # a line that was torn by a kill, or a file that went away: looked at again
-        if not is_journal:
-            raise ValueError(f"{self.path} is no journal of ours: delete it, or name another file")
         return entries
 
     def note(self, entry: dict) -> None:

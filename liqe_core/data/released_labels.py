@@ -48,10 +48,6 @@ DISTORTION_GROUPS = {name: group for group, names in _GROUPED.items() for name i
 _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
 
-class LabelsFetchError(FetchError):
-    """The label files of the training sets cannot be fetched, for none of these sets."""
-
-
 def pins() -> dict[str, str]:
     """Path in the repository -> SHA-256, of the 180 label files."""
     lines = (manifest_dir() / "labels.sha256").read_text(encoding="utf-8").splitlines()
@@ -115,8 +111,7 @@ def fetch_labels(folder: AnyPath = None, base_url: str = BASE_URL, progress: boo
         for _ in tqdm(fetched, "label files", len(missing), unit="file", disable=not progress):
             pass
     except FetchError as error:
-        message = f"label files of the six training sets: {error}; or set LIQE_LABELS to a clone"
-        raise LabelsFetchError(message) from None
+        raise FetchError(f"label files of the six training sets: {error}; or set LIQE_LABELS") from None
     return folder
 
 

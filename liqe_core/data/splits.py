@@ -158,12 +158,10 @@ def near_duplicates(
     pairs = []
     for first, second in (("test", "train"), ("test", "val"), ("val", "train")):
         rows, columns = np.flatnonzero(part == first), np.flatnonzero(part == second)
-        for start in range(0, len(rows), 1024):  # a block at a time, so that memory stays small
-            block = rows[start : start + 1024]
-            product = vectors[block] @ vectors[columns].T
-            for row, column in np.argwhere(product >= SAME_PHOTOGRAPH):
-                i, j, correlation = block[row], columns[column], float(min(product[row, column], 1.0))
-                pairs.append((images[i], first, images[j], second, correlation, mos[i], mos[j]))
+        product = vectors[rows] @ vectors[columns].T
+        for row, column in np.argwhere(product >= SAME_PHOTOGRAPH):
+            i, j, correlation = rows[row], columns[column], float(min(product[row, column], 1.0))
+            pairs.append((images[i], first, images[j], second, correlation, mos[i], mos[j]))
     names = ["image", "part", "other", "other_part", "correlation", "mos", "other_mos"]
     found = pd.DataFrame(pairs, columns=names)
     return found.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)

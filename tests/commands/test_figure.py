@@ -107,7 +107,6 @@ def test_a_figure_of_kept_tables_needs_no_run(path, tmp_path):
         ("training_curves --run {run} --style talk --width page", "--style"),
         ("ablation_variant --run {run}", "variant"),
         ("prefix_tree --run {run}", "liqe notebooks from_scratch --out {run}"),
-        ("pairs --run {run}", "training_curves, loss_weights, test_results,"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_with_the_way_out(root, tmp_path, monkeypatch, capsys, arguments, words):

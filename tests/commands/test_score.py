@@ -216,7 +216,6 @@ def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkey
         (["--csv", "images/03.png"], "images/03.png"),
         (["--csv", "a", "--json", "a"], "same name"),
         (["--csv", "list", "--from-file", "list"], "list"),
-        (["--csv", "a", "--json", "a.shards"], "--json a.shards"),
         (["--csv", "a", "--max-pixels", "-3"], "--max-pixels -3"),
         (["--csv", "a", "--batch-size", "0"], "--batch-size 0"),
         (["--csv", "a", "--geometry", "round"], "'round'"),

@@ -37,12 +37,3 @@ def test_the_last_entry_of_a_file_counts_until_the_file_changes(journal):
     assert journal.current() == {}
     with pytest.raises(FileNotFoundError):
         journal.stamp("a.txt")
-
-
-@pytest.mark.parametrize("content", ["a,b\n1,2\n", "[1, 2]\n", '{"some": "json"}\n', "3\n"])
-def test_a_file_that_is_something_else_is_refused(journal, content):
-    journal.path.parent.mkdir()
-    journal.path.write_text(content)
-    with pytest.raises(ValueError, match=r"journal\.jsonl"):
-        journal.current()
-    assert journal.path.read_text() == content
