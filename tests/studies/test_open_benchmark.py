@@ -51,9 +51,7 @@ def test_every_arm_is_a_profile_that_can_be():
     tuned = [arm for arm in made if not arm.model.keep_windows]
     assert [arm.model.variant for arm in tuned] == [VARIANTS[0], VARIANTS[-1], VARIANTS[-1]]
     for arms in (tuned, [arm for arm in made if arm.model.keep_windows]):
-        assert len({(arm.data.batch_sizes["biq2021"], arm.steps.steps) for arm in arms}) == 1, (
-            "the same batches"
-        )
+        assert len({(arm.data.batch_sizes["biq2021"], arm.steps.steps) for arm in arms}) == 1
 
 
 def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, monkeypatch):
