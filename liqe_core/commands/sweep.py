@@ -196,7 +196,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
         f"x {settings.steps.crops} crops",
         f"runs: {root / 'train'}, at most {readable_size(most)} each, {readable_size(most * len(todo))} for "
         f"those to go, and {readable_size(room)} are free there",
-        decoded(settings.data.batch_sizes, settings),
+        decoded(dict.fromkeys(settings.data.batch_sizes), settings, refuse=bool(todo)),
     ]
     if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
         advice = "; ".join(f"{name}: {action}" for name, action in missing.items())

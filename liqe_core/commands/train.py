@@ -57,10 +57,11 @@ def run_check(options: argparse.Namespace) -> int:
         print(f"{row.dataset}: left out, {row.missing}")
     if present.empty:
         raise ValueError("none of these datasets is here; get them as said above, and run this again")
+    counts = dict(zip(present["dataset"], present["images"], strict=True))
     print(
         f"to compute: {present['images'].sum()} images x {settings.testing.windows} crops, with "
         f"{options.checkpoint} on {device}; nothing is trained\n"
-        f"{prepare.decoded(present['dataset'], settings)}\nresults: {folder}"
+        f"{prepare.decoded(counts, settings)}\nresults: {folder}"
     )
     if options.missing == "skip":
         settings = settings.override(unfit="leave out")

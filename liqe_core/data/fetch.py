@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from liqe_core.crops import CropGeometry
 from liqe_core.data.archives import DamagedArchiveError, Place, place_files, place_images, unpack
 from liqe_core.data.distorted import sets_to_fetch
 from liqe_core.data.label_forms import FORMS
@@ -49,6 +50,11 @@ class FetchPlan(NamedTuple):
     transfer: int | None
     unpacked: int | None
     done: bool
+
+    @property
+    def decoded(self) -> int | None:
+        """Bytes that training takes besides, for decoded images."""
+        return self.manifest.decoded_bytes(CropGeometry())
 
     @property
     def terms(self) -> str:
@@ -93,7 +99,8 @@ def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
     needed = Counter({disk_of(cache_dir("archives")): max(plan.transfer or 0 for plan in plans)})
     for plan in plans:
         needed[disk_of(plan.manifest.root(root))] += plan.unpacked or 0
-    lines = []
+    store, decoded = cache_dir("store"), sum(plan.decoded or 0 for plan in plans)
+    lines = [f"{store}: at most {readable_size(decoded)} more where all of it is trained or tested on"]
     for disk, size in needed.items():
         free = shutil.disk_usage(disk).free
         lines.append(f"{disk}: at most {readable_size(size)} are needed, {readable_size(free)} are free")
@@ -132,7 +139,8 @@ def fetch_dataset(
         source: in place of the manifest's: the archive on this machine; for a repository its clone, or the
             address of another; for several repositories the folder with a clone of each as ``owner/name``.
         labels: a clone of zwx8981/LIQE, see `read_labels`.
-        missing: ``error``: refuse an archive that lacks images; ``skip``: take those it has.
+        missing: ``error``: refuse an archive that lacks images; ``skip``: take those it has, as is always
+            done where the manifest says that the archive may lack some (`HubFields.partial`).
 
     Returns:
         The dataset's folder.
@@ -150,6 +158,7 @@ def fetch_dataset(
         raise FetchError(f"{manifest.name} must be downloaded by hand: {now.next}")
     if now.state == "complete":
         return manifest.folder(root)
+    missing = "skip" if any(file.partial for file in manifest.hosted) else missing
     target = manifest.folder(root).resolve()
     with only_one(target, doing="fetching"), _staged(manifest, target) as staging:
         files = {file.name: RemoteFile(file.url, file.sha256) for file in manifest.files}

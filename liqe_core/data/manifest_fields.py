@@ -144,6 +144,7 @@ class HubFields(Settings):
     unpacked: PositiveInt | None = None
     terms: str = ""
     name: str | None = None
+    partial: bool = False  # an archive that may lack images: those that are there are taken
 
 
 class FileFields(Settings):

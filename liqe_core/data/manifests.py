@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator, model_validator
 
+from liqe_core.crops import CropGeometry
 from liqe_core.data import manifest_fields
 from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Names, OneOrMore
 from liqe_core.files import CHECKOUT, cache_dir
@@ -49,6 +50,7 @@ class Manifest(Settings):
         shown: the shorter side, in pixels, at which people saw every image that they scored, whatever its
             own size; None where each was seen as it is, or nothing is known of it.
         image_size: (width, height) that every image has, or None.
+        typical_size: the same of most images, where they differ: what they take is estimated by it.
         labels: how the label files read; None: the set has none, or this project does not read them.
         words: own words of the axes ``scene`` and ``distortion``, in place of the paper's.
         hosted: files of the Hugging Face hub that the set comes from.
@@ -69,6 +71,7 @@ class Manifest(Settings):
     image_folders: Names = Field(default=["."])
     shown: PositiveInt | None = None
     image_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
+    typical_size: Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None = None
     labels: LabelFields | None = None
     words: dict[Annotated[str, one_of(("scene", "distortion"))], manifest_fields.Words] = Field(default={})
     reference_map: str | None = None
@@ -170,6 +173,13 @@ class Manifest(Settings):
     def folder(self, root: AnyPath = None) -> Path:
         """Where the dataset is, or would be put."""
         return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
+
+    def decoded_bytes(self, geometry: CropGeometry) -> int | None:
+        """What its images take when they are decoded for a geometry; None where no size is known."""
+        if not (size := self.image_size or self.typical_size) or not self.images:
+            return None
+        width, height = geometry.resized(*size)
+        return 3 * width * height * self.images
 
     def reference_of(self, image: str) -> str | None:
         """The reference (undistorted) image's name in lower case, where the file name tells it."""

@@ -9,10 +9,13 @@ or not at all, so a build that is killed goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
 from liqe_core.crops import CropGeometry, resize
@@ -28,7 +32,7 @@ from liqe_core.data.manifests import AnyPath
 from liqe_core.files import atomic_path, cache_dir, json_sha256, only_one, write_text
 from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
-from liqe_core.intake.transfers import disk_full_as_error
+from liqe_core.intake.transfers import DiskFullError, disk_full_as_error
 
 FORMAT = 2
 PER_PACK = 128
@@ -135,7 +139,7 @@ class PackedStore:
 
         Raises:
             StoreError: images that cannot be read (count and first five).
-            DiskFullError: no room; finished packs are kept.
+            DiskFullError: no room, said before the first is made; finished packs are kept.
         """
         folder = Path(folder or source.store_folder())
         table = table.reset_index(drop=True)
@@ -211,6 +215,7 @@ def _make_packs(
 ) -> None:
     """Write the packs that are missing; those that can be read are all finished before it raises."""
     to_do = {name: files for name, files in packs.items() if _read_places(folder / name) is None}
+    _refuse_small_disk([name for names in to_do.values() for name in names], source, folder)
     unreadable: list[str] = []
     hidden = not (progress and to_do)
     with tqdm(total=sum(map(len, to_do.values())), desc=f"packing {folder.name}", disable=hidden) as bar:
@@ -221,6 +226,21 @@ def _make_packs(
     if unreadable:
         advice = "`liqe data verify` lists them all; train without them by unfit='leave out'"
         raise StoreError(f"{min(unreadable)} ({len(unreadable)} such images cannot be packed); {advice}")
+
+
+def _refuse_small_disk(files: Sequence[str], source: ImageSource, folder: Path) -> None:
+    """Raise where the images do not fit, as the headers of 200 of them tell."""
+    sizes = []
+    for name in files[:: len(files) // 200 + 1]:
+        with (
+            contextlib.suppress(OSError, Image.DecompressionBombError),
+            Image.open(source.folder / name) as image,
+        ):
+            sizes.append(3 * math.prod(source.geometry.resized(*image.size)))
+    needed, free = len(files) * sum(sizes) / max(1, len(sizes)), shutil.disk_usage(folder).free
+    if needed > free:
+        problem = f"the decoded images take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DiskFullError(f"{folder}: {problem}; make room, or set LIQE_CACHE to another disk")
 
 
 def digest(pixels: np.ndarray) -> str:

@@ -28,11 +28,13 @@ _Text = Annotated[str, Field(min_length=1, strict=True)]
 
 
 class Source(BaseModel, extra="forbid"):
-    """Where numbers come from: `kind` is the authors', another paper's table, or a third hand."""
+    """Where numbers come from: `kind` is the authors', another paper's table, or a third hand; `openable`,
+    whether others can open it."""
 
     kind: Literal["primary", "quoted", "notes"]
     title: _Text
     url: str = ""
+    openable: bool = True
 
 
 class Entry(BaseModel, extra="forbid", strict=True):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from liqe_core.data import mini
-from liqe_core.data.fetch import readable_size
+from liqe_core.data.fetch import disk_of, readable_size
 from liqe_core.data.labelled import LabelledImages, packed_set
 from liqe_core.data.labels import correct_fastfading, read_labels
 from liqe_core.data.manifests import load_manifest
@@ -149,20 +150,32 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
     return lacks
 
 
-def decoded(names: Iterable[str], settings: Profile) -> str:
-    """Describe the disk space and the folder of the decoded images, as far as the manifests allow."""
-    sizes, unknown, least = [], [], geometry_of(settings).resize_to
-    for manifest in map(load_manifest, names):
-        if manifest.image_size and manifest.images and least:
-            width, height = manifest.image_size
-            shrunk = min(1.0, least / min(width, height)) ** 2
-            size = int(3 * width * height * shrunk * manifest.images)
-            sizes.append(f"{manifest.name} {readable_size(size)}")
+def decoded(images: Mapping[str, int | None], settings: Profile, refuse: bool = False) -> str:
+    """Describe the disk space and the folder of the decoded images, as far as the manifests allow.
+
+    Args:
+        images: the number of images of each dataset; None: all.
+        refuse: raise if the images that are not decoded yet do not fit on the disk.
+
+    Raises:
+        OSError: the disk is too small.
+    """
+    geometry, store, shown, unknown, needed = geometry_of(settings), cache_dir("store"), [], [], 0
+    for manifest, count in zip(map(load_manifest, images), images.values(), strict=True):
+        if size := manifest.decoded_bytes(geometry):
+            size = size * (count or manifest.images or 0) // (manifest.images or 1)
+            shown.append(f"{manifest.name} {readable_size(size)}")
+            packs = ImageSource(manifest.name, manifest.folder(), geometry).store_folder().glob("*.bin")
+            needed += max(0, size - sum(pack.stat().st_size for pack in packs))
         elif manifest.labels:
             unknown.append(manifest.name)
-    if unknown:
-        sizes.append(f"unknown size: {', '.join(unknown)}")
-    return f"decoded images, kept in {cache_dir('store')}: {'; '.join(sizes) or 'small'}"
+    shown += [f"unknown size: {', '.join(unknown)}"] if unknown else []
+    free = shutil.disk_usage(disk_of(store)).free
+    room = f"{readable_size(needed)} are needed, {readable_size(free)} are free"
+    line = f"decoded images, kept in {store}: {'; '.join(shown) or 'small'}; {room}"
+    if refuse and needed > free:
+        raise OSError(f"{line}; make room, or set LIQE_CACHE to another disk")
+    return line
 
 
 def image_folder(name: str, settings: Profile) -> Path:

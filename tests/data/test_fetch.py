@@ -6,12 +6,15 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from contextlib import ExitStack
 
 import pytest
+from huggingface_hub import constants
 from support.data import content, names_in
 from support.hub import LABELLED, archive, drawn, stand_in
+from support.interrupting import Job, liqe
 
 from liqe_core.data import archives, fetch
 from liqe_core.data.fetch import fetch_dataset
@@ -78,7 +81,8 @@ def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path,
     usage = fetch.shutil.disk_usage(tmp_path)
     needed = csiq + 2 * kadid  # both unpacked, and the larger archive
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
-    assert fetch.readable_size(needed) in fetch.check_room(plans(), tmp_path / "data")
+    room = fetch.check_room(plans(), tmp_path / "data")
+    assert fetch.readable_size(needed) in room and "6.65GB more" in room, "and what decoded images will take"
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(FetchError, match="room"):
         fetch.check_room(plans(), tmp_path / "data")
@@ -232,8 +236,13 @@ def test_the_images_that_are_there_can_be_taken(tmp_path, sets):
     server = sets("csiq", change=without(MISSING.rsplit("/")[-1]))
     with pytest.raises(MissingImagesError):
         fetched("csiq")
-    fetched("csiq", missing="skip")
+    (hosted,) = load_manifest("csiq").hosted
+    partial_archive = {"hosted": [hosted.model_copy(update={"partial": True})]}
+    fetch_dataset(load_manifest("csiq").model_copy(update=partial_archive), progress=False)
     assert len(server.sent) == 1 and kept(tmp_path, "csiq") == []
+    (tmp_path / "data/CSIQ" / WHOLE).unlink()
+    fetched("csiq", missing="skip")
+    assert len(server.sent) == 2
     now = status(load_manifest("csiq"))
     assert (now.state, now.found) == ("partly there", 17) and MISSING in now.next
     problems = verify(load_manifest("csiq"), progress=False)
@@ -251,14 +260,43 @@ def test_stopped_while_unpacking_it_goes_on_without_a_transfer(tmp_path, sets, m
 
     with monkeypatch.context() as context:
         context.setattr(archives.shutil, "copyfileobj", fail)
-        with pytest.raises((DiskFullError, KeyboardInterrupt)):
+        with pytest.raises((DiskFullError, KeyboardInterrupt)) as stopped:
             fetched("csiq")
+    if isinstance(stopped.value, DiskFullError):
+        assert re.search(r"the disk is full; make room.*csiq\.tgz$", str(stopped.value))
     assert names_in(tmp_path / "data") == [] and kept(tmp_path, "csiq") == ["csiq.tgz"]
     (tmp_path / "data/.CSIQ.fetching/dst_imgs").mkdir(parents=True)  # as SIGKILL leaves it
     (tmp_path / "data/.CSIQ.fetching/dst_imgs/torn.png").write_bytes(b"torn")
     fetched("csiq")
     assert len(server.sent) == 1 and names_in(tmp_path / "data") == ["CSIQ"]
     assert set(content(tmp_path / "data/CSIQ")) == set(LABELLED["csiq"])
+
+
+def test_a_fetch_that_is_killed_goes_on_where_it_was(tmp_path, sets):
+    server = sets("koniq10k", change=with_member("koniq10k/notes.txt", os.urandom(300_000)))
+    patches = {"huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE": 10240}
+    for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
+        patches[f"huggingface_hub.constants.{name}"] = getattr(constants, name)
+    job = Job(liqe, ("data", "fetch", "koniq10k", "--yes", "--quiet"), tmp_path / "log", patches=patches)
+    (body,), server.pace = server.files.values(), 0.05
+
+    def part():
+        return next(tmp_path.glob("cache/archives/koniq10k/.*.download"), None)
+
+    assert job.ended_by(signal.SIGKILL, lambda: part() and part().stat().st_size > 50_000) == -signal.SIGKILL
+    transferred, server.pace = part().stat().st_size, 0
+    # The first call puts the archive in place, and 16 unpack the images.
+    assert job.killed_at("os.replace", 9) == -signal.SIGKILL
+    assert kept(tmp_path, "koniq10k") == ["koniq10k.tgz"] and not (tmp_path / "data/koniq-10k").exists()
+    # The archive is there; 16 calls unpack the images, and 16 fill the new folder with them.
+    assert job.killed_at("os.replace", 20) == -signal.SIGKILL
+    assert kept(tmp_path, "koniq10k") == ["koniq10k.tgz"]
+    assert len(content(tmp_path / "data/koniq-10k")) == 3 and status(load_manifest("koniq10k")).found == 3
+    assert set(content(fetched("koniq10k"))) == set(LABELLED["koniq10k"])
+    assert [start for start, _ in server.sent] == [0, transferred] and server.sent[1][1] == len(body)
+    assert verify(load_manifest("koniq10k"), progress=False).empty and names_in(tmp_path / "data") == [
+        "koniq-10k"
+    ]
 
 
 def test_images_that_are_there_stay_and_broken_ones_are_replaced(tmp_path, sets):

@@ -11,11 +11,13 @@ from support.training import settings
 
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.labels import read_labels
+from liqe_core.data.manifests import TRAINING_SETS
 from liqe_core.data.store import PackedStore, StoreError
 from liqe_core.images import ImageError
 from liqe_core.training import prepare
 from liqe_core.training.batches import TrainingBatches, geometry_of
-from liqe_core.training.prepare import labelled, scored_by_people, sets_for
+from liqe_core.training.prepare import decoded, labelled, scored_by_people, sets_for
+from liqe_core.training.profiles import profile
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,19 @@ def test_fast_fading_images_can_be_trained_on_with_corrected_labels(monkeypatch)
     for value in ("released", "corrected"):
         table = labelled("live", settings(fastfading=value)).table
         assert table.equals(read_labels("live", mirror=MIRROR, fastfading=value))
+
+
+def test_room_for_decoded_images_is_said_and_too_little_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_DATA", str(tmp_path))
+    six, usage, paper = dict.fromkeys(TRAINING_SETS), prepare.shutil.disk_usage(tmp_path), profile("paper")
+    needed = 33_591_199_968
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert "33.6GB are needed" in decoded(six, paper, refuse=True)
+    assert "spaq 26.2GB" in decoded({"spaq": None}, paper)
+    assert "koniq10k 4.75GB; unknown size: flive" in decoded({"koniq10k": 2015, "flive": None}, paper)
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(OSError, match=r"33\.6GB are needed.*make room"):
+        decoded(six, paper, refuse=True)
 
 
 def test_images_are_brought_to_the_size_at_which_people_saw_them(tmp_path):
