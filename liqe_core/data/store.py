@@ -240,7 +240,7 @@ def _refuse_small_disk(files: Sequence[str], source: ImageSource, folder: Path) 
     needed, free = len(files) * sum(sizes) / max(1, len(sizes)), shutil.disk_usage(folder).free
     if needed > free:
         problem = f"the decoded images take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise DiskFullError(f"{folder}: {problem}; make room, or set LIQE_CACHE to another disk")
+        raise DiskFullError(f"{folder}: {problem}; free some space, or set LIQE_CACHE to another disk")
 
 
 def digest(pixels: np.ndarray) -> str:

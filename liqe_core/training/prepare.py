@@ -174,7 +174,7 @@ def decoded(images: Mapping[str, int | None], settings: Profile, refuse: bool = 
     room = f"{readable_size(needed)} are needed, {readable_size(free)} are free"
     line = f"decoded images, kept in {store}: {'; '.join(shown) or 'small'}; {room}"
     if refuse and needed > free:
-        raise OSError(f"{line}; make room, or set LIQE_CACHE to another disk")
+        raise OSError(f"{line}; free some space, or set LIQE_CACHE to another disk")
     return line
 
 

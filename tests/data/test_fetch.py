@@ -263,7 +263,7 @@ def test_stopped_while_unpacking_it_goes_on_without_a_transfer(tmp_path, sets, m
         with pytest.raises((DiskFullError, KeyboardInterrupt)) as stopped:
             fetched("csiq")
     if isinstance(stopped.value, DiskFullError):
-        assert re.search(r"the disk is full; make room.*csiq\.tgz$", str(stopped.value))
+        assert re.search(r"the disk is full; free some space.*csiq\.tgz$", str(stopped.value))
     assert names_in(tmp_path / "data") == [] and kept(tmp_path, "csiq") == ["csiq.tgz"]
     (tmp_path / "data/.CSIQ.fetching/dst_imgs").mkdir(parents=True)  # as SIGKILL leaves it
     (tmp_path / "data/.CSIQ.fetching/dst_imgs/torn.png").write_bytes(b"torn")

@@ -101,7 +101,7 @@ def test_room_for_decoded_images_is_said_and_too_little_refused(tmp_path, monkey
     assert "spaq 26.2GB" in decoded({"spaq": None}, paper)
     assert "koniq10k 4.75GB; unknown size: flive" in decoded({"koniq10k": 2015, "flive": None}, paper)
     monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
-    with pytest.raises(OSError, match=r"33\.6GB are needed.*make room"):
+    with pytest.raises(OSError, match=r"33\.6GB are needed.*free some space"):
         decoded(six, paper, refuse=True)
 
 
