@@ -62,12 +62,11 @@ def run_fetch(options: argparse.Namespace) -> int:
         advice = status(plan.manifest, options.root, options.mirror).next
         print(f"{plan.manifest.name}: must be downloaded by hand: {advice}")
     if todo:
-        rows = [
-            (p.manifest.name, *map(readable_size, (p.transfer, p.unpacked, p.decoded)), p.source)
-            for p in todo
-        ]
+        sizes = [map(readable_size, (plan.transfer, plan.unpacked, plan.decoded)) for plan in todo]
+        rows = [(plan.manifest.name, *size, plan.source) for plan, size in zip(todo, sizes, strict=True)]
         _print(["name", "to transfer", "unpacked", "decoded later", "from"], rows)
-        print("".join(f"{p.manifest.name}: {p.manifest.note}\n" for p in todo if p.manifest.note), end="")
+        notes = [f"{plan.manifest.name}: {plan.manifest.note}" for plan in todo if plan.manifest.note]
+        print("".join(f"{note}\n" for note in notes), end="")
         print(f"together: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer, of what is known")
         print("\n".join(["terms:", *(f"  {plan.manifest.name}: {plan.terms}" for plan in todo)]))
         hosts = {file.repository: file.terms for plan in todo for file in plan.manifest.hosted}

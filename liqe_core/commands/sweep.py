@@ -177,7 +177,7 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
 
     Raises:
         ValueError: a run is still to be made, and a dataset that it needs is not all there; says what to do
-            for each.
+            for each. OSError: their decoded images do not fit on the disk.
     """
     from liqe_core import towers
     from liqe_core.data.fetch import disk_of, readable_size
@@ -187,6 +187,11 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
 
     settings = grid[0].settings
     todo = [cell for cell in grid if not is_finished(run_folder(cell.settings, root))]
+    if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
+        advice = "; ".join(f"{name}: {action}" for name, action in missing.items())
+        raise ValueError(
+            f"{len(missing)} of the {len(settings.data.batch_sizes)} datasets are not ready. {advice}"
+        )
     steps = sum(cell.settings.steps.epochs * cell.settings.steps.steps for cell in todo)
     most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
     room = shutil.disk_usage(disk_of(root)).free
@@ -198,11 +203,6 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
         f"those to go, and {readable_size(room)} are free there",
         decoded(dict.fromkeys(settings.data.batch_sizes), settings, refuse=bool(todo)),
     ]
-    if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
-        advice = "; ".join(f"{name}: {action}" for name, action in missing.items())
-        raise ValueError(
-            f"{len(missing)} of the {len(settings.data.batch_sizes)} datasets are not ready. {advice}"
-        )
     return "\n".join(lines)
 
 
