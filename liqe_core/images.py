@@ -351,9 +351,8 @@ def _refuse_size(image: Image.Image, name: str, limit: int | None) -> None:
     undecoded = isinstance(image, ImageFile.ImageFile)  # a decoded image already is in memory
     if undecoded and limit is not None and width * height > limit:
         raise ImageError(
-            f"{name}: {width} x {height} pixels, over {limit}: possibly a decompression bomb; if you trust "
-            "the file, shrink it, or read it with read_image(..., max_pixels=None) or liqe score "
-            "--max-pixels none"
+            f"{name}: {width} x {height} pixels, more than the limit of {limit}; if you trust the file, "
+            "shrink it, or read it with read_image(..., max_pixels=None) or liqe score --max-pixels none"
         )
 
 

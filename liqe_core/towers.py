@@ -342,7 +342,8 @@ def openai_architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         text |= {"heads": max(1, text_width // 64), "layers": blocks("transformer.resblocks.")}
     except KeyError as error:
         raise ArchitectureError(
-            f"tensor {error} of a CLIP model with two transformers is missing; give the architecture"
+            f"no tensor {error}, as every CLIP model of two transformers has; check that these are LIQE's "
+            "weights, or name their architecture in Python: LIQE.from_checkpoint(..., architecture=...)"
         ) from None
     except ValueError as error:
         raise ArchitectureError(

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error)
         if isinstance(error, MemoryError) and not message:  # Python's own, and Pillow's, say nothing
             message = "memory is used up; take fewer or smaller images at a time, or more memory"
-        if getattr(error, "errno", None) in PLACES:
+        if isinstance(error, OSError) and error.errno in PLACES:
+            message = ": ".join(filter(None, (error.filename, error.strerror)))
             message += "; for another folder give --out, or set LIQE_RUNS (runs) or LIQE_CACHE (the cache)"
         print(f"error: {message}", file=sys.stderr)
         return 1

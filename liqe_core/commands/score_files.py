@@ -181,10 +181,9 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise OSError(
-                f"--{form} {path}: nothing can be written there ({reason}); give another place"
-            ) from None
+            in_place = isinstance(error, FileExistsError)
+            reason = f"{path.parent} is a file" if in_place else error.strerror or str(error)
+            raise OSError(f"--{form} {path}: cannot be written ({reason}); give another place") from None
     if len({path.resolve() for _, path in outputs}) < len(outputs):
         raise ValueError("two tables of the same name: give each form its own")
 

@@ -112,7 +112,8 @@ def _check_columns(manifest: Manifest, rows: pd.DataFrame, columns: Collection[s
     unread = [f"{name!r}" + f" (is it {close[name]!r}?)" * bool(close[name]) for name in unread]
     for axis, name in {"scene": "scenes", "distortion": "distortion"}.items():
         if axis in manifest.words and name not in columns:
-            raise LabelError(f"{path}: no column {name!r} for the {axis} words; unread: {', '.join(unread)}")
+            others = f"rename the right one of {', '.join(unread)}" if unread else "add it"
+            raise LabelError(f"{path}: no column {name!r} for the manifest's {axis} words; {others}")
     if unread and manifest.role == "user":
         warnings.warn(f"{path}: columns that are not read: {', '.join(unread)}", stacklevel=2)
 

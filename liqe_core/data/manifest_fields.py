@@ -42,7 +42,7 @@ OneOrMore = Annotated[
 ]
 Pattern = Annotated[re.Pattern[str], AfterValidator(_check_group)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Names = OneOrMore[Name]
 Address = Annotated[str, Field(pattern=r"^https://")]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

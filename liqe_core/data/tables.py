@@ -150,7 +150,7 @@ def numbers(values: pd.Series, path: str | os.PathLike, highest: float = np.inf)
     number = pd.to_numeric(text, errors="coerce").astype(np.float64)
     if len(wrong := values[~np.isfinite(number)]):
         problem = f"score {wrong.iloc[0]!r} is not a number ({len(wrong)} such)"
-        advice = "write it with a decimal point, and nothing between thousands"
+        advice = "write it as 1250.5, with nothing between thousands, or remove the line"
         raise LabelError(f"{path}, line {wrong.index[0]}: {problem}; {advice}")
     return number
 
@@ -163,7 +163,7 @@ def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:
     """
     empty = values.index[values == ""]
     if len(empty):
-        raise LabelError(f"{path}, line {empty[0]}: no image name; correct it or remove the line")
+        raise LabelError(f"{path}, line {empty[0]}: the image name is empty; fill it in or remove the line")
     if len(twice := values[values.duplicated()]):
         first = values.index[values == twice.iloc[0]][0]
         raise LabelError(f"{path}, line {twice.index[0]}: {twice.iloc[0]!r} repeats line {first}; remove it")
