@@ -26,6 +26,7 @@ class Prediction:
         images: names of the images: file names, or e.g. ``image 3`` for an image that is not a file.
         errors: error message of each skipped image, by its position.
         left_out: files in folders that are not images, by the reason.
+        notes: what a reader should know about the score of an image, by its position.
     """
 
     joint: Tensor
@@ -33,6 +34,7 @@ class Prediction:
     images: tuple[str, ...]
     errors: Mapping[int, str] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    notes: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.joint)
@@ -74,7 +76,7 @@ class Prediction:
         """Return a table with one row per image.
 
         The columns are the image name, the quality, and the most probable scene and distortion with their
-        probabilities, for the axes of the grid. If an image was skipped, a column holds the error messages.
+        probabilities, for the axes of the grid. The columns ``error`` and ``note`` exist if an image has one.
 
         Args:
             distributions: add the probability of each word: ``quality=bad``, ``scene=animal`` and so on.
@@ -95,8 +97,9 @@ class Prediction:
                 for axis, p in marginals.items()
             ]
             table = pd.concat([table, *words], axis=1)
-        if self.errors:
-            table["error"] = pd.Series([self.errors.get(i) for i in range(len(table))], dtype=object)
+        for column, messages in {"error": self.errors, "note": self.notes}.items():
+            if messages:
+                table[column] = pd.Series([messages.get(i) for i in range(len(table))], dtype=object)
         return table
 
 

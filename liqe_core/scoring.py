@@ -38,6 +38,9 @@ Images = Source | Tensor
 #: The error of an image whose score is NaN.
 NO_NUMBER = "the score is NaN, because the weights overflow; download the checkpoint again, or use another"
 
+#: The note on an image without any content.
+UNIFORM = "uniform image: its score has no meaning"
+
 #: Tolerance for levels outside of [0, 1], which rounding errors of sums and resizing can cause.
 ROUNDING = 1e-5
 
@@ -125,7 +128,7 @@ class JointModel(nn.Module):
         inputs = _Inputs()
         for image in [images] if alone or not isinstance(images, Iterable) else images:
             inputs.add(image)  # type: ignore[arg-type]
-        names = inputs.names
+        names, notes = inputs.names, {}
 
         def crops_of(i: int) -> Tensor | ImageError:
             image = inputs.images[i]
@@ -135,8 +138,12 @@ class JointModel(nn.Module):
                 if isinstance(image, Tensor):
                     refuse_outside(image[None], names[i : i + 1])
                     levels = tensor_crops(image[None].float(), self.geometry, names[i])[0]
-                    return standardize(levels, self.statistics)
-                return scoring_crops(read(image), self.geometry, names[i])
+                    crops = standardize(levels, self.statistics)
+                else:
+                    crops = scoring_crops(read(image), self.geometry, names[i])
+                if is_uniform(crops):
+                    notes[i] = UNIFORM
+                return crops
             except ImageError as error:
                 if isinstance(image, (bytes, bytearray, Image.Image)) and not str(error).startswith(names[i]):
                     error = ImageError(f"{names[i]}: {error}")
@@ -153,7 +160,12 @@ class JointModel(nn.Module):
         if errors and on_error == "raise":  # NaN scores only: `crops_of` raises if it cannot read an image
             raise ImageError(next(iter(errors.values())))
         left_out = {reason: tuple(files) for reason, files in inputs.left_out.items()}
-        return Prediction(joint.cpu(), self.grid, tuple(names), errors, left_out)
+        return Prediction(joint.cpu(), self.grid, tuple(names), errors, left_out, notes)
+
+
+def is_uniform(crops: Tensor) -> bool:
+    """Whether crops (U, 3, window, window) have a single color, up to rounding in a resized tensor."""
+    return bool((crops.amax(dim=(0, 2, 3)) - crops.amin(dim=(0, 2, 3))).max() < 1e-3)
 
 
 def with_names(errors: Mapping[int, str], names: Sequence[str]) -> dict[int, str]:

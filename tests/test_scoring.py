@@ -34,6 +34,15 @@ def one_by_one(model, path):
         return model(crops[None])[0]
 
 
+def test_a_uniform_image_has_a_note(small_liqe):
+    pixels = np.full((90, 120, 3), (40, 80, 120), dtype=np.uint8)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    speck = pixels.copy()
+    speck[45, 60] += 1
+    prediction = small_liqe.score([Image.fromarray(pixels), pixels, tensor, speck])
+    assert sorted(prediction.notes) == [0, 1, 2] and "uniform" in prediction.to_frame()["note"][0]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_batches_do_not_matter(small_liqe, folder, batch_size):
     files = sorted(folder.iterdir())

@@ -198,7 +198,7 @@ class Shard:
             return self.rows
         try:
             rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            return rows if all(row.keys() >= {"image", "error", "stamp"} for row in rows) else None
+            return rows if all(row.keys() >= {"image", "error", "note", "stamp"} for row in rows) else None
         except (OSError, ValueError, AttributeError):
             return None
 
@@ -296,17 +296,20 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
     from liqe_core.crops import scoring_crops
     from liqe_core.images import ImageError
     from liqe_core.prediction import Prediction
-    from liqe_core.scoring import joint_by_batch, with_names
+    from liqe_core.scoring import UNIFORM, is_uniform, joint_by_batch, with_names
 
     if not shards:
         return
-    settings, file, stamps = shards[0].settings, shards[0].file, {}
+    settings, file, stamps, uniform = shards[0].settings, shards[0].file, {}, set()
     read = settings.reader()
 
     def crops_of(image: str) -> Tensor | ImageError:
         stamps[image] = shards[0].stamp(image)  # before it is read: a later change shows
         try:
-            return scoring_crops(read(file(image)), model.geometry, image)
+            crops = scoring_crops(read(file(image)), model.geometry, image)
+            if is_uniform(crops):
+                uniform.add(image)
+            return crops
         except ImageError as error:  # named as the user named the image
             return ImageError(str(error).replace(file(image), str(Path(image))))
 
@@ -322,7 +325,7 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
                 reasons = {i: escaped(reason) for i, reason in with_names(errors, batch).items()}
                 answer = Prediction(joint.cpu(), model.grid, tuple(map(escaped, batch)), reasons)
                 for image, row in zip(batch, answer.to_frame(True).to_dict("records"), strict=True):
-                    row["error"] = row.get("error")
+                    row |= {"error": row.get("error"), "note": UNIFORM if image in uniform else None}
                     rows.append({**row, "stamp": stamps.pop(image)})
             shard.keep(rows)
             yield shard, sum(not row["error"] for row in rows)
@@ -461,10 +464,10 @@ def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -
         return pd.DataFrame()
     known = pd.concat(parts).set_index("image")
     known = known.loc[[name for name in map(escaped, images) if name in known.index]].reset_index()
-    errors = known.pop("error")
+    messages = {name: known.pop(name) for name in ("error", "note")}
     if not distributions:
         known = known.drop(columns=[name for name in known if "=" in name])
-    return known.assign(error=errors) if errors.notna().any() else known
+    return known.assign(**{name: column for name, column in messages.items() if column.notna().any()})
 
 
 def device_name(name: str) -> str:

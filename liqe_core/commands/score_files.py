@@ -286,7 +286,8 @@ def _cells(row: dict, axes: list[str]) -> str:
         reason = html.escape(str(row.get("error", "")))
         empty = '<td data-v=""></td>' * len(axes)
         return f'<td data-v="{name}">{name}<br><small>{reason}</small></td><td data-v="">no score</td>{empty}'
-    cells = [f'<td data-v="{name}">{name}</td><td data-v="{row["quality"]}">{row["quality"]:.3f}</td>']
+    note = f"<br><small>{row['note']}</small>" if row.get("note") else ""
+    cells = [f'<td data-v="{name}">{name}{note}</td><td data-v="{row["quality"]}">{row["quality"]:.3f}</td>']
     for axis in axes:
         word, probability = html.escape(row[axis]), row[f"{axis}_probability"]
         cells.append(f'<td data-v="{word}">{word} <small>{probability:.2f}</small></td>')
