@@ -1,10 +1,10 @@
-"""Datasets: what is known of them, getting and checking their images, and what a model is given of them.
+"""Datasets: manifests, labels and splits, downloads and checks, and packed images for training.
 
-Read `manifests` and `manifest_fields` (what a dataset is) first; then, for its labels, `splits` (with
-near-duplicates that cross them), `tables`, `released_labels`, `label_forms`, `labels`; for its images,
-`presence` (which are there), `verification` (the state of a dataset), `archives`, `fetch`, `audits`; then
-`store` (images decoded once) and `labelled`, where labels and images meet. `distortions` and `mini` make the
-dataset that needs no download, `distorted` one of photographs that anyone may download.
+Read `manifests` and `manifest_fields` (the description of a dataset) first. For labels, read `splits` (with
+near-duplicates across splits), `tables`, `released_labels`, `label_forms` and `labels`. For images, read
+`presence` (missing images), `verification` (the state of a dataset), `archives`, `fetch` and `audits`.
+`store` decodes images once, and `labelled` joins labels and images. `distortions` and `mini` make the dataset
+that needs no download; `distorted` makes one from photographs that anyone may download.
 
-May use the method, without its models: nothing here loads a tower.
+This package may use the method, but not its models: no module here loads a tower.
 """

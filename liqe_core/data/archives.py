@@ -1,8 +1,8 @@
-"""Unpack archives made by others: nothing leaves the folder, nothing grows without end, only what is wanted.
+"""Safe unpacking of third-party archives: no path outside the folder, a size limit, only the needed files.
 
-Which members are wanted and where they go is a function from paths in the archive to paths in the folder.
-Archives of one dataset differ in their folders, so files are found by the ends of their paths: `place_files`
-finds label files, `place_images` the images that these name.
+A function from paths in the archive to paths in the folder selects the members and their places. Archives of
+one dataset differ in their folders, so files are matched by the ends of their paths: `place_files` finds
+label files, and `place_images` finds the images that the labels name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from liqe_core.intake.transfers import FetchError, disk_full_as_error
 Parts = tuple[str, ...]
 Place = Callable[[Sequence[Parts]], Mapping[Parts, Parts]]
 
-#: Images hardly shrink in an archive; what grows a hundredfold is no dataset.
+#: Images hardly compress further; an archive that grows a hundredfold is not a dataset.
 MAX_RATIO = 100
 SPARE = 100_000_000
 
@@ -38,11 +38,11 @@ _JUNK = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|Thumbs\.db$)")
 
 
 class DamagedArchiveError(FetchError):
-    """An archive is incomplete or damaged: getting it again may help."""
+    """An archive is incomplete or damaged; another download may help."""
 
 
 class Member(NamedTuple):
-    """A regular file in an archive: its path there, its size in bytes, and how to open it."""
+    """A regular file in an archive: its path, its size in bytes, and a function that opens it."""
 
     name: Parts
     size: int
@@ -56,28 +56,28 @@ def unpack(
     password: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Unpack the wanted files of a zip or tar archive; its links and devices are left out.
+    """Unpack the needed files of a zip or tar archive; links and devices are skipped.
 
-    A file appears when it is whole, in place of one of its name.
+    Each file is written completely before it replaces an existing file of the same name.
 
     Args:
-        places: each from the paths of all members to those wanted, and where in `folder` they go; called when
-            the files of the one before it are there.
+        places: functions from the paths of all members to the needed ones and their paths in `folder`. Each
+            is called after the files of the previous one are unpacked.
         password: for an encrypted zip.
 
     Raises:
-        FetchError: a file that would leave `folder`, an archive that grows out of proportion, is damaged,
-            encrypted, of another kind, or holds nothing that is wanted; too little room on the disk.
-        BusyError: another process is unpacking there.
+        FetchError: a file would leave `folder`; the archive grows out of proportion, is damaged, encrypted,
+            of an unknown format, or holds no needed file; the disk has too little space.
+        BusyError: another process is unpacking into `folder`.
     """
     with only_one(folder, doing="unpacking into"), _opened(archive, password) as members:
         files = {member.name: member for member in members}
         size = sum(member.size for member in files.values())
         if size > archive.stat().st_size * MAX_RATIO + SPARE:
-            raise FetchError(f"{archive}: grows to {size / 1e9:.1f} GB, maybe a bomb; unpack it by hand")
+            raise FetchError(f"{archive}: unpacks to {size / 1e9:.1f} GB, maybe a bomb; unpack it by hand")
         count = 0
         for targets in (place(list(files)) for place in places):
-            # In the order of the archive: a compressed tar is read again from its start to go back.
+            # In the order of the archive: going back in a compressed tar means reading it from the start.
             wanted = {
                 _inside(folder, targets[name], archive): files[name] for name in files if name in targets
             }
@@ -85,7 +85,7 @@ def unpack(
             count += len(wanted)
         if not count:
             folders = first_few(sorted({"/".join(name[:-1]) for name in files}))
-            raise FetchError(f"{archive}: none of the files that the labels name, but {folders}")
+            raise FetchError(f"{archive}: holds none of the files that the labels name, only {folders}")
 
 
 def _write(name: str, folder: Path, wanted: Mapping[Path, Member], progress: bool) -> None:
@@ -131,16 +131,16 @@ def _opened(archive: Path, password: str | None) -> Iterator[Iterator[Member]]:
                     if info.isreg() and not _JUNK.search(info.name)
                 )
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        problem = f"no zip or tar archive, or damaged ({str(error).partition(':')[0]})"
-        raise DamagedArchiveError(f"{archive}: {problem}; get it again, or use 7z or bsdtar") from error
-    except RuntimeError as error:  # zipfile's for a password that is missing or wrong
-        raise FetchError(f"{archive}: {error}; give the password that its authors sent you") from error
+        problem = f"not a zip or tar archive, or damaged ({str(error).partition(':')[0]})"
+        raise DamagedArchiveError(f"{archive}: {problem}; download it again, or use 7z or bsdtar") from error
+    except RuntimeError as error:  # raised by zipfile for a missing or wrong password
+        raise FetchError(f"{archive}: {error}; pass the password that its authors sent you") from error
 
 
 def place_files(names: Sequence[Parts], files: Iterable[str]) -> dict[Parts, Parts]:
-    """Where the first of `files` goes that an archive has: a file, or a folder and all below it.
+    """Find the first of `files` that an archive holds: a file, or a folder and everything below it.
 
-    It may lie in any folder, the uppermost one counts; case is ignored.
+    It may lie in any folder; the topmost match counts. Case is ignored.
     """
     for file in files:
         places: dict[Parts, Parts] = {}
@@ -154,16 +154,16 @@ def place_files(names: Sequence[Parts], files: Iterable[str]) -> dict[Parts, Par
 
 
 def place_images(names: Sequence[Parts], images: Iterable[str], archive: str) -> dict[Parts, Parts]:
-    """Where the images go that labels name; the other files of an archive are not wanted.
+    """Find the labelled images in an archive and return their target paths; other files are skipped.
 
-    An image is the file whose path ends like its own, case ignored. Where no file does, the uppermost folder
-    of all images is left off, until some are found.
+    A file matches an image if its path ends with the path of the image, ignoring case. While no file
+    matches, the topmost folder is removed from the paths of all images.
 
     Args:
-        archive: its name, for messages.
+        archive: name of the archive, for messages.
 
     Raises:
-        FetchError: an image is found twice, or a file is two images.
+        FetchError: two files match one image, or one file matches two images.
     """
     parts, ends = [split_path(image) for image in images], {name: _folded(name) for name in names}
     for above in range(max(map(len, parts), default=0)):
@@ -175,7 +175,7 @@ def place_images(names: Sequence[Parts], images: Iterable[str], archive: str) ->
         if places and (doubled or len(wanted) < len(parts)):
             fitting = sorted("/".join(name) for name, place in places.items() if place in doubled[:1])
             problem = f"{' and '.join(fitting)} both fit {'/'.join(doubled[0])}" if doubled else "no folders"
-            raise FetchError(f"{archive}: {problem}, so images cannot be told apart; unpack it by hand")
+            raise FetchError(f"{archive}: {problem}, so the images are ambiguous; unpack it by hand")
         if places:
             return places
     return {}
@@ -186,5 +186,5 @@ def _folded(parts: Parts) -> Parts:
 
 
 def split_path(path: str) -> Parts:
-    """The parts of a path as archives and labels write it."""
+    """Split a path, as written in archives and labels, into its parts."""
     return tuple(part for part in path.replace("\\", "/").split("/") if part not in ("", "."))

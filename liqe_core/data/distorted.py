@@ -1,10 +1,11 @@
-"""The ``open-distorted`` dataset: photographs from public repositories, distorted as KADID-10k.
+"""The ``open-distorted`` dataset: photographs from public repositories with KADID-10k's distortions.
 
     >>> make_missing(manifest, table)     # 23,868 images, eight minutes on two cores
 
-Each photograph gets KADID-10k's 25 distortions and seven other curves for three of them (`distortions`), each
-at one of the five levels, drawn. The distortion is known; the quality is a stand-in, the mean opinion of
-KADID-10k for that distortion and level, as in `mini`. A photograph made grey is left out: grey is no fault.
+Each photograph gets KADID-10k's 25 distortions and seven alternative curves for three of them
+(`distortions`), each at a random one of the five levels. The distortion label is exact; the quality label is
+a proxy, KADID-10k's mean opinion score for that distortion and level, as in `mini`. The version that turns a
+photograph grey is left out, because grey is not a degradation.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ GREY = (7, 4)
 def make_missing(
     manifest: Manifest, table: pd.DataFrame, root: str | os.PathLike | None = None, progress: bool = True
 ) -> None:
-    """Make the images of the dataset that are not there yet; each appears whole or not at all.
+    """Make the missing images of the dataset; each file is written atomically.
 
     Args:
-        table: its labels, from `label_table`.
+        table: labels of the dataset, from `label_table`.
 
     Raises:
-        MissingImagesError: a photograph is not there.
+        MissingImagesError: a photograph is missing.
         ImageError: a photograph cannot be read, or is too small for the distortions.
     """
     folder = manifest.folder(root)
@@ -59,7 +60,7 @@ def make_missing(
         clean = np.asarray(read_image(photographs[name]))
         if min(clean.shape[:2]) < distortions.MIN_SIDE:
             raise ImageError(
-                f"{photographs[name]}: under {distortions.MIN_SIDE} pixels on a side; leave it out"
+                f"{photographs[name]}: a side is under {distortions.MIN_SIDE} pixels; remove the photograph"
             )
         for image in rows["image"]:
             kind, level = map(int, Path(image).stem.rsplit("_", 2)[1:])
@@ -77,33 +78,36 @@ def make_missing(
 
 
 def other_set(manifest: Manifest, folder: Path) -> tuple[Manifest, Path | None]:
-    """The set whose best images are taken too, and its folder: beside `folder`, the dataset's own, else
-    where datasets usually are; None where it is in neither."""
+    """Return the manifest and folder of the dataset that contributes its best-scored images.
+
+    The folder is searched beside `folder`, then in the default place for datasets; None: not found.
+    """
     best_of = load_manifest(manifest.labels.best_of)
     return best_of, best_of.locate(folder.parent) or best_of.locate()
 
 
 def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
-    """Names of the datasets that must be fetched before the images can be made; `folder` as above."""
+    """Return the names of the datasets that must be fetched before the images can be made."""
     best_of, best_folder = other_set(manifest, folder)
     own = list_images(folder / manifest.labels.photographs)
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]
 
 
 def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: str) -> pd.DataFrame:
-    """The label table of chosen photographs.
+    """Make the label table of the distorted photographs.
 
     Args:
-        photographs: names of those that may be in any part; all images of one are in the same.
-        best: label table of photographs that are trained on only, where their own session trains on them.
-        image_folder: the folder that the images are named below.
+        photographs: names of photographs for all parts; all images of a photograph are in the same part.
+        best: label table of photographs that are only used for training, in the sessions of their own dataset
+            that train on them.
+        image_folder: folder of the images, as a prefix of their names.
 
     Returns:
-        A row an image: ``image`` (its name ends in the distortion's number and the level), ``mos`` (1..5,
-        the opinion), ``distortion``, ``reference`` (the photograph), and the sessions.
+        One row per image: ``image`` (its name ends in the number of the distortion and the level), ``mos``
+        (1..5, the proxy), ``distortion``, ``reference`` (the photograph), and the sessions.
 
     Raises:
-        ValueError: two photographs whose images would have the same names.
+        ValueError: the images of two photographs would have the same names.
     """
     names = pd.Series([*photographs, *best["image"]], dtype=object)
     stems = names.map(lambda name: "-".join(Path(name).with_suffix("").parts))
@@ -113,7 +117,8 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: st
     opinions = read_manifest()["opinions"]["mean"]
     rows = []
     for name, stem in zip(names, stems, strict=True):
-        # Five of each level, in an order drawn for the photograph; those of the other curves as they fall.
+        # KADID-10k's distortions get each level five times, in a random order per photograph; the
+        # alternative curves get independent random levels.
         rng = np.random.default_rng((SEED, zlib.crc32(name.encode())))
         levels = [
             *rng.permutation(distortions.LEVELS * 5),
@@ -136,7 +141,7 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: st
 
 
 def best_scored(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The `count` best-scored images of a label table's public training part, with ten sessions."""
+    """Return the `count` best-scored images outside the public test part, with ten sessions."""
     table = table if (table["session_1"] == "val").any() else with_validation(table)
     public = table[table["session_1"] != "test"]
     return public.sort_values("mos", ascending=False, kind="stable").head(count)

@@ -1,17 +1,17 @@
 """The 25 distortions of KADID-10k, each at five levels.
 
-    >>> worse = distort(image, "jpeg", level=4, seed=0)   # image: (H, W, 3) uint8
+    >>> distorted = distort(image, "jpeg", level=4, seed=0)   # image: (H, W, 3) uint8
 
 Numbers, order and level parameters are those of the public KADID-10k generator: its Matlab function
 ``imdist_generator`` (http://database.mmsp-kn.de/kadid-10k-database.html; Lin, Hosu, Saupe, *KADID-10k*,
-QoMEX 2019). The functions are our own. Where Matlab has a tool that Python lacks, the docstring says what
-stands in for it; the images are therefore alike, not equal, to KADID-10k's.
+QoMEX 2019). The implementation is independent. Where Python has no equivalent of a Matlab tool, the docstring
+names the replacement; the images are therefore similar, not identical, to KADID-10k's.
 
-Numbers from 26 are not KADID-10k's: exposure and contrast changed by other curves, each as strongly as the
-distortion of KADID-10k whose place it takes (`Distortion.stands_for`) changes the same image at that level.
+Numbers from 26 are not KADID-10k's: they change exposure or contrast by alternative curves. Each is as strong
+as the KADID-10k distortion that it stands for (`Distortion.stands_for`) on the same image at that level.
 
 A level is not always a degradation: Gaussian blur 1 (sigma 0.1), motion blur 1 (length 1), color
-saturation 2 at 1 (factor 1) and mean shift 3 (by 0) leave the image as it was, in KADID-10k as here.
+saturation 2 at 1 (factor 1) and mean shift 3 (by 0) do not change the image, in KADID-10k and here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIN_SIDE = 64  # the patches of 16 and 32 pixels need room to move
 
 @dataclass(frozen=True)
 class Distortion:
-    """What one is called, where, and what it does."""
+    """A distortion: its names, its parameters for each level, and its function."""
 
     number: int  # 1..25, as in KADID-10k's file names I<reference>_<number>_<level>.png; from 26 ours
     name: str  # KADID-10k's name
@@ -44,13 +44,13 @@ class Distortion:
     group: str  # one of LIQE's eleven appearance-based distortions
     parameters: tuple[float, ...]  # for levels 1..5
     apply: Callable  # (x, parameter, rng) -> y; float32 arrays (H, W, 3) in 0..1, y may leave 0..1
-    needs_color: bool  # does nothing to a grey image
-    stands_for: int  # its own number, or that of the one of KADID-10k that it is as strong as
+    needs_color: bool  # has no effect on a grey image
+    stands_for: int  # its own number, or the number of the KADID-10k distortion of the same strength
 
 
-#: KADID-10k's.
+#: The distortions of KADID-10k.
 DISTORTIONS: dict[int, Distortion] = {}
-#: Other curves for some of them.
+#: Alternative curves for some of them.
 OTHER_CURVES: dict[int, Distortion] = {}
 
 
@@ -65,7 +65,7 @@ def _kadid(number: int, name: str, label: str, group: str, parameters: tuple, ne
 
 
 def find(kind: int | str) -> Distortion:
-    """The distortion of that number or name; ValueError for any other."""
+    """Return the distortion with this number or name; raise ValueError if there is none."""
     known = [*DISTORTIONS.values(), *OTHER_CURVES.values()]
     if found := [d for d in known if kind in (d.number, d.name)]:
         return found[0]
@@ -74,21 +74,21 @@ def find(kind: int | str) -> Distortion:
 
 
 def distort(image: np.ndarray, kind: int | str, level: int, seed: int = 0) -> np.ndarray:
-    """A distorted copy of an image.
+    """Return a distorted copy of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB, at least 64 pixels a side. A grey image is refused, not guessed at:
-            stack it to three equal channels first.
-        kind: a number or a name.
+        image: (H, W, 3) uint8, RGB, at least 64 pixels per side. Grey images are rejected; stack them to
+            three equal channels first.
+        kind: number or name of the distortion.
         level: 1..5.
         seed: a non-negative integer. The same arguments give the same image; the random part (noise,
-            directions, places) differs from kind to kind and level to level.
+            directions, positions) differs between kinds and levels.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: an unknown kind or level, or no such image.
+        ValueError: an unknown kind or level, or an image of another shape or type.
     """
     distortion = find(kind)
     if level not in LEVELS:
@@ -104,7 +104,7 @@ def distort(image: np.ndarray, kind: int | str, level: int, seed: int = 0) -> np
 
 
 def write_distorted(path: Path, image: np.ndarray, kind: int | str, level: int, seed: int) -> None:
-    """Write `distort` of an image as a PNG file, whole or not at all."""
+    """Distort an image and write it as a PNG file atomically."""
     with atomic_path(path) as part:
         Image.fromarray(distort(image, kind, level, seed)).save(part, "PNG", compress_level=1)
 
@@ -119,8 +119,8 @@ def gaussian_blur(x, sigma, rng):
 
 @_kadid(2, "lens blur", "lens", "blur", (1, 2, 4, 6, 8))
 def lens_blur(x, radius, rng):
-    """Convolution with a disk; border pixels weigh as much as the disk covers of them."""
-    fine = 16  # sub-pixels a side
+    """Convolution with a disk; border pixels are weighted by the area that the disk covers."""
+    fine = 16  # sub-pixels per side
     at = (np.arange((2 * radius + 1) * fine) + 0.5) / fine - radius - 0.5
     disk = (at[:, None] ** 2 + at**2 <= radius**2).astype(np.float64)
     return _convolve(x, disk.reshape(2 * radius + 1, fine, -1, fine).mean((1, 3)))
@@ -128,7 +128,7 @@ def lens_blur(x, radius, rng):
 
 @_kadid(3, "motion blur", "motion", "blur", (1, 2, 4, 6, 10))
 def motion_blur(x, length, rng):
-    """Convolution with a line of that length in a random direction, antialiased by distance."""
+    """Convolution with a line of this length in a random direction, antialiased by distance."""
     angle, half = rng.uniform(0, math.pi), (length - 1) / 2
     reach = math.ceil(half) + 1
     v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -149,7 +149,7 @@ def color_diffusion(x, amount, rng):
     return _lab_to_rgb(lab)
 
 
-# The public LIQE code maps 'shifting' to blur: a shifted plane leaves double edges, which look soft.
+# The public LIQE code maps 'shifting' to blur: a shifted plane produces double edges, which look soft.
 @_kadid(5, "color shift", "shifting", "blur", (1, 3, 6, 8, 12), needs_color=True)
 def color_shift(x, amount, rng):
     """The green plane, moved in a random direction, blended in where the image has edges."""
@@ -168,18 +168,18 @@ def color_shift(x, amount, rng):
 
 @_kadid(6, "color quantization", "color quantization", "quantization", (64, 48, 32, 16, 8))
 def color_quantization(x, colors, rng):
-    """That many colors, dithered (Floyd-Steinberg). Pillow's k-means stands in for Matlab's ``rgb2ind``."""
+    """Reduction to `colors` colors with Floyd-Steinberg dithering; Pillow's k-means replaces ``rgb2ind``."""
     image = Image.fromarray(_to_uint8(x))
     small = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)  # 4 times faster
     palette = small.quantize(colors, method=Image.Quantize.MAXCOVERAGE, kmeans=3)
     return _from_image(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
 
 
-# 7 takes color away and 8 adds it, yet upstream's label files call them the other way round. Both mean
-# 'color' among the eleven, so nothing depends on it; we keep upstream's words to stay comparable.
+# Number 7 removes color and 8 adds it, but upstream's label files use the opposite words. Both belong to the
+# group 'color', so the words have no effect; we keep upstream's words to stay comparable.
 @_kadid(7, "color saturation 1", "oversaturation", "color", (0.4, 0.2, 0.1, 0, -0.4), needs_color=True)
 def color_saturation_1(x, factor, rng):
-    """The saturation of HSV times a factor; a negative one turns hues to their complement."""
+    """The saturation of HSV times a factor; a negative factor turns hues to their complements."""
     hsv = color.rgb2hsv(x)
     hsv[..., 1] *= factor
     return color.hsv2rgb(hsv)
@@ -196,8 +196,8 @@ def color_saturation_2(x, factor, rng):
 # ---- compression ----
 
 
-# 400 is the Matlab generator's last ratio; a Python port has 170. Opinions fall from 2.4 to 1.4 between
-# levels 4 and 5, the full width of what people call bad, which speaks for the stronger one.
+# The last ratio of the Matlab generator is 400; a Python port has 170. Mean opinions fall from 2.4 to 1.4
+# between levels 4 and 5, which supports the stronger compression.
 @_kadid(9, "jpeg2000", "jpeg2000 compression", "jpeg2000 compression", (16, 32, 45, 120, 400))
 def jpeg2000(x, ratio, rng):
     return _encoded(x, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[ratio])
@@ -208,7 +208,7 @@ def jpeg(x, quality, rng):
     return _encoded(x, "JPEG", quality=quality)
 
 
-# ---- noise; the parameters are variances of an image in 0..1, and the density of impulses ----
+# ---- noise; the parameters are variances for an image in 0..1, or the density of impulses ----
 
 
 @_kadid(11, "white noise", "white noise", "noise", (0.001, 0.002, 0.003, 0.005, 0.01))
@@ -224,7 +224,7 @@ def white_noise_in_color(x, variance, rng):
 
 @_kadid(13, "impulse noise", "impulse", "noise", (0.001, 0.005, 0.01, 0.02, 0.03))
 def impulse_noise(x, density, rng):
-    """That part of the values, each channel by itself, becomes 0 or 1."""
+    """A share `density` of the values, each channel separately, becomes 0 or 1."""
     draw = rng.uniform(size=x.shape)
     return np.where(draw < density / 2, 0, np.where(draw < density, 1, x))
 
@@ -236,7 +236,7 @@ def multiplicative_noise(x, variance, rng):
 
 @_kadid(15, "denoise", "white noise with denoise", "noise", (0.01, 0.03, 0.05, 0.1, 0.15))
 def denoise(x, variance, rng):
-    """White noise, then taken out again. Non-local means stands in for KADID-10k's network (DnCNN)."""
+    """White noise, then denoising. Non-local means replaces KADID-10k's network (DnCNN)."""
     noisy = np.clip(x + _normal(x, variance, rng), 0, 1)
     strength = 0.8 * math.sqrt(variance)
     return restoration.denoise_nl_means(noisy, patch_size=5, patch_distance=5, h=strength, channel_axis=-1)
@@ -247,7 +247,7 @@ def denoise(x, variance, rng):
 
 @_kadid(16, "brighten", "brighten", "overexposure", (0.1, 0.2, 0.4, 0.7, 1.1))
 def brighten(x, amount, rng):
-    """A curve that lifts the middle, on RGB (two thirds) and on the lightness of Lab (one third)."""
+    """A curve that raises the midtones, on RGB (two thirds) and on the lightness of Lab (one third)."""
     curve = CubicSpline((0, 0.5, 1), (0, 0.5 + amount / 2, 1))
     lab = color.rgb2lab(x)
     lab[..., 0] = 100 * np.clip(curve(lab[..., 0] / 100), 0, 1)
@@ -269,7 +269,7 @@ def mean_shift(x, amount, rng):
 
 @_kadid(19, "jitter", "jitter", "spatial", (0.05, 0.1, 0.2, 0.5, 1))
 def jitter(x, amount, rng):
-    """Every pixel taken from a place a little off, at random, five times over."""
+    """Every pixel is sampled from a slightly displaced random position, five times in a row."""
     at = np.mgrid[: x.shape[0], : x.shape[1]].astype(np.float32)
     for _ in range(5):
         places = at + amount * rng.standard_normal(at.shape, np.float32)
@@ -280,7 +280,7 @@ def jitter(x, amount, rng):
 
 @_kadid(20, "non-eccentricity patch", "noneccentricity patch", "spatial", (20, 40, 60, 80, 100))
 def non_eccentricity_patch(x, patches, rng):
-    """Patches of 16 x 16, each copied to a place at most 8 pixels off."""
+    """Patches of 16 x 16 pixels, each copied to a position at most 8 pixels away."""
     y, side, reach = x.copy(), 16, 16
     for _ in range(patches):
         start = [rng.integers(reach, n - side - reach, endpoint=True) for n in x.shape[:2]]
@@ -291,7 +291,7 @@ def non_eccentricity_patch(x, patches, rng):
 
 @_kadid(21, "pixelate", "pixelate", "spatial", (0.01, 0.05, 0.1, 0.2, 0.5))
 def pixelate(x, strength, rng):
-    """Made smaller and as large again, by nearest neighbours."""
+    """Downscaling and upscaling to the original size, by nearest neighbours."""
     height, width = x.shape[:2]
     scale = 0.95 - strength**0.6
     small = Image.fromarray(_to_uint8(x)).resize(
@@ -302,7 +302,7 @@ def pixelate(x, strength, rng):
 
 @_kadid(22, "quantization", "quantization", "quantization", (20, 16, 13, 10, 7))
 def quantization(x, thresholds, rng):
-    """All values cut at that many thresholds, chosen as Otsu's method does; classes become 0, ..., 1."""
+    """Quantization of all values at Otsu's thresholds; the classes become 0, ..., 1."""
     values = _to_uint8(x)
     cuts = _otsu(np.bincount(values.ravel(), minlength=256), thresholds)
     return np.append(np.insert(cuts[1:] / 255, 0, 0), 1)[np.digitize(values, cuts)]
@@ -310,7 +310,7 @@ def quantization(x, thresholds, rng):
 
 @_kadid(23, "color block", "color blocking", "spatial", (2, 4, 6, 8, 10))
 def color_block(x, blocks, rng):
-    """Squares of 32 x 32 in a random color."""
+    """Squares of 32 x 32 pixels, each in a random color."""
     y, side = x.copy(), 32
     for _ in range(blocks):
         i, j = (rng.integers(0, n - side, endpoint=True) for n in x.shape[:2])
@@ -323,7 +323,7 @@ def color_block(x, blocks, rng):
 
 @_kadid(24, "high sharpen", "sharpness", "contrast", (1, 2, 3, 6, 12))
 def high_sharpen(x, amount, rng):
-    """Unsharp masking of the lightness, radius 3."""
+    """Unsharp masking of the lightness with radius 3."""
     lab = color.rgb2lab(x)
     lab[..., :1] += amount * (lab[..., :1] - _gaussian(lab[..., :1], 3))
     return _lab_to_rgb(lab)
@@ -335,11 +335,11 @@ def contrast_change(x, amount, rng):
     return CubicSpline((0, 0.3, 0.5, 0.7, 1), (0, 0.25 - amount / 4, 0.5, 0.75 + amount / 4, 1))(x)
 
 
-# ---- other curves ----
+# ---- alternative curves ----
 
 
 def _gain(x: np.ndarray, strength: float) -> np.ndarray:
-    """More or less light: the linear values times a factor, stored in sRGB again."""
+    """More or less light: linear values times a factor, converted back to sRGB."""
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) * 2.0**strength
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
@@ -349,19 +349,22 @@ def _gamma(x: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _factor(x: np.ndarray, strength: float) -> np.ndarray:
-    """As Pillow's ``ImageEnhance.Brightness``."""
+    """Brightness as in Pillow's ``ImageEnhance.Brightness``."""
     return x * 2.0**strength
 
 
 def _from_the_mean(x: np.ndarray, strength: float) -> np.ndarray:
-    """As Pillow's ``ImageEnhance.Contrast``: away from the mean grey, or towards it."""
+    """Contrast as in Pillow's ``ImageEnhance.Contrast``: away from the mean grey, or towards it."""
     mean = color.rgb2gray(x).mean()
     return mean + (x - mean) * 2.0**strength
 
 
 def _other_curve(number: int, name: str, stands_for: int, curve: Callable, measured: Callable) -> None:
-    """Register a curve that grows with its strength, brought to the strength at which what is measured of the
-    image (its mean, its deviation) is what KADID-10k's distortion makes of it."""
+    """Register a curve that increases with its strength.
+
+    Bisection finds the strength at which `measured` (the mean or deviation of the image) has the same value
+    as under the KADID-10k distortion `stands_for`.
+    """
     model = DISTORTIONS[stands_for]
 
     def apply(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
@@ -388,7 +391,7 @@ _other_curve(31, "brighter by a factor", 16, _factor, np.mean)
 _other_curve(32, "contrast by a factor", 25, _from_the_mean, np.std)
 
 
-# ---- shared by the above ----
+# ---- helpers ----
 
 
 def _to_uint8(x: np.ndarray) -> np.ndarray:
@@ -400,7 +403,7 @@ def _from_image(image: Image.Image) -> np.ndarray:
 
 
 def _encoded(x: np.ndarray, form: str, **options) -> np.ndarray:
-    """Saved by Pillow in some form, and opened again."""
+    """Encode an image with Pillow and decode it again."""
     file = io.BytesIO()
     Image.fromarray(_to_uint8(x)).save(file, form, **options)
     return _from_image(Image.open(file))
@@ -411,7 +414,7 @@ def _normal(x: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndar
 
 
 def _gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
-    # Two sigmas to each side, as KADID-10k's filter.
+    # Two sigmas on each side, as in KADID-10k's filter.
     return ndimage.gaussian_filter(x, sigma, axes=(0, 1), radius=math.ceil(2 * sigma), mode="nearest")
 
 
@@ -420,16 +423,16 @@ def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _lab_to_rgb(lab: np.ndarray) -> np.ndarray:
-    # Colors outside what RGB can show are the point here; scikit-image would clip them so too, but warn.
+    # Colors outside the RGB gamut are intended; scikit-image clips them in the same way, but warns.
     lightness = np.clip(lab[..., 0], 0, 100)
     blue_yellow = np.minimum(lab[..., 2], 200 * (lightness + 16) / 116 - 1e-3)  # Z >= 0
     return color.lab2rgb(np.stack([lightness, lab[..., 1], blue_yellow], -1))
 
 
 def _otsu(histogram: np.ndarray, thresholds: int) -> np.ndarray:
-    """The thresholds that leave the least variance within classes, exactly, by dynamic programming.
+    """Find the thresholds with the least within-class variance, exactly, by dynamic programming.
 
-    scikit-image's ``threshold_multiotsu`` tries all combinations, hopeless beyond five.
+    scikit-image's ``threshold_multiotsu`` tries all combinations, which is too slow beyond five thresholds.
     histogram: (256,) counts. Returns ``thresholds`` ascending grey values; class k is cut[k-1] <= v < cut[k].
     """
     n = len(histogram)

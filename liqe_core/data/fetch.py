@@ -1,8 +1,7 @@
-"""Get datasets: what it takes is planned first, then they are fetched, unpacked aside, compared with the
-labels, and put in place whole.
+"""Download datasets: plan, fetch, unpack into a temporary folder, compare with the labels, move into place.
 
-The files come from the Hugging Face hub, from an address, or by git from a repository at one commit. An
-archive stays in the cache folder until its dataset is in place, whatever fails after it was fetched.
+The files come from the Hugging Face hub, from a URL, or from a git repository at a fixed commit. An archive
+stays in the cache folder until its dataset is in place, even if a later step fails.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from liqe_core.intake.transfers import FetchError, RemoteFile, fetch_file, hub_f
 
 
 class FetchPlan(NamedTuple):
-    """What getting one dataset takes.
+    """Source and size of the download of one dataset.
 
     Attributes:
-        source: where from, in a few words; empty for one that no program can get.
-        transfer, unpacked: bytes; None where the manifest does not say.
-        done: whether all of it is there already.
+        source: repositories or URLs; empty if the dataset must be downloaded by hand.
+        transfer, unpacked: sizes in bytes; None if the manifest does not state them.
+        done: whether the dataset is already complete.
     """
 
     manifest: Manifest
@@ -53,19 +52,19 @@ class FetchPlan(NamedTuple):
 
     @property
     def decoded(self) -> int | None:
-        """Bytes that training takes besides, for decoded images."""
+        """Additional bytes that training needs for decoded images; None if unknown."""
         return self.manifest.decoded_bytes(CropGeometry())
 
     @property
     def terms(self) -> str:
-        """The licence, and the page with the owners' terms."""
+        """The licence and the page with the terms of the owners."""
         licence = self.manifest.terms.licence or "no licence stated"
         return ", see ".join(filter(None, [licence, self.manifest.page]))
 
 
 def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None) -> FetchPlan:
-    """Plan what `fetch_dataset` has to do; asks no server."""
-    if manifest.form == "distorted":  # its own files are complete before its images are made
+    """Plan the download by `fetch_dataset` without network access."""
+    if manifest.form == "distorted":  # complete once the photographs are present; images are made later
         done = manifest.name not in sets_to_fetch(manifest, manifest.folder(root))
     else:
         done = status(manifest, root, labels).state == "complete"
@@ -81,41 +80,41 @@ def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None)
 
 
 def without_hub(manifest: Manifest) -> Manifest:
-    """The dataset as its authors have it: from their own address, even where the hub has it too."""
+    """Return the manifest without its files on the hub, so that the authors' own URL is used."""
     return manifest.model_copy(update={"hosted": []})
 
 
 def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
-    """Compare what the plans need with what is free.
+    """Compare the disk space that the plans need with the free space.
 
-    An archive lies in the cache folder until its content is in place, so one is there at a time.
+    An archive stays in the cache folder until its content is in place, so the cache holds one at a time.
 
     Returns:
-        A line a disk on the room there is.
+        One line per disk with the needed and the free space.
 
     Raises:
-        FetchError: it is too little; says where, and how much is needed.
+        FetchError: a disk has too little space; names the disk and the space needed.
     """
     needed = Counter({disk_of(cache_dir("archives")): max(plan.transfer or 0 for plan in plans)})
     for plan in plans:
         needed[disk_of(plan.manifest.root(root))] += plan.unpacked or 0
     store, decoded = cache_dir("store"), sum(plan.decoded or 0 for plan in plans)
-    lines = [f"{store}: at most {readable_size(decoded)} more where all of it is trained or tested on"]
+    lines = [f"{store}: at most {readable_size(decoded)} more if training or testing uses all images"]
     for disk, size in needed.items():
         free = shutil.disk_usage(disk).free
-        lines.append(f"{disk}: at most {readable_size(size)} are needed, {readable_size(free)} are free")
+        lines.append(f"{disk}: at most {readable_size(size)} needed, {readable_size(free)} free")
         if size > free:
             raise FetchError(f"{lines[-1]}; make room, or set LIQE_DATA (images), LIQE_CACHE (archives)")
     return "\n".join(lines)
 
 
 def readable_size(count: int | None) -> str:
-    """A number of bytes for people."""
-    return "not known" if count is None else tqdm.format_sizeof(count, "B")
+    """Format a number of bytes for display."""
+    return "unknown" if count is None else tqdm.format_sizeof(count, "B")
 
 
 def disk_of(folder: Path) -> Path:
-    """Where the disk is mounted that a folder is on, or will be."""
+    """Return the mount point of the disk of a folder, which need not exist yet."""
     folder = folder.expanduser().absolute()
     return next(path for path in (folder, *folder.parents) if os.path.ismount(path))
 
@@ -128,27 +127,27 @@ def fetch_dataset(
     missing: str = "error",
     progress: bool = True,
 ) -> Path:
-    """Get a dataset. Images that are there already stay, except those that `verify` found to be broken.
+    """Download a dataset and move it into place.
 
-    Of an archive, only the images that the labels name are unpacked, in whatever folders they lie; every one
-    is looked for, and its size compared, before one is put in place. A repository is taken as it is at the
-    manifest's commit.
+    Images that already exist are kept, except those that `verify` found to be corrupt. Only the images that
+    the labels name are unpacked from an archive; all of them are checked for presence and size before any is
+    moved into place. A repository is used at the commit of the manifest.
 
     Args:
-        root: the folder that datasets are in.
-        source: in place of the manifest's: the archive on this machine; for a repository its clone, or the
-            address of another; for several repositories the folder with a clone of each as ``owner/name``.
+        root: the folder of all datasets.
+        source: replaces the source of the manifest: a local archive; for a repository a clone or another URL;
+            for several repositories a folder with a clone of each as ``owner/name``.
         labels: a clone of zwx8981/LIQE, see `read_labels`.
-        missing: ``error``: refuse an archive that lacks images; ``skip``: take those it has, as is always
-            done where the manifest says that the archive may lack some (`HubFields.partial`).
+        missing: ``error``: reject an archive with missing images; ``skip``: use the images that it contains.
+            Archives that are incomplete by the manifest (`HubFields.partial`) are always handled like that.
 
     Returns:
-        The dataset's folder.
+        The folder of the dataset.
 
     Raises:
-        FetchError: it must be got by hand (says where), or a reason of `fetch_file`, `unpack`,
-            `place_images`; images have another size. Nothing is put in place then, and archives are kept.
-        MissingImagesError: the archive lacks images.
+        FetchError: the dataset must be downloaded by hand (the message says where); `fetch_file`, `unpack`
+            or `place_images` failed; images have another size. Archives are kept, nothing is moved.
+        MissingImagesError: images are missing from the archive.
         LabelError: the label files of one of the six training sets cannot be read.
     """
     if missing not in ("error", "skip"):
@@ -163,12 +162,12 @@ def fetch_dataset(
     with only_one(target, doing="fetching"), _staged(manifest, target) as staging:
         files = {file.name: RemoteFile(file.url, file.sha256) for file in manifest.files}
         files |= {file.name: _hub_file(file) for file in manifest.hosted if file.name}
-        for name, remote in files.items():  # label files, mostly
+        for name, remote in files.items():  # mostly label files
             fetch_file(remote, staging / name, progress)
         find_labelled = partial(_labelled_images, manifest, [staging, target], labels)
         for archive, places in _archives(manifest, source, _places(manifest, find_labelled), progress):
             unpack(archive, staging, places, progress=progress)
-        if not manifest.repositories:  # else `status` says what is wrong
+        if not manifest.repositories:  # for repositories, `status` reports what is missing
             _refuse_incomplete(manifest, staging, find_labelled(), missing)
         _put_in_place(staging, target, manifest, root)
     shutil.rmtree(_store(manifest), ignore_errors=True)
@@ -178,13 +177,14 @@ def fetch_dataset(
 def unpack_dataset(
     manifest: Manifest, archive: str | os.PathLike, root: AnyPath, password: str | None, progress: bool = True
 ) -> Path:
-    """Unpack an archive that you have: its label files, and the images that the labels name.
+    """Unpack a local archive: its label files and the images that the labels name.
 
     Returns:
-        The dataset's folder.
+        The folder of the dataset.
 
     Raises:
-        FetchError: see `unpack`. LabelError: the labels are neither in the archive nor in the folder.
+        FetchError: see `unpack`.
+        LabelError: the labels are neither in the archive nor in the folder.
     """
     target = manifest.folder(root)
     places = _places(manifest, partial(_labelled_images, manifest, [target], None))
@@ -193,7 +193,7 @@ def unpack_dataset(
 
 
 def is_hub_archive(manifest: Manifest, archive: str | os.PathLike) -> bool:
-    """Whether an archive is called like the dataset's on the hub: `fetch_dataset` takes it as `source`."""
+    """Whether an archive has the name of an archive on the hub; `fetch_dataset` accepts it as `source`."""
     return any(Path(file.file).name == Path(archive).name for file in manifest.hosted if not file.name)
 
 
@@ -203,15 +203,15 @@ def _store(manifest: Manifest) -> Path:
 
 @contextlib.contextmanager
 def _staged(manifest: Manifest, target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target`, removed in the end; an error names the archives that are kept."""
+    """Provide a hidden temporary folder beside `target`; errors name the archives that are kept."""
     store, staging = _store(manifest), target.with_name(f".{target.name}.fetching")
-    shutil.rmtree(staging, ignore_errors=True)  # of a killed process
+    shutil.rmtree(staging, ignore_errors=True)  # left by a killed process
     staging.mkdir(parents=True)
     try:
         yield staging
     except (FetchError, MissingImagesError, LabelError) as error:
         if isinstance(error, DamagedArchiveError) and not manifest.hosted:  # no checksum is known
-            shutil.rmtree(store, ignore_errors=True)  # so that the next call fetches it anew
+            shutil.rmtree(store, ignore_errors=True)  # so that the next call downloads it again
         archives = [str(path) for path in sorted(store.glob("[!.]*")) if path.is_file()]
         kept = f"; kept for the next call: {', '.join(archives)}" if archives else ""
         raise type(error)(f"{error}{kept}") from error
@@ -224,7 +224,7 @@ def _hub_file(file: HubFields) -> RemoteFile:
 
 
 def _places(manifest: Manifest, find_labelled: Callable[[], list[str]]) -> list[Place]:
-    """Where an archive's files go: those with labels first, then the images that these name."""
+    """Return the functions that place an archive's files: label files first, then the labelled images."""
     fields = manifest.labels
     groups = [fields.file, [fields.train], [fields.test]] if fields else []
     groups.append([manifest.reference_map or ""])
@@ -235,7 +235,7 @@ def _places(manifest: Manifest, find_labelled: Callable[[], list[str]]) -> list[
 def _archives(
     manifest: Manifest, source: AnyPath, places: list[Place], progress: bool
 ) -> Iterator[tuple[Path, list[Place]]]:
-    """Fetch a dataset's archives one by one: each with where its files go."""
+    """Fetch a dataset's archives one by one; yield each with the functions that place its files."""
     store, own = _store(manifest), Path(source).expanduser() if source else None
     for file in [file for file in manifest.hosted if not file.name]:
         path = own or store / Path(file.file).name
@@ -243,7 +243,7 @@ def _archives(
             fetch_file(_hub_file(file), path, progress)
         elif own.is_file() and file.sha256 not in (None, file_sha256(own)):
             raise FetchError(
-                f"{own}: its SHA-256 is not that of the hub's {file.file}; rename it, or get that"
+                f"{own}: SHA-256 differs from {file.file} on the hub; rename it, or download that file"
             )
         yield path, places
     if manifest.hosted:
@@ -259,7 +259,7 @@ def _archives(
 
 
 def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPath, progress: bool) -> Path:
-    """An archive of a repository's folder `path` at its commit, as the folder `into`, in the cache folder."""
+    """Write a repository's folder `path` at its commit, renamed to `into`, to an archive in the cache."""
     url, commit = repository.url, repository.commit
     archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}@{commit[:12]}.tar"
     if archive.is_file():
@@ -269,11 +269,11 @@ def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPa
         clone = clone.joinpath(*url.split("/")[-2:])
         clone = clone if clone.is_dir() else clone.with_name(f"{clone.name}.git")  # a bare one
         if not clone.is_dir():
-            raise FetchError(f"{clone}: no such clone; the dataset comes from {url} too")
+            raise FetchError(f"{clone}: no such clone; the dataset also needs {url}")
     if not clone.is_dir():
         clone = archive.with_suffix(".git")
         _git(clone, "init", "--quiet", "--bare", about=url)
-        # Asked for one commit, git fetches its files and no history.
+        # With a single commit, git fetches its files without the history.
         _git(clone, "fetch", "--depth", "1", str(source or url), commit, about=url, progress=progress)
     with atomic_path(archive) as part:
         form = ["--format=tar", f"--prefix={repository.into or '.'}/", f"--output={part}"]
@@ -284,9 +284,9 @@ def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPa
 
 def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> None:
     if shutil.which("git") is None:
-        raise FetchError(f"{about}: git is needed to fetch it; install git")
+        raise FetchError(f"{about}: git is required but not installed; install git")
     folder.mkdir(parents=True, exist_ok=True)
-    # The repository may belong to somebody else; nothing in it is run by the commands used here.
+    # The repository may belong to another user; the commands used here run nothing in it.
     command = ["git", "-C", str(folder), "-c", "safe.directory=*", "-c", "core.autocrlf=false", *arguments]
     stderr = None if progress and sys.stderr.isatty() else subprocess.PIPE  # None: git shows its progress
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
@@ -297,10 +297,10 @@ def _git(folder: Path, *arguments: str, about: str, progress: bool = False) -> N
 
 
 def _labelled_images(manifest: Manifest, folders: Sequence[Path], labels: AnyPath) -> list[str]:
-    """The images that the labels name. folders: the first with a label file is read.
+    """Return the images that the labels name, from the first of `folders` with a label file.
 
     Raises:
-        LabelError: there is no label file, or it cannot be read.
+        LabelError: the label file is missing or cannot be read.
     """
     if manifest.form == "liqe":
         return read_released(manifest, label_folder(labels))["image"].tolist()
@@ -310,23 +310,23 @@ def _labelled_images(manifest: Manifest, folders: Sequence[Path], labels: AnyPat
 
 
 def _refuse_incomplete(manifest: Manifest, staging: Path, images: list[str], missing: str) -> None:
-    """Raise when labelled images are missing or have another size than the manifest says."""
+    """Raise an error if labelled images are missing or differ in size from the manifest."""
     found = find_images(images, staging, manifest.image_folders)
-    advice = f"nothing was put in place; get the dataset from {manifest.page or 'its authors'}"
+    advice = f"nothing was moved into place; get the dataset from {manifest.page or 'its authors'}"
     if missing == "error":
-        refuse_missing(found, manifest.name, f"{advice}, or take the images that are there (--missing skip)")
+        refuse_missing(found, manifest.name, f"{advice}, or use the images that exist (--missing skip)")
     wrong = []
     for file in found["file"].dropna() if manifest.image_size else ():
         with contextlib.suppress(OSError), Image.open(staging / file) as image:  # `verify` opens each again
             if image.size != manifest.image_size:
                 wrong.append(f"{file} is {image.width} x {image.height}")
     if wrong:
-        raise FetchError(f"{manifest.name}: images of another size ({first_few(wrong)}); {advice}")
+        raise FetchError(f"{manifest.name}: images with an unexpected size ({first_few(wrong)}); {advice}")
 
 
 def _put_in_place(staging: Path, target: Path, manifest: Manifest, root: AnyPath) -> None:
-    """Move files to the dataset's folder; those there already stay, except broken images."""
-    present = {name.lower(): name for name in list_images(target)}  # maybe in another case
+    """Move files to the folder of the dataset; existing files are kept, except corrupt images."""
+    present = {name.lower(): name for name in list_images(target)}  # names may differ in case
     entries = journal_of(manifest, root).current()
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         staged = path.relative_to(staging).as_posix()

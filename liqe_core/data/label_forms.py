@@ -1,7 +1,7 @@
-"""The forms in which authors publish their scores, a reader each; `liqe_core.data.labels` makes them tidy.
+"""Readers for the published label formats; `liqe_core.data.labels` brings their tables into one form.
 
-A reader takes (manifest, folder of the dataset) and gives a table with at least ``image`` and ``mos``, the
-score as published.
+A reader takes a manifest and the folder of the dataset. It returns a table with at least ``image`` and
+``mos``, the score as published.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ from liqe_core.files import first_few
 from liqe_core.images import list_images
 from liqe_core.prompts import DISTORTIONS, SCENES
 
-#: What else columns of a user's table may be called: the axis, as in the manifest's ``words``.
+#: Alternative column names in a user's table, such as the axis names of the manifest's ``words``.
 SYNONYMS = {"scene": "scenes", "distortions": "distortion", "ref": "reference"}
 
 
 def read_tid2013(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """``mos_with_names.txt``: lines of a score and ``I01_01_1.bmp`` (reference, distortion, level)."""
+    """Read ``mos_with_names.txt``: lines of a score and ``I01_01_1.bmp`` (reference, distortion, level)."""
     path = label_file(manifest, folder)
     rows = read_table(path, columns=["mos", "name"], sep=r"\s+")
     mos, names = numbers(rows["mos"], path), unique(rows["name"], path)
     number = names.str.extract(r"^[iI]\d\d_(\d\d)_\d\.\w+$")[0].astype(float)
     distortions = tuple(load_manifest("tid2013").expect.distortions)  # in the order of their numbers
     if len(wrong := names[~number.between(1, len(distortions))]):
-        raise LabelError(f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is no name as I01_01_1.bmp is")
+        raise LabelError(f"{path}, line {wrong.index[0]}: {wrong.iloc[0]!r} is not a name like I01_01_1.bmp")
     return _table(manifest, names, mos, distortion=[distortions[int(k) - 1] for k in number])
 
 
 def read_pipal(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """A text file a reference (``Train_Label/A0001.txt``) with lines ``A0001_00_00.bmp,1456.39``."""
+    """Read one text file per reference (``Train_Label/A0001.txt``): lines ``A0001_00_00.bmp,1456.39``."""
     labels = label_file(manifest, folder)
     tables = []
     for path in sorted(labels.glob("*.txt")):
         rows = read_table(path, columns=["name", "mos"], sep=",")
         tables.append(_table(manifest, unique(rows["name"], path), numbers(rows["mos"], path)))
     if not tables:
-        raise LabelError(f"{labels}: no .txt files; PIPAL has one a reference there")
+        raise LabelError(f"{labels}: no .txt files; PIPAL has one per reference in this folder")
     return _joined(tables, labels)
 
 
 def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Two CSVs, one a part of the public split, which becomes session 1; scenes and distortions of some
-    images, where the manifest names a table of them (its ``none`` is no distortion)."""
+    """Read two CSV files, one per part of the public split, which becomes session 1.
+
+    Scenes and distortions of some images come from a table that the manifest names; its ``none`` means that
+    the image has no distortion.
+    """
     paths = {part: folder / getattr(manifest.labels, part) for part in ("train", "test")}
     tables = [_from_columns(manifest, read_table(path), path, session_1=part) for part, path in paths.items()]
     table = _joined(tables, folder)
@@ -68,15 +71,16 @@ def read_biq2021(manifest: Manifest, folder: Path) -> pd.DataFrame:
 
 
 def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """A table: CSV, a spreadsheet, or JSON.
+    """Read a table: CSV, a spreadsheet, or JSON.
 
-    Columns called ``distortion``, ``scenes`` (names with ``;`` or ``|`` between), ``reference``, ``split`` or
-    ``session_1`` .. ``session_10`` are taken where they are; of a user's table all other columns are named.
+    The optional columns ``distortion``, ``scenes`` (names separated by ``;`` or ``|``), ``reference``,
+    ``split`` and ``session_1`` .. ``session_10`` are read too; a warning lists the unread columns of a
+    user's table.
     """
     path = label_file(manifest, folder)
     rows = read_table(path)
     table = _from_columns(manifest, rows, path)
-    titles = sorted(rows.columns, key=lambda title: title.lower() not in SYNONYMS)  # which the names replace
+    titles = sorted(rows.columns, key=lambda title: title.lower() not in SYNONYMS)  # main names override
     columns = {
         SYNONYMS.get(title.lower(), title.lower()): rows[title].where(rows[title] != "", None)
         for title in titles
@@ -95,7 +99,7 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
     for session in [session for session in SESSION_COLUMNS if session in columns]:
         parts = columns[session].str.lower().replace({"validation": "val", "valid": "val"})
         if len(wrong := parts[parts.notna() & ~parts.isin(PARTS)]):
-            raise LabelError(f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r} is none of {PARTS}")
+            raise LabelError(f"{path}, line {wrong.index[0]}: split {wrong.iloc[0]!r} is not one of {PARTS}")
         if empty := int(parts.isna().sum()):
             warnings.warn(f"{path}: {empty} of {len(parts)} rows are in no part of {session}", stacklevel=2)
         table[session] = parts.to_numpy()
@@ -103,23 +107,23 @@ def read_csv(manifest: Manifest, folder: Path) -> pd.DataFrame:
 
 
 def _check_columns(manifest: Manifest, rows: pd.DataFrame, columns: Collection[str], path: Path) -> None:
-    """Refuse a table without a column that the manifest has words for, and name columns that are not read."""
+    """Reject a table without a column that the manifest's ``words`` require; warn about unread columns."""
     names = ("scenes", "distortion", "reference", "split", *SESSION_COLUMNS)
     titles = (manifest.labels.image, *([manifest.score.column] if manifest.score else []))
     used = {str(column(rows, title, path).name).lower() for title in titles}
     unread = sorted(set(columns) - {*names, *used})
     close = {name: "".join(get_close_matches(name, names, 1, 0.5)) for name in unread}
-    unread = [f"{name!r}" + f" (is it {close[name]!r}?)" * bool(close[name]) for name in unread]
+    unread = [f"{name!r}" + f" (did you mean {close[name]!r}?)" * bool(close[name]) for name in unread]
     for axis, name in {"scene": "scenes", "distortion": "distortion"}.items():
         if axis in manifest.words and name not in columns:
             others = f"rename the right one of {', '.join(unread)}" if unread else "add it"
             raise LabelError(f"{path}: no column {name!r} for the manifest's {axis} words; {others}")
     if unread and manifest.role == "user":
-        warnings.warn(f"{path}: columns that are not read: {', '.join(unread)}", stacklevel=2)
+        warnings.warn(f"{path}: unread columns: {', '.join(unread)}", stacklevel=2)
 
 
 def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) -> None:
-    """Refuse words (or tuples of words, by line) that are neither the manifest's own nor the paper's."""
+    """Reject words (or tuples of words, by line) that neither the manifest nor the paper defines."""
     papers = {"scene": SCENES, "distortion": (*DISTORTIONS, *DISTORTION_GROUPS)}
     known = manifest.words.get(axis, tuple(dict.fromkeys(papers[axis])))
     words = words.explode().dropna()
@@ -131,10 +135,10 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
 
 
 def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """Photographs that are distorted here; the table names every image before any is made.
+    """List the images of a dataset that this project distorts itself, before they are made.
 
     Raises:
-        LabelError: the photographs, or the set whose best are taken too, are not there.
+        LabelError: the photographs, or the dataset that contributes its best images, are missing.
     """
     if absent := " ".join(sets_to_fetch(manifest, folder)):
         raise LabelError(f"the photographs of {manifest.name} are missing: liqe data fetch {absent}")
@@ -158,7 +162,7 @@ FORMS = {
 
 
 def label_file(manifest: Manifest, folder: Path) -> Path:
-    """The label file (or folder) of a dataset that is there; a user's may lie beside the manifest too."""
+    """Return the label file (or folder) of a dataset; it may also lie beside the manifest."""
     names = manifest.labels.file
     tried = [folder / name for name in names] + [manifest.path.parent / name for name in names]
     for path in tried:
@@ -169,7 +173,7 @@ def label_file(manifest: Manifest, folder: Path) -> Path:
 
 
 def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) -> pd.DataFrame:
-    """The columns that the manifest names."""
+    """Read the columns that the manifest names."""
     names = unique(column(rows, manifest.labels.image, path), path)
     if manifest.score:
         mos = numbers(column(rows, manifest.score.column, path), path, manifest.score.high)
@@ -181,12 +185,12 @@ def _from_columns(manifest: Manifest, rows: pd.DataFrame, path: Path, **more) ->
 def _joined(tables: list[pd.DataFrame], place: Path) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     if len(twice := table["image"][table["image"].duplicated()]):
-        raise LabelError(f"{place}: {twice.iloc[0]!r} is in more than one label file ({len(twice)} such)")
+        raise LabelError(f"{place}: {twice.iloc[0]!r} is in more than one label file ({len(twice)} images)")
     return table
 
 
 def _table(manifest: Manifest, names: pd.Series, mos: pd.Series, **more) -> pd.DataFrame:
-    """`image` is below the dataset's folder, so the labels' names go below the first image folder."""
+    """Make a label table; names are relative to the first image folder, `image` to the dataset's folder."""
     below = "" if manifest.image_folders[0] == "." else manifest.image_folders[0].rstrip("/") + "/"
     images = (below + names.str.replace("\\", "/", regex=False)).to_numpy()
     references = [manifest.reference_of(image) for image in images]

@@ -1,7 +1,7 @@
-"""A dataset as training and evaluation take it: images and their labels, aligned.
+"""Datasets for training and evaluation: images and their labels, aligned.
 
-A label table has a row an image, with the columns ``dataset, image, mos, distortion, distortion_group,
-scenes, reference, session_1 .. session_10``, whatever dataset it comes from.
+A label table has one row per image. Its columns are the same for all datasets: ``dataset, image, mos,
+distortion, distortion_group, scenes, reference, session_1 .. session_10``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from liqe_core.prompts import PromptGrid
 
 Images = Sequence[np.ndarray] | PackedStore | KeptWindows
 
-#: The longer sides, in pixels, between which the size of an image is drawn (evenly in the logarithm).
+#: The range of the longer side, in pixels, for images of random size (log-uniform).
 SIDES = (256, 1024)
 
 
@@ -39,14 +39,14 @@ class LabelledImages:
     """Images of one dataset with their labels, aligned.
 
     Attributes:
-        name: of the dataset.
+        name: name of the dataset.
         table: the label table, index 0..n-1.
-        images: n arrays (H, W, 3) uint8, already shrunk as the crop geometry says; a list, or a
-            `PackedStore`, which maps them from disk. Or `KeptWindows`, what a frozen tower said of them.
-        left_out: images that the labels name and the table does not, and why.
-        any_size: each time an image is looked at, it is first brought to a size drawn between `SIDES`, at
-            least that of a crop.
-        grey: (n,) how likely each image is to be made grey then.
+        images: n arrays (H, W, 3) uint8, already resized for the crop geometry: a list, or a `PackedStore`
+            that maps them from disk. Alternatively `KeptWindows`, their embeddings by a frozen tower.
+        left_out: labelled images that are not in the table, with the reason for each.
+        any_size: resize an image to a random size within `SIDES`, at least the size of a crop, each time it
+            is used.
+        grey: (n,) probability that an image is converted to grey each time it is used.
     """
 
     name: str
@@ -66,25 +66,25 @@ class LabelledImages:
     def training_crops(
         self, row: int, geometry: CropGeometry, count: int, rng: np.random.Generator
     ) -> Tensor:
-        """Random crops of an image (see `crops.training_crops`), or what is kept in their place."""
+        """Return random crops of an image (see `crops.training_crops`), or their kept embeddings."""
         if isinstance(self.images, KeptWindows):
             return self.images.for_training(row, count, rng)
         return training_crops(self._varied(row, geometry, rng), geometry, count, rng, self.names[row])
 
     def testing_crops(self, row: int, geometry: CropGeometry, seed: int | None = None) -> Tensor:
-        """The crops on which an image is tested, or what is kept in their place.
+        """Return the crops on which an image is tested, or their kept embeddings.
 
         Args:
-            seed: None for evenly spaced windows; else random ones (see `crops.random_crops`), a function of
-                the seed and the row.
+            seed: None: evenly spaced crops. An integer: random crops (see `crops.random_crops`) that depend
+                only on the seed and the row.
 
         Raises:
-            ImageError: the image is smaller than a crop; names it.
-            TypeError: random windows of images of which only the even ones were kept.
+            ImageError: the image is smaller than a crop; the message names it.
+            TypeError: a seed was given, but only embeddings of evenly spaced windows were kept.
         """
         if isinstance(self.images, KeptWindows):
             if seed is not None:
-                raise TypeError(f"{self.name}: only even windows were kept; give images, or no seed")
+                raise TypeError(f"{self.name}: only evenly spaced windows were kept; pass images, or no seed")
             return self.images.for_testing(row)
         if seed is not None:
             rng = np.random.default_rng((seed, row))
@@ -94,7 +94,7 @@ class LabelledImages:
         )
 
     def _varied(self, row: int, geometry: CropGeometry, rng: np.random.Generator) -> np.ndarray:
-        """The pixels of an image, in another size or in grey where the set is so."""
+        """Return the pixels of an image, with the dataset's random resizing and grey conversion."""
         pixels = self.images[row]
         if self.grey is not None and rng.random() < self.grey[row]:
             pixels = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
@@ -106,23 +106,23 @@ class LabelledImages:
         return pixels
 
     def too_small(self, window: int) -> dict[str, str]:
-        """The images with a side under `window` pixels, and their size in words."""
+        """Return the images with a side under `window` pixels, and their sizes as text."""
         if isinstance(self.images, KeptWindows):
-            return {}  # it was looked at before they were kept
+            return {}  # sizes were checked before the embeddings were computed
         shapes = (self.images[row].shape for row in range(len(self)))
         pairs = zip(self.table["image"], shapes, strict=True)
         return {image: f"{w} x {h} pixels" for image, (h, w, _) in pairs if min(w, h) < window}
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """What each image is called: ``dataset/file``."""
+        """Names of the images for messages: ``dataset/file``."""
         return [f"{self.name}/{image}" for image in self.table["image"]]
 
     def part(self, session: int, part: str) -> np.ndarray:
-        """Row numbers of the images in ``train``, ``val`` or ``test`` of session 1..10.
+        """Return the row numbers of the images in ``train``, ``val`` or ``test`` of session 1..10.
 
         Raises:
-            ValueError: no such part or session, or nothing in it.
+            ValueError: the part or session does not exist, or the part is empty.
         """
         column = f"session_{session}"
         if part not in PARTS or column not in self.table:
@@ -133,8 +133,10 @@ class LabelledImages:
         return rows
 
     def thinned(self, most: int) -> LabelledImages:
-        """The same with at most so many images in each validation and test part, for a quick look: drawn
-        by chance, the same whenever it is done; the others of these parts are then on no side."""
+        """Return a copy with at most `most` images in each validation and test part, for quick checks.
+
+        The selection is random but reproducible; the other images of these parts then belong to no part.
+        """
         table = self.table.copy()
         for column, part in itertools.product(table.columns.intersection(SESSION_COLUMNS), PARTS[1:]):
             rows = np.flatnonzero(table[column] == part)
@@ -144,14 +146,14 @@ class LabelledImages:
 
 
 def targets(table: pd.DataFrame, grid: PromptGrid) -> dict[str, Tensor]:
-    """What the losses compare with.
+    """Return the targets of the losses.
 
     Returns:
-        ``mos`` (n,) float64; ``scene`` (n, S) and ``distortion`` (n, D) float32 of 0 and 1, a row of zeros
-        for an image without that label.
+        ``mos`` (n,) float64; ``scene`` (n, S) and ``distortion`` (n, D) float32 of 0 and 1, with a row of
+        zeros for an image without that label.
 
     Raises:
-        ValueError: a label that is not among the grid's words; names the image.
+        ValueError: a label is not among the words of the grid; the message names the image.
     """
     scenes = [names if isinstance(names, tuple | list) else () for names in table["scenes"]]
     distortions = [() if pd.isna(name) else (name,) for name in table["distortion_group"]]
@@ -184,24 +186,25 @@ def packed_set(
     progress: bool = True,
     **reading: str,
 ) -> LabelledImages:
-    """The labels and the packed images of a dataset, made where they are not there yet.
+    """Load the labels and the packed images of a dataset; pack the images if needed.
 
-    A set that comes without splits gets ten random ones, one whose public split has no val part gets ten
-    that share its test part (see `splits`).
+    A dataset without splits gets ten random ones. A dataset whose public split has no val part gets ten that
+    share its test part (see `splits`).
 
     Args:
-        name: a dataset, a manifest's path, or a manifest.
-        root: the folder that datasets are in.
+        name: name of a dataset, path of a manifest, or a manifest.
+        root: the folder of all datasets.
         missing: see `present_rows`.
-        leave_out: images to go on without, and why; None: they are not asked for, and the others have a store
-            of their own. These stay in the parts they are in: the splits are made before.
-        reading: options of `read_image` that are not its defaults.
+        leave_out: images to leave out, each with the reason. With the reason None, an image was not
+            requested: it is not reported, and the other images get a separate store. Splits are made before
+            images are left out, so the others stay in their parts.
+        reading: options of `read_image` that differ from its defaults.
 
     Returns:
-        Its table has the rows whose images are there; `left_out` names the others.
+        The dataset; its table has the rows whose images are present, and `left_out` names the others.
 
     Raises:
-        LabelError, MissingImagesError, StoreError: what is missing or wrong, and what to do.
+        LabelError, MissingImagesError, StoreError: the message says what is wrong and what to do.
     """
     manifest = name if isinstance(name, Manifest) else load_manifest(name)
     table = read_labels(manifest, root)
@@ -229,15 +232,16 @@ def present_rows(
     missing: str = "error",
     progress: bool = True,
 ) -> pd.DataFrame:
-    """The rows of a label table whose images are there, with ``file``, their path below the set's folder.
+    """Return the rows of a label table whose images are present, with their paths in the column ``file``.
 
-    Images of a set that is made here (`data.distorted`) are made first.
+    The paths are relative to the folder of the dataset. Images that this project distorts itself
+    (`data.distorted`) are made first.
 
     Args:
-        missing: ``error`` when an image is not there, or ``skip`` it.
+        missing: ``error``: raise an error if an image is missing; ``skip``: leave it out.
 
     Raises:
-        MissingImagesError: the count and the first five names, also where none is there.
+        MissingImagesError: an image is missing, or with ``skip`` all are; gives the count and five names.
     """
     if missing not in ("error", "skip"):
         raise ValueError(f"missing is {missing!r}: choose error or skip")

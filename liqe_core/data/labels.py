@@ -1,7 +1,7 @@
-"""Human scores, distortions, scenes and splits of every dataset, as one tidy table.
+"""Scores, distortions, scenes and splits of every dataset in one tidy table.
 
-The six training sets' labels are the public repository's (`released_labels`), those of the other sets are
-read as their authors publish them (`label_forms`).
+Labels of the six training sets come from the public LIQE repository (`released_labels`); labels of the other
+datasets are read in the format of their authors (`label_forms`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from liqe_core.data.splits import SESSION_COLUMNS
 from liqe_core.data.tables import LabelError
 from liqe_core.prompts import DISTORTIONS
 
-#: The columns of every label table. `image` is the path below the dataset's folder; `mos` is higher for
-#: better images; `scenes` is a tuple of names, empty where unknown; a session is "train", "val" or "test".
+#: The columns of every label table. `image` is a path relative to the dataset's folder; a higher `mos` is
+#: better; `scenes` is a tuple of names, empty if unknown; a session column holds "train", "val" or "test".
 COLUMNS: tuple[str, ...] = ("dataset", "image", "mos", "distortion", "distortion_group", "scenes")
 COLUMNS += ("reference", *SESSION_COLUMNS)
 
 
 def readable(root: AnyPath = None, mirror: AnyPath = None, fetch: bool = False) -> list[str]:
-    """The names of the known datasets whose labels `read_labels` can read here.
+    """Return the names of the datasets whose labels `read_labels` can read on this machine.
 
     Args:
-        root, mirror: as `read_labels` takes them.
-        fetch: count the training sets, whose label files `read_labels` fetches where they are not here.
+        root, mirror: see `read_labels`.
+        fetch: include the training sets even if `read_labels` has to download their label files first.
     """
 
     released = fetch or released_labels.labels_at_hand(mirror)
@@ -44,22 +44,24 @@ def read_labels(
     mirror: AnyPath = None,
     fastfading: str = "released",
 ) -> pd.DataFrame:
-    """The label table of one dataset.
+    """Read the label table of one dataset.
 
     Args:
-        manifest: a name, a manifest's path, or a manifest.
-        root: the folder that datasets are in, for those whose labels come with their images.
-        mirror: a clone of zwx8981/LIQE, for the six training sets; default ``$LIQE_LABELS``; where neither
-            is given the files are fetched once, checked, and kept in the cache folder.
-        fastfading: ``released``: LIVE's labels as published (and as the paper's numbers come from);
+        manifest: name of a dataset, path of a manifest, or a manifest.
+        root: the folder of all datasets, for datasets whose labels come with their images.
+        mirror: a clone of zwx8981/LIQE, for the six training sets; default ``$LIQE_LABELS``. Without either,
+            the files are downloaded once, checked, and kept in the cache folder.
+        fastfading: ``released``: LIVE's labels as published (the source of the paper's numbers);
             ``corrected``: see `correct_fastfading`.
 
     Returns:
-        A row an image, columns `COLUMNS`, sorted by image for the six sets, else in the file's order.
+        One row per image with the columns `COLUMNS`: sorted by image for the six training sets, otherwise in
+        the order of the label file.
 
     Raises:
-        LabelError: a label file is missing or wrong (with the line), or the labels contradict one another.
-        ManifestError: no such manifest, or one that says nothing of labels (as `mini`, which makes its own).
+        LabelError: a label file is missing or invalid (names the line), or labels contradict each other; or
+            the manifest has no labels (such as `mini`, which makes its own).
+        ManifestError: no such manifest.
     """
     if fastfading not in ("released", "corrected"):
         raise ValueError(f"fastfading is {fastfading!r}: choose released or corrected")
@@ -80,8 +82,11 @@ def read_labels(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a dataset, as the paper's table of datasets: images, distortions, references, lowest and
-    highest score, and how many images have scene labels."""
+    """Summarize each dataset in one row, like the paper's table of datasets.
+
+    The columns are the numbers of images, distortions and references, the lowest and highest score, and the
+    number of images with scene labels.
+    """
     counted: dict[str, tuple] = {"images": ("image", "size")}
     counted |= {f"{name}s": (name, "nunique") for name in ("distortion", "reference")}
     counted |= {"lowest": ("mos", "min"), "highest": ("mos", "max")}
@@ -90,12 +95,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
-    """LIVE's labels with the 145 fast-fading images put right.
+    """Correct the labels of LIVE's 145 fast-fading images.
 
-    In the released files each carries the distortion (white noise) *and* the scenes of the white-noise
-    image of the same number, which shows another photograph. Here the distortion is ``fastfading``, the
-    name the public code has for it, and the scenes are those of the other images of the same reference.
-    Which images those are shows in the ten splits: a reference's images are always in the same part.
+    In the released files, each has the distortion (white noise) *and* the scenes of the white-noise image of
+    the same number, which shows another photograph. The corrected distortion is ``fastfading``, the name in
+    the public code, and the corrected scenes are those of the other images of the same reference. The ten
+    splits identify these images: all images of a reference are always in the same part.
     """
     table = table.copy()
     fading = table["image"].str.startswith("fastfading/")
@@ -108,13 +113,13 @@ def correct_fastfading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
-    """All columns, in order, whatever the form had."""
+    """Bring a table to the columns `COLUMNS`, in order."""
     if table.empty:
-        raise LabelError(f"{manifest.path}: its label file has no rows; give it a row an image")
+        raise LabelError(f"{manifest.path}: the label file has no rows; add one row per image")
     table = table.reset_index(drop=True)
     table["dataset"] = manifest.name
     table["mos"] = table["mos"].astype(np.float64)
-    if manifest.role == "user" and manifest.score:  # of published sets `liqe data audit` tells
+    if manifest.role == "user" and manifest.score:  # `liqe data audit` checks published datasets
         low, high = manifest.score.low, manifest.score.high
         if len(outside := table[(table["mos"] < low) | (table["mos"] > high)]):
             first = f"{outside['mos'].iloc[0]:g} of {outside['image'].iloc[0]}"
@@ -132,5 +137,5 @@ def _tidy(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The text columns as pandas' text type, also those with nothing in them."""
+    """Convert the text columns to pandas' string type, including empty columns."""
     return table.astype({n: "str" for n in COLUMNS if n in table and n not in ("mos", "scenes")})

@@ -1,4 +1,4 @@
-"""The parts of a manifest, as they stand in the YAML file: what `manifests.Manifest` is made of."""
+"""Models of the nested fields of a manifest file; `manifests.Manifest` is built from them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 
 from liqe_core.intake.settings import Settings
 
-#: Forms of labels that have no column of human scores.
+#: Label formats without a column of human scores.
 WITHOUT_SCORES = ("scenes", "distorted")
-#: What a form of labels needs; the others need ``file``.
+#: Required fields of label formats; other formats require ``file``.
 NEEDED = {
     "liqe": ("prefix",),
     "csv": ("file", "image"),
@@ -25,13 +25,13 @@ Item = TypeVar("Item")
 
 def _refuse_twice(words: list[str]) -> list[str]:
     if len(set(words)) < len(words):
-        raise ValueError("name each once")
+        raise ValueError("duplicate entries; name each once")
     return words
 
 
 def _check_group(pattern: re.Pattern[str]) -> re.Pattern[str]:
     if not pattern.groups:
-        raise ValueError("put what is looked for in parentheses")
+        raise ValueError("the pattern has no group; put the searched part in parentheses")
     return pattern
 
 
@@ -53,12 +53,12 @@ Counts = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], Field(
 
 
 def _as_list(value: object) -> object:
-    """The counts of one session as a list of one."""
+    """Wrap the counts of a single session in a list."""
     return [value] if isinstance(value, list) and value and isinstance(value[0], int) else value
 
 
 class Terms(Settings):
-    """Who may have the dataset (``open``: download it, ``form``: the authors ask for one), and where."""
+    """Access to the dataset (``open``: download, ``form``: request form of the authors), licence and page."""
 
     access: Literal["open", "form", "closed", "unknown"]
     licence: str | None = None
@@ -66,7 +66,7 @@ class Terms(Settings):
 
 
 class Score(Settings):
-    """The human scores: their column, by name or by number from 1, and the ends of the scale as published."""
+    """The human scores: their column, by name or by number from 1, and the published range."""
 
     column: str | int
     range: Annotated[tuple[Finite, Finite], Field(strict=False)]
@@ -76,26 +76,26 @@ class Score(Settings):
     @model_validator(mode="after")
     def _check_range(self) -> Score:
         if not self.low < self.high:
-            raise ValueError("range is not [low, high] with low < high")
+            raise ValueError("range must be [low, high] with low < high")
         return self
 
     @property
     def low(self) -> float:
-        """The lowest score that there can be."""
+        """The lowest possible score."""
         return self.range[0]
 
     @property
     def high(self) -> float:
-        """The highest score that there can be."""
+        """The highest possible score."""
         return self.range[1]
 
     def oriented(self, value):
-        """Scores so that higher is better: turned round within the range where the set's are not."""
+        """Return scores for which higher is better; mirror them in the range if `direction` is lower."""
         return value if self.direction == "higher" else self.low + self.high - value
 
 
 class LabelFields(Settings):
-    """How the label files read."""
+    """Format and location of the label files."""
 
     form: Literal["liqe", "tid2013", "pipal", "biq2021", "csv", "json", "scenes", "distorted"]
     prefix: str = ""
@@ -107,7 +107,7 @@ class LabelFields(Settings):
     photographs: str = ""
     best_of: str = ""
     best: NonNegativeInt = 0
-    described: str = ""  # of biq2021: a table beside the manifest, with scenes and distortions of some images
+    described: str = ""  # biq2021: a table beside the manifest with scenes and distortions of some images
 
     @model_validator(mode="after")
     def _check_form(self) -> LabelFields:
@@ -118,14 +118,14 @@ class LabelFields(Settings):
 
 
 class ExpectedFields(Settings):
-    """Counts that the labels are held against."""
+    """Expected counts, compared with the labels by `audits`."""
 
     distortions: dict[str, NonNegativeInt] = Field(default={})
     sessions: Annotated[list[Counts], BeforeValidator(_as_list)] = Field(default=[])
 
 
 class ArchiveFields(Settings):
-    """An archive that the authors give."""
+    """An archive that the authors provide."""
 
     name: str
     url: Address | None = None
@@ -134,7 +134,7 @@ class ArchiveFields(Settings):
 
 
 class HubFields(Settings):
-    """A file of a dataset repository of the Hugging Face hub: an archive, or with a `name` a loose file."""
+    """A file in a dataset repository on the Hugging Face hub: an archive, or with a `name` a single file."""
 
     repository: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
     revision: Commit | None = None
@@ -144,11 +144,11 @@ class HubFields(Settings):
     unpacked: PositiveInt | None = None
     terms: str = ""
     name: str | None = None
-    partial: bool = False  # an archive that may lack images: those that are there are taken
+    partial: bool = False  # the archive may be incomplete; its images are used
 
 
 class FileFields(Settings):
-    """A loose file that belongs to the set and has an address of its own."""
+    """A single file of the dataset with its own URL."""
 
     name: str
     url: Address
@@ -158,7 +158,7 @@ class FileFields(Settings):
 
 
 class RepositoryFields(Settings):
-    """A folder of a public repository, at a commit."""
+    """A folder of a public repository at a fixed commit."""
 
     url: Address
     commit: Commit

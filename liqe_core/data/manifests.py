@@ -1,7 +1,7 @@
-"""Dataset manifests: one YAML file a dataset says what it is, where it lies and how its labels read.
+"""Dataset manifests: a YAML file per dataset describes its source, its folder and its labels.
 
-The manifests of this project are in ``data_manifests/``. For your own images, five lines are enough; paths
-are relative to the manifest::
+The manifests of this project are in ``data_manifests/``. A manifest for your own images needs five lines;
+paths are relative to the manifest::
 
     title: My holiday images
     folder: photographs
@@ -27,34 +27,35 @@ from liqe_core.data.manifest_fields import ExpectedFields, LabelFields, Name, Na
 from liqe_core.files import CHECKOUT, cache_dir
 from liqe_core.intake.settings import Settings, faults, one_of
 
-#: The datasets of the paper's training, in the order of its tables.
+#: The training datasets of the paper, in the order of its tables.
 TRAINING_SETS = ("live", "csiq", "kadid10k", "bid", "clive", "koniq10k")
 
 SESSIONS = 10
 
-#: A file or folder that may be left to the default.
+#: A file or folder; None means the default.
 AnyPath = str | os.PathLike | None
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be used; the message names the file, the line and the field."""
+    """An invalid manifest; the message names the file, the line and the field."""
 
 
 class Manifest(Settings):
-    """One dataset: the fields of its YAML file, in which some go by another name (their alias).
+    """One dataset: the fields of its YAML file. A field with an alias has the alias as its name in the file.
 
     Attributes:
-        name: short name, the file's stem.
-        folders: names the unpacked dataset may have below the root; the first is the usual one.
-        image_folders: folders below that which hold images; the first is the one that labels name.
-        shown: the shorter side, in pixels, at which people saw every image that they scored, whatever its
-            own size; None where each was seen as it is, or nothing is known of it.
-        image_size: (width, height) that every image has, or None.
-        typical_size: the same of most images, where they differ: what they take is estimated by it.
-        labels: how the label files read; None: the set has none, or this project does not read them.
-        words: own words of the axes ``scene`` and ``distortion``, in place of the paper's.
-        hosted: files of the Hugging Face hub that the set comes from.
-        repositories: public repositories that the images come from.
+        name: short name, the stem of the file.
+        folders: possible names of the unpacked dataset's folder below the root; the first is the default.
+        image_folders: subfolders that hold images; the first is the one that labels name.
+        shown: the shorter side, in pixels, to which every image was scaled for the observers; None: images
+            were shown at their own size, or the size is unknown.
+        image_size: (width, height) of every image, or None.
+        typical_size: (width, height) of most images if sizes differ; used to estimate the disk space.
+        labels: format and location of the label files; None: the dataset has no labels, or this project does
+            not read them.
+        words: words of the axes ``scene`` and ``distortion`` that replace those of the paper.
+        hosted: source files on the Hugging Face hub.
+        repositories: public git repositories with the images.
     """
 
     title: Name
@@ -82,7 +83,7 @@ class Manifest(Settings):
     hosted: OneOrMore[manifest_fields.HubFields] = Field(default=[], alias="hub")
     files: list[manifest_fields.FileFields] = Field(default=[])
     repositories: OneOrMore[manifest_fields.RepositoryFields] = Field(default=[], alias="repository")
-    # Of `mini`: where its numbers come from, its size in pixels, its photographs and their mean opinions.
+    # Only for `mini`: the source of its scores, its size in pixels, its photographs and the mean opinions.
     source: Any = None
     size: Any = None
     photographs: Any = None
@@ -118,46 +119,46 @@ class Manifest(Settings):
 
     @property
     def name(self) -> str:
-        """Short name: the file's stem."""
+        """Short name: the stem of the file."""
         return self._path.stem
 
     @property
     def form(self) -> str:
-        """The reader of the label files, see `label_forms`; empty where there are none to read."""
+        """The format of the label files, see `label_forms`; empty if there are none."""
         return self.labels.form if self.labels else ""
 
     @property
     def sessions(self) -> list[tuple[int, int, int]]:
-        """Expected (train, val, test) counts of each session; the paper's ten may all have the same."""
+        """Expected (train, val, test) counts of each session; one entry may stand for all ten sessions."""
         counts = self.expect.sessions
         return counts * SESSIONS if self.form == "liqe" and len(counts) == 1 else counts
 
     @property
     def argument(self) -> str:
-        """What a command takes for it: the name of one of ours, the path of a user's manifest."""
+        """The command-line argument for it: its name, or the path of a user's manifest."""
         return self.name if self.path.parent == manifest_dir() else shlex.quote(str(self.path))
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether a program can get the images."""
+        """Whether the images can be downloaded without manual steps."""
         return bool(self.hosted or self.repositories or any(archive.url for archive in self.archives))
 
     @property
     def page(self) -> str:
-        """The page to get the dataset from, or an empty string."""
+        """The web page of the dataset, or an empty string."""
         return self.terms.page or self.home or ""
 
     def root(self, root: AnyPath = None) -> Path:
-        """The folder that `folders` lie in: as given, or beside a user's manifest, or `data_root`."""
+        """Return the parent of `folders`: the argument, the folder of a user's manifest, or `data_root`."""
         if root is not None:
             return Path(root).expanduser()
         return data_root() if self.path.parent == manifest_dir() else self.path.parent
 
     def locate(self, root: AnyPath = None) -> Path | None:
-        """The dataset's folder, or None when it is not there.
+        """Return the dataset's folder, or None if it does not exist.
 
-        Both the folder of all datasets and the dataset's own folder are taken for `root`; case of the
-        folder's name does not matter.
+        `root` may be the folder of all datasets or the dataset's own folder; the case of the folder's name
+        does not matter.
         """
         top = self.root(root)
         if not top.is_dir():
@@ -171,48 +172,51 @@ class Manifest(Settings):
         return top if holds_images or named_so else None
 
     def folder(self, root: AnyPath = None) -> Path:
-        """Where the dataset is, or would be put."""
+        """Return the dataset's folder, or the folder that it would be unpacked into."""
         return self.locate(root) or self.root(root) / (self.folders[0] if self.folders else self.name)
 
     def decoded_bytes(self, geometry: CropGeometry) -> int | None:
-        """What its images take when they are decoded for a geometry; None where no size is known."""
+        """Return the size in bytes of the images decoded for a geometry; None if no image size is known."""
         if not (size := self.image_size or self.typical_size) or not self.images:
             return None
         width, height = geometry.resized(*size)
         return 3 * width * height * self.images
 
     def reference_of(self, image: str) -> str | None:
-        """The reference (undistorted) image's name in lower case, where the file name tells it."""
+        """Return the reference (undistorted) image's name in lower case, or None if unknown."""
         found = self.reference_pattern and self.reference_pattern.search(image)
         return found[1].lower() if found and found[1] else None
 
 
 def data_root() -> Path:
-    """Where datasets are: ``$LIQE_DATA``, else ``data`` in the cache folder."""
+    """Return the folder of all datasets: ``$LIQE_DATA``, or ``data`` in the cache folder."""
     return Path(os.environ.get("LIQE_DATA") or cache_dir("data")).expanduser()
 
 
 def manifest_dir() -> Path:
-    """``$LIQE_MANIFESTS``, else `own_manifests`."""
+    """Return the folder of the manifests: ``$LIQE_MANIFESTS``, or `own_manifests`."""
     return Path(os.environ.get("LIQE_MANIFESTS") or own_manifests()).expanduser()
 
 
 def own_manifests() -> Path:
-    """``data_manifests`` of this checkout, else those inside the package."""
+    """Return ``data_manifests`` of this checkout, or the copy inside the package."""
     checkout, package = (top / "data_manifests" for top in (CHECKOUT, CHECKOUT / "liqe_core"))
     return checkout if checkout.is_dir() else package
 
 
 def available() -> list[str]:
-    """Names of the manifests: the paper's training sets first, in its order, then the others by name."""
-    # published.yaml, beside them, holds the numbers to compare with (`studies.paper_tables`).
+    """List the names of the manifests: the paper's training sets in its order, then the others by name."""
+    # published.yaml is not a manifest: it holds the published results (`studies.paper_tables`).
     names = sorted(path.stem for path in manifest_dir().glob("*.yaml") if path.stem != "published")
     return [n for n in TRAINING_SETS if n in names] + [n for n in names if n not in TRAINING_SETS]
 
 
 def sets_called(names: Iterable[str]) -> list[str]:
-    """Names of datasets, with ``paper`` for the paper's training sets and ``unseen`` for those that it never
-    trains on; each once, in order."""
+    """Expand the group names ``paper`` (its training sets) and ``unseen`` (its other test sets).
+
+    Returns:
+        The names of the datasets in order, without duplicates.
+    """
     names = list(names)
     unseen = [n for n in available() if load_manifest(n).role == "test"] if "unseen" in names else []
     groups = {"paper": TRAINING_SETS, "unseen": unseen}
@@ -226,27 +230,27 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
         name_or_path: a name from `available`, or the path of a YAML file.
 
     Raises:
-        ManifestError: no such manifest, not YAML, an unknown or missing field, a wrong value.
+        ManifestError: no such manifest, invalid YAML, an unknown or missing field, an invalid value.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = manifest_dir() / f"{name_or_path}.yaml"
         if not path.is_file():
             known = f"choose one of {', '.join(available())}, or give the path of a .yaml file"
-            raise ManifestError(f"no dataset called {str(name_or_path)!r} in {manifest_dir()}: {known}")
+            raise ManifestError(f"no dataset called {str(name_or_path)!r} in {manifest_dir()}; {known}")
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
     try:
         fields, tree = yaml.load(text, _Loader), yaml.compose(text, _Loader)
-    except Exception as error:  # beside its own errors PyYAML passes on what making a value raises
+    except Exception as error:  # PyYAML does not wrap the errors that constructing a value raises
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
         line = f", line {mark.line + 1}" if mark else ""
         raise ManifestError(f"{path}{line}: not YAML in UTF-8 ({problem}); correct it") from None
     if not isinstance(fields, dict):
-        raise ManifestError(f"{path}: holds no fields; start with `title: ...`")
+        raise ManifestError(f"{path}: has no fields; start with `title: ...`")
     try:
         manifest = Manifest.model_validate(fields)
     except ValidationError as error:
@@ -260,18 +264,18 @@ def load_manifest(name_or_path: str | os.PathLike) -> Manifest:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a field that is given twice, of which PyYAML would take the last."""
+    """Loader that rejects duplicate fields; PyYAML would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names: dict[str, yaml.Node] = {}
         for name, _ in node.value:
             if names.setdefault(str(name.value), name) is not name:
-                raise yaml.MarkedYAMLError(None, None, f"{name.value!r} is given twice", name.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"duplicate field {name.value!r}", name.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def _line(node: yaml.Node | None, place: Sequence) -> int:
-    """The line of the YAML file where a field stands."""
+    """Return the line of a field in the YAML file."""
     for key in place:
         if isinstance(node, yaml.MappingNode):
             node = next((value for name, value in node.value if name.value == str(key)), node)

@@ -1,12 +1,12 @@
-"""The built-in ``mini`` dataset: photographs that come inside installed packages, distorted.
+"""The built-in ``mini`` dataset: distorted versions of photographs from installed packages.
 
     >>> root, labels = build()      # a minute on two cores the first time, a second after that
 
-It stands in for the real datasets, so that everything runs on a fresh machine without a download. Each
-photograph gets KADID-10k's 25 distortions at 5 levels; the score is the mean opinion that KADID-10k's 81
-references got for that distortion and level. Nobody has looked at these images and scored them: results on
-``mini`` show that the code works and what it can learn; never compare them with published numbers.
-Which photographs there are, and what they show, stands in ``data_manifests/mini.yaml``.
+The dataset replaces the real datasets in demos and tests, so that everything runs without a download. Each
+photograph gets KADID-10k's 25 distortions at 5 levels; the score is the mean opinion score of KADID-10k's 81
+references for that distortion and level. No person has scored these images: results on ``mini`` show that
+the code works and learns, but must not be compared with published numbers. The photographs and their scenes
+are listed in ``data_manifests/mini.yaml``.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from liqe_core.files import cache_dir, json_sha256, write_csv
 from liqe_core.images import read_ahead
 from liqe_core.intake.progress import tqdm
 
-#: Raise it with every change that makes other pixels or labels of the same selection.
+#: Increase it with every change that alters the pixels or labels of the same selection.
 VERSION = 1
 SEED = 2023
 
-#: What is made of a photograph: all of it, made smaller, and its middle as it is. Shrinking sharpens, so a
-#: model that sees both learns that a soft image need not be a blurred one.
+#: The views of a photograph: the whole photograph, downscaled, and its center at full resolution. Downscaling
+#: sharpens, so a model that sees both views learns that a soft image is not necessarily blurred.
 VIEWS = ("whole", "detail")
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What of the dataset to make.
+    """The part of the dataset to build.
 
     Attributes:
-        photographs: names from the manifest, at least three; by default all.
-        levels, kinds: of 1..5 and of 1..25 (or KADID-10k's names).
-        size: width and height of every image; None: the manifest's.
-        views: which of `VIEWS` to make of each photograph; see `prepare`.
-        varied: how many images more for each photograph, distortion and level, each from a view that is
-            drawn for it alone; see `vary`. They are trained on only: in a session that validates or tests on
-            their photograph they are in no part.
+        photographs: names from the manifest, at least three; default: all.
+        levels, kinds: levels from 1..5 and distortions from 1..25 (or KADID-10k's names).
+        size: width and height of every image; None: the size in the manifest.
+        views: views of each photograph, from `VIEWS`; see `prepare`.
+        varied: number of additional images per photograph, distortion and level, each from its own random
+            view; see `vary`. They are only used for training: in a session that validates or tests on their
+            photograph, they are in no part.
     """
 
     photographs: Sequence[str] = ()
@@ -64,14 +64,14 @@ class Selection:
     varied: int = 0
 
     def checked(self, manifest: Mapping) -> Selection:
-        """With every default filled in and every distortion as its number.
+        """Return a copy with all defaults filled in and distortions given by number.
 
         Raises:
             ValueError: an unknown name, kind, level or view, or too few photographs.
         """
         photographs = tuple(dict.fromkeys(self.photographs or manifest["photographs"]))
         if len(photographs) < 3:
-            raise ValueError(f"train, val and test need a photograph each: name three, not {photographs}")
+            raise ValueError(f"train, val and test need a photograph each; name three, not {photographs}")
         kinds = tuple(distortions.find(kind).number for kind in self.kinds)
         for field, values, known in (
             ("photograph", photographs, manifest["photographs"]),
@@ -88,27 +88,27 @@ class Selection:
 def build(
     root: str | os.PathLike | None = None, selection: Selection | None = None, progress: bool = True
 ) -> tuple[Path, pd.DataFrame]:
-    """Make the dataset, or what of it is missing, and return where it is and its labels.
+    """Build the dataset, or its missing images, and return its folder and labels.
 
-    The folder is named after everything that decides its content, so it is never stale. Every file appears
-    whole or not at all and ``labels.csv`` comes last: a build that was killed goes on where it stopped, and
-    two builds at once do no harm.
+    The name of the folder is a hash of everything that determines its content, so it is never stale. Files
+    are written atomically and ``labels.csv`` is written last: an interrupted build can be resumed, and
+    concurrent builds are safe.
 
     Args:
-        root: the folder that holds the builds; by default ``mini`` in the cache folder.
-        selection: what to make; by default all.
+        root: parent folder of the builds; default: ``mini`` in the cache folder.
+        selection: the part to build; default: everything.
 
     Returns:
-        The folder and a table with a row an image: ``dataset`` ("mini"), ``image`` (relative to the folder),
-        ``mos`` (1..5), ``distortion`` (the label files' word), ``distortion_group`` (one of the eleven),
-        ``scenes`` (a tuple), ``reference`` (the photograph), ``session_1`` .. ``session_10`` ("train",
-        "val", "test", or nothing; no photograph is on two sides).
+        The folder and a table with one row per image: ``dataset`` ("mini"), ``image`` (relative to the
+        folder), ``mos`` (1..5), ``distortion`` (the word of the label files), ``distortion_group`` (one of
+        the eleven), ``scenes`` (a tuple), ``reference`` (the photograph), ``session_1`` .. ``session_10``
+        ("train", "val", "test", or empty; all images of a photograph are in the same part).
 
-    A grey photograph does not get the four distortions that only show in color.
+    A grey photograph does not get the four distortions that only affect color.
 
     Raises:
         ValueError: see `Selection.checked`.
-        FileNotFoundError: a package no longer carries a photograph.
+        FileNotFoundError: a photograph is missing from its installed package.
     """
     manifest = read_manifest()
     selection = (selection or Selection()).checked(manifest)
@@ -134,7 +134,7 @@ def build(
     prepared = {(name, view): prepare(photographs[name], size, view) for name, view in views}
 
     def make(row) -> None:
-        # What is drawn for a view of `VIEWS` is the same at all distortions and levels.
+        # A view of `VIEWS` uses the same seed for all distortions and levels.
         shared = (row.reference, row.view) in prepared
         seed = zlib.crc32(f"{SEED} {f'{row.reference} {row.view}' if shared else row.image}".encode())
         if shared:
@@ -153,10 +153,10 @@ def build(
 
 
 def _plan(selection: Selection, manifest: Mapping, grey: Collection[str]) -> pd.DataFrame:
-    """A row an image: its labels, and the `view`, `kind` and `level` that it is made with.
+    """Return one row per image: its labels, and the `view`, `kind` and `level` that it is made with.
 
     Args:
-        grey: the photographs to which color distortions do nothing.
+        grey: photographs on which color distortions have no effect.
     """
     photographs, opinions = manifest["photographs"], manifest["opinions"]["mean"]
     only_train = [name for name in selection.photographs if photographs[name].get("only_train")]
@@ -179,10 +179,10 @@ def _plan(selection: Selection, manifest: Mapping, grey: Collection[str]) -> pd.
 
 
 def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
-    """Ten ways to part photographs 70/10/20: a row a name, a column a session; at least one a side.
+    """Split photographs 70/10/20 ten times: one row per name, one column per session, no empty part.
 
-    only_train: names that are on the training side in every session: close-ups of textures, which add
-        variety to learn from but are not what a photograph's quality is asked of.
+    only_train: names that are in the training part of every session: close-ups of textures, which add
+        variety to training but are not typical photographs to test on.
     """
     names, only_train = sorted(names), set(only_train)
     n_val, n_test = (max(1, round(part * len(names))) for part in (0.1, 0.2))
@@ -195,31 +195,31 @@ def split(names: Iterable[str], only_train: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def read_manifest() -> Mapping:
-    """``mini.yaml`` of the manifests of this project, checked."""
+    """Load and check ``mini.yaml`` of this project's manifests."""
     return load_manifest(own_manifests() / "mini.yaml").model_dump()
 
 
 def photograph_bytes(name: str, manifest: Mapping) -> bytes:
-    """The file of a photograph as its package ships it; the package itself is not imported.
+    """Read the file of a photograph from its package, without importing the package.
 
     Raises:
-        FileNotFoundError: the package, or the file in it, is not there.
+        FileNotFoundError: the package is not installed, or the file is missing from it.
     """
     package, file = (manifest["photographs"][name][field] for field in ("package", "file"))
     spec = importlib.util.find_spec(package)
     path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.is_file():
-        problem = f"photograph {name!r}: no file {file} of an installed package {package}"
+        problem = f"photograph {name!r}: no file {file} in an installed package {package}"
         raise FileNotFoundError(f"{problem}; install the versions of constraints.txt, or leave it out")
     return path.read_bytes()
 
 
 def open_photograph(name: str) -> Image.Image:
-    """One of the undistorted photographs, whole, as RGB.
+    """Open an undistorted photograph at full size as RGB.
 
     Raises:
-        ValueError: a name that the manifest does not have.
-        FileNotFoundError: the package does not carry it.
+        ValueError: the name is not in the manifest.
+        FileNotFoundError: the photograph is missing from its package.
     """
     manifest = read_manifest()
     if name not in manifest["photographs"]:
@@ -228,10 +228,10 @@ def open_photograph(name: str) -> Image.Image:
 
 
 def prepare(photograph: Image.Image, size: tuple[int, int], view: str = "whole") -> np.ndarray:
-    """(height, width, 3) uint8: a view of an RGB photograph.
+    """Return a view of an RGB photograph: (height, width, 3) uint8.
 
-    ``whole``: the largest centred part of that shape, resized with antialiasing. ``detail``: the middle at
-    full resolution, cut to the size; of a photograph that is smaller, the same as ``whole``.
+    ``whole``: the largest centered crop with the aspect ratio of `size`, resized with antialiasing.
+    ``detail``: a center crop at full resolution; for a smaller photograph, the same as ``whole``.
     """
     scale = min(photograph.width / size[0], photograph.height / size[1])
     if view == "detail":
@@ -240,17 +240,17 @@ def prepare(photograph: Image.Image, size: tuple[int, int], view: str = "whole")
 
 
 def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(height, width, 3) uint8: a view of an RGB photograph that no other image has.
+    """Return a random view of an RGB photograph: (height, width, 3) uint8.
 
-    A part of any scale between `prepare`'s ``detail`` and ``whole`` and at any place, in any of the eight
-    orientations; tones bent by a power (the exponent's logarithm is normal with deviation 0.3) and, every
-    other time, the color channels in another order. A model that is shown each photograph in two views only
-    learns the photographs by heart: a dozen of them have to stand for all contents.
+    The crop has a random scale between ``detail`` and ``whole`` of `prepare`, a random position and one of
+    eight orientations. Tones are raised to a random power (the log of the exponent is normal with deviation
+    0.3), and with probability 1/2 the color channels are permuted. With only two views of each of the few
+    photographs, a model would memorize them.
     """
     if rng.random() < 0.5:
         photograph = photograph.transpose(Image.Transpose.ROTATE_90)
     largest = min(photograph.width / size[0], photograph.height / size[1])
-    scale = largest ** rng.random() if largest > 1 else largest  # evenly between 1 and it, on a log scale
+    scale = largest ** rng.random() if largest > 1 else largest  # log-uniform between 1 and `largest`
     view = _part(photograph, size, scale, rng.random(2))
     view = view[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
     if rng.random() < 0.5:
@@ -262,7 +262,7 @@ def vary(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generato
 def _part(
     photograph: Image.Image, size: tuple[int, int], scale: float, place: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """The part `scale` times `size`, resized to it; place: how much of the rest is left of it, and above."""
+    """Return the crop of `scale` times `size`, resized to `size`; place: its relative (x, y) position."""
     width, height = size[0] * scale, size[1] * scale
     x, y = (photograph.width - width) * place[0], (photograph.height - height) * place[1]
     box = (x, y, x + width, y + height)

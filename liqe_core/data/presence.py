@@ -1,4 +1,4 @@
-"""Which of the images that labels name are in a folder, and a journal of what was found of its files."""
+"""Search for the labelled images in a folder, and a journal of checked files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from liqe_core.images import list_images
 
 
 class MissingImagesError(FileNotFoundError):
-    """Images that the labels name are missing; the message counts them and names the first five."""
+    """Labelled images are missing; the message counts them and names the first five."""
 
 
 def find_images(
     images: Iterable[str], folder: str | os.PathLike, image_folders: Sequence[str] = (".",)
 ) -> pd.DataFrame:
-    """Where the images of a label table are.
+    """Find the images of a label table in a folder.
 
     Args:
-        images: paths below `folder`, as labels have them.
-        folder: the dataset's folder.
-        image_folders: folders in it that are looked in; labels name the first, an image may lie in another.
+        images: paths relative to `folder`, as written in the labels.
+        folder: the folder of the dataset.
+        image_folders: subfolders to search; labels name the first, but an image may lie in another.
 
     Returns:
-        A row an image, in order: ``image``; ``file``, its real path below `folder`, None when missing;
-        ``match``: ``exact``, ``case`` (the name on the disk differs in upper and lower case, or in how its
-        accents are composed) or ``missing``.
+        One row per image, in order: ``image``; ``file``, its actual path relative to `folder`, None if
+        missing; ``match``: ``exact``, ``case`` (the name on disk differs in case or in the composition of
+        accents) or ``missing``.
     """
     files = list_images(folder)
     exact = set(files)
@@ -48,23 +48,23 @@ def find_images(
 
 
 def folded(name: str) -> str:
-    """The same for names that differ in case, or as those of macOS (NFD) do from those of others (NFC)."""
+    """Normalize a name: names that differ in case, or in NFD (macOS) and NFC composition, become equal."""
     return unicodedata.normalize("NFC", name).lower()
 
 
 def refuse_missing(
     found: pd.DataFrame,
     source: str | os.PathLike,
-    advice: str = "unpack the whole archive, or use the images that are there (--missing skip)",
+    advice: str = "unpack the whole archive, or use the images that exist (--missing skip)",
 ) -> None:
-    """Raise when an image is missing.
+    """Raise an error if an image is missing.
 
     Args:
         found: from `find_images`.
-        source: the folder or dataset that lacks it.
+        source: the searched folder or dataset, for the message.
 
     Raises:
-        MissingImagesError: with the count and the first five names.
+        MissingImagesError: gives the count and the first five names.
     """
     missing = found.loc[found["match"] == "missing", "image"].tolist()
     if missing:
@@ -73,27 +73,27 @@ def refuse_missing(
 
 
 class Journal:
-    """A line of JSON for each file that was looked at, with its size and time then.
+    """A file with one line of JSON per checked file, with the file's size and modification time.
 
     Args:
-        path: the journal's own file; it need not be there.
-        folder: the one that the files' names are relative to.
+        path: the file of the journal; it need not exist.
+        folder: the folder that file names are relative to.
     """
 
     def __init__(self, path: str | os.PathLike, folder: str | os.PathLike):
         self.path, self.folder = Path(path), Path(folder)
 
     def stamp(self, file: str) -> dict:
-        """What an entry starts with: ``file``, ``size`` and ``time``.
+        """Return the first fields of an entry: ``file``, ``size`` and ``time``.
 
         Raises:
-            OSError: the file is not there, or may not be looked at.
+            OSError: the file is missing or not readable.
         """
         stat = (self.folder / file).stat()
         return {"file": file, "size": stat.st_size, "time": stat.st_mtime_ns}
 
     def current(self) -> dict[str, dict]:
-        """The last entry of each file that has not changed since."""
+        """Return the last entry of each file that has not changed since."""
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -105,11 +105,11 @@ class Journal:
                 if self.stamp(entry["file"]).items() <= entry.items():
                     entries[entry["file"]] = entry
             except (json.JSONDecodeError, KeyError, TypeError, OSError):
-                continue  # a line that was torn by a kill, or a file that went away: looked at again
+                continue  # a line torn by a kill, or a deleted file: the file is checked again
         return entries
 
     def note(self, entry: dict) -> None:
-        """Add an entry."""
+        """Append an entry."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(entry)}\n")  # what a kill tore off ends before it
+            file.write(f"\n{json.dumps(entry)}\n")  # the first newline ends a line torn by a kill

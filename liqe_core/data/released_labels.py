@@ -1,9 +1,9 @@
-"""The labels of the six training sets, as the paper's authors released them: found or fetched, checked, read.
+"""The labels of the six training sets as released by the authors of the paper: download, checks and reader.
 
-Scores, and, added by the authors, distortion, up to three scenes, and ten splits. The project does not
-vendor them: they come from a clone on this machine, or are fetched once and kept; every file is pinned by the
-SHA-256 of commit a64655f of zwx8981/LIQE. A set's labels are spread over thirty files, one for each part of
-each session, which must say the same of an image.
+The labels consist of scores and, added by the authors, a distortion, up to three scenes, and ten splits. The
+project does not redistribute them: they come from a local clone or are downloaded once and cached. Every file
+is pinned by its SHA-256 at commit a64655f of zwx8981/LIQE. The labels of a dataset are spread over thirty
+files, one per part and session, which must agree on every image.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ _GROUPED = {
     "quantization": ["color quantization", "quantization"],
     "other": ["shifting the mean", "other realistic"],
 }
-#: The 33 distortions of the label files, and which of the 11 of the prompts each counts as (`dist_map` of the
-#: public code).
+#: The 33 distortions of the label files, each mapped to one of the 11 distortions of the prompts (`dist_map`
+#: in the public code).
 DISTORTION_GROUPS = {name: group for group, names in _GROUPED.items() for name in names}
 
 _FILE_COLUMNS = ["image", "mos", "distortion", "scene_1", "scene_2", "scene_3"]
 
 
 def pins() -> dict[str, str]:
-    """Path in the repository -> SHA-256, of the 180 label files."""
+    """Return the SHA-256 of each of the 180 label files by its path in the repository."""
     lines = (manifest_dir() / "labels.sha256").read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
 
 
 def label_folder(mirror: AnyPath = None) -> Path:
-    """The folder that holds ``IQA_Database/*/splits2``, every file in it as at the pinned commit.
+    """Return the folder that holds ``IQA_Database/*/splits2``, with every file as in the pinned commit.
 
     Args:
         mirror: a clone; default ``$LIQE_LABELS``; without either, the cache, filled by `fetch_labels`.
 
     Raises:
-        LabelError: not a clone, or a file there differs from the pinned one.
-        FetchError: files cannot be fetched.
+        LabelError: not a clone, or a file differs from the pinned one.
+        FetchError: files cannot be downloaded.
     """
     mirror = mirror or os.environ.get("LIQE_LABELS")
     if not mirror:
@@ -70,15 +70,15 @@ def label_folder(mirror: AnyPath = None) -> Path:
     folder = Path(mirror).expanduser()
     folder = folder.parent if folder.name == "IQA_Database" else folder
     if not (folder / "IQA_Database").is_dir():
-        raise LabelError(f"{mirror}: not a clone of zwx8981/LIQE (no folder IQA_Database in it)")
+        raise LabelError(f"{mirror}: not a clone of zwx8981/LIQE (it has no folder IQA_Database)")
     for name, digest in pins().items():
         if (folder / name).is_file() and not _matches(folder / name, digest):
-            raise LabelError(f"{folder / name}: differs from commit {COMMIT[:7]}; check that commit out")
+            raise LabelError(f"{folder / name}: differs from commit {COMMIT[:7]}; check out that commit")
     return folder
 
 
 def labels_at_hand(mirror: AnyPath = None) -> bool:
-    """Whether the label files can be read without fetching any."""
+    """Whether the label files can be read without a download."""
     if mirror or os.environ.get("LIQE_LABELS"):
         return True
     folder = cache_dir("labels", COMMIT[:7])
@@ -86,17 +86,17 @@ def labels_at_hand(mirror: AnyPath = None) -> bool:
 
 
 def fetch_labels(folder: AnyPath = None, base_url: str = BASE_URL, progress: bool = True) -> Path:
-    """Fetch the label files that are not there yet, checked and one by one, so that a broken run goes on.
+    """Download and check the missing label files; an interrupted download can be resumed.
 
     Args:
-        folder: where to; default: in the cache.
-        base_url: a mirror of the repository's raw files.
+        folder: target folder; default: in the cache.
+        base_url: base URL of the repository's raw files, or of a mirror.
 
     Returns:
-        The folder, complete.
+        The folder with all label files.
 
     Raises:
-        FetchError: the network or the server fails; what was fetched stays.
+        FetchError: the network or the server failed; downloaded files are kept.
     """
     folder = Path(folder) if folder else cache_dir("labels", COMMIT[:7])
     missing = {name: digest for name, digest in pins().items() if not _matches(folder / name, digest)}
@@ -117,21 +117,21 @@ def fetch_labels(folder: AnyPath = None, base_url: str = BASE_URL, progress: boo
 
 def _matches(path: Path, digest: str) -> bool:
     raw = path.read_bytes() if path.is_file() else b""
-    # A clone made on Windows may have other line ends.
+    # A clone made on Windows may have different line endings.
     return digest in (hashlib.sha256(text).hexdigest() for text in (raw, raw.replace(b"\r\n", b"\n")))
 
 
 def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
-    """The thirty files of one set, checked against one another.
+    """Read the thirty label files of one dataset and check that they agree.
 
     Args:
-        folder: a clone; holds ``IQA_Database``.
+        folder: a clone that holds ``IQA_Database``.
 
     Returns:
-        A row an image, sorted: ``image, mos, distortion, scenes`` and the ten sessions.
+        One row per image, sorted: ``image, mos, distortion, scenes`` and the ten sessions.
 
     Raises:
-        LabelError: a file that is missing, or a line that cannot be (named).
+        LabelError: a file is missing, or a line is invalid; the message names it.
     """
     pieces = []
     for session in range(1, SESSIONS + 1):
@@ -151,7 +151,7 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
     _refuse(rows, rows["scene_1"] == "invalid", "no scene")
     images = rows.drop_duplicates("image")
     differing = ~rows.duplicated(_FILE_COLUMNS) & rows.duplicated("image")
-    _refuse(rows, differing, "{image!r} has other labels here than in an earlier file")
+    _refuse(rows, differing, "{image!r} has different labels in an earlier file")
     parts = rows.pivot(index="image", columns="session", values="part")
     if parts.isna().to_numpy().any():
         image = parts.index[parts.isna().any(axis=1)][0]
@@ -167,19 +167,19 @@ def read_released(manifest: Manifest, folder: Path) -> pd.DataFrame:
 def _refuse(rows: pd.DataFrame, bad: pd.Series, problem: str) -> None:
     if bad.any():
         row = rows[bad].iloc[0]
-        problem = f"{problem.format(**row)} (lines like it: {bad.sum()})"
+        problem = f"{problem.format(**row)} (such lines: {bad.sum()})"
         raise LabelError(f"{row.path}, line {row.line}: {problem}; correct or remove it")
 
 
 def references_of(manifest: Manifest, images: pd.Series, root) -> list[str | None]:
-    """Reference names, from the file name or, for LIVE, from the map that comes with the images."""
+    """Return the reference names, from file names or, for LIVE, from the list shipped with the images."""
     if manifest.reference_map and (path := manifest.folder(root) / manifest.reference_map).is_file():
         return _live_references(path, images)
     return [manifest.reference_of(image) for image in images]
 
 
 def _live_references(path: Path, images: pd.Series) -> list[str | None]:
-    """refnames_all.mat: 982 names in the order jp2k 1..227, jpeg 1..233, wn, gblur, fastfading 1..174."""
+    """Read refnames_all.mat: 982 names in the order jp2k 1..227, jpeg 1..233, wn, gblur, fastfading."""
     from scipy.io import loadmat
 
     counts = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -189,6 +189,6 @@ def _live_references(path: Path, images: pd.Series) -> list[str | None]:
     except (KeyError, ValueError, IndexError, NotImplementedError, OSError) as error:
         raise LabelError(f"{path}: not LIVE's table of reference names ({error!r})") from error
     if len(names) != len(keys):
-        raise LabelError(f"{path}: {len(names)} names, {len(keys)} expected; get the file again")
+        raise LabelError(f"{path}: {len(names)} names, expected {len(keys)}; download the file again")
     references = dict(zip(keys, (Path(name).stem.lower() for name in names), strict=True))
     return [references.get(image) for image in images]

@@ -1,6 +1,6 @@
-"""Splits of our own: for sets that come without one, or with one that near-duplicates cross.
+"""Splits made by this project, for datasets without a split or with near-duplicates across the split.
 
-Near-duplicates are images of the same photograph, found by correlating small grey thumbnails.
+Near-duplicates are images of the same photograph, found by the correlation of small grey thumbnails.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from liqe_core.data.manifests import SESSIONS
 from liqe_core.images import read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
-#: The parts of a split, and the columns of a label table that name the part of each image.
+#: The parts of a split, and the columns of a label table that hold the part of each image.
 PARTS = ("train", "val", "test")
 SESSION_COLUMNS = tuple(f"session_{k}" for k in range(1, SESSIONS + 1))
 
-#: On BIQ2021 the same file stored twice correlates above 0.999, the same photograph with other colours, blur
-#: or noise above 0.99; from 0.98 down come further shots of one scene, from 0.96 mere likeness (sky, sea).
+#: The least correlation of near-duplicates. On BIQ2021, duplicate files correlate above 0.999, and the same
+#: photograph with different colors, blur or noise above 0.99. Other shots of the same scene start at 0.98 and
+#: below, and images that are merely similar (sky, sea) at 0.96 and below.
 SAME_PHOTOGRAPH = 0.99
 _FLAT = 2.0
 
@@ -30,13 +31,13 @@ _FLAT = 2.0
 def random_sessions(
     table: pd.DataFrame, seed: int = 0, fractions=(0.7, 0.1, 0.2), parts: Sequence[str] = PARTS
 ) -> pd.DataFrame:
-    """A copy with ten new random splits, for a set that comes without.
+    """Return a copy with ten new random splits, for a dataset without a split.
 
-    Images of one reference stay together; an image without reference stands for itself.
+    Images of the same reference stay in the same part; an image without a reference is its own group.
 
     Args:
         seed: the same seed gives the same splits.
-        fractions: shares of the parts, each of the references; the first part has one at least.
+        fractions: fractions of the references per part; the first part has at least one reference.
     """
     table = table.copy()
     groups, names = pd.factorize(table["reference"].fillna(table["image"]))
@@ -51,49 +52,49 @@ def random_sessions(
 
 
 def with_validation(table: pd.DataFrame) -> pd.DataFrame:
-    """A copy with ten sessions made from a public split that has no val part.
+    """Return a copy with ten sessions, made from a public split without a val part.
 
-    The public test part is the test part of every session; of the public training part, another random tenth
-    is held back for validation each time. Images of one reference stay together.
+    The public test part is the test part of every session; in each session, a random tenth of the public
+    training part is held out for validation. Images of the same reference stay in the same part.
 
     Raises:
         ValueError: session 1 has no training part.
     """
     public = table["session_1"]
     if not (training := public == "train").any():
-        raise ValueError("session_1 has no training part to hold something back from")
+        raise ValueError("session_1 has no training part to hold out validation images from")
     dealt = random_sessions(table[training], 0, (0.1, 0.9), ("val", "train"))
     return table.assign(**{name: public.mask(training, dealt[name]) for name in SESSION_COLUMNS})
 
 
 def by_neighbours(table: pd.DataFrame, run: int = 50, fractions=(0.75, 1 / 12, 1 / 6)) -> pd.DataFrame:
-    """A copy with ten random splits in which images with neighbouring numbers stay together.
+    """Return a copy with ten random splits in which images with neighbouring numbers stay together.
 
-    Where images were numbered as they were gathered, those of one photographer, place or album are
-    neighbours; a split that parts them asks a model for what it has nearly seen.
+    If images were numbered in the order of collection, images of one photographer, place or album have
+    neighbouring numbers. A split that separates them tests a model on images close to its training images.
 
     Args:
-        table: its images' names have a number, the last digits in them (``ss01 (17).jpg``).
-        run: how many numbers in a row stay together.
-        fractions: see `random_sessions`; BIQ2021's public sizes.
+        table: a label table; the last digits in an image's name are its number (``ss01 (17).jpg``).
+        run: number of consecutive numbers that stay together.
+        fractions: see `random_sessions`; default: the sizes of BIQ2021's public split.
 
     Raises:
-        ValueError: a name without a number; names it.
+        ValueError: a name has no number; the message names it.
     """
     found = table["image"].str.extract(r"^(.*?)(\d+)\D*$")
     if found[1].isna().any():
         name = table["image"][found[1].isna()].iloc[0]
-        raise ValueError(f"{name!r} has no number to tell its neighbours by")
+        raise ValueError(f"{name!r} has no number; splits by neighbours need numbered names")
     together = found[0] + (found[1].astype(int) // run).astype(str)
     split = random_sessions(table.assign(reference=together), 0, fractions)
     return split.assign(reference=table["reference"])
 
 
 def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """A copy whose test (and val) part of session 1 lacks the images that the training part also has.
+    """Return a copy without near-duplicates of training images in the test and val parts of session 1.
 
-    They belong to no part of it then; the training part stays as it is, so that results on both
-    test parts can be compared.
+    The removed images belong to no part of that session; the training part is unchanged, so that results on
+    both test parts can be compared.
 
     Args:
         pairs: from `near_duplicates`.
@@ -104,13 +105,13 @@ def without_near_duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
 
 
 def thumbnails(files: Sequence[str | os.PathLike], size: int = 32, progress: bool = True) -> np.ndarray:
-    """Small grey copies.
+    """Make small grey thumbnails of image files.
 
     Returns:
         (n, size, size) float32 in 0..255.
 
     Raises:
-        ImageError: a file that cannot be read.
+        ImageError: a file cannot be read.
     """
 
     def shrink(file: str | os.PathLike) -> np.ndarray:
@@ -122,14 +123,13 @@ def thumbnails(files: Sequence[str | os.PathLike], size: int = 32, progress: boo
 
 
 def correlations(thumbs: np.ndarray) -> np.ndarray:
-    """Thumbnails as vectors whose products are their correlations; zeros for an image of one flat grey,
-    which is like everything and a duplicate of nothing.
+    """Normalize thumbnails to vectors whose inner products are correlations.
 
     Args:
         thumbs: (n, h, w).
 
     Returns:
-        (n, h * w) float32.
+        (n, h * w) float32; zeros for a nearly constant image, whose correlations are meaningless.
     """
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -141,15 +141,15 @@ def correlations(thumbs: np.ndarray) -> np.ndarray:
 def near_duplicates(
     table: pd.DataFrame, folder: str | os.PathLike, session: int = 1, progress: bool = True
 ) -> pd.DataFrame:
-    """Pairs of images that are one photograph and lie in different parts of a split.
+    """Find pairs of images of the same photograph in different parts of a split.
 
     Args:
-        table: a label table; column ``file`` (see `find_images`) in place of ``image`` where it is there.
-        folder: the dataset's folder.
+        table: a label table; the column ``file`` (see `find_images`) takes precedence over ``image``.
+        folder: the folder of the dataset.
 
     Returns:
-        ``image, part, other, other_part, correlation, mos, other_mos``, best first; ``image`` lies in the
-        test part, or in val where ``other`` is in train.
+        ``image, part, other, other_part, correlation, mos, other_mos``, highest correlation first. ``image``
+        is in the test part, or in val if ``other`` is in train.
     """
     files = [Path(folder) / name for name in table["file" if "file" in table else "image"]]
     vectors = correlations(thumbnails(files, progress=progress))

@@ -1,10 +1,10 @@
-"""What training reads in place of image files: a packed store of pixels, or embeddings of windows.
+"""Preprocessed images for training: a packed store of pixels, or embeddings of windows.
 
-A store is a folder. ``pack-NNNNN-KEY.bin`` holds the decoded and shrunk pixels of up to 128 images, one after
-another; ``pack-NNNNN-KEY.json``, written after it, holds the place, shape and checksum of each; KEY is a hash
-of everything that the pixels depend on. ``index.json``, written last, names the packs and carries the label
-table. Threads make the packs side by side (Pillow releases the interpreter's lock). Each file appears whole
-or not at all, so a build that is killed goes on where it was.
+A store is a folder. ``pack-NNNNN-KEY.bin`` holds the decoded and resized pixels of up to 128 images, one
+after another. ``pack-NNNNN-KEY.json``, written after it, holds the offset, shape and checksum of each image;
+KEY is a hash of everything that the pixels depend on. ``index.json``, written last, lists the packs and
+contains the label table. Threads write packs in parallel (Pillow releases the interpreter lock). All files
+are written atomically, so an interrupted build can be resumed.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _PLACES = ["pack", "offset", "height", "width", "digest"]
 
 
 class StoreError(ValueError):
-    """A store that cannot be built or read; the message names it and says what to do."""
+    """A store cannot be built or read; the message names it and says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSource:
-    """What the pixels of a store come from.
+    """The source of the pixels of a store.
 
     Attributes:
-        name: of the dataset.
-        folder: the one that the images' files lie below.
-        geometry: only ``resize_to`` and ``enlarge_to`` count; default: the paper's.
-        reading: options of `read_image` that are not its defaults.
+        name: name of the dataset.
+        folder: folder that the image paths are relative to.
+        geometry: only ``resize_to`` and ``enlarge_to`` are used; default: the geometry of the paper.
+        reading: options of `read_image` that differ from its defaults.
     """
 
     name: str
@@ -60,15 +60,15 @@ class ImageSource:
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def store_folder(self) -> Path:
-        """Where the store lies by default: in the cache, a folder for each source and geometry."""
+        """Return the default folder of the store: one per source and geometry, in the cache."""
         digest = json_sha256([str(self.folder.resolve()), *self._made_by])
         return cache_dir("store") / f"{self.name}-{digest[:8]}"
 
     def packs(self, files: Sequence[str]) -> dict[str, Sequence[str]]:
-        """Which files go in which pack, by the pack's name.
+        """Return the image files of each pack by the name of the pack.
 
         Raises:
-            OSError: a file is not there.
+            OSError: a file is missing.
         """
         packs = {}
         for number, start in enumerate(range(0, len(files), PER_PACK)):
@@ -79,7 +79,7 @@ class ImageSource:
         return packs
 
     def write_pack(self, names: Sequence[str], stem: Path, bar: tqdm) -> list[str]:
-        """Write a pack, or nothing where images cannot be read; returns what is wrong with those."""
+        """Write a pack and return an empty list; if images cannot be read, return their errors instead."""
         places, offset, unreadable = [], 0, []
         with atomic_path(stem.with_suffix(".bin")) as part, part.open("wb") as file:
             for name in names:
@@ -109,10 +109,10 @@ class PackedStore:
     """Images of one dataset as uint8 arrays in memory-mapped files; see `build` and `open`.
 
     Attributes:
-        folder: where it is.
-        source: what the pixels were made from.
-        index: a row an image, in the order of the label table it was built from: that table's columns,
-            ``file``, ``height`` and ``width`` as stored, and where it lies.
+        folder: folder of the store.
+        source: source of the pixels.
+        index: one row per image, in the order of the label table that the store was built from: the columns
+            of that table, ``file``, the stored ``height`` and ``width``, and the position in the packs.
     """
 
     def __init__(self, folder: Path, source: ImageSource, packs: list[str], index: pd.DataFrame):
@@ -129,17 +129,18 @@ class PackedStore:
         workers: int | None = None,
         progress: bool = True,
     ) -> PackedStore:
-        """Make a store, or what is missing of it, and open it; one that is up to date is opened at once.
+        """Build a store, or its missing packs, and open it; an up-to-date store is only opened.
 
         Args:
-            table: labels of images that are there (see `labelled.present_rows`): their path below the
-                source's folder is in the column ``file``, or else in ``image``.
-            folder: where the store goes; default: `ImageSource.store_folder`.
-            workers: threads; default: one a core.
+            table: labels of images that are present (see `labelled.present_rows`). Their paths relative to
+                the source's folder are in the column ``file``, or in ``image`` if that column is missing.
+            folder: folder of the store; default: `ImageSource.store_folder`.
+            workers: number of threads; default: one per core.
 
         Raises:
-            StoreError: images that cannot be read (count and first five).
-            DiskFullError: no room, said before the first is made; finished packs are kept.
+            StoreError: images cannot be read; gives the first error and the count.
+            DiskFullError: the disk is too small (checked before the first pack) or full; finished packs are
+                kept.
         """
         folder = Path(folder or source.store_folder())
         table = table.reset_index(drop=True)
@@ -147,7 +148,7 @@ class PackedStore:
         with only_one(folder, wait=-1, doing="building"):
             folder.mkdir(parents=True, exist_ok=True)
             for torn in folder.glob(".*.part*"):
-                torn.unlink()  # a killed builder's; the lock says that nobody writes it now
+                torn.unlink()  # left by a killed build; the lock excludes concurrent writers
             packs = source.packs(table["file"].tolist())
             _make_packs(packs, source, folder, workers, progress)
             geometry = {"resize_to": source.geometry.resize_to, "enlarge_to": source.geometry.enlarge_to}
@@ -163,10 +164,11 @@ class PackedStore:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> PackedStore:
-        """Open a store that was built; the images themselves are not needed.
+        """Open a finished store; the image files are not needed.
 
         Raises:
-            StoreError: no store there, not finished, of another format, or a pack is gone or cut short.
+            StoreError: the store is missing, unfinished or in another format, or a pack is missing or
+                truncated.
         """
         folder = Path(folder)
         try:
@@ -174,8 +176,8 @@ class PackedStore:
         except (OSError, ValueError):
             content = {}
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            problem = f"no finished store of format {FORMAT} here"
-            raise StoreError(f"{folder}: {problem}; build it (liqe data pack)")
+            problem = f"no finished store of format {FORMAT} in this folder"
+            raise StoreError(f"{folder}: {problem}; build it with `liqe data pack`")
         index = as_text(pd.DataFrame(content["columns"]))
         if "scenes" in index:
             index["scenes"] = pd.Series([tuple(names) for names in index["scenes"]], dtype=object)
@@ -183,7 +185,7 @@ class PackedStore:
         for number, name in enumerate(content["packs"]):
             pack = _read_places(folder / name)
             if pack is None:
-                raise StoreError(f"{folder / name}.bin: missing or cut short; build the store again")
+                raise StoreError(f"{folder / name}.bin: missing or truncated; build the store again")
             places += [(number, *place) for place in pack]
         index[_PLACES] = pd.DataFrame(places, columns=_PLACES, index=index.index)
         geometry = CropGeometry(1, resize_to=content["resize_to"], enlarge_to=content["enlarge_to"])
@@ -195,14 +197,14 @@ class PackedStore:
         return len(self._places)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Image `i` as a read-only (H, W, 3) uint8 RGB view of the file; nothing is copied."""
+        """Return image `i` as a read-only (H, W, 3) uint8 RGB view of the file, without a copy."""
         number, offset, height, width = self._places[i]
         file = self.folder / f"{self._packs[number]}.bin"
         return np.memmap(file, np.uint8, "r", offset, (height, width, 3)).view(np.ndarray)
 
 
 def _read_places(stem: Path) -> list | None:
-    """Where the images of a pack lie in it; None: it is missing or cut short."""
+    """Return the positions of the images in a pack; None if the pack is missing or truncated."""
     try:
         pack = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
         return pack["places"] if stem.with_suffix(".bin").stat().st_size == pack["bytes"] else None
@@ -213,7 +215,7 @@ def _read_places(stem: Path) -> list | None:
 def _make_packs(
     packs: dict[str, Sequence[str]], source: ImageSource, folder: Path, workers: int | None, progress: bool
 ) -> None:
-    """Write the packs that are missing; those that can be read are all finished before it raises."""
+    """Write the missing packs; all readable packs are finished before an error is raised."""
     to_do = {name: files for name, files in packs.items() if _read_places(folder / name) is None}
     _refuse_small_disk([name for names in to_do.values() for name in names], source, folder)
     unreadable: list[str] = []
@@ -224,12 +226,12 @@ def _make_packs(
             for faults in made:
                 unreadable += faults
     if unreadable:
-        advice = "`liqe data verify` lists them all; train without them by unfit='leave out'"
+        advice = "`liqe data verify` lists them; to train without them, set unfit='leave out'"
         raise StoreError(f"{min(unreadable)} ({len(unreadable)} such images cannot be packed); {advice}")
 
 
 def _refuse_small_disk(files: Sequence[str], source: ImageSource, folder: Path) -> None:
-    """Raise where the images do not fit, as the headers of 200 of them tell."""
+    """Raise an error if the decoded images do not fit on the disk, estimated from at most 200 headers."""
     sizes = []
     for name in files[:: len(files) // 200 + 1]:
         with (
@@ -239,24 +241,24 @@ def _refuse_small_disk(files: Sequence[str], source: ImageSource, folder: Path) 
             sizes.append(3 * math.prod(source.geometry.resized(*image.size)))
     needed, free = len(files) * sum(sizes) / max(1, len(sizes)), shutil.disk_usage(folder).free
     if needed > free:
-        problem = f"the decoded images take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"decoded images need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free"
         raise DiskFullError(f"{folder}: {problem}; free some space, or set LIQE_CACHE to another disk")
 
 
 def digest(pixels: np.ndarray) -> str:
-    """The checksum of an image's bytes: BLAKE2b, 16 bytes, in hexadecimal digits."""
+    """Return the checksum of an image's bytes: BLAKE2b, 16 bytes, in hexadecimal."""
     return hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
 
 
 class KeptWindows:
-    """Embeddings of the windows of images by a frozen tower, in place of their pixels.
+    """Embeddings of image windows by a frozen tower, used instead of pixels.
 
-    `training.embeddings` computes and keeps them; they are mapped into memory.
+    `training.embeddings` computes and stores them; the files are memory-mapped.
 
     Args:
-        files: in order, each a ``.npy`` file of (images, 2, W, F) float16; the second dimension is: as it
-            is, and mirrored.
-        counts: (n,) how many of the W windows each image has.
+        files: ``.npy`` files in order, each (images, 2, W, F) float16; the second dimension holds the
+            original and the mirrored image.
+        counts: (n,) number of valid windows of each image, at most W.
     """
 
     def __init__(self, files: Sequence[Path], counts: np.ndarray):
@@ -268,16 +270,16 @@ class KeptWindows:
         return len(self.counts)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """(2, U, F) float16: as it is and mirrored."""
+        """Return the embeddings of image `i`, original and mirrored: (2, U, F) float16."""
         chunk = int(np.searchsorted(self._starts, i, side="right")) - 1
         return self._chunks[chunk][i - self._starts[chunk]][:, : self.counts[i]]
 
     def for_training(self, i: int, count: int, rng: np.random.Generator) -> Tensor:
-        """(count, F) float32: windows drawn with replacement, after a random mirroring."""
+        """Draw windows with replacement after random mirroring: (count, F) float32."""
         both = self[i]
         chosen = rng.integers(both.shape[1], size=count)
         return torch.from_numpy(both[int(rng.integers(2)), chosen].astype(np.float32))
 
     def for_testing(self, i: int) -> Tensor:
-        """(U, F) float32: every window as it is."""
+        """Return all windows of the original image: (U, F) float32."""
         return torch.from_numpy(self[i][0].astype(np.float32))

@@ -1,4 +1,4 @@
-"""Reading label tables as people save them: any encoding, any separator, and errors that name the line."""
+"""Readers for label tables with any encoding and separator; errors name the line."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ import pandas as pd
 
 from liqe_core.files import first_few, mistaken
 
-#: Blank lines, and Excel's line that names the separator.
+#: Blank lines, and the line in which Excel declares the separator.
 _BEFORE_THE_HEADER = re.compile(r"(?:[ \t,;]*\r?\n)*(?:sep=(.)\r?\n)?")
 
 
 class LabelError(ValueError):
-    """A label file that cannot be used; the message names the file, the line and what is wrong there."""
+    """An invalid label file; the message names the file, the line and the problem."""
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The text of a file in UTF-8 (with or without byte-order mark), UTF-16 with one, or Windows-1252.
+    """Read a text file in UTF-8 (with or without byte-order mark), UTF-16 (with one), or Windows-1252.
 
     Raises:
-        LabelError: empty, or not text.
+        LabelError: the file is empty or not text.
     """
     path = Path(path)
     raw = path.read_bytes()
     if not raw.strip():
-        raise LabelError(f"{path}: the file is empty; get it again")
+        raise LabelError(f"{path}: the file is empty; download it again")
     if mistake := mistaken(raw[:512]):
-        raise LabelError(f"{path}: no table but {mistake}")
+        raise LabelError(f"{path}: not a table but {mistake}")
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     for encoding in ["utf-16"] if wide else ["utf-8-sig", "cp1252", "latin-1"]:
         with contextlib.suppress(UnicodeDecodeError):
@@ -48,20 +48,20 @@ def read_text(path: str | os.PathLike) -> str:
 def read_table(
     path: str | os.PathLike, columns: Sequence[str] | None = None, sep: str | None = None
 ) -> pd.DataFrame:
-    r"""A table of strings whose index is the line number in the file.
+    r"""Read a table of strings whose index is the line number in the file.
 
     Args:
-        path: a text file; a spreadsheet (.xlsx), whose rows are then counted like lines; or JSON (.json), a
-            list of objects or one object of columns, whose entries are counted.
-        columns: names for a file without header; None: the first line is the header.
-        sep: the separator; None: whichever of tab, semicolon and comma the first line has most of;
-            ``r"\s+"`` for runs of blanks.
+        path: a text file; a spreadsheet (.xlsx), indexed by row; or JSON (.json), a list of objects or an
+            object of columns, indexed by entry.
+        columns: column names for a file without a header; None: the first line is the header.
+        sep: the separator; None: the most frequent of tab, semicolon and comma in the first line; ``r"\s+"``
+            for runs of whitespace.
 
     Returns:
-        All columns as stripped text, "" where a row is short, without blank lines and nameless empty columns.
+        All columns as stripped text, "" for missing fields, without blank lines and unnamed empty columns.
 
     Raises:
-        LabelError: unreadable, a row with too many fields, or two columns of one name.
+        LabelError: the file is unreadable, a row has too many fields, or two columns have the same name.
     """
     path = Path(path)
     if not path.is_file():
@@ -87,14 +87,14 @@ def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.Data
     form = {"sep": sep, "names": columns, "header": None, "index_col": False, "dtype": str}
     blanks = {"keep_default_na": False, "skip_blank_lines": False, "skipinitialspace": True}
     try:
-        with warnings.catch_warnings():  # pandas cuts a first row with too many fields, with a warning
+        with warnings.catch_warnings():  # pandas truncates a first row with too many fields and only warns
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), **form, **blanks)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         if count := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
             line = int(count[2]) + heading[0].count("\n")
             problem = f"{count[3]} fields where the first line has {count[1]}"
-            raise LabelError(f"{path}, line {line}: {problem}; quote text that has {sep!r} in it") from None
+            raise LabelError(f"{path}, line {line}: {problem}; quote text that contains {sep!r}") from None
         problem = f"no table with the separator {sep!r}, or a row with too many fields"
         raise LabelError(f"{path}: {problem} ({str(error).strip()}); correct it") from None
     table.index += heading[0].count("\n") + 1
@@ -104,8 +104,8 @@ def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.Data
 def _spreadsheet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
-    except Exception as error:  # openpyxl raises whatever the zip or XML inside makes it raise
-        problem = f"not a spreadsheet that can be read ({error})"
+    except Exception as error:  # openpyxl passes on any error of the zip and XML parsers
+        problem = f"not a readable spreadsheet ({error})"
         raise LabelError(f"{path}: {problem}; save it again, or as CSV") from error
     table.index += 1
     return table
@@ -116,16 +116,16 @@ def _json(path: Path) -> pd.DataFrame:
     try:
         table = pd.DataFrame(json.loads(text)).astype(str)
     except (ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: not a table in JSON ({error}); get it again") from None
+        raise LabelError(f"{path}: not a table in JSON ({error}); download it again") from None
     heads = pd.DataFrame([table.columns.astype(str)], columns=table.columns)
     return pd.concat([heads, table]).set_axis(range(len(table) + 1))
 
 
 def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.Series:
-    """A column by name (case and blanks around it don't matter) or by number from 1.
+    """Return a column by name (ignoring case and surrounding whitespace) or by number from 1.
 
     Raises:
-        LabelError: no such column; the message lists those there are.
+        LabelError: no such column; the message lists the columns of the table.
     """
     wanted = name if isinstance(name, int) else name.strip().lower()
     places = [i for i, title in enumerate(table.columns) if wanted in (i + 1, title.lower())]
@@ -136,30 +136,30 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
 
 
 def numbers(values: pd.Series, path: str | os.PathLike, highest: float = np.inf) -> pd.Series:
-    """Text as finite float64.
+    """Convert text to finite float64 numbers.
 
     Args:
-        highest: the highest score that there can be; under a thousand a comma is a decimal point.
+        highest: the highest possible score; below 1000, a comma is read as a decimal point.
 
     Raises:
-        LabelError: a value that is no finite number, with its line.
+        LabelError: a value is not a finite number; the message names its line.
     """
     text = values.str.replace("[−–]", "-", regex=True)
-    if highest < 1000:  # else it may part thousands
+    if highest < 1000:  # otherwise a comma may separate thousands
         text = text.str.replace(",", ".")
     number = pd.to_numeric(text, errors="coerce").astype(np.float64)
     if len(wrong := values[~np.isfinite(number)]):
         problem = f"score {wrong.iloc[0]!r} is not a number ({len(wrong)} such)"
-        advice = "write it as 1250.5, with nothing between thousands, or remove the line"
+        advice = "write it as 1250.5, with no thousands separator, or remove the line"
         raise LabelError(f"{path}, line {wrong.index[0]}: {problem}; {advice}")
     return number
 
 
 def unique(values: pd.Series, path: str | os.PathLike) -> pd.Series:
-    """The values as they are, none empty, none twice.
+    """Return the values unchanged if none is empty or repeated.
 
     Raises:
-        LabelError: an empty one, or a repeated one with both lines.
+        LabelError: a value is empty or repeated; the message names the lines.
     """
     empty = values.index[values == ""]
     if len(empty):

@@ -1,4 +1,4 @@
-"""The state of a dataset: `status` says what is missing, without opening an image; `verify` opens each."""
+"""The state of a dataset: `status` finds missing images without opening any; `verify` opens every image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from liqe_core.files import cache_dir, first_few, only_one, write_csv
 from liqe_core.images import ImageError, list_images, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
-#: What `verify` calls an image that cannot be used.
+#: The problems of unusable images in a report of `verify`.
 CORRUPT = ("cut short", "unreadable")
 
-#: What `verify` can find, worst first. The last two do no harm: names that differ in case are found, and
-#: images that no label names (reference images, say) are not used.
+#: All problems that `verify` reports, worst first. The last two are harmless: names that differ in case are
+#: found, and images that no label names (for example reference images) are not used.
 PROBLEMS = ("missing", *CORRUPT, "too small", "wrong size", "name differs in case", "not in the labels")
 
-#: The side of a crop of the smallest of our models.
+#: The crop size of the smallest model of this project.
 LEAST_WINDOW = 32
 
 
@@ -38,12 +38,12 @@ class Status:
 
     Attributes:
         state: ``absent``, ``partly there``, ``complete`` or ``corrupt``.
-        next: what to do now.
-        expected: images that the labels name (or the manifest counts, where labels are not at hand).
-        found: how many of them are there, names in another case included.
-        case: how many of those under a name that differs in upper and lower case.
-        checked: how many were opened by `verify` and have not changed since.
-        corrupt: how many of those cannot be read.
+        next: the next step for the user.
+        expected: number of labelled images (or the count in the manifest if the labels are unavailable).
+        found: number of labelled images that are present, including names that differ in case.
+        case: number of images found under a name that differs in case.
+        checked: number of images that `verify` has opened and that have not changed since.
+        corrupt: number of checked images that cannot be read.
     """
 
     name: str
@@ -58,21 +58,21 @@ class Status:
 
 
 def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> Status:
-    """Look whether a dataset's images are there; opens none and fetches nothing.
+    """Find the images of a dataset without opening them and without network access.
 
     Args:
-        root: the folder that datasets are in; default: see `Manifest.root`.
+        root: the folder of all datasets; default: see `Manifest.root`.
         mirror: see `read_labels`.
     """
     folder = manifest.folder(root)
     absent = Status(manifest.name, "absent", folder, expected=manifest.images)
     if not manifest.labels:
         if manifest.page:
-            by_hand = f"get it from {manifest.page}; its labels are not read yet"
+            by_hand = f"get it from {manifest.page}; its labels are not supported yet"
             return dataclasses.replace(absent, next=by_hand)
         return Status(manifest.name, "complete", folder, "nothing to get: it is made when it is used")
     to_fetch = sets_to_fetch(manifest, folder) if manifest.form == "distorted" else []
-    images = None  # where they cannot be known without fetching
+    images = None  # unknown without a download
     try:
         if not to_fetch and (manifest.form != "liqe" or labels_at_hand(mirror)):
             images = read_labels(manifest, root, mirror)["image"]
@@ -95,26 +95,26 @@ def status(manifest: Manifest, root: AnyPath = None, mirror: AnyPath = None) -> 
         advice = f"liqe data labels {manifest.argument}"
     elif missing and not found and (present := all_images(manifest, folder)):
         close = (get_close_matches(missing[0], present, 1, 0.3) or present)[0]
-        advice = f"adapt the table: it names {missing[0]!r}, the folder has {close!r}"
+        advice = f"correct the table: it names {missing[0]!r}, the folder has {close!r}"
     else:
         advice = _advice(manifest, now, missing)
     return dataclasses.replace(now, next=advice)
 
 
 def journal_of(manifest: Manifest, root: AnyPath = None) -> Journal:
-    """What `verify` found of a dataset's images; each folder has a journal of its own, in the cache."""
+    """Return the journal of `verify` for a dataset; each folder has its own journal in the cache."""
     folder = manifest.folder(root)
     tag = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     return Journal(cache_dir("verify") / f"{manifest.name}-{tag}.jsonl", folder)
 
 
 def report_path(manifest: Manifest, root: AnyPath = None) -> Path:
-    """Where `verify` writes its report by default."""
+    """Return the file of the report of `verify`."""
     return journal_of(manifest, root).path.with_suffix(".csv")
 
 
 def all_images(manifest: Manifest, folder: Path) -> list[str]:
-    """Every image in the folders that the manifest names, relative to the dataset's folder."""
+    """List all images in the image folders of the manifest, relative to the dataset's folder."""
     names = [Path(below, name) for below in manifest.image_folders for name in list_images(folder / below)]
     return [name.as_posix() for name in names]
 
@@ -132,13 +132,13 @@ def _advice(manifest: Manifest, now: Status, missing: Sequence[str]) -> str:
         return f"get it from {manifest.page}{form}, then {command} unpack {name} ARCHIVE"
     if now.state == "corrupt":
         if manifest.hosted:
-            return f"{command} fetch {name} (it puts whole images in place of broken ones)"
+            return f"{command} fetch {name} (it replaces corrupt images)"
         return f"get the images named in {report_path(manifest)} again, then {command} verify {name}"
     if now.state == "partly there" and not missing:
-        return f"the label files here name {now.expected} of the {manifest.images} images, and all are there"
+        return f"the label files name {now.expected} of the {manifest.images} images, and all are present"
     if now.state == "partly there":
         count = f"{len(missing)} images: {first_few(missing, 3)}"
-        return f"unpack the others ({count}), or use those that are there (pack, with --missing skip)"
+        return f"unpack the others ({count}), or use the images that exist (pack, with --missing skip)"
     return f"{command} {'verify' if now.checked < now.found else 'pack'} {name}"
 
 
@@ -150,23 +150,23 @@ def verify(
     progress: bool = True,
     window: int | None = None,
 ) -> pd.DataFrame:
-    """Open every image of a dataset, and write a report to `report_path`.
+    """Open every image of a dataset and write a report to `report_path`.
 
-    What was found of an image is noted at once, with the file's size and time, so a run that is killed goes
-    on, and a later run opens only what changed.
+    The result for each image is saved at once, with the file's size and modification time. An interrupted
+    run can be resumed, and a later run opens only files that have changed.
 
     Args:
-        workers: threads; default: one a core.
-        window: pixels, the side of a crop, under which an image is too small. Default: the paper's; where
-            none of the set's images has room for that one, it is for a smaller model: `LEAST_WINDOW`.
+        workers: number of threads; default: one per core.
+        window: the crop size in pixels; an image with a smaller side is too small. Default: the paper's; if
+            all images are smaller than that, the dataset is for a smaller model and `LEAST_WINDOW` is used.
 
     Returns:
-        A row a problem (see `PROBLEMS`), worst first: ``dataset, image, file, problem, detail``. No rows: all
-        is well.
+        One row per problem (see `PROBLEMS`), worst first: ``dataset, image, file, problem, detail``; empty
+        if there is no problem.
 
     Raises:
         LabelError: the labels cannot be read.
-        BusyError: another process is verifying the same set.
+        BusyError: another process is verifying the same dataset.
     """
     folder = manifest.folder(root)
     images = read_labels(manifest, root, mirror)["image"]
@@ -187,13 +187,13 @@ def verify(
 
 
 def _inspect(journal: Journal, file: str) -> dict:
-    """Open one image: what the journal keeps of it."""
+    """Open one image and return its entry for the journal."""
     entry = {"file": file, "problem": "", "detail": "", "width": 0, "height": 0}
     try:
         entry |= journal.stamp(file)
         entry["width"], entry["height"] = read_image(journal.folder / file).size
     except (ImageError, OSError) as error:
-        # Pillow tells a file that ends early from one that is no image only in words.
+        # Only the text of Pillow's error distinguishes a truncated file from one that is not an image.
         words = f"{error} {error.__cause__}".lower()
         short = any(word in words for word in ("truncated", ": empty", "premature", "broken data stream"))
         entry |= {"problem": "cut short" if short else "unreadable", "detail": str(error)}
@@ -201,8 +201,7 @@ def _inspect(journal: Journal, file: str) -> dict:
 
 
 def unfit(report: pd.DataFrame) -> dict[str, str]:
-    """The images of a report that a model cannot be shown, missing, damaged or smaller than a crop, and
-    why."""
+    """Return the unusable images of a report (missing, corrupt or smaller than a crop) and the reasons."""
     rows = report[report["problem"].isin(["missing", *CORRUPT, "too small"])]
     return {row.image: f"{row.problem}, {row.detail}" for row in rows.itertuples()}
 
@@ -228,7 +227,7 @@ def _report(
         elif wanted and wanted != (entry["width"], entry["height"]):
             rows.append((image, file, "wrong size", f"{size}, not {wanted[0]} x {wanted[1]}"))
         if match == "case":
-            rows.append((image, file, "name differs in case", f"on the disk {file}"))
+            rows.append((image, file, "name differs in case", f"on disk: {file}"))
     extra = sorted(set(all_images(manifest, folder)) - set(found["file"].dropna()))
     rows += [("", file, "not in the labels", "") for file in extra]
     table = pd.DataFrame(rows, columns=["image", "file", "problem", "detail"])

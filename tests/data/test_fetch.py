@@ -201,7 +201,7 @@ REFUSED = {
     "an image twice but for case": ("bid", with_member("BID/databaseimage0101.jpg"), FetchError, "0101"),
     "one of another size": ("koniq10k", with_member(f"koniq10k/{HALF}", SMALL), FetchError, f"{HALF} is 512"),
     "another size alone": ("koniq10k", without("1024x768"), FetchError, "is 512 x 384"),
-    "flat, where names repeat": ("live", in_one_folder, FetchError, "apart"),
+    "flat, where names repeat": ("live", in_one_folder, FetchError, "ambiguous"),
     "another dataset": ("bid", lambda *_: {"photos/1.jpg": b"x"}, FetchError, "photos"),
     "no labels": ("tid2013", without("mos_with_names"), LabelError, "mos_with_names.txt"),
 }
