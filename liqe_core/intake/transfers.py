@@ -157,9 +157,8 @@ def _transfer(source: RemoteFile, part: Path, name: str, progress: bool) -> tupl
             shown: Any = {"expected_size": size, "displayed_filename": name, "tqdm_class": bar}
             http_get(url, content, resume_size=content.tell(), headers=headers, **shown)
         except HfHubHTTPError as error:
-            if (
-                error.response.status_code != 416
-            ):  # the partial file is complete or too long, which its checksum decides
+            # the partial file is complete or too long, which its checksum decides
+            if error.response.status_code != 416:
                 raise
         content.flush()
         os.fsync(content.fileno())

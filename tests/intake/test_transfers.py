@@ -102,22 +102,6 @@ def test_a_server_without_ranges_sends_all_of_it_again(hub, tmp_path):
     assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and hub.sent[1] == (0, len(BODY))
 
 
-def test_a_transfer_that_is_killed_is_continued(hub, tmp_path):
-    hub.pace, target = 0.02, tmp_path / "new" / "a.zip"
-    patches = {"huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE": 10240}
-    job = Job(partial(fetch_file, progress=False), (elsewhere(hub), target), patches=patches)
-
-    def part():
-        return next(tmp_path.glob("new/.a.zip.*.download"), None)
-
-    assert job.ended_by(signal.SIGKILL, lambda: part() and part().stat().st_size >= 50_000) == -signal.SIGKILL
-    kept = part().stat().st_size
-    assert kept < len(BODY) and not target.exists()
-    hub.pace = 0
-    get(elsewhere(hub), tmp_path)
-    assert hub.sent[-1] == (kept, len(BODY)) and names_in(tmp_path / "new") == ["a.zip"]
-
-
 def test_chunked_files_come_over_several_connections_and_a_later_call_continues_them(hub, tmp_path):
     hub.chunked, hub.pace, target = True, 0.3, tmp_path / "new" / "a.zip"
     job = Job(partial(fetch_file, progress=False), (pinned(hub), target))
