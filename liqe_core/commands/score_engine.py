@@ -395,8 +395,9 @@ def score_on_workers(
 ) -> Generator[tuple[Shard, int], None, None]:
     """Have Dask workers score shards, a few a worker at a time.
 
-    A shard whose worker dies goes to another. Dask gives up a shard of which four workers died, also one that
-    only waited on them; the others are scored first.
+    If a worker dies, another one takes its shards. Dask gives up a shard after four dead workers, even if the
+    shard only waited on them. Such shards are scored again at the end, one at a time: only a shard that ends
+    its workers then is blamed.
 
     Args:
         work: done for each shard, on a worker.
@@ -411,7 +412,8 @@ def score_on_workers(
 
     completed, name, waiting = as_completed(), uuid.uuid4().hex, iter(shards)
     sent: dict[Future, Shard] = {}
-    given_up: list[Shard] = []
+    suspects: list[Shard] = []
+    fatal: list[Shard] = []
 
     def send() -> None:
         for shard in islice(waiting, max(0, AHEAD * max(1, len(client.nthreads())) - len(sent))):
@@ -427,9 +429,15 @@ def score_on_workers(
             try:
                 yield shard, future.result()
             except KilledWorker:
-                given_up.append(shard)
+                suspects.append(shard)
             del future  # its result leaves the worker
             send()
+        for shard in suspects:
+            alone = client.submit(work, shard, key=(f"shard-{name}-alone", shard.number), pure=False)
+            try:
+                yield shard, alone.result()
+            except KilledWorker:
+                fatal.append(shard)
     except ShardError:
         raise
     except (OSError, CancelledError) as error:
@@ -441,11 +449,11 @@ def score_on_workers(
         raise ShardError(
             f"a worker does not know this task ({reason}): give all workers the same packages"
         ) from error
-    if given_up:
-        count, first, last = len(given_up), given_up[0].images[0], given_up[0].images[-1]
+    if fatal:
+        count, first, last = len(fatal), fatal[0].images[0], fatal[0].images[-1]
         raise ShardError(
-            f"{count} shards have ended worker after worker, or waited on these; the first has {first} to "
-            f"{last}: see the workers' own messages, whether memory ran out for one"
+            f"{count} shards have each ended worker after worker; the first has {first} to {last}: see the "
+            "logs of the workers, for example whether memory ran out"
         )
 
 
