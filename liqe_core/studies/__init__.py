@@ -1,10 +1,10 @@
-"""What is asked of trained models: the paper's claims, each as a computation on tables.
+"""Studies of trained models: each of the paper's claims is a computation on tables.
 
-Read `finished` (run folders, read), `intervals` (how sure a number is) and `ablations` first; then
-`paper_tables`, `paper_check` (weights of others), `scorers` and `gmad`, and `realign`. `open_benchmark` puts
-the first claim to the test on data that anyone may have, beside `baselines`; its tables are made in
-`open_tables`, and `scene_checks` asks whether scenes are seen or what comes with them. `half_precision` asks
-which weights can move at all, `explorer` shows the answers for one image as its faults are turned up by hand.
+Read `finished` (reads run folders), `intervals` (confidence intervals) and `ablations` first, then
+`paper_tables`, `paper_check` (published weights), `scorers`, `gmad` and `realign`. `open_benchmark` tests the
+first claim on public data and compares with `baselines`; `open_tables` makes its tables. `scene_checks` tests
+whether a model recognizes scenes or properties of their source. `half_precision` finds the weights that
+cannot move in half precision. `explorer` computes the answers for one image at several levels of distortion.
 
 May use the method, `data`, `evaluation` and `training`.
 """

@@ -1,8 +1,8 @@
-"""Ablations: finished runs that differ in one setting alone, found among run folders and compared.
+"""Ablations: find and compare finished runs that differ in a single setting.
 
-An ablation says something about a setting only where nothing else changed. What changed is read from the
-folders themselves: each run's settings and data from its ``settings.json``, the steps it took from its
-``steps.csv``. Runs that differ in more are left out, and listed with what differs.
+An ablation is valid only if nothing else changed. The run folders show what changed: ``settings.json`` has a
+run's settings and data, ``steps.csv`` the steps that it took. Runs with further differences are excluded and
+listed with these differences.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Study:
 
     Attributes:
         setting: a field of `Profile`.
-        levels: its values, in the order of the table.
+        levels: the values of the setting, in the order of the table.
         reference: the level that the others are compared with.
-        meaning: one line for the reader.
+        meaning: a one-line description.
     """
 
     setting: str
@@ -44,7 +44,7 @@ class Study:
     meaning: str
 
     def level(self, settings: Profile) -> object:
-        """The value that some settings have."""
+        """Return the study's level in a profile."""
         return settings.flat()[self.setting]
 
 
@@ -56,33 +56,35 @@ STUDIES = {
             "control",
             ("", "shuffled labels", "quality alone", "separate heads"),
             "",
-            "what is at work (empty: all three tasks, as LIQE): with shuffled labels nothing that scenes and "
-            "distortions teach, with quality alone only the many prompts, with separate heads no words",
+            "which part of LIQE matters (empty: LIQE with all three tasks): shuffled labels remove the "
+            "information in scenes and distortions, quality alone keeps only the prompts, separate heads "
+            "use no words",
         ),
-        Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted against one another"),
-        Study("freeze", ("", "text", "image", "all"), "", "which tower does not train (all: neither)"),
-        Study("crops", (1, 3, 5), 3, "how many crops of an image a training step sees"),
+        Study("weighting", ("equal", "dwa"), "equal", "how the losses are weighted"),
+        Study("freeze", ("", "text", "image", "all"), "", "which tower is frozen (all: both)"),
+        Study("crops", (1, 3, 5), 3, "the number of crops of an image in a training step"),
         Study(
             "template",
             ("", "a {quality} photo of a {scene} with {distortion}"),
             "",
-            "how the prompts are worded (empty: the paper's wording)",
+            "the wording of the prompts (empty: the paper's wording)",
         ),
     )
 }
 
 
 def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> SelectedRuns:
-    """Of some runs, those with these settings, whatever the study's one, the session and the seed are.
+    """Select the runs that have these settings, except for the study's setting, the session and the seed.
 
-    They also saw the same images and labels and took the same steps; where runs disagree on that, the
-    larger group is kept. A run that trains nothing took no steps, and is kept.
+    The selected runs also share images, labels and steps; if runs differ in these, the largest group is kept.
+    A run that trains nothing takes no steps and is kept.
 
     Args:
-        settings: what the runs must have been made with.
+        settings: the settings that the runs must have.
 
     Returns:
-        The runs in the order of the study's levels, then session and seed; the excluded with what differs.
+        The runs in the order of the study's levels, then session and seed; the excluded runs with the
+        differences.
     """
     free = (study.setting, *REPEATS)
     kept, excluded = [], []
@@ -90,13 +92,13 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Selec
         if changed := differences(settings.deciding(), run.settings.deciding(), free):
             excluded.append((run.folder.name, "other settings: " + "; ".join(changed)))
         elif study.level(run.settings) not in study.levels:
-            excluded.append((run.folder.name, f"{study.setting} is no level of this study"))
+            excluded.append((run.folder.name, f"its {study.setting} is not a level of this study"))
         else:
             kept.append(run)
 
-    schedules = "other steps than most runs here (batches left out, or other rates)"
+    schedules = "other steps than most runs (skipped batches or other learning rates)"
     keys: dict[str, Callable[[FinishedRun], str]] = {
-        "other images or labels than most runs here": lambda run: json.dumps(run.data, sort_keys=True),
+        "other images or labels than most runs": lambda run: json.dumps(run.data, sort_keys=True),
         schedules: lambda run: "" if run.settings.model.freeze == "all" else run.schedule,
     }
     for reason, key in keys.items():
@@ -109,10 +111,10 @@ def alike(runs: Iterable[FinishedRun], settings: Profile, study: Study) -> Selec
 
 
 def scores(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
-    """A row a run: `level`, `session`, `seed`, `value` and `run`.
+    """Tabulate the score of each run: `level`, `session`, `seed`, `value` and `run`.
 
-    `value` is the mean SRCC over datasets of the checkpoint ``quality``, which all variants have; NaN where
-    SRCC is not defined in one dataset.
+    `value` is the mean SRCC over datasets of the checkpoint ``quality``, which all variants have. It is NaN
+    if SRCC is not defined in one of the datasets.
     """
     rows = []
     for run in runs:
@@ -122,16 +124,17 @@ def scores(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
 
 
 def paired(table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The differences to the reference, each between two runs that started from the same seed and saw the
-    same images in the same order: only repeats, that is pairs of session and seed, that both levels have.
+    """Compute the differences to the reference between runs of the same session and seed.
+
+    Such runs saw the same images in the same order. Only repeats that both levels have are used.
 
     Args:
         table: from `scores`.
 
     Returns:
-        A row a level and unit: `level`, `session`, `seed`, `difference`. The units are what was drawn
-        independently: the sessions, whose seeds are averaged first (`seed` is then missing); the seeds where
-        there is one session alone.
+        A row for each level and unit: `level`, `session`, `seed`, `difference`. The units are the independent
+        draws: the sessions, averaged over their seeds (`seed` is then missing), or the seeds if there is only
+        one session.
     """
     values = table.pivot(index=["session", "seed"], columns="level", values="value")
     if study.reference not in values:
@@ -145,15 +148,15 @@ def paired(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The ablation's table.
+    """Make the table of an ablation.
 
     Args:
         table: from `scores`.
 
     Returns:
-        A row a level: `level`, `runs`, `mean`, `spread` (standard deviation over repeats; NaN for one), what
-        `intervals.difference` says of the level less the reference over the units of `paired`, `units` (how
-        many and of what), and `reason`: "" or why a number is missing.
+        A row for each level: `level`, `runs`, `mean`, `spread` (standard deviation over repeats; NaN for
+        one), the fields of `intervals.difference` for the level minus the reference over the units of
+        `paired`, `units` (their number and kind), and `reason`: "" or why a number is missing.
     """
     gains = paired(table, study)
     rows = []
@@ -179,20 +182,20 @@ def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _count_units(units: pd.DataFrame) -> str:
-    """How many differences there are, and of what."""
+    """Describe the number and kind of the differences."""
     if units["session"].nunique() > 1:
         return f"{len(units)} sessions"
     return f"{len(units)} seed{'s' * (len(units) > 1)} of session {units['session'].iloc[0]}"
 
 
 def comparable(runs: Sequence[FinishedRun], study: Study) -> bool:
-    """Whether at least two levels have a run of one session and seed."""
+    """Return whether at least two levels have a run of the same session and seed."""
     levels_of = Counter(repeat for repeat, _ in {(r.repeat, study.level(r.settings)) for r in runs})
     return max(levels_of.values(), default=0) >= 2
 
 
 def brief(settings: Profile, epochs: int, steps: int) -> Profile:
-    """The same settings with at most so many epochs and steps an epoch, and a shorter warm-up to match."""
+    """Limit the epochs and the steps per epoch of a profile, and shorten its warm-up accordingly."""
     epochs, steps = min(epochs, settings.steps.epochs), min(steps, settings.steps.steps)
     warmup = min(settings.steps.warmup_steps, epochs * steps // 5)
     return settings.override(epochs=epochs, steps=steps, warmup_steps=warmup, validate_every=1)
@@ -202,10 +205,10 @@ class AblationRuns(NamedTuple):
     """The runs of an ablation.
 
     Attributes:
-        runs: they differ in the study's setting alone, and in session and seed.
-        excluded: what else is in the folder: columns `run`, `reason`.
-        settings: what the runs share.
-        trained: whether they were trained now, briefly.
+        runs: runs that differ only in the study's setting, session and seed.
+        excluded: the other runs in the folder: columns `run`, `reason`.
+        settings: the settings that the runs share.
+        trained: whether `find_or_train` trained them, with few steps.
     """
 
     runs: list[FinishedRun]
@@ -214,17 +217,17 @@ class AblationRuns(NamedTuple):
     trained: bool
 
     def description(self) -> str:
-        """Where the runs come from, for the reader."""
+        """Describe where the runs come from."""
         length = f"{self.settings.steps.epochs} epochs of {self.settings.steps.steps} steps"
         full = (
-            "`make sweep` trains the task sets, and `liqe sweep -s SETTING VALUE` a level of another study."
+            "`make sweep` trains the task sets; `liqe sweep -s SETTING VALUE` trains levels of another study."
         )
         if not self.runs:
             return f"No two finished runs of this profile can be compared. {full}"
         if self.trained:
             return (
-                f"Each level was trained once, briefly ({length}): this shows how the table is made, and "
-                f"nothing about the method. In full, {full}"
+                f"Each level was trained once, for {length}: this shows how the table is made, but "
+                f"says nothing about the method. For full runs, {full}"
             )
         repeats = sorted({run.repeat for run in self.runs})
         return f"{len(self.runs)} finished runs of {length}; (session, seed): {repeats}."
@@ -238,14 +241,13 @@ def find_or_train(
     sets: Sequence[LabelledImages] | None = None,
     progress: bool = True,
 ) -> AblationRuns:
-    """What a sweep has finished, where two levels at least can be compared; else each level, trained briefly.
+    """Find the finished runs of a sweep; if no two levels can be compared, train each level briefly.
 
     Args:
-        settings: of the runs to look for.
-        short: of those to train where there are none, session and seed included; see `brief`. None: train
-            nothing.
+        settings: the settings of the runs to find.
+        short: the settings of the runs to train, with session and seed; see `brief`. None: train nothing.
         root: run folders are in ``root/train``.
-        sets: the profile's datasets, where the caller has them.
+        sets: the profile's datasets; None: load them.
     """
 
     def find(wanted: Profile, trained: bool) -> AblationRuns:
@@ -264,16 +266,17 @@ def find_or_train(
 
 
 def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[FinishedRun]:
-    """The runs that differ in the setting, session and seed alone: of several recipes those with most levels,
-    then with most runs, then with most steps.
+    """Select the largest group of runs that differ only in the study's setting, session and seed.
+
+    The group with the most levels is chosen, then with the most runs, then with the most steps.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no two runs can be compared.
     """
     groups = [alike(runs, run.settings, study).runs for run in runs]
     groups = [group for group in groups if comparable(group, study)]
     if not groups:
-        raise ValueError(f"no two runs of one session and seed that differ in {study.setting} alone")
+        raise ValueError(f"no two runs of one session and seed differ only in {study.setting}")
 
     def size(group: list[FinishedRun]) -> tuple:
         return len({study.level(run.settings) for run in group}), len(group), group[0].steps
@@ -282,11 +285,11 @@ def largest_comparable(runs: Sequence[FinishedRun], study: Study) -> list[Finish
 
 
 class AblationTables(NamedTuple):
-    """An ablation, as `figures.ablations.ablation` takes it.
+    """The tables of an ablation, as `figures.ablations.ablation` takes them.
 
     Attributes:
-        table: of `compare`; with the paper's numbers, where they belong beside these, in ``paper``.
-        runs: of `scores`. pairs: of `paired`.
+        table: from `compare`; the column ``paper`` has the paper's numbers if they are comparable.
+        runs: from `scores`. pairs: from `paired`.
     """
 
     table: pd.DataFrame
@@ -295,10 +298,10 @@ class AblationTables(NamedTuple):
 
 
 def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> AblationTables:
-    """What comparable runs say.
+    """Make the tables of an ablation from comparable runs.
 
     Args:
-        paper: they follow the paper's protocol, so its numbers belong beside theirs.
+        paper: the runs follow the paper's protocol, so the table includes the paper's numbers.
     """
     points = scores(runs, study)
     table = compare(points, study)
@@ -309,7 +312,7 @@ def summarise(runs: Sequence[FinishedRun], study: Study, paper: bool) -> Ablatio
 
 
 def loss_weights(runs: Iterable[FinishedRun], study: Study) -> pd.DataFrame:
-    """The weight of each loss over the epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``."""
+    """Tabulate the loss weights over the epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``."""
     tables = [run.epochs().assign(level=study.level(run.settings), run=run.folder.name) for run in runs]
     epochs = pd.concat(tables, ignore_index=True)
     return epochs[["level", "run", "epoch", *(column for column in epochs if column.endswith("_weight"))]]

@@ -1,4 +1,4 @@
-"""What a quality model has to beat: guesses that do not look, BRISQUE, and a ridge on the same features."""
+"""Baselines of a quality model: constant answers, file size, BRISQUE, ridge regression on embeddings."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from liqe_core.data.store import KeptWindows, PackedStore
 from liqe_core.images import ImageError, read_ahead, read_image
 from liqe_core.intake.progress import tqdm
 
-#: Strengths of the ridge's penalty that leave-one-out on the training part chooses from.
+#: Penalties of the ridge regression; leave-one-out validation on the training part chooses one.
 PENALTIES = tuple(10.0**power for power in range(0, 7))
 
 
 def constant(files: Sequence[Path]) -> np.ndarray:
-    """(n,) zeros: the same answer about every image, whose rank correlation counts as 0."""
+    """Return (n,) zeros: a constant score, whose rank correlation counts as 0."""
     return np.zeros(len(files))
 
 
 def commonest(labels: pd.Series) -> float:
-    """The accuracy of an answer that does not look: always the commonest word of these very images.
+    """Compute the accuracy of the majority-class baseline: always the commonest word of these images.
 
-    Counted as `agreement.scene_accuracy` does: of an image with k words the k commonest are said.
+    As in `agreement.scene_accuracy`, an image with k words gets the k commonest words.
 
     Args:
-        labels: of each image a word, a tuple or list of words, or nothing.
+        labels: for each image a word, a tuple or list of words, or a missing value.
 
     Returns:
-        0 to 1; NaN where nothing is labelled.
+        0 to 1; NaN if no image is labelled.
     """
     tuples = [tuple(label) if isinstance(label, tuple | list) else (label,) for label in labels.dropna()]
     words = [word for word, _ in Counter(itertools.chain.from_iterable(tuples)).most_common()]
@@ -46,8 +46,11 @@ def commonest(labels: pd.Series) -> float:
 
 
 def commonest_of(sets: Iterable[LabelledImages], session: int) -> pd.DataFrame:
-    """`commonest` of the test part of every dataset: a row a dataset, `dataset`, `session`, `scene_accuracy`,
-    `distortion_accuracy`, as what a model reaches is called."""
+    """Compute `commonest` on the test part of every dataset.
+
+    Returns:
+        A row for each dataset: `dataset`, `session`, `scene_accuracy`, `distortion_accuracy`.
+    """
     rows = []
     for dataset in sets:
         table = dataset.table.iloc[dataset.part(session, "test")]
@@ -57,16 +60,17 @@ def commonest_of(sets: Iterable[LabelledImages], session: int) -> pd.DataFrame:
 
 
 def file_size(files: Sequence[Path]) -> np.ndarray:
-    """(n,) bytes on the disk: what a compressor thinks of an image."""
+    """Return (n,) file sizes in bytes."""
     return np.array([float(file.stat().st_size) for file in files])
 
 
 def brisque(files: Sequence[Path]) -> np.ndarray:
-    """(n,) BRISQUE (Mittal, Moorthy, Bovik 2012) by the package of that name, turned round so that higher is
-    better; NaN for an image that it cannot take.
+    """Compute (n,) BRISQUE scores (Mittal, Moorthy, Bovik 2012) with the package ``brisque``.
+
+    The scores are negated, so that higher is better. An image that the package cannot score has NaN.
 
     Raises:
-        ImportError: the package is not installed; says how.
+        ImportError: the package is not installed.
     """
     try:
         from brisque import BRISQUE
@@ -75,7 +79,7 @@ def brisque(files: Sequence[Path]) -> np.ndarray:
 
     class Brisque(BRISQUE):
         def scale_features(self, features):
-            # Some are arrays of one number, which NumPy from 2.4 on does not take for a number.
+            # Some features are arrays with one element, which NumPy 2.4 and later do not convert to scalars.
             return super().scale_features([np.squeeze(feature) for feature in features])
 
     model = Brisque(url=False)
@@ -97,28 +101,28 @@ BLIND: Mapping[str, Callable[[Sequence[Path]], np.ndarray]] = {
 
 
 def files_of(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> list[Path]:
-    """The image files of a packed set, by row.
+    """Return the image files of a packed dataset, by row.
 
     Raises:
-        TypeError: the set is not packed.
+        TypeError: the dataset is not packed.
     """
     store = dataset.images
     if not isinstance(store, PackedStore):
-        raise TypeError(f"{dataset.name} is not packed: its files are not known")
+        raise TypeError(f"{dataset.name} is not packed, so its files are unknown: pack it first")
     return [store.source.folder / name for name in store.index["file"].iloc[rows]]
 
 
 def ridge(
     dataset: LabelledImages, session: int, test: Sequence[tuple[LabelledImages, Sequence[int] | np.ndarray]]
 ) -> list[np.ndarray]:
-    """Ridge regression from the mean embedding of an image's windows to its score.
+    """Predict scores by ridge regression from the mean embedding of an image's windows.
 
     Args:
-        dataset: with kept windows; its training part is learned from, the penalty is chosen on it, too.
-        test: sets with kept windows, and the row numbers of the images to predict.
+        dataset: a dataset with kept windows; its training part fits the regression and chooses the penalty.
+        test: datasets with kept windows, and the row numbers of the images to predict.
 
     Returns:
-        For each of `test` the predictions, in the order of its rows.
+        The predictions for each dataset of `test`, in the order of its rows.
     """
     rows = dataset.part(session, "train")
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
@@ -127,12 +131,12 @@ def ridge(
 
 
 def mean_embeddings(dataset: LabelledImages, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(rows, F) float32: the mean of each image's kept windows.
+    """Return (rows, F) float32: the mean embedding of each image's kept windows.
 
     Raises:
-        TypeError: the set has images, not embeddings of them.
+        TypeError: the dataset has images instead of embeddings.
     """
     kept = dataset.images
     if not isinstance(kept, KeptWindows):
-        raise TypeError(f"{dataset.name}: images, not embeddings of them (embeddings.kept_windows)")
+        raise TypeError(f"{dataset.name} has images, not embeddings: call embeddings.kept_windows first")
     return np.stack([kept[row][0].astype(np.float32).mean(axis=0) for row in rows])

@@ -1,9 +1,9 @@
-"""One image and a few faults to turn up by hand: what a model says of it at every position.
+"""Answers of a model for one image with distortions of adjustable level.
 
     >>> image = modest("photo.jpg")
-    >>> seen = look(model, image, {"blur": 3, "JPEG": 2})    # as it is drawn by figures.explorer
+    >>> seen = look(model, image, {"blur": 3, "JPEG": 2})    # figures.explorer draws this
 
-Nothing here draws: from an image and the positions of sliders to an answer, the same for the same.
+The answers are deterministic. This module draws nothing.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from liqe_core.scoring import evaluating
 if TYPE_CHECKING:
     from liqe_core.model import LIQE
 
-#: What each slider turns up: a distortion of KADID-10k, at its levels 1 to 5; 0 is none of it.
+#: The KADID-10k distortion of each slider, at levels 1 to 5; 0 means no distortion.
 FAULTS = {"JPEG": "jpeg", "blur": "lens blur", "noise": "white noise", "darkness": "darken"}
 
-#: The shorter side, in pixels, to which an image is shrunk before it is played with.
+#: Images are shrunk to this shorter side, in pixels.
 SHORTER_SIDE = 320
 
 
 class Look(NamedTuple):
-    """What a model said of an image.
+    """A model's answer for an image.
 
     Attributes:
-        image: (H, W, 3) uint8, as the windows were laid over it.
+        image: (H, W, 3) uint8, at the size from which the windows are cut.
         joint: 495 probabilities (with the paper's words) that sum to 1, by ``quality``, ``scene`` and
             ``distortion``, in the order of the grid.
-        windows: a row a window: ``y``, ``x`` and ``side`` in pixels, and the ``quality`` that it would get
-            by itself, in [1, Q].
+        windows: a row for each window: ``y``, ``x`` and ``side`` in pixels, and the ``quality`` of the window
+            alone, in [1, Q].
     """
 
     image: np.ndarray
@@ -51,14 +51,13 @@ class Look(NamedTuple):
 
 
 def modest(source: Source) -> np.ndarray:
-    """An image of any size, upright and with a shorter side of `SHORTER_SIDE` at most, so that an answer
-    about it takes little time.
+    """Read an image upright and shrink its shorter side to at most `SHORTER_SIDE`, for fast answers.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ImageError: it cannot be read; see `images.read_image`.
+        ImageError: the image cannot be read; see `images.read_image`.
     """
     image = read_image(source, orientation="apply")
     scale = SHORTER_SIDE / min(image.size)
@@ -69,21 +68,20 @@ def modest(source: Source) -> np.ndarray:
 
 
 def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
-    """An image with faults, in the order in which a camera adds them: too little light, a lens out of focus,
-    a noisy sensor, a file saved small.
+    """Distort an image, in the order of a camera: darkness, blur, noise, JPEG compression.
 
     Args:
-        image: (H, W, 3) uint8, at least 64 pixels a side.
-        positions: by the names of `FAULTS`, 0 (none) to 5; what is not named is 0.
+        image: (H, W, 3) uint8, at least 64 pixels on each side.
+        positions: levels 0 (none) to 5 by the names of `FAULTS`; a missing name means 0.
 
     Returns:
-        (H, W, 3) uint8; the same for the same arguments.
+        (H, W, 3) uint8; equal arguments give equal results.
 
     Raises:
-        ValueError: another name or position, or no such image.
+        ValueError: a name or level is unknown, or the image has another shape.
     """
     if unknown := sorted(set(positions) - set(FAULTS)):
-        raise ValueError(f"no fault {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+        raise ValueError(f"unknown fault {', '.join(unknown)}: choose from {', '.join(FAULTS)}")
     for name, kind in reversed(FAULTS.items()):
         if position := positions.get(name, 0):
             image = distort(image, kind, position)
@@ -93,17 +91,17 @@ def degrade(image: np.ndarray, positions: Mapping[str, int]) -> np.ndarray:
 def look(
     model: LIQE, image: np.ndarray, positions: Mapping[str, int] | None = None, count: int | None = None
 ) -> Look:
-    """What a model says of an image with faults, and of each of its windows by itself.
+    """Predict a distorted image, and each of its windows alone.
 
     Args:
         image: (H, W, 3) uint8.
-        positions: as `degrade` takes them; None: the image as it is.
-        count: look through that many windows at most, evenly spaced; None: as many as `model.score` does,
-            and then the answer is the same.
+        positions: as in `degrade`; None: no distortion.
+        count: the largest number of windows, evenly spaced; None: the windows of `model.score`, with the same
+            result.
 
     Raises:
-        ValueError: as `degrade`.
-        ImageError: an image smaller than a window, and a model that does not enlarge it.
+        ValueError: as in `degrade`.
+        ImageError: the image is smaller than a window and the model does not enlarge it.
     """
     geometry = model.geometry if count is None else dataclasses.replace(model.geometry, count=count)
     shown = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))

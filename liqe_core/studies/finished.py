@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders: what each was, what came out, and what its model says."""
+"""Finished runs: read their settings and results from their folders, and predict with their models."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from liqe_core.training.profiles import Profile
 from liqe_core.training.runs import fingerprint, is_finished, read_description, read_results
 
 EXCLUDED = ["run", "reason"]
-#: What repeats a run rather than changes it.
+#: Settings that make a run a repeat of another run.
 REPEATS = ("session", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """What a run folder says about its run.
+    """The content of a run folder.
 
     Attributes:
-        folder: where it is. settings: of its training. data: as in ``settings.json``.
+        folder: its path. settings: the profile. data: as in ``settings.json``.
         results: as in ``results.csv``.
-        steps: how many were taken. schedule: equal for runs with the same learning rate at every step and
-            the same batches left out.
+        steps: the number of steps. schedule: equal for runs with the same learning rate at every step and
+            the same skipped batches.
     """
 
     folder: Path
@@ -49,26 +49,26 @@ class FinishedRun:
         return self.settings.session, self.settings.seed
 
     def epochs(self) -> pd.DataFrame:
-        """``epochs.csv``: losses, weights and validation, a row an epoch."""
+        """Read ``epochs.csv``: losses, weights and validation, a row for each epoch."""
         return pd.read_csv(self.folder / "epochs.csv")
 
     def checkpoint(self, criterion: str = "quality") -> Path:
-        """The file of the kept checkpoint that was best at a criterion; every variant has ``quality``."""
+        """Return the file of the best checkpoint by a criterion; every variant has ``quality``."""
         return self.folder / f"best_{criterion}.safetensors"
 
 
 class SelectedRuns(NamedTuple):
-    """Runs that differ in one setting alone, and what was left out: columns `run`, `reason`."""
+    """Selected runs, and the excluded ones: columns `run`, `reason`."""
 
     runs: list[FinishedRun]
     excluded: pd.DataFrame
 
 
 def read_runs(root: str | Path) -> SelectedRuns:
-    """Every finished run below ``root/train``, in order of name.
+    """Read every finished run below ``root/train``, sorted by name.
 
     Returns:
-        The runs, and the folders that cannot be read as one, each with its reason.
+        The runs, and the folders that could not be read, each with the reason.
     """
     runs, excluded = [], []
     for folder in sorted(path for path in (Path(root) / "train").glob("*") if path.is_dir()):
@@ -80,10 +80,10 @@ def read_runs(root: str | Path) -> SelectedRuns:
 
 
 def read_run(folder: str | Path) -> FinishedRun:
-    """One finished run from its folder.
+    """Read a finished run from its folder.
 
     Raises:
-        ValueError: it is not finished, or cannot be read; says so in a few words, without the folder.
+        ValueError: the run is not finished or cannot be read. The message is short and omits the folder.
     """
     folder = Path(folder)
     if not is_finished(folder):
@@ -99,8 +99,10 @@ def read_run(folder: str | Path) -> FinishedRun:
 
 
 def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
-    """The largest group of runs that differ in session and seed alone; of equally large ones the one with
-    more tasks, then with more steps. In order of session and seed."""
+    """Select the largest group of runs that differ only in session and seed, sorted by these.
+
+    If groups are equally large, the one with more tasks is chosen, then the one with more steps.
+    """
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         recipe = {name: value for name, value in run.settings.deciding().items() if name not in REPEATS}
@@ -114,34 +116,34 @@ def repeated_runs(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
 
 
 def epoch_table(runs: Iterable[FinishedRun]) -> pd.DataFrame:
-    """``epochs.csv`` of every run, with its session as ``run``."""
+    """Concatenate ``epochs.csv`` of all runs, with the session as ``run``."""
     return pd.concat([run.epochs().assign(run=run.repeat[0]) for run in runs], ignore_index=True)
 
 
 def load_best(run: FinishedRun) -> LIQE:
-    """The kept model of a run: best by the average of its measures, or by quality where there is no other.
+    """Load the best model of a run: by the average of its measures, or by quality if that is the only one.
 
     Raises:
-        ValueError: its weights are gone.
+        ValueError: the weights are missing.
     """
     kept = [run.checkpoint(criterion) for criterion in ("average", "quality")]
     if not (present := [path for path in kept if path.exists()]):
-        raise ValueError(f"{run.folder}: its weights (best_*.safetensors) are gone")
+        raise ValueError(f"{run.folder}: the weights (best_*.safetensors) are missing; train the run again")
     return LIQE.from_checkpoint(present[0])
 
 
 class Answers(NamedTuple):
-    """What a run's model says of its session's test parts.
+    """Predictions of a run's model on the test parts of its session.
 
     Attributes:
-        model: the kept one. parts: for each dataset, which of its rows, and their (N, Q, S, D) joint.
+        model: the best model. parts: for each dataset, the predicted rows and their (N, Q, S, D) joint.
     """
 
     model: LIQE
     parts: list[tuple[LabelledImages, np.ndarray, torch.Tensor]]
 
     def table(self) -> pd.DataFrame:
-        """The label tables of these images, one below the other, with ``quality`` in 1..5."""
+        """Concatenate the labels of these images, with the predicted ``quality`` in 1..5."""
         tables = [
             dataset.table.iloc[rows].assign(quality=expected_quality(joint).numpy())
             for dataset, rows, joint in self.parts
@@ -149,10 +151,10 @@ class Answers(NamedTuple):
         return pd.concat(tables, ignore_index=True)
 
     def confusion(self, axis: str) -> pd.DataFrame:
-        """`confusion_counts` over all datasets, without the rows of labels that none has.
+        """Compute `confusion_counts` over all datasets, without the labels that no image has.
 
         Args:
-            axis: ``scene`` or ``distortion``, which the model has to have learned.
+            axis: ``scene`` or ``distortion``; the model must have learned it.
         """
         column = {"scene": "scenes", "distortion": "distortion_group"}[axis]
         p = torch.cat([marginal(joint, axis) for _, _, joint in self.parts]).numpy()
@@ -161,10 +163,10 @@ class Answers(NamedTuple):
 
 
 def predict_test_parts(run: FinishedRun) -> Answers:
-    """Ask the kept model of a run about its session's test parts.
+    """Predict the test parts of a run's session with its best model.
 
     Raises:
-        ValueError: its weights are gone, or its settings are of another version.
+        ValueError: the weights are missing, or the settings are of another version.
     """
     model, sets = load_best(run), sets_for(run.settings, progress=False)
     parts = [(dataset, dataset.part(run.repeat[0], "test")) for dataset in sets]
@@ -172,10 +174,10 @@ def predict_test_parts(run: FinishedRun) -> Answers:
 
 
 def confusion_counts(labels: pd.Series, p: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """How often each label was taken for each word: (K, K) counts, labels as rows, guesses as columns.
+    """Count how often each label was predicted as each word: (K, K), labels as rows, predictions as columns.
 
     Args:
-        labels: of each image a word, a tuple of words (each of which then counts), or nothing.
+        labels: for each image a word, a tuple of words (each one counts), or a missing value.
         p: (N, K) probabilities. names: the K words.
     """
     guess = pd.Series(np.asarray(names, dtype=object)[np.asarray(p).argmax(axis=1)], index=labels.index)

@@ -1,18 +1,18 @@
 """The group maximum differentiation competition (gMAD): models compared by their strongest disagreements.
 
-One model *defends*: at one of its quality levels it calls a group of images equally good. Another *attacks*:
-among those images it picks the pair that it finds furthest apart. People look at that one pair. If they see
-a difference, the attacker has falsified the defender; if they see none, the attacker has shot itself in the
-foot. A handful of pairs out of millions of images so tells two models apart.
+One model *defends*: at one of its quality levels it rates a group of images as equally good. Another
+*attacks*: among these images it picks the pair with the largest difference in its own scores. People compare
+this pair. If they see a difference, the attacker has falsified the defender; if they see none, the attack has
+failed. A few pairs out of millions of images are thus enough to compare two models.
 
-A disagreement is no verdict: until people have looked, a pair only says that one of the two is wrong. So
-attack and resistance need a judge (`preference`); without one there is `disagreement`.
+A disagreement alone is not a verdict: it shows that one of the two models is wrong, but not which one.
+`attack_resistance` needs human preferences (`preference`); `disagreement` works without them.
 
 Ma, Wu, Wang, Duanmu, Yong, Li, Zhang: "Group MAD competition: a new methodology to compare objective image
 quality models", CVPR 2016; extended in Ma et al., "Group maximum differentiation competition: model
 comparison with few samples", IEEE TPAMI 42(4), 2020. LIQE's authors report one.
 
-Every score column here is *higher is better*: negate one that is not (NIQE, BRISQUE) before it competes.
+In every score column, higher is better: negate scores such as NIQE and BRISQUE first.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _LEVEL_NAMES = {1: ("all",), 2: ("low", "high"), 3: ("low", "middle", "high")}
 
 
 def quality_levels(defender: np.ndarray, levels: int = 2, width: float | None = None) -> pd.DataFrame:
-    """The defender's quality levels: intervals of its own scale in which it calls all images equally good.
+    """Compute the defender's quality levels: intervals of its scale whose images count as equally good.
 
-    Level k of K is a window around (k - 1/2) / K of the scale, the way of the gMAD paper (K = 6 windows of
-    18 on a scale of 100 there).
+    Level k of K is a window around (k - 1/2) / K of the scale, as in the gMAD paper (which has K = 6 windows
+    of width 18 on a scale of 100).
 
     Args:
         defender: (N,) finite scores of the defender, N >= 1.
-        levels: how many, K >= 1. Two are the "low" and "high" of LIQE's figures.
-        width: of a window, as a part of the range from the smallest score to the largest, in (0, 1]. None is
-            the smaller of 0.1 and 1 / K: narrow enough that "equally good" means something. Windows wider
-            than 1 / K overlap; 1 / K makes them tile the scale.
+        levels: the number of levels, K >= 1. Two are the "low" and "high" of LIQE's figures.
+        width: the width of a window, as a part of the range of the scores, in (0, 1]. None is the smaller of
+            0.1 and 1 / K, so that the images of a level are similar. Windows wider than 1 / K overlap; with
+            1 / K they tile the scale.
 
     Returns:
         K rows from low to high: `level` (1..K), `name`, `low` and `high`. Both ends belong to the level, so
-        an image on the border of two tiles is in both.
+        an image on the border of two adjacent levels is in both.
     """
     if levels < 1:
         raise ValueError(f"levels={levels}: a competition needs at least 1 level (2 for low and high)")
@@ -65,28 +65,28 @@ def quality_levels(defender: np.ndarray, levels: int = 2, width: float | None = 
 def gmad_pairs(
     scores: pd.DataFrame, attacker: str, defender: str, levels: int = 2, width: float | None = None
 ) -> pd.DataFrame:
-    """In each of the defender's levels, the pair of images that the attacker pulls furthest apart.
+    """Find, in each of the defender's levels, the pair of images with the largest gap by the attacker.
 
-    The pair is exact: the attacker's best and worst image of the level. Where several images tie, the one
-    that stands first in `scores` is taken, so the same table always gives the same pairs.
+    The pair is exact: the attacker's best and worst image of the level. Ties are resolved by the order of
+    `scores`, so the same table always gives the same pairs.
 
     Args:
-        scores: a row an image, the index names it; a column a scorer, higher is better. Rows where either
-            score is missing or infinite take no part; the column `dropped` says how many.
+        scores: a row for each image, named by the index; a column for each scorer, higher is better. Rows
+            with a missing or infinite score are dropped; the column `dropped` counts them.
         attacker, defender: columns of `scores`.
         levels, width: see `quality_levels`.
 
     Returns:
-        A row a level: `defender`, `attacker`, `level`, `name`, `low`, `high` (the level on the defender's
-        scale), `count` (images in it), `share` (its part of the competing images), `better` and `worse`
-        (index labels, as the attacker sees them), `attacker_better`, `attacker_worse`, `defender_better`,
-        `defender_worse` (their scores), `gap` (attacker_better - attacker_worse, > 0), `gap_percent` (of
-        the attacker's range over all competing images, 0..100), `dropped`, and `reason`: "" where there is
-        a pair, else why there is none (then images, scores and gaps are missing).
+        A row for each level: `defender`, `attacker`, `level`, `name`, `low`, `high` (the level on the
+        defender's scale), `count` (its number of images), `share` (its part of the competing images),
+        `better` and `worse` (index labels, as the attacker ranks them), `attacker_better`, `attacker_worse`,
+        `defender_better`, `defender_worse` (their scores), `gap` (attacker_better - attacker_worse, > 0),
+        `gap_percent` (of the attacker's range over all competing images, 0..100), `dropped`, and `reason`: ""
+        if there is a pair, otherwise why there is none (images, scores and gaps are then missing).
 
     Raises:
-        KeyError: a column is not in the table. ValueError: no row has both scores, two rows have one name,
-        or bad levels.
+        KeyError: a column is missing. ValueError: no row has both scores, two rows have the same name, or the
+        levels are invalid.
     """
     if not scores.index.is_unique:
         twice = scores.index[scores.index.duplicated()][0]
@@ -104,7 +104,7 @@ def gmad_pairs(
         row |= {"count": len(group), "share": len(group) / len(index), "dropped": int((~finite).sum())}
         row["reason"] = _no_pair(attack[group], attacker)
         if not row["reason"]:
-            # argmax and argmin give the first of equals.
+            # argmax and argmin return the first of equal values.
             better, worse = group[attack[group].argmax()], group[attack[group].argmin()]
             gap = attack[better] - attack[worse]
             row |= {"better": index[better], "worse": index[worse]}
@@ -113,7 +113,7 @@ def gmad_pairs(
             row |= {"gap": gap, "gap_percent": 100 * gap / np.ptp(attack)}
         rows.append(row)
     pairs = pd.DataFrame(rows).reindex(columns=_COLUMNS)
-    for side in ("better", "worse"):  # labels stay what they are in a column with gaps: 2, not 2.0
+    for side in ("better", "worse"):  # dtype object keeps integer labels next to missing ones: 2, not 2.0
         pairs[side] = pd.Series([row.get(side) for row in rows], dtype=object)
     return pairs
 
@@ -126,12 +126,12 @@ _COLUMNS += ["gap", "gap_percent", "dropped", "reason"]
 def compete(
     scores: pd.DataFrame, scorers: Sequence[str] | None = None, levels: int = 2, width: float | None = None
 ) -> pd.DataFrame:
-    """Every scorer attacks every other: the rows of `gmad_pairs` for all ordered pairs of `scorers`.
+    """Let every scorer attack every other: the rows of `gmad_pairs` for all ordered pairs of `scorers`.
 
     Args:
-        scores: as in `gmad_pairs`. Only images that every scorer could score compete, so that all meet over
-            the same images; `dropped` counts the others.
-        scorers: at least two columns; None is every numeric column.
+        scores: as in `gmad_pairs`. Only images with a score from every scorer compete, so that all pairs are
+            comparable; `dropped` counts the others.
+        scorers: at least two columns; None means all numeric columns.
         levels, width: as in `quality_levels`.
     """
     scorers = list(scores.select_dtypes("number").columns if scorers is None else scorers)
@@ -144,30 +144,32 @@ def compete(
 
 
 def disagreement(pairs: pd.DataFrame) -> pd.DataFrame:
-    """(M, M) 0..100: how far the row pulls apart what the column calls equally good, in percent of the row's
-    own range; over the column's levels, weighted by their images. It says nothing about who is right. NaN on
-    the diagonal, and where no level held a pair.
+    """Compute the mean gap of the row's scores on images that the column rates as equally good.
 
     Args:
         pairs: the rows of `compete`.
+
+    Returns:
+        (M, M) 0..100: percent of the row's range, averaged over the column's levels with weights by their
+        images. NaN on the diagonal, and if no level has a pair. It does not say which scorer is right.
     """
     fought = pairs[pairs["reason"] == ""]
     return _over_levels(fought, fought["gap_percent"], "attacker", "defender", _scorers(pairs))
 
 
 class Competition(NamedTuple):
-    """Outcome of a competition with a judge: row against column, and one number a scorer."""
+    """Outcome of a competition with human preferences: row against column, and one number for each scorer."""
 
     attack: pd.DataFrame  # (M, M) -100..100: row attacks column
     resistance: pd.DataFrame  # (M, M) 0..100: row resists column
-    ranking: pd.DataFrame  # a row a scorer, the strongest first: `attack`, `resistance`, both zero-mean
+    ranking: pd.DataFrame  # a row for each scorer, best first: `attack`, `resistance`, both zero-mean
 
 
 def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float]) -> Competition:
-    """Aggressiveness and resistance of every scorer, pairwise and global, as in the gMAD paper.
+    """Compute aggressiveness and resistance of every scorer, pairwise and global, as in the gMAD paper.
 
-    s is the mean preference for a pair, from -100 to 100, positive where people prefer the image that the
-    attacker prefers; p_k is the share of the defender's images in level k, of those in all levels. Then ::
+    s is the mean preference for a pair, from -100 to 100, positive if people prefer the same image as the
+    attacker; p_k is the share of level k among the defender's images in all levels. Then ::
 
         attack[i, j]     = sum_k p_k s_k            over the pairs in which i attacks j,
         resistance[i, j] = sum_k p_k (100 - |s_k|)  over the pairs in which j attacks i.
@@ -179,19 +181,19 @@ def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float]) -> C
     keeps them finite when a scorer never loses.
 
     Args:
-        pairs: the rows of `compete`. Rows without a pair have weight 0, and the other levels share it.
-        preference: s for each pair, by its index label in `pairs`. Every row that holds a pair needs one.
+        pairs: the rows of `compete`. Rows without a pair have weight 0; the other levels are renormalized.
+        preference: s for each pair, by its index label in `pairs`. Every row with a pair needs one.
 
     Returns:
-        A `Competition`. Diagonals, and pairings in which no level held a pair, are NaN.
+        A `Competition`. Diagonals, and pairings in which no level has a pair, are NaN.
     """
     fought = pairs[pairs["reason"] == ""]
     judged = fought.index.to_series().map(dict(preference)).astype(float)
     if judged.isna().any():
         missing = ", ".join(map(str, judged.index[judged.isna()]))
-        raise ValueError(f"no preference for pair {missing}: judge every row whose reason is empty")
+        raise ValueError(f"no preference for pair {missing}: every row with an empty reason needs one")
     if (judged.abs() > 100).any():
-        raise ValueError("a preference lies outside -100..100: rescale the judgements")
+        raise ValueError("a preference lies outside -100..100: rescale the preferences")
     scorers = _scorers(pairs)
     attack = _over_levels(fought, judged, "attacker", "defender", scorers)
     resistance = _over_levels(fought, 100 - judged.abs(), "defender", "attacker", scorers)
@@ -202,15 +204,15 @@ def attack_resistance(pairs: pd.DataFrame, preference: Mapping[int, float]) -> C
 
 
 def preference(pairs: pd.DataFrame, mos: pd.Series) -> dict[int, float]:
-    """What people who scored the images one at a time say of each pair, for `attack_resistance`.
+    """Derive the preference for each pair from MOS, for `attack_resistance`.
 
     Args:
         pairs: the rows of `compete`.
-        mos: human scores, higher is better, by the images' names.
+        mos: human scores, higher is better, by image name.
 
     Returns:
-        By the index label of each row that holds a pair: how much better the attacker's better image was
-        scored, in percent of the range of all scores; negative where people contradict the attacker.
+        By the index label of each row with a pair: the MOS of the attacker's better image minus that of the
+        other, in percent of the range of all scores; negative if people contradict the attacker.
 
     Raises:
         KeyError: an image of a pair has no score.
@@ -221,33 +223,33 @@ def preference(pairs: pd.DataFrame, mos: pd.Series) -> dict[int, float]:
 
 
 def human_scores(path: str | os.PathLike) -> pd.Series:
-    """Scores by people, for `preference`: a table with the columns `image` and `mos` (higher is better), as
-    `data.tables.read_table` takes it.
+    """Read human scores for `preference` from a table with the columns `image` and `mos` (higher is better).
 
     Raises:
-        LabelError: unreadable, a column is missing, an image stands there twice, or a score is no number.
+        LabelError: the table is unreadable, a column is missing, an image is repeated, or a score is not a
+            number.
     """
     table = read_table(path)
     images = unique(column(table, "image", path), path)
     return pd.Series(numbers(column(table, "mos", path), path).to_numpy(), index=images.to_numpy())
 
 
-#: Who can be right about a pair.
+#: The possible verdicts on a pair.
 RIGHT = ("attacker", "defender", "neither")
 
 
 def who_was_right(pairs: pd.DataFrame, preference: Mapping[int, float], least: float = 5.0) -> pd.DataFrame:
-    """The verdict on each pair.
+    """Decide for each pair whether the attacker or the defender is right.
 
     Args:
         pairs: the rows of `compete`.
-        preference: as for `attack_resistance`.
-        least: from how many percent on people see a difference: below, they find the two images equally good.
-            A score of one image is a mean over some people and moves by about so much; 5 is a choice.
+        preference: as in `attack_resistance`.
+        least: the smallest preference, in percent, that counts as a difference. A MOS is a mean over some
+            people and has an error of about this size; 5 is our choice.
 
     Returns:
-        The rows that hold a pair, with `preference` and `right`: ``attacker`` where people prefer its better
-        image too, ``defender`` where they see no difference either, ``neither`` where they prefer the other.
+        The rows with a pair, with `preference` and `right`: ``attacker`` if people also prefer its better
+        image, ``defender`` if they see no difference, ``neither`` if they prefer the other image.
     """
     judged = pairs[pairs["reason"] == ""].copy()
     judged["preference"] = gaps = judged.index.to_series().map(dict(preference)).astype(float)
@@ -256,17 +258,18 @@ def who_was_right(pairs: pd.DataFrame, preference: Mapping[int, float], least: f
 
 
 def how_often_right(judged: pd.DataFrame) -> pd.DataFrame:
-    """How often each scorer was right, attacking and defending.
+    """Count how often each scorer was right as attacker and as defender.
 
-    An image decides once: of a scorer's pairs that share one, the pair that is pulled furthest apart counts,
-    so that the verdicts are of different images and the interval, SciPy's exact one of a proportion, holds.
+    Each image counts once: if pairs of a scorer share an image, only the pair with the largest gap counts.
+    The verdicts then come from different images, as SciPy's exact interval of a proportion requires.
 
     Args:
         judged: from `who_was_right`.
 
     Returns:
-        A row a side and scorer: `side` (``attacker``, ``defender``), `scorer`, `pairs` (that count), in how
-        many of these each of `RIGHT` was right, `share` (in which the scorer itself was), `low`, `high`.
+        A row for each side and scorer: `side` (``attacker``, ``defender``), `scorer`, `pairs` (the counted
+        ones), the count of each verdict of `RIGHT`, `share` (pairs in which the scorer was right), `low`,
+        `high`.
     """
     strongest, rows = judged.sort_values("gap_percent", ascending=False, kind="stable"), []
     for side in ("attacker", "defender"):
@@ -287,10 +290,10 @@ def how_often_right(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def let_people_judge(people: pd.Series, pairs: pd.DataFrame) -> tuple[Competition, pd.DataFrame]:
-    """What people make of a competition: who attacks and who resists, and how often each was right.
+    """Evaluate a competition with MOS: attack and resistance, and how often each scorer was right.
 
     Args:
-        people: scores by image. pairs: of `compete`.
+        people: MOS by image. pairs: from `compete`.
     """
     preferred = preference(pairs, people)
     return attack_resistance(pairs, preferred), how_often_right(who_was_right(pairs, preferred))
@@ -303,14 +306,14 @@ def _scorers(pairs: pd.DataFrame) -> list[str]:
 def _over_levels(
     fought: pd.DataFrame, values: pd.Series, rows: str, columns: str, scorers: Sequence[str]
 ) -> pd.DataFrame:
-    """(M, M) the mean of the pairs' values over the levels, weighted by their shares; NaN without a pair."""
+    """Average the pairs' values over the levels, weighted by their shares: (M, M), NaN without a pair."""
     weighed = fought[[rows, columns]].assign(x=values * fought["share"], p=fought["share"])
     sums = weighed.groupby([rows, columns])[["x", "p"]].sum()
     return (sums["x"] / sums["p"]).unstack(columns).reindex(index=scorers, columns=scorers)
 
 
 def _thurstone(wins: pd.DataFrame) -> np.ndarray:
-    """(M, M) how strongly row beat column -> (M,) zero-mean strengths, most likely under case V."""
+    """Fit (M,) zero-mean strengths to (M, M) wins of row over column, by maximum likelihood under case V."""
     counts = np.nan_to_num(wins.to_numpy(dtype=float)).clip(min=0)
 
     def loss(strength: np.ndarray) -> float:
@@ -322,7 +325,7 @@ def _thurstone(wins: pd.DataFrame) -> np.ndarray:
 
 
 def _no_pair(attack: np.ndarray, attacker: str) -> str:
-    """Why the images of a level, with these attacker's scores, hold no pair; "" when they do."""
+    """Return why the images of a level, with these scores of the attacker, have no pair; "" if they have."""
     if len(attack) < 2:
         return "no image at this level" if len(attack) == 0 else "a single image at this level"
-    return f"{attacker} gives all images of this level one score" if attack.max() == attack.min() else ""
+    return f"{attacker} gives all images of this level the same score" if attack.max() == attack.min() else ""

@@ -1,11 +1,11 @@
-"""Which weights can move at all where only half precision is kept (`Profile.precision` ``public``).
+"""Weights that cannot move if only half precision is kept (`Profile.precision` ``public``).
 
-A number of half precision with 2^e <= |w| < 2^(e+1) has neighbours 2^(e-10) away (2^(e-11) on the near side
-of a power of two). A step shorter than half of that is rounded away, whatever its direction and however often
-it is taken: nothing of it is kept. AdamW's steps are about as long as the learning rate; a gradient that
-comes suddenly can make one three times as long (0.1 / sqrt(0.001)).
+A half-precision number with 2^e <= |w| < 2^(e+1) has neighbours at a distance of 2^(e-10) (2^(e-11) below a
+power of two). A step shorter than half this distance is rounded away, in any direction and however often it
+is repeated. AdamW's steps are about as long as the learning rate; after a sudden gradient, a step can be
+three times as long (0.1 / sqrt(0.001)).
 
-In `studies`, since it asks a question of weights; what is rounded is said by `training.precision`.
+`training.precision` defines which weights are rounded.
 """
 
 from __future__ import annotations
@@ -18,66 +18,70 @@ from torch import Tensor, nn
 
 from liqe_core.training.precision import half_weights, round_to_half
 
-#: Kinds of weights, as they lie in a transformer; and a part of each one's name.
+#: Kinds of weights in the order of a transformer, each with a part of the parameter's name.
 _PARTS = {"patches": "conv", "attention, in": "in_proj", "attention, out": "out_proj"}
 _PARTS |= {"MLP, in": "c_fc", "MLP, out": "c_proj"}
 KINDS = (*_PARTS, "projections", "biases")
 
-#: The exponent of the smallest normal number of half precision; below it, spacing no longer shrinks.
+#: The exponent of the smallest normal half-precision number; below it, the spacing is constant.
 LEAST_EXPONENT = -14
 
 
 def half_spacing(weights: Tensor) -> Tensor:
-    """Half the distance to the nearer neighbour in half precision: a shorter step changes nothing.
+    """Compute half the distance to the nearer half-precision neighbour: a shorter step changes nothing.
 
     Args:
-        weights: of any shape; first rounded to half precision, beyond which they are infinite.
+        weights: any shape; rounded to half precision first, so that larger weights are infinite.
 
     Returns:
-        float64, of that shape; infinite where a weight is.
+        float64 of the same shape; infinite for infinite weights.
     """
     return _HALF_SPACINGS[_bits(weights)]
 
 
 def _bits(weights: Tensor) -> Tensor:
-    """Where each weight, rounded to half precision and without its sign, stands among `_NUMBERS`."""
+    """Return the index into `_NUMBERS` of each weight, rounded to half precision and without its sign."""
     return weights.detach().half().view(torch.int16).int() & 0x7FFF
 
 
-#: Every number of half precision from 0 on, infinity and NaN included, in the order of their bits.
+#: All non-negative half-precision numbers, with infinity and NaN, in the order of their bits.
 _NUMBERS = torch.arange(2**15, dtype=torch.int16).view(torch.float16).double()
 _GAPS = _NUMBERS.diff() / 2
-#: Of each, half the distance to the nearer neighbour, which is the smaller one; from infinity on infinite.
+#: Half the distance of each number to its nearer neighbour, the smaller one; infinite from infinity on.
 _HALF_SPACINGS = torch.cat([_GAPS[:1], _GAPS]).where(_NUMBERS.isfinite(), torch.inf)
 
 
 def counts(weights: Tensor) -> Tensor:
-    """(32768,) how many weights, rounded to half precision, have each size, in the order of the bits. What
-    may move is a function of these, whatever the step, so that a model is looked at once."""
+    """Count the weights of each half-precision magnitude: (32768,), in the order of the bits.
+
+    These counts are enough to compute the share of stuck weights for any step.
+    """
     return torch.bincount(_bits(weights).flatten(), minlength=2**15)
 
 
 def stuck(counted: Tensor, step: float) -> float:
-    """The share, 0 to 1, of weights that no step of this length can move under half precision.
+    """Compute the share, 0 to 1, of weights that a step of this length cannot move in half precision.
 
     Args:
         counted: from `counts`.
-        step: length, above 0, of what is added to each weight; of AdamW about the learning rate.
+        step: the positive length of the step of each weight; for AdamW about the learning rate.
 
     Raises:
-        ValueError: no weights, or a step that is not positive.
+        ValueError: there are no weights, or the step is not positive.
     """
     if not (step > 0 and counted.any()):
-        raise ValueError(f"step is {step!r}, of {counted.sum()} weights: give a positive length, and weights")
+        raise ValueError(f"step is {step!r}, of {counted.sum()} weights: give a positive step, and weights")
     return int(counted[step < _HALF_SPACINGS].sum()) / int(counted.sum())
 
 
 def counts_by_kind(clip: nn.Module) -> dict[str, Tensor]:
-    """`counts` of all weights of each kind that the public script keeps in half precision, in the order of
-    `KINDS`.
+    """Compute `counts` for each kind of weight that the public script keeps in half precision.
 
     Args:
-        clip: an open_clip model, as training would start from or as it ended.
+        clip: an open_clip model, before or after training.
+
+    Returns:
+        The counts by kind, in the order of `KINDS`.
     """
     found: dict[str, Tensor] = {}
     for name, value in half_weights(clip).items():
@@ -87,13 +91,13 @@ def counts_by_kind(clip: nn.Module) -> dict[str, Tensor]:
 
 
 def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFrame:
-    """The share of each kind of weight that cannot move, for several lengths of a step.
+    """Compute the share of stuck weights of each kind, for several steps.
 
     Args:
         counted: from `counts_by_kind`.
 
     Returns:
-        A row a kind, with `weights`, how many, and for each step a column of that name; see `stuck`.
+        A row for each kind: `weights` (their number), and a column for each step; see `stuck`.
     """
     rows = {
         kind: {"weights": int(sizes.sum())} | {step: stuck(sizes, step) for step in steps}
@@ -103,14 +107,14 @@ def by_kind(counted: Mapping[str, Tensor], steps: Sequence[float]) -> pd.DataFra
 
 
 def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
-    """How large the weights are that are kept in half precision, without the biases.
+    """Compute the distribution of magnitudes of the weights in half precision, without the biases.
 
     Args:
         counted: from `counts_by_kind`.
 
     Returns:
-        A row an exponent e: `exponent`, `share` of the weights with 2^e <= |w| < 2^(e+1), and `half_spacing`
-        there: what a step has to exceed. Smaller weights than `LEAST_EXPONENT` are counted there.
+        A row for each exponent e: `exponent`, the `share` of weights with 2^e <= |w| < 2^(e+1), and
+        `half_spacing`, which a step must exceed. Weights below `LEAST_EXPONENT` are counted there.
     """
     every = torch.stack([sizes for kind, sizes in counted.items() if kind != KINDS[-1]]).sum(dim=0)
     exponents = (torch.frexp(_NUMBERS).exponent - 1).clamp(min=LEAST_EXPONENT)
@@ -122,14 +126,13 @@ def by_size(counted: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 def walk(weights: Tensor, step: float, count: int) -> pd.DataFrame:
-    """So many equal steps in one direction, once kept in float32, once rounded to half precision after each.
+    """Take `count` equal steps in float32, and in half precision with rounding after each step.
 
     Args:
-        weights: (n,), of which both start, rounded to half precision.
+        weights: (n,) start values; rounded to half precision first.
 
     Returns:
-        A row a weight: `weight`, and by how much it moved, as a part of `step * count`, in `float32` and in
-        `half`.
+        A row for each weight: `weight`, and its shift divided by `step * count`, in `float32` and in `half`.
     """
     start = weights.detach().half().float()
     full, half = start.clone(), start.clone()
@@ -142,7 +145,7 @@ def walk(weights: Tensor, step: float, count: int) -> pd.DataFrame:
 
 
 def _kind(name: str) -> str:
-    """Which of `KINDS` a weight of an open_clip model is, by its name."""
+    """Return the kind (see `KINDS`) of a weight of an open_clip model by its name."""
     if name.endswith("bias"):
         return KINDS[-1]
     return next((kind for kind, part in _PARTS.items() if part in name), "projections")

@@ -1,4 +1,4 @@
-"""How sure a number is: SciPy's bootstrap over what was drawn at random, which is images, or runs."""
+"""Confidence intervals by SciPy's bootstrap over images or runs."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import stats
 
-#: An interval of the percentiles ends between the smallest unit and the largest. Those enclose the middle of
-#: what the units are drawn from in all but 2 / 2^n of cases, so below six units no interval holds 95 %.
+#: A percentile interval lies between the smallest and the largest unit. These two enclose the median of the
+#: units' distribution in all but 2 / 2^n of cases, so with fewer than six units no interval reaches 95 %.
 FEWEST = 6
 
 
 def bootstrap(count: int, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """The 95 % percentile interval (999 resamples) of a statistic of so many units.
+    """Compute the 95 % percentile interval (999 resamples) of a statistic.
 
-    It is too narrow where there are few: of six normally distributed units it held their mean in 86 % of
-    2,000 tries, of ten in 89 %, of twenty in 92 %.
+    The interval is too narrow if there are few units: in 2,000 trials with normally distributed units it
+    contained the mean in 86 % with six units, in 89 % with ten and in 92 % with twenty.
 
     Args:
-        count: how many units there are.
-        statistic: of the row numbers of resampled units, (count,).
+        count: the number of units.
+        statistic: a function of the row numbers of resampled units, (count,).
 
     Returns:
-        Both ends; NaN where there are fewer units than `FEWEST`.
+        Both ends; NaN if there are fewer units than `FEWEST`.
     """
     if count < FEWEST:
         return float("nan"), float("nan")
@@ -40,21 +40,21 @@ def bootstrap(count: int, statistic: Callable[[np.ndarray], float]) -> tuple[flo
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """The interval of the mean of independent values, (n,); see `bootstrap`."""
+    """Compute the interval of the mean of independent values, (n,); see `bootstrap`."""
     values = np.asarray(values, dtype=float)
     return bootstrap(len(values), lambda rows: values[rows].mean())
 
 
 def difference(gains: np.ndarray, low: float, high: float) -> dict:
-    """The part of a table's row that says how much better one way did than another.
+    """Summarize the differences between two groups of runs as fields of a table row.
 
     Args:
         gains: (n,) the difference in each pair of runs.
-        low, high: the interval of their mean.
+        low, high: the interval of the mean difference.
 
     Returns:
-        `difference` (the mean), `low`, `high`, `better` (pairs in which it was ahead), and `verdict`:
-        ``better``, ``worse``, or ``not measurable``, also where there is no interval.
+        `difference` (the mean), `low`, `high`, `better` (the number of positive differences), and `verdict`:
+        ``better``, ``worse``, or ``not measurable``, also if there is no interval.
     """
     verdict = "better" if low > 0 else "worse" if high < 0 else "not measurable"
     better = int((np.asarray(gains) > 0).sum())
@@ -62,25 +62,24 @@ def difference(gains: np.ndarray, low: float, high: float) -> dict:
 
 
 def srcc_interval(quality: np.ndarray, mos: np.ndarray) -> tuple[float, float]:
-    """The interval, over images, of a rank correlation; see `bootstrap`."""
+    """Compute the interval of a rank correlation over images; see `bootstrap`."""
     return gain_interval([quality], [np.zeros_like(quality)], mos)
 
 
 def gain_interval(
     runs: Sequence[np.ndarray], references: Sequence[np.ndarray], mos: np.ndarray
 ) -> tuple[float, float]:
-    """The interval, over images and runs, of how much better some runs rank them than others, on average.
+    """Compute the interval of the mean SRCC gain of runs over their references, over images and runs.
 
-    Images and pairs of runs are both drawn anew in each resample, so a gain that one lucky seed made is not
-    taken for one that holds.
+    Each resample draws both images and pairs of runs, so that the interval includes the variation over seeds.
 
     Args:
-        runs, references: the predicted qualities (n,) of each run, in pairs; a constant one counts as 0.
+        runs, references: the predicted qualities (n,) of each run, in pairs; constant ones have SRCC 0.
         mos: (n,) human scores.
     """
 
     def ranks(values: np.ndarray) -> np.ndarray:
-        """With mean 0 and length 1; zeros where all are alike."""
+        """Return ranks with mean 0 and length 1; zeros if all values are equal."""
         ranked = stats.rankdata(values)
         ranked -= ranked.mean()
         length = np.linalg.norm(ranked)

@@ -1,8 +1,8 @@
-"""The open benchmark: does it help quality to learn scenes and distortions too? On data that anyone may have.
+"""The open benchmark: does learning scenes and distortions improve quality prediction? On public data only.
 
-Every arm of the study is trained on the same batches from the same seeds; what differs is the prompts, the
-labels or the losses. Test images are predicted once, when all choices are made, and what was predicted is
-kept as small tables, so that every figure can be drawn again without the images.
+Every arm of the study is trained on the same batches with the same seeds; the arms differ in prompts, labels
+or losses. Test images are predicted once, after all choices were made. The predictions are saved as small
+tables, so that every figure can be redrawn without the images.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.runs import is_finished
 from liqe_core.training.step import build_model
 
-#: Where the tables are kept that this study left.
+#: The folder of this study's tables.
 KEPT = manifest_dir() / "open"
 
-#: Sets that no arm trains on, tested whole.
+#: Datasets that no arm trains on; all their images are tested.
 UNSEEN = ("hevc", "tid2013-part")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """An arm of the study: one way to train.
 
     Attributes:
-        name: in the tables. meaning: one line for the reader. changes: settings of the profile.
-        only_labelled: of BIQ2021's training part, the images alone that have labels of all tasks.
+        name: the name in the tables. meaning: a one-line description. changes: settings of the profile.
+        only_labelled: train only on the images of BIQ2021 that have labels for all tasks.
     """
 
     name: str
@@ -58,8 +58,8 @@ class Arm:
     only_labelled: bool = False
 
 
-#: Of an arm whose image tower trains too: what profile ``open`` has for that, a few groups of layers, and as
-#: many steps as two cores take in some minutes.
+#: Settings of arms that also train the image tower: those of profile ``open``, with few unlocked groups and
+#: few steps, so that two cores need only some minutes.
 _AS_OPEN = ("keep_windows", "precision", "learning_rate", "quality_weight", "plcc_weight")
 TUNED: Mapping[str, Any] = {name: profile("open").flat()[name] for name in _AS_OPEN} | {
     "unlocked_groups": 8,
@@ -70,28 +70,28 @@ _Q, _QS, _QD = ({"variant": variant} for variant in VARIANTS[:3])
 _SHUFFLED = {"control": "shuffled labels"}
 
 ARMS = (
-    Arm("Q", "quality alone, its own five prompts", _Q),
+    Arm("Q", "quality alone, with its five prompts", _Q),
     Arm("Q+S", "quality and scene", _QS),
     Arm("Q+D", "quality and distortion", _QD),
     Arm("Q+S+D", "all three, as LIQE", {}),
-    Arm("shuffled", "all three, scenes and distortions of other images", _SHUFFLED),
-    Arm("ensemble", "all 495 prompts, quality loss alone", {"control": "quality alone"}),
-    Arm("heads", "all three, a linear head each in place of prompts", {"control": "separate heads"}),
+    Arm("shuffled", "all three, with scenes and distortions of other images", _SHUFFLED),
+    Arm("ensemble", "all 495 prompts, only the quality loss", {"control": "quality alone"}),
+    Arm("heads", "all three, with linear heads instead of prompts", {"control": "separate heads"}),
     Arm(
         "regression",
-        "quality alone, by squared error, a linear head in place of prompts",
+        "quality alone, with squared error and a linear head instead of prompts",
         {**_Q, "control": "separate heads", "quality_loss": "squared error"},
     ),
-    Arm("labelled Q", "as Q, on the images alone that have labels of all tasks", _Q, True),
-    Arm("labelled Q+S", "as Q+S, on these images", _QS, True),
-    Arm("labelled Q+D", "as Q+D, on these images", _QD, True),
-    Arm("labelled Q+S+D", "all three, on these images", {}, True),
-    Arm("labelled shuffled", "as shuffled, on these images", _SHUFFLED, True),
-    Arm("tuned Q", "quality alone, the image tower trains too", {**_Q, **TUNED}),
-    Arm("tuned Q+S+D", "all three, the image tower trains too", TUNED),
-    Arm("tuned shuffled", "as shuffled, the image tower trains too", {**_SHUFFLED, **TUNED}),
+    Arm("labelled Q", "as Q, only on images with labels for all tasks", _Q, True),
+    Arm("labelled Q+S", "as Q+S, only on images with labels for all tasks", _QS, True),
+    Arm("labelled Q+D", "as Q+D, only on images with labels for all tasks", _QD, True),
+    Arm("labelled Q+S+D", "as Q+S+D, only on images with labels for all tasks", {}, True),
+    Arm("labelled shuffled", "as shuffled, only on images with labels for all tasks", _SHUFFLED, True),
+    Arm("tuned Q", "as Q, the image tower is trained too", {**_Q, **TUNED}),
+    Arm("tuned Q+S+D", "as Q+S+D, the image tower is trained too", TUNED),
+    Arm("tuned shuffled", "as shuffled, the image tower is trained too", {**_SHUFFLED, **TUNED}),
 )
-#: How BIQ2021 is split, and the arms that are trained on it so: as its authors did, or with images of
+#: The splits of BIQ2021 and the arms trained on each: the authors' split, and one that keeps images with
 #: neighbouring numbers together (`splits.by_neighbours`).
 SPLITS = {
     "public": tuple(arm.name for arm in ARMS),
@@ -107,15 +107,15 @@ def train_and_predict(
     split: str = "public",
     progress: bool = True,
 ) -> None:
-    """Train what is not finished and predict the test images of each run, once.
+    """Train all unfinished runs and predict the test images of each run once.
 
-    A run's predictions lie in its folder as ``predictions.csv``; a run that has them is left alone, so that
-    a study that was stopped goes on.
+    The predictions are saved as ``predictions.csv`` in the run folder. Runs with this file are skipped, so
+    that an interrupted study can be resumed.
 
     Args:
         root: run folders are in ``root/<name>/<split>/<arm>-<seed>``.
-        name: of the profile.
-        split: one of `SPLITS`; its arms alone are trained.
+        name: the name of the profile.
+        split: one of `SPLITS`; only its arms are trained.
     """
     base = profile(name)
     sets = {dataset.name: dataset for dataset in split_sets(base, split, progress)}
@@ -140,7 +140,7 @@ def predict_run(
     folder: Path,
     progress: bool = True,
 ) -> None:
-    """Train a run on `sets` unless it is finished, and write its `predictions` of `tests` into its folder."""
+    """Train a run on `sets` unless it is finished, and save its `predictions` of `tests` in its folder."""
     if not is_finished(folder):
         fit(settings, sets, folder, progress)
     model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
@@ -150,7 +150,7 @@ def predict_run(
 
 
 def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
-    """A dataset whose images without scene labels are not trained on; validation and test stay."""
+    """Remove images without scene labels from the training parts; validation and test stay unchanged."""
     table = dataset.table.copy()
     unlabelled = ~table["scenes"].map(bool)
     for session in SESSION_COLUMNS:
@@ -159,7 +159,7 @@ def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
 
 
 def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledImages]:
-    """The sets of a profile, with BIQ2021 split as `SPLITS` names it."""
+    """Load the datasets of a profile, with the split of BIQ2021 that `SPLITS` names."""
     sets = sets_for(settings, progress)
     if split == "public":
         return sets
@@ -174,8 +174,10 @@ def split_sets(settings: Profile, split: str = "public", progress: bool = True) 
 def test_sets(
     settings: Profile, trained: Iterable[LabelledImages], progress: bool = True
 ) -> list[LabelledImages]:
-    """What is tested: of the sets that are trained on the test parts, and the unseen sets that are here; one
-    that people saw at another size than it has, at both."""
+    """Return the datasets to test: the trained ones and the available unseen ones.
+
+    An unseen dataset that people saw at another size is tested at both sizes.
+    """
     unseen = [
         labelled(manifest.name, settings, progress, missing="skip", as_shown=as_shown)
         for manifest in map(load_manifest, UNSEEN)
@@ -186,18 +188,19 @@ def test_sets(
 
 
 def test_rows(dataset: LabelledImages, session: int = 1) -> np.ndarray:
-    """Which images of a set are tested: its test part, or all of an unseen set."""
+    """Return the rows of a dataset to test: its test part, or all rows of an unseen dataset."""
     if dataset.name.removesuffix(AS_SHOWN) in UNSEEN:
         return np.arange(len(dataset))
     return dataset.part(session, "test")
 
 
 def predictions(model: LIQE, sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
-    """What a model says of every test image.
+    """Predict every test image.
 
     Returns:
-        A row an image: ``dataset, image, quality`` and, where the model's grid has the axis, the likeliest
-        ``distortion`` and the likeliest ``scene``, or as many as the image has labels, with ``;`` between.
+        A row for each image: ``dataset, image, quality`` and, if the model's grid has the axis, the likeliest
+        ``distortion`` and the likeliest ``scene``; an image with k scene labels has the k likeliest scenes,
+        separated by ``;``.
     """
     tables = []
     for dataset in sets:
@@ -216,10 +219,10 @@ def predictions(model: LIQE, sets: Iterable[LabelledImages], session: int = 1) -
 
 
 def labels(sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
-    """The labels of the test images, in the order of `predictions`.
+    """Tabulate the labels of the test images, in the order of `predictions`.
 
     Returns:
-        ``dataset, image, mos, true_distortion, scenes`` (words with ``;`` between), ``reference``, and
+        ``dataset, image, mos, true_distortion, scenes`` (words separated by ``;``), ``reference``, and
         ``near_duplicate``: the training part has the same photograph (see `data.splits`).
     """
     tables = []
@@ -239,7 +242,7 @@ def labels(sets: Iterable[LabelledImages], session: int = 1) -> pd.DataFrame:
 
 
 def gathered(root: str | Path, name: str = "open-frozen", split: str = "public") -> pd.DataFrame:
-    """The predictions of every run of the study that has them: `predictions` with ``arm`` and ``seed``."""
+    """Concatenate the saved predictions of all runs of the study, with ``arm`` and ``seed``."""
     tables = []
     for file in sorted((Path(root) / name / split).glob("*/predictions.csv")):
         arm, seed = file.parent.name.rsplit("-", 1)
@@ -247,8 +250,8 @@ def gathered(root: str | Path, name: str = "open-frozen", split: str = "public")
     return pd.concat(tables, ignore_index=True)
 
 
-#: What is compared with what in `write_kept`: each arm with quality alone, trained in the same way on the
-#: same images, and the full one with its controls.
+#: Pairs of arms that `write_kept` compares: each arm with quality alone, trained in the same way on the same
+#: images, and the full arm with its controls.
 PAIRS = (
     *((arm, "Q") for arm in ("Q+S", "Q+D", "Q+S+D", "shuffled", "ensemble", "heads", "regression")),
     *(("Q+S+D", control) for control in ("shuffled", "ensemble", "heads")),
@@ -262,8 +265,10 @@ PAIRS = (
 def write_kept(
     root: str | Path, name: str = "open-frozen", folder: str | Path = KEPT, progress: bool = True
 ) -> None:
-    """Write the tables of the study: ``runs.csv``, ``differences.csv``, ``levels.csv`` (baselines beside the
-    arms), and ``arms.csv``, each arm's predictions (the first seed's) of every scored test image.
+    """Write the tables of the study.
+
+    The files are ``runs.csv``, ``differences.csv``, ``levels.csv`` (arms and baselines), and ``arms.csv``,
+    the predictions of each arm's first seed for every test image with a score.
 
     Args:
         root, name: as in `train_and_predict`.
@@ -275,7 +280,7 @@ def write_kept(
         if split == "public":
             sets = test_sets(settings, sets, progress)
         else:
-            sets = [dataset for dataset in sets if dataset.name == "biq2021"]  # tests of others are the same
+            sets = [dataset for dataset in sets if dataset.name == "biq2021"]  # the others have one split
         true, predicted = labels(sets, settings.session), gathered(root, name, split)
         first = predicted[predicted["seed"] == predicted["seed"].min()]
         methods = dict(iter(first.groupby("arm", sort=False)))
@@ -294,10 +299,11 @@ def write_kept(
 def baseline_predictions(
     sets: Sequence[LabelledImages], settings: Profile, progress: bool = True
 ) -> dict[str, pd.DataFrame]:
-    """What the methods of `baselines` say of the scored test images; those that cannot be had are left out.
+    """Predict the test images that have a score with the methods of `baselines`.
 
-    The ridge learns from BIQ2021's training part, from the embeddings of the frozen tower. The others look at
-    files, and say nothing of a set as shown, whose files are those of the set as it is.
+    The ridge regression learns from BIQ2021's training part, on embeddings of the frozen tower. The other
+    methods read files, so they are not evaluated on resized versions of a dataset. Methods whose package is
+    missing are skipped.
     """
     scored = {dataset.name: dataset for dataset in sets if dataset.table["mos"].notna().any()}
     rows = {name: test_rows(dataset, settings.session) for name, dataset in scored.items()}
@@ -326,14 +332,14 @@ def baseline_predictions(
 def write_tiny(
     checkpoint: str | Path, folder: str | Path = KEPT, windows: int = 15, progress: bool = True
 ) -> None:
-    """Make the model in the box from a run of profile ``open``, and the table of what it says.
+    """Make ``liqe-tiny`` from a run of profile ``open``, and write the table of its predictions.
 
-    The weights are rounded to half precision; what is tested is what is shipped.
+    The weights are rounded to half precision before the test, so the shipped model is the tested one.
 
     Args:
-        checkpoint: of the run, such as ``runs/open/tiny/best_quality.safetensors``.
-        folder: where ``liqe-tiny.csv`` goes: the labels of every test image, and the model's answers.
-        windows: how many of an image it looks at, whatever validation made do with.
+        checkpoint: the run's checkpoint, such as ``runs/open/tiny/best_quality.safetensors``.
+        folder: the folder of ``liqe-tiny.csv``: labels and predictions of every test image.
+        windows: the number of windows of an image, which may exceed that of validation.
     """
     recipe, model = read_recipe(checkpoint), LIQE.from_checkpoint(checkpoint)
     model.geometry = dataclasses.replace(model.geometry, count=windows)

@@ -1,4 +1,4 @@
-"""The open benchmark's tables: predictions beside labels, and what they say of models, arms and baselines."""
+"""Tables of the open benchmark: predictions with labels, and measures of models, arms and baselines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from liqe_core.studies.intervals import bootstrap, difference, gain_interval, sr
 
 
 def with_labels(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
-    """Predictions beside the labels of the same images (`open_benchmark.predictions`, `.labels`)."""
+    """Merge predictions with the labels of the same images (`open_benchmark.predictions`, `.labels`)."""
     return predicted.merge(true, on=["dataset", "image"], validate="m:1")
 
 
 def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The test sets of a table by name; BIQ2021 also without near-duplicates, TID2013's part by reference."""
+    """Yield the test sets by name; BIQ2021 also without near-duplicates, TID2013's part also by reference."""
     for name, part in table.groupby("dataset", sort=False):
         yield str(name), part
         if part["near_duplicate"].any():
@@ -28,7 +28,7 @@ def parts(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each image that has scenes how many ``labels`` it has, and how many of them were ``found``."""
+    """Count for each image with scenes its ``labels``, and those that were predicted (``found``)."""
     labelled = table[table["scenes"].fillna("") != ""]
     true, named = (labelled[column].str.split(";") for column in ("scenes", "scene"))
     hits = [len(set(words) & set(answer)) for words, answer in zip(true, named, strict=True)]
@@ -36,8 +36,10 @@ def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Of the images that count, what a measure compares: predictions and scores, or how many labels were
-    found and how many there are."""
+    """Select the images and the two columns that a measure compares.
+
+    The columns are predictions and scores, or the numbers of found labels and of all labels.
+    """
     if measure == "scene_accuracy":
         return scenes_found(table)[["found", "labels"]]
     if measure == "distortion_accuracy":
@@ -50,7 +52,7 @@ def _accuracy(found: np.ndarray, labels: np.ndarray) -> float:
     return found.sum() / labels.sum() if len(labels) else np.nan
 
 
-#: From the two columns of `_compared` to a number.
+#: Functions of the two columns of `_compared`.
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "srcc": agreement.srcc,
     "plcc": agreement.plcc,
@@ -60,16 +62,15 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def measures(table: pd.DataFrame) -> pd.DataFrame:
-    """What a model reaches on each test set.
+    """Compute the measures of a model on each test set.
 
     Args:
         table: from `with_labels`, of one model.
 
     Returns:
-        A row for each of `parts`: ``dataset, images, srcc, plcc`` and, where the model has the axis,
-        ``scene_accuracy`` (as `agreement.scene_accuracy` counts), ``distortion_accuracy``, and beside each,
-        as ``scene_commonest`` and ``distortion_commonest``, what always naming the commonest word reaches on
-        the same images; NaN where it is not defined.
+        A row for each of `parts`: ``dataset, images, srcc, plcc`` and, if the model has the axis,
+        ``scene_accuracy`` (see `agreement.scene_accuracy`), ``distortion_accuracy``, and the majority-class
+        baselines ``scene_commonest`` and ``distortion_commonest``; NaN if a measure is not defined.
     """
     axes = [axis for axis in ("scene", "distortion") if axis in table]
     rows = []
@@ -87,7 +88,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
-    """`measures` of every run: ``arm, seed`` and its columns."""
+    """Compute `measures` of every run: ``arm``, ``seed`` and its columns."""
     runs = predicted.groupby(["arm", "seed"], sort=False)
     tables = {run: measures(with_labels(rows.dropna(axis="columns", how="all"), true)) for run, rows in runs}
     return pd.concat(tables, names=["arm", "seed"]).reset_index(["arm", "seed"]).reset_index(drop=True)
@@ -96,15 +97,15 @@ def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
 def difference_table(
     predicted: pd.DataFrame, true: pd.DataFrame, pairs: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
-    """How much better one arm ranks the images of each test set than another, run against run.
+    """Compute the difference in SRCC between pairs of arms on each test set, over shared seeds.
 
     Args:
         pairs: (arm, reference).
 
     Returns:
-        A row a set and pair: ``dataset, arm, reference, runs, difference`` (mean over shared seeds),
-        ``low, high`` (bootstrap over images), ``better`` (seeds in which the arm was ahead), ``verdict``;
-        see `intervals.difference`.
+        A row for each dataset and pair: ``dataset, arm, reference, runs, difference`` (mean over shared
+        seeds), ``low, high`` (bootstrap over images and runs), ``better`` (seeds in which the arm has the
+        higher SRCC), ``verdict``; see `intervals.difference`.
     """
     rows = []
     for name, part in parts(true[true["mos"].notna()]):
@@ -123,10 +124,10 @@ def difference_table(
 
 
 def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd.DataFrame:
-    """The rank correlation of several methods on each test set, with its interval.
+    """Compute the SRCC of several methods on each test set, with its interval.
 
     Args:
-        predicted: by method: ``dataset, image, quality``.
+        predicted: the predictions by method: ``dataset, image, quality``.
 
     Returns:
         ``dataset, method, images, srcc, low, high``.
@@ -146,7 +147,7 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
     return pd.DataFrame(rows)
 
 
-#: What the card of a model says of each test set: dataset and measure.
+#: The datasets and measures of a model card.
 ON_THE_CARD = (
     *((name, "srcc") for name in ("biq2021", "biq2021 without near-duplicates", "open-distorted")),
     ("open-distorted", "distortion_accuracy"),
@@ -156,15 +157,15 @@ ON_THE_CARD = (
 
 
 def card_table(table: pd.DataFrame) -> pd.DataFrame:
-    """What a model reaches, for its card.
+    """Make the results table of a model card.
 
     Args:
         table: from `with_labels`, of one model.
 
     Returns:
         A row for each of `ON_THE_CARD` that the table has: ``dataset``, ``measure``, ``images``, ``reached``,
-        ``low`` and ``high`` (95 % bootstrap interval over photographs: images made of one are
-        drawn together), ``commonest``: what naming the commonest words, or a constant score, reaches.
+        ``low`` and ``high`` (95 % bootstrap interval over photographs; images made from the same photograph
+        are drawn together), ``commonest``: the majority-class baseline, or 0 for a constant score.
     """
     by_name, reached, rows = dict(parts(table)), measures(table).set_index("dataset"), []
     for name, measure in ON_THE_CARD:
@@ -172,7 +173,7 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
             continue
         compared = _compared(by_name[name], measure)
         part, values = by_name[name].loc[compared.index], compared.to_numpy(float)
-        # An image of `scenes` is a photograph itself; its reference is the source.
+        # In `scenes`, every image is a photograph of its own and `reference` is the source.
         photographs = part["image"] if name == "scenes" else part["reference"].fillna(part["image"])
         groups = list(part.groupby(photographs).indices.values())
 

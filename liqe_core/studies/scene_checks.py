@@ -1,7 +1,7 @@
-"""Are scenes recognised, or what comes with them? Accuracy by class, and the same images at several sizes.
+"""Checks of scene recognition: accuracy by class, held-out sources, and the same images at several sizes.
 
-A class of photographs that comes from one source comes with that source's sizes, colors and compression, and
-a test part of the same source cannot tell which of these a model has learned.
+If a class comes from one source, its images share that source's sizes, colors and compression. A test part
+from the same source cannot show whether a model has learned the scene or these properties.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from liqe_core.studies.open_tables import with_labels
 from liqe_core.training.prepare import labelled, sets_for
 from liqe_core.training.profiles import profile
 
-#: The longer sides, in pixels, at which the same photograph is asked for its scene.
+#: The longer sides, in pixels, at which the scene of the same photograph is predicted.
 SIDES = (256, 400, 800, 1600)
 
 
 def write_held_out(
     root: str | Path, folder: str | Path = KEPT, name: str = "open-frozen", progress: bool = True
 ) -> None:
-    """Write ``sources.csv``: how often scenes are recognised when the whole source was left out of training.
+    """Write ``sources.csv``: the scene accuracy on sources that were left out of training.
 
     Each source is left out in one of the ten sessions of ``scenes``: ten runs of quality and scene on the
-    frozen tower. A finished run is not trained again.
+    frozen tower. Finished runs are not trained again.
 
     Args:
         root: run folders are in ``root/<name>/sources/<session>``.
-        folder: gets the table: ``source``, ``scene`` (the first label), ``images`` and ``right``.
+        folder: the folder of the table: ``source``, ``scene`` (the first label), ``images`` and ``right``.
     """
     tables = []
     for session in range(1, 11):
@@ -62,14 +62,15 @@ def write_held_out(
 def source_probe(dataset: LabelledImages) -> pd.DataFrame:
     """Measure how well the frozen tower's embeddings separate the sources within a class.
 
-    If they separate them, a test is only a test of scenes when its source was left out of training.
+    If the sources can be separated, scene accuracy is meaningful only on sources that were left out of
+    training.
 
     Args:
-        dataset: with kept windows (`embeddings.kept_windows`); ``reference`` is the source.
+        dataset: a dataset with kept windows (`embeddings.kept_windows`); ``reference`` is the source.
 
     Returns:
-        A row for each first label with two sources of at least twenty images: ``scene, sources, images``, the
-        accuracy of a linear ``probe`` (five-fold), and the share of the ``commonest`` source.
+        A row for each first label with at least two sources of at least twenty images: ``scene, sources,
+        images``, the accuracy of a linear ``probe`` (five-fold), and the share of the ``commonest`` source.
     """
     first, rows = dataset.table["scenes"].str[0], []
     for scene, part in dataset.table.groupby(first):
@@ -86,14 +87,14 @@ def source_probe(dataset: LabelledImages) -> pd.DataFrame:
 
 
 def by_class(table: pd.DataFrame) -> pd.DataFrame:
-    """How often the likeliest scene is one of the labelled ones, by the first label.
+    """Compute the scene accuracy by the first label: how often the likeliest scene is a labelled one.
 
     Args:
         table: from `with_labels`.
 
     Returns:
-        Indexed by scene: ``images, right, accuracy``; the last rows are the ``mean over classes`` and
-        ``all images``, and what the ``commonest word`` reaches in each.
+        Indexed by scene: ``images, right, accuracy``; the last rows are the ``mean over classes``, ``all
+        images``, and the majority-class baseline (``commonest word``) of each.
     """
     labelled = table[table["scenes"].fillna("") != ""]
     words, likeliest = labelled["scenes"].str.split(";"), labelled["scene"].str.split(";").str[0]
@@ -120,15 +121,15 @@ def by_class(table: pd.DataFrame) -> pd.DataFrame:
 def at_sizes(
     model: LIQE, dataset: LabelledImages, rows: Sequence[int], sides: Sequence[int] = SIDES
 ) -> pd.DataFrame:
-    """The likeliest scene of the same photographs at several sizes.
+    """Predict the likeliest scene of the same photographs at several sizes.
 
     Args:
-        dataset: packed; its files are read as they are.
-        rows: of the photographs.
+        dataset: a packed dataset; its original files are read.
+        rows: the rows of the photographs.
         sides: the longer sides, in pixels.
 
     Returns:
-        A row a photograph: ``image``, and a column a side.
+        A row for each photograph: ``image``, and a column for each side.
     """
     answers: dict[str, Sequence[str]] = {"image": dataset.table["image"].iloc[rows].to_numpy()}
     files = baselines.files_of(dataset, rows)
@@ -144,11 +145,12 @@ def at_sizes(
 
 
 def write_sizes(folder: str | Path = KEPT, source: str = "coco", count: int = 100) -> None:
-    """Write ``sizes.csv``: `at_sizes` of ``liqe-tiny``, of photographs that it did not train on.
+    """Write ``sizes.csv``: `at_sizes` of ``liqe-tiny`` on photographs that were not in its training data.
 
     Args:
-        source: of ``scenes``, held out; as many labelled photographs come from BIQ2021's test part.
-        count: photographs of each dataset.
+        source: a held-out source of ``scenes``; the same number of labelled photographs comes from BIQ2021's
+            test part.
+        count: the number of photographs of each dataset.
     """
     settings, model, tables = profile("open", measured=0), LIQE.from_checkpoint("liqe-tiny"), []
     for name in ("scenes", "biq2021"):
@@ -164,5 +166,5 @@ def write_sizes(folder: str | Path = KEPT, source: str = "coco", count: int = 10
 
 
 def changing(answers: pd.DataFrame) -> float:
-    """The part of photographs whose scene is not the same at all sizes of `at_sizes`."""
+    """Compute the share of photographs whose predicted scene differs between the sizes of `at_sizes`."""
     return float((answers.filter(regex=r"^\d+$").nunique(axis=1) > 1).mean())

@@ -1,6 +1,6 @@
-"""What can compete, by name, and a folder of images scored by it: the table that `gmad` works on.
+"""Scorers by name, and the table of their scores for a folder of images, which `gmad` takes.
 
-A scorer is anything that takes a path and gives a number, higher for better quality:
+A scorer is a callable that takes a path and returns a number, higher for better quality:
 ``{"liqe": lambda path: model.score(path).quality.item(), "size": lambda path: path.stat().st_size}``.
 """
 
@@ -22,22 +22,21 @@ from liqe_core.prompts import VARIANTS
 
 Scorer = Callable[[Path], float]
 
-#: The four task sets, by their initials.
+#: Short names of the four task sets.
 SHORT = {variant: "+".join(word[0].upper() for word in variant.split("+")) for variant in VARIANTS}
 
 
 def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
-    """A scorer by name.
+    """Return a scorer by name.
 
     Args:
-        name: a key of `checkpoints`; weights by file or name, as `LIQE.from_checkpoint` takes them;
-            ``pyiqa:<metric>`` where pyiqa is installed; or ``sharpness``, a measure of no great merit that
-            needs nothing.
-        checkpoints: files of LIQE models, by a name for each.
+        name: a key of `checkpoints`; weights by file or name, as in `LIQE.from_checkpoint`;
+            ``pyiqa:<metric>`` if pyiqa is installed; or ``sharpness``, a simple measure without dependencies.
+        checkpoints: files of LIQE models by name.
 
     Raises:
-        ValueError: no such scorer; says which there are. Or pyiqa, or what a metric of it needs, is not here.
-        CheckpointError: the file cannot be used.
+        ValueError: the scorer is unknown, or pyiqa or the files of its metric are missing.
+        CheckpointError: the file is not a valid checkpoint.
     """
     from liqe_core.checkpoints import is_weights
 
@@ -51,11 +50,11 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
     if is_weights(name):
         return liqe(name)
     known = ", ".join([*checkpoints, "sharpness"])
-    raise ValueError(f"no scorer {name!r}: give one of {known}, weights by file or name, or pyiqa:METRIC")
+    raise ValueError(f"unknown scorer {name!r}: give {known}, weights by file or name, or pyiqa:METRIC")
 
 
 def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
-    """Of some scorers those that can be had here, by name; and of the others why not."""
+    """Return the available scorers by name, and the reasons why the others are unavailable."""
     found, missing = {}, {}
     for name in names:
         try:
@@ -66,7 +65,7 @@ def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
 
 
 def liqe(checkpoint: str | Path) -> Scorer:
-    """The quality that a LIQE checkpoint predicts, 1..5."""
+    """Return a scorer that predicts quality, 1..5, with a LIQE checkpoint."""
     from liqe_core.checkpoints import located
     from liqe_core.model import LIQE
 
@@ -80,11 +79,10 @@ def liqe(checkpoint: str | Path) -> Scorer:
 
 
 def sharpness(path: Path) -> float:
-    """The logarithm of the mean squared Laplacian of the luma: an image with more fine detail, or with more
-    noise, gets more."""
+    """Compute the logarithm of the mean squared Laplacian of the luma, which grows with detail and noise."""
     luma = np.asarray(read_image(path).convert("L"), dtype=float)
     if min(luma.shape) < 3:
-        raise ValueError(f"{luma.shape[1]} x {luma.shape[0]} pixels: too small to tell")
+        raise ValueError(f"{luma.shape[1]} x {luma.shape[0]} pixels: sharpness needs at least 3 x 3")
     centre = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * centre
     return float(np.log1p(np.mean(laplacian**2)))
@@ -94,13 +92,13 @@ def _pyiqa(metric: str) -> Scorer:
     try:
         import pyiqa
     except ImportError:
-        advice = "pip install pyiqa, or take it off the scorers"
+        advice = "pip install pyiqa, or remove the scorer"
         raise ValueError(f"pyiqa:{metric} needs the package pyiqa: {advice}") from None
     try:
         model = pyiqa.create_metric(metric)
-    except Exception as error:  # what it raises of an unknown name, or of weights that it cannot fetch
+    except Exception as error:  # unknown names and failed downloads raise various types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"pyiqa:{metric}: pyiqa cannot make it here ({reason})") from None
+        raise ValueError(f"pyiqa:{metric}: pyiqa cannot create the metric ({reason})") from None
     sign = -1 if model.lower_better else 1
     return lambda path: sign * float(model(str(path)))
 
@@ -111,28 +109,27 @@ def score_folder(
     cache: AnyPath = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Scores every image in a folder, and below it, with every scorer.
+    """Score every image in a folder and its subfolders with every scorer.
 
-    An image that a scorer cannot read does not stop the others: its score is missing and `error` says why.
-    With a cache, a run that was cut short goes on where it was: a score is taken from the journal while the
-    image's size and time of change are the same. Missing scores are tried again. A score belongs to the
-    scorer's name and, where it has one, as those of checkpoints do, to its attribute `identity`, a checksum;
-    give a changed scorer without one another name.
+    An image that a scorer cannot read has a missing score, and `error` says why. With a cache, an interrupted
+    run can be resumed: a score is reused if the size and modification time of the image are unchanged;
+    missing scores are tried again. A score is stored under the scorer's name and its attribute `identity` (a
+    checksum, which checkpoints have). Rename a scorer without this attribute when you change it.
 
     Args:
-        folder: where the images are; see `images_in`.
-        scorers: name to callable; a callable gets the path and returns a number.
-        cache: the file of a `Journal`, read when it is there and added to as the work goes on.
-        only: names of images, their path below `folder` with "/"; the others are left out.
+        folder: the folder of the images; see `images_in`.
+        scorers: name to callable; a callable takes a path and returns a number.
+        cache: the file of a `Journal`; it is created if missing, and extended after each image.
+        only: names of images (their path below `folder` with "/"); the others are skipped.
 
     Returns:
-        A row an image, sorted, its path below `folder` with "/" as the index `image`; a float column a
-        scorer, in the order of `scorers`; `error`, "" where every scorer gave a finite number, else
-        "NAME: what went wrong", one after another with "; ".
+        A row for each image, sorted, with its path below `folder` (with "/") as the index `image`; a float
+        column for each scorer, in the order of `scorers`; `error`, "" if every score is finite, otherwise
+        "NAME: message", joined by "; ".
 
     Raises:
-        NotADirectoryError: no such folder. ValueError: no scorer, no image in the folder, or a cache file
-        that is something else.
+        NotADirectoryError: the folder does not exist. ValueError: there is no scorer or no image, or the
+        cache is not a journal.
     """
     folder = Path(folder)
     if not scorers:
@@ -164,9 +161,9 @@ def score_folder(
 
 
 def _score(path: Path, scorer: Scorer) -> tuple[float, str]:
-    """An image's score; and what went wrong, or ""."""
+    """Return an image's score, and an error message or ""."""
     try:
         value = float(scorer(path))
-    except Exception as error:  # whatever a scorer raises, the other images still count
+    except Exception as error:  # a failing scorer must not stop the other images
         return math.nan, " ".join(f"{type(error).__name__}: {error}".split())
     return value, "" if math.isfinite(value) else f"the score is {value}"

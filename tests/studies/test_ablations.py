@@ -158,5 +158,5 @@ def test_an_ablation_is_of_the_recipe_with_most_levels(tmp_path):
     weights = ablations.loss_weights(chosen, study)
     assert set(weights["level"]) == set(VARIANTS)
     assert weights.loc[weights["level"] == "quality", "scene_weight"].isna().all()
-    with pytest.raises(ValueError, match="differ in crops alone"):
+    with pytest.raises(ValueError, match="differ only in crops"):
         ablations.largest_comparable(runs, STUDIES["crops"])

@@ -54,7 +54,7 @@ def test_pairs_by_hand():
     assert low.gap_percent == pytest.approx(100 * 4 / 9), "the attacker's range is 0..9"
     assert low.share == 3 / 8
     assert (high.name, high.count) == ("high", 2)
-    assert high.reason == "attacker gives all images of this level one score"
+    assert high.reason == "attacker gives all images of this level the same score"
     assert pd.isna(high.gap) and pd.isna(high.better)
 
 
