@@ -1,6 +1,6 @@
-"""What it costs in time and memory, and the least it could.
+"""Benchmarks of time and memory, with lower bounds.
 
-`steps` is about training and its batches, `scoring` about scores from files, beside pyiqa.
+`steps` measures training and its batches; `scoring` measures scoring from files and compares it with pyiqa.
 
 May use the method, `data`, `evaluation` and `training`.
 """

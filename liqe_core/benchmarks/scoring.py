@@ -1,4 +1,4 @@
-"""Scoring from files, side by side in one process: this package, and pyiqa's port where it is installed."""
+"""Benchmark of scoring from files in one process: this package, and pyiqa's port if it is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from liqe_core.training.precision import Precision
 
 
 def scoring_seconds(architecture: str = "ViT-B-32-quickgelu", precision: str = "float32") -> float:
-    """Seconds an image in an evaluation: 15 crops, the text embedded already."""
+    """Measure the seconds per image of an evaluation: 15 crops, with text embeddings computed in advance."""
     device = torch_device("auto")
     model = LIQE.from_clip(architecture, None, device=device)
     window = model.geometry.window
@@ -34,24 +34,24 @@ def scoring_seconds(architecture: str = "ViT-B-32-quickgelu", precision: str = "
 def side_by_side(
     files: Sequence[Path], architecture: str = "ViT-B-32-quickgelu", seconds: float = 2.0
 ) -> pd.DataFrame:
-    """Seconds an image from the file to the score, decoding included, and how far the scores are apart.
+    """Measure the seconds per image from file to score, with decoding, and the differences of the scores.
 
-    All have the same random weights and the windows of pyiqa, which never shrinks an image. Each is repeated
-    for so many `seconds`; the best counts.
+    All methods have the same random weights and the windows of pyiqa, which never shrinks an image. Each
+    method is repeated for `seconds`; the best time counts.
 
     Args:
-        files: images, both sides at least a window.
-        architecture: pyiqa takes part where it is installed and this is ``ViT-B-32-quickgelu``.
+        files: images whose sides are at least as long as a window.
+        architecture: pyiqa is measured if it is installed and this is ``ViT-B-32-quickgelu``.
 
     Returns:
-        A row a way (``float32``, ``bfloat16`` where the model takes it, ``pyiqa``): ``way, seconds,
-        images_a_second``, ``times`` (throughput over pyiqa's, or without it over float32's) and ``apart``,
-        the largest difference in quality (scale 1 to 5) from float32.
+        A row for each method (``float32``, ``bfloat16`` if the model supports it, ``pyiqa``): ``way, seconds,
+        images_a_second``, ``times`` (throughput relative to pyiqa, or to float32 without pyiqa) and
+        ``apart``, the largest difference in quality (scale 1 to 5) from float32.
     """
     torch.manual_seed(0)
     model = LIQE.from_clip(architecture, None)
     model.geometry = CropGeometry.named("pyiqa", window=model.geometry.window)
-    with torch.no_grad():  # random weights give every prompt the same logit, and all images one quality
+    with torch.no_grad():  # random weights give all prompts one logit, and all images one quality
         model.clip.logit_scale.fill_(float(np.log(100)))
 
     def quality(precision: str) -> np.ndarray:
@@ -64,7 +64,7 @@ def side_by_side(
         del ways["bfloat16"]
     if architecture == "ViT-B-32-quickgelu" and (port := pyiqa_port(model)) is not None:
         ways["pyiqa"] = lambda: np.array([float(port(str(file))) for file in files])
-    qualities = {way: run() for way, run in ways.items()}  # and everything that is done once
+    qualities = {way: run() for way, run in ways.items()}  # also the warm-up
     best = pd.Series({way: min(timed(run, seconds)) for way, run in ways.items()}) / len(files)
     table = pd.DataFrame({"seconds": best, "images_a_second": 1 / best})
     table["times"] = best["pyiqa" if "pyiqa" in ways else "float32"] / best
@@ -73,7 +73,7 @@ def side_by_side(
 
 
 def pyiqa_port(model: LIQE) -> Callable[[str], torch.Tensor] | None:
-    """The port with a model's weights; None where it is not installed."""
+    """Return pyiqa's port with a model's weights; None if pyiqa is not installed."""
     try:
         import pyiqa
         from pyiqa.archs import clip_model, liqe_arch
@@ -83,11 +83,11 @@ def pyiqa_port(model: LIQE) -> Callable[[str], torch.Tensor] | None:
 
     def load(*_: object) -> torch.nn.Module:
         port = clip_model.build_model(dict(state)).float()
-        port.load_state_dict(state, strict=False)  # it has rounded them to half precision
+        port.load_state_dict(state, strict=False)  # build_model has rounded the weights to half precision
         return port
 
-    # It would fetch CLIP's weights, and keep the text's embedding from another time in the user's cache; and
-    # it would keep what a gradient of the text needs, 10 GB.
+    # Without these patches, the port would download CLIP's weights and use a text embedding from the user's
+    # cache; without no_grad it would keep 10 GB for the gradient of the text.
     with (
         torch.no_grad(),
         TemporaryDirectory() as cache,

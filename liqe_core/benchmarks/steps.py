@@ -1,7 +1,7 @@
-"""What training costs in time and memory: the text pass, a step, and so all ten sessions of the paper.
+"""Benchmark of training: time and memory of the text pass, of a step, and of the paper's ten sessions.
 
-Every step is measured in a process of its own, which says its peak memory and the rate at which it multiplied
-matrices just before: ``python -m liqe_core.benchmarks.steps '{"way": "tree", "images": 6}'``.
+Every case is measured in its own process, which reports its peak memory and the rate of matrix products just
+before each step: ``python -m liqe_core.benchmarks.steps '{"way": "tree", "images": 6}'``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from liqe_core.training.preflight import check_memory
 from liqe_core.training.profiles import Profile, profile
 from liqe_core.training.step import TrainStep, build_model, build_optimizer
 
-#: Images of the paper's six sets together, and the parts of them that are measured each time.
+#: The number of images in the paper's six datasets, and the shares for validation and test.
 PAPER_IMAGES, VALIDATION_PART, TEST_PART = 23_591, 0.1, 0.2
 
 
 def timed(run: Callable[[], object], seconds: float = 1.0) -> list[float]:
-    """The seconds of each call of `run`, for so long, once at least after a call that does not count."""
-    from torch.utils.benchmark import Timer  # looks for a compiler, and warns where there is no GPU
+    """Measure the seconds per call of `run`, for at least `seconds`, after a warm-up call."""
+    from torch.utils.benchmark import Timer  # searches for a compiler, and warns if there is no GPU
 
     timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
     return timer.blocked_autorange(min_run_time=seconds).times
@@ -49,17 +49,17 @@ def timed(run: Callable[[], object], seconds: float = 1.0) -> list[float]:
 def product_rate(
     device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, seconds: float = 1.0
 ) -> float:
-    """Operations a second in products of matrices of the sizes of ViT-B's: the best of a second's tries."""
+    """Measure operations per second in matrix products of ViT-B's sizes: the best of all repetitions."""
     a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((7168, 768), (768, 3072)))
     return 2.0 * 7168 * 768 * 3072 / min(timed(lambda: a @ b, seconds))
 
 
 def text_pass(architecture: str = "ViT-B-32-quickgelu") -> pd.DataFrame:
-    """The paper's 495 prompts through a text tower: padded to its context, and as a prefix tree.
+    """Measure a text tower on the paper's 495 prompts: padded to its context, and as a prefix tree.
 
     Returns:
-        A row a way: ``way, tokens, seconds`` (the median), ``times_faster``, ``largest_difference`` of the
-        embeddings.
+        A row for each method: ``way, tokens, seconds`` (the median), ``times_faster``, ``largest_difference``
+        of the embeddings.
     """
     device = torch_device("auto")
     model = LIQE.from_clip(architecture, None, device=device)
@@ -88,10 +88,10 @@ class StepCase:
     """A training step to measure.
 
     Attributes:
-        way: ``tree``, ours; or ``padded``, the public code's: every prompt padded to the context, through
-            `encode_text`, and torch's plain AdamW.
-        images: a batch, from three datasets.
-        steps: that count, after `warm_up` that do not; 0 of these where a step takes minutes.
+        way: ``tree``, our method; or ``padded``, as in the public code: every prompt padded to the context,
+            through `encode_text`, and torch's AdamW.
+        images: the number of images in a batch, from three datasets.
+        steps: the number of measured steps, after `warm_up` steps; use ``warm_up=0`` if a step takes minutes.
     """
 
     way: str = "tree"
@@ -107,14 +107,15 @@ class StepCase:
 
 
 def measure_steps(cases: Sequence[Mapping], **common: object) -> pd.DataFrame:
-    """Training steps, a process a case, one after the other.
+    """Measure training steps, each case in its own process, one after the other.
 
     Args:
         cases: fields of `StepCase`, such as ``{"way": "padded", "images": 6}``.
-        common: fields for all of them.
+        common: fields for all cases.
 
     Returns:
-        A row a case; see `measure_step`. One that there was no memory for has NaN, and ``error`` says so.
+        A row for each case; see `measure_step`. A case that fails, for example without enough memory, has NaN
+        and a message in ``error``.
     """
     rows = []
     for case in cases:
@@ -134,12 +135,12 @@ def measure_step(case: StepCase) -> dict:
 
     Returns:
         The case and ``seconds`` (the median step), ``best_seconds``, ``peak_gb`` of this process (on a GPU:
-        what torch held), ``forecast_gb``, what `step_memory` expects beside the weights, ``operations``,
-        ``products_per_second`` (measured before each step, the best), ``floor_seconds``, their quotient, and
-        ``times_floor``: the best step over it.
+        allocated by torch), ``forecast_gb`` (the forecast of `step_memory`, without the weights),
+        ``operations``, ``products_per_second`` (the best rate measured before the steps), ``floor_seconds``
+        (operations / rate), and ``times_floor`` (the best step / floor).
 
     Raises:
-        MemoryError: the forecast is over what is free.
+        MemoryError: the forecast exceeds the free memory.
     """
     device = torch_device(case.device)
     operations = count_operations(case)
@@ -154,7 +155,7 @@ def measure_step(case: StepCase) -> dict:
     batch, weights = random_batch(model, case.images, case.crops), dict.fromkeys(model.grid.axes, 1.0)
     take_step = TrainStep(model, optimizer, precision)
     rates, times = [], []
-    for _ in range(case.warm_up + case.steps):  # not by a Timer, which would take a slow step three times
+    for _ in range(case.warm_up + case.steps):  # a Timer would run a slow step three times
         rates.append(product_rate(device, precision.dtype or torch.float32))
         started = time.perf_counter()
         take_step(batch, weights, 5e-6)
@@ -176,7 +177,7 @@ def measure_step(case: StepCase) -> dict:
 
 
 def count_operations(case: StepCase) -> int:
-    """Multiplications and additions of both towers in a step, forward and backward. Nothing is computed."""
+    """Count multiplications and additions of both towers in a step, forward and backward, on device meta."""
     model = _model(_settings(case).override(compile=False), case.way, "meta")
     window = model.geometry.window
     images = torch.empty(case.images * case.crops, 3, window, window, device="meta")
@@ -188,7 +189,7 @@ def count_operations(case: StepCase) -> int:
 def _settings(case: StepCase) -> Profile:
     names = ("architecture", "gradient_checkpointing", "precision", "compile", "crops")
     changes = {name: getattr(case, name) for name in names}
-    # Random weights cost the same, and need no network.
+    # Random weights take the same time, and need no download.
     return profile("paper", pretrained="", batch_sizes={"any": case.images}, **changes)
 
 
@@ -200,7 +201,7 @@ def _model(settings: Profile, way: str, device: torch.device | str) -> LIQE:
 
 
 def random_batch(model: LIQE, images: int, crops: int) -> Batch:
-    """A batch of noise with labels, from three datasets, for measurements of time and memory."""
+    """Make a batch of random images with labels from three datasets, to measure time and memory."""
     generator = torch.Generator().manual_seed(0)
     window, (_, scenes, distortions) = model.geometry.window, model.grid.shape
     return Batch(
@@ -214,26 +215,26 @@ def random_batch(model: LIQE, images: int, crops: int) -> Batch:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process held at most: in memory, or on the GPU."""
+    """Return the peak memory of this process in bytes, in main memory or on the GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if peak := proc_value("self/status", "VmHWM"):  # ru_maxrss is inherited from the process that starts one
+    if peak := proc_value("self/status", "VmHWM"):  # ru_maxrss is inherited from the parent
         return 1024 * int(peak.split()[0])
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def loader_throughput(batches: TrainingBatches, step_seconds: float, count: int = 20) -> pd.DataFrame:
-    """Batches cut ahead of time, against what a step of that length consumes.
+    """Compare the rate at which batches are prepared with the rate at which training consumes them.
 
     Args:
-        step_seconds: as `measure_steps` says for as many images.
-        count: batches that are cut.
+        step_seconds: seconds per step from `measure_steps`, for the same number of images.
+        count: the number of batches.
 
     Returns:
         One row: ``readers, batches_per_second, consumed_per_second, times_enough``.
     """
-    list(batches_ahead(batches, 0, 0, 2, ALONE))  # pages in
+    list(batches_ahead(batches, 0, 0, 2, ALONE))  # warm up
     started = time.perf_counter()
     for _ in batches_ahead(batches, 0, 0, count, ALONE):
         pass
@@ -243,11 +244,11 @@ def loader_throughput(batches: TrainingBatches, step_seconds: float, count: int 
 
 
 def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000)) -> pd.DataFrame:
-    """How many positions the text tower computes for grids of growing size, padded and as a tree.
+    """Count the positions that the text tower computes for grids of several sizes, padded and as a tree.
 
     Returns:
-        A row a grid: ``prompts``, ``padded_tokens``, ``tree_nodes``, ``packed_tokens`` (with what the cut
-        into sequences repeats), ``times_fewer``, ``build_seconds``.
+        A row for each grid: ``prompts``, ``padded_tokens``, ``tree_nodes``, ``packed_tokens`` (with the
+        prefixes repeated in several sequences), ``times_fewer``, ``build_seconds``.
     """
     tokenizer, rows = SimpleTokenizer(context_length=77), []
     for count in counts:
@@ -262,7 +263,7 @@ def trie_cost(counts: Sequence[int] = (50, 495, 5_000, 50_000)) -> pd.DataFrame:
 
 
 def grid_of_size(prompts: int) -> PromptGrid:
-    """A grid of that many prompts in the paper's template: its own words, or many made of two words each."""
+    """Make a grid of this size in the paper's template, with the paper's words or with pairs of words."""
     if prompts == 495:
         return PromptGrid()
     scenes, distortions = {50: (5, 2), 5_000: (40, 25), 50_000: (100, 100)}[prompts]
@@ -278,18 +279,18 @@ def grid_of_size(prompts: int) -> PromptGrid:
 def ten_sessions(
     step_seconds: float, scoring: float, public_step_seconds: float, public_text_seconds: float
 ) -> pd.DataFrame:
-    """The paper's protocol, from measured parts: ten sessions of 80 epochs of 200 steps.
+    """Estimate the time of the paper's protocol from measured parts: ten sessions of 80 epochs of 200 steps.
 
-    Ours validates every epoch and tests the kept checkpoints, four at most. The public way validates and
-    tests every epoch, and embeds the text anew for each 16 images.
+    Our code validates every epoch and tests at most four checkpoints. The public code validates and tests
+    every epoch, and embeds the text again for every 16 images.
 
     Args:
-        step_seconds, public_step_seconds: at the paper's batch.
-        scoring: seconds an image, from `scoring.scoring_seconds`.
-        public_text_seconds: a padded text pass.
+        step_seconds, public_step_seconds: seconds per step with the paper's batch.
+        scoring: seconds per image, from `scoring.scoring_seconds`.
+        public_text_seconds: seconds of a padded text pass.
 
     Returns:
-        A row a way: ``way, training_hours, evaluation_hours, hours``.
+        A row for each method: ``way, training_hours, evaluation_hours, hours``.
     """
     validation, tested = PAPER_IMAGES * VALIDATION_PART, PAPER_IMAGES * TEST_PART
     ours = 80 * validation * scoring + 4 * tested * scoring

@@ -1,9 +1,9 @@
-"""Weights on labelled datasets: a session's test part of those they were trained on, all of those they never
-saw. So weights that somebody else trained make the first line of the paper's tables, with no training.
+"""Check published weights on labelled datasets, without training.
 
-An image that is missing, damaged or smaller than a crop cannot be scored (the public loaders stop there). It
-is left out, counted and listed, and the rest of its set is measured. `within_set` and `unseen_sets` show
-their rows, and those of our own runs, below the published ones.
+Datasets that the weights were trained on are measured on a session's test part, all others on all images.
+An image that is missing, damaged or smaller than a crop cannot be scored (the public loaders stop at such an
+image). It is excluded, counted and listed, and the other images are measured. `within_set` and `unseen_sets`
+show the results, and those of our own runs, below the published numbers.
 """
 
 from __future__ import annotations
@@ -31,48 +31,48 @@ from liqe_core.studies.finished import FinishedRun
 from liqe_core.studies.paper_tables import beside, load_published
 
 WITHIN, UNSEEN = "within-set", "unseen"
-#: The sets whose public loaders draw test windows at random (`crops.random_crops`); all others' are even.
+#: Datasets whose public loaders draw test windows at random (`crops.random_crops`) instead of evenly.
 RANDOM_WINDOWS = ("spaq", "tid2013", "pipal")
 _METRICS = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
 _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "distortion")}
-#: The results of a set that has none.
+#: An empty table of results.
 NOTHING = pd.DataFrame(columns=["dataset", "metric", "value", "images", "left_out", "details"])
 
 
 def what_is_missing(name: str) -> str:
-    """What has to be done before a dataset can be used; "" when its images are there. Fetches nothing."""
+    """Return what to do before a dataset can be used; "" if its images exist. Downloads nothing."""
     try:
         found = status(load_manifest(name))
     except ManifestError:
-        return "no manifest: this project does not read the dataset yet"
+        return "no manifest: this project does not support the dataset yet"
     return f"no images: {found.next}" if found.state == "absent" else ""
 
 
 def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages | str:
-    """A dataset, or why there is none: a few words, a colon, the whole."""
+    """Return a dataset, or the reason why it is unavailable, as "SUMMARY: DETAILS"."""
     if missing := what_is_missing(name):
         return missing
     try:
         return get(name)
-    except (ValueError, OSError) as error:  # damaged: the other sets still count
+    except (ValueError, OSError) as error:  # a damaged dataset must not stop the others
         return f"no result: {' '.join(str(error).split())}"
 
 
 def _measure(
     model: LIQE, dataset: LabelledImages, within: bool, conditions: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, str]:
-    """The rows of a dataset, with accuracies where its test part is measured; or why there are none."""
+    """Measure a dataset, with accuracies on a test part; return the rows, or no rows and the reason."""
     window = model.geometry.window
     small = {} if within else dataset.too_small(window)
     left_out = dict(dataset.left_out)
     left_out |= {image: f"{size}, smaller than a crop of {window}" for image, size in small.items()}
     names = first_few([f"{dataset.name}/{image} ({reason})" for image, reason in left_out.items()])
-    count = f"{len(left_out)} of {len(dataset) + len(dataset.left_out)} images are left out"
+    count = f"{len(left_out)} of {len(dataset) + len(dataset.left_out)} images are excluded"
     details = f"{count}: {names}" if left_out else ""
     if within:
         try:
             (row,) = measure(model, [dataset], conditions["session"], "test").to_dict("records")
-        except ValueError as error:  # nothing in the part
+        except ValueError as error:  # the part is empty
             return NOTHING, f"no result: {error}"
     else:
         scored = np.flatnonzero(~dataset.table["image"].isin(list(small)))
@@ -90,15 +90,15 @@ def _measure(
 
 
 class Check(NamedTuple):
-    """What was measured of one file of weights.
+    """The results of checking one file of weights.
 
     Attributes:
-        name: of the weights.
-        conditions: what it was measured with: `checkpoint`, `sha256`, `session`, ...
-        results: a row a set and metric: `protocol` (``within-set`` or ``unseen``), `dataset`, `metric`,
-            `value`, `images` that were measured, `left_out` for being missing, damaged or too small, and
-            `details`, which these are, or ""; and `image_list`, a checksum of the images' names.
-        reasons: why a set has none: a few words, a colon, the whole.
+        name: the name of the weights.
+        conditions: the conditions of the measurement: `checkpoint`, `sha256`, `session`, ...
+        results: a row for each dataset and metric: `protocol` (``within-set`` or ``unseen``), `dataset`,
+            `metric`, `value`, `images` (measured), `left_out` (missing, damaged or too small), `details` (the
+            excluded images, or ""), and `image_list`, a checksum of the image names.
+        reasons: why datasets have no results, each as "SUMMARY: DETAILS".
     """
 
     name: str
@@ -108,11 +108,11 @@ class Check(NamedTuple):
 
 
 def plan(names: Sequence[str], session: int) -> pd.DataFrame:
-    """What there is to measure; opens no image.
+    """List the datasets to measure, without opening images.
 
     Returns:
-        A row a set: `dataset`, `protocol`, how many `images` are there of those `expected`, which are
-        `absent`, and `missing`, what has to be done before it can be measured; "" where nothing is.
+        A row for each dataset: `dataset`, `protocol`, the numbers of available `images` and of `expected`
+        ones, the `absent` ones, and `missing`, what to do before it can be measured, or "".
     """
     table = []
     for name in names:
@@ -136,21 +136,21 @@ def check(
     conditions: dict[str, Any],
     show: Callable[[str], None] = print,
 ) -> Check:
-    """Measure a model on each set, and write ``results.csv`` and ``check.json`` anew after every one.
+    """Measure a model on each dataset, and update ``results.csv`` and ``check.json`` after each one.
 
-    A folder that holds a part of the same check is gone on with: a set that has results there of the same
-    images is not measured again, whatever else `names` has.
+    An interrupted check is resumed: a dataset with results for the same images and conditions in the folder
+    is not measured again.
 
     Args:
-        names: of the data sets.
-        get: from a name to the data set; raises ValueError where it is not there.
-        folder: where to write; its name is that of the weights.
-        conditions: `trained_on` (if missing: `TRAINING_SETS`), the sets that are tested on a session's test
-            part, others on all images; `session`; `windows` of unseen sets, ``even`` or ``public``: random
-            ones in `RANDOM_WINDOWS` (see `Profile.unseen_windows`), and their `seed`: a draw as the public
-            loaders', not theirs, which depends on how many processes read; what else tells one check from
-            another, such as a checksum of the weights.
-        show: is called with a line about each set.
+        names: the datasets.
+        get: loads a dataset by name; raises ValueError if it is missing.
+        folder: the output folder, named after the weights.
+        conditions: `trained_on` (default: `TRAINING_SETS`), the datasets measured on a session's test part
+            instead of all images; `session`; `windows` of unseen datasets, ``even`` or ``public``: random
+            ones for `RANDOM_WINDOWS` (see `Profile.unseen_windows`), and their `seed` (the draw differs from
+            that of the public loaders, which depends on the number of reading processes); other values that
+            identify the check, such as a checksum of the weights.
+        show: called with a line about each dataset.
     """
     done = Check(folder.name, conditions, pd.DataFrame(columns=["protocol", *NOTHING, "image_list"]), {})
     if (folder / "check.json").is_file() and (earlier := _read(folder)).conditions == conditions:
@@ -163,7 +163,7 @@ def check(
         else:
             image_list = json_sha256([dataset.table["image"].tolist(), dict(dataset.left_out)])[:16]
             if ((done.results["dataset"] == name) & (done.results["image_list"] == image_list)).any():
-                show(f"{name}: measured already")
+                show(f"{name}: already measured")
                 continue
             table, reason = _measure(model, dataset, protocol == WITHIN, conditions)
         table = table.assign(protocol=protocol, image_list=image_list)[done.results.columns]
@@ -180,8 +180,10 @@ def check(
 
 
 def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dict[str, pd.DataFrame]:
-    """Rows of checked weights for `paper_tables.with_ours`, by their names: what was measured, beside what
-    is published."""
+    """Compare the results of checked weights with the published numbers, by row name.
+
+    The result is the `rows` argument of `paper_tables.with_ours`.
+    """
     tables = {}
     for checked in checks:
         reasons = dict.fromkeys(published["dataset"], "no metric: not measured") | checked.reasons
@@ -198,12 +200,12 @@ def rows(checks: Iterable[Check], published: pd.DataFrame, protocol: str) -> dic
 
 
 def check_folder(root: str | Path, checkpoint: str) -> Path:
-    """Where what was measured of weights is kept, below the folder of a profile's runs."""
+    """Return the folder for the results of a checkpoint, below the folder of a profile's runs."""
     return Path(root) / "check" / Path(checkpoint).stem
 
 
 def read_checks(root: str | Path) -> list[Check]:
-    """Whatever was measured so far, by name."""
+    """Read all saved checks, sorted by name."""
     return [_read(path.parent) for path in sorted(Path(root).glob("check/*/check.json"))]
 
 
@@ -214,12 +216,12 @@ def _read(folder: Path) -> Check:
 
 
 class Beside(NamedTuple):
-    """A table of the paper with ours below.
+    """A table of the paper with our results below.
 
     Attributes:
         text: from `paper_tables.with_ours`.
-        left_out: what the rows that were left out have, as a sentence; see `paper_tables.mostly_known`.
-        compared: every published number of LIQE with ours.
+        left_out: a sentence with the numbers of the omitted rows; see `paper_tables.mostly_known`.
+        compared: every published number of LIQE and ours.
     """
 
     text: pd.DataFrame
@@ -228,14 +230,14 @@ class Beside(NamedTuple):
 
 
 def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
-    """The paper's table of its six sets, with the rows of checked weights and of our runs below.
+    """Make the paper's table of its six datasets, with rows for checked weights and for our runs.
 
     Args:
-        runs: of the profile `paper`; none: there is no run to compare.
+        runs: the runs of profile `paper`; may be empty.
     """
 
     def why_not(name: str) -> str:
-        reason = what_is_missing(name) or "its images are here"
+        reason = what_is_missing(name) or "its images are available"
         missing_run = f"no run: profile paper has no finished run; {reason}"
         return "no metric: the runs did not measure it" if runs else missing_run
 
@@ -255,12 +257,12 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
 
 
 def unseen_sets(protocol: str, compared: pd.DataFrame, checks: Sequence[Check]) -> Beside:
-    """A table of sets that were never trained on, with the rows of checked weights and ours below.
+    """Make a table of unseen datasets, with rows for checked weights and for our runs.
 
     Args:
         protocol: ``unseen``, or ``aigc`` for generated images.
-        compared: ours beside the published numbers, as `10_paper_tables` keeps them. A set
-            without a published number has a column where ours was measured.
+        compared: our results and the published numbers, as `10_paper_tables` saves them. A dataset without a
+            published number has a column if ours was measured.
     """
     published = load_published()
     known = published[published["protocol"] == protocol]

@@ -1,4 +1,4 @@
-"""The paper's tables with ours beside: published numbers, our run folders, and why a cell is empty."""
+"""The paper's tables with our results: published numbers, numbers from run folders, and reasons for gaps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from liqe_core.studies.finished import FinishedRun
 
 _CELL = ["dataset", "metric"]
 
-#: What a cell says for which no source that could be opened has a number.
+#: The text of a cell without a number in any accessible source.
 NO_SOURCE = "no source"
 
 
 METRICS = {"SRCC": (-1, 1), "PLCC": (-1, 1), "KRCC": (-1, 1), "RMSE": (0, math.inf), "accuracy": (0, 1)}
-_SAME = ["method", "dataset", "protocol", "metric", "training"]  # entries that claim the same number
+_SAME = ["method", "dataset", "protocol", "metric", "training"]  # identify a number
 _Text = Annotated[str, Field(min_length=1, strict=True)]
 
 
 class Source(BaseModel, extra="forbid"):
-    """Where numbers come from: `kind` is the authors', another paper's table, or a third hand; `openable`,
-    whether others can open it."""
+    """A source of numbers.
+
+    `kind` is the authors, another paper's table, or an indirect source; `openable` says whether the source is
+    publicly accessible.
+    """
 
     kind: Literal["primary", "quoted", "notes"]
     title: _Text
@@ -38,7 +41,7 @@ class Source(BaseModel, extra="forbid"):
 
 
 class Entry(BaseModel, extra="forbid", strict=True):
-    """One published number; `training` and `differs` say how it is not the paper's usual one."""
+    """A published number; `training` and `differs` describe deviations from the paper's usual protocol."""
 
     method: _Text
     dataset: _Text
@@ -54,7 +57,7 @@ class Entry(BaseModel, extra="forbid", strict=True):
     def _check_range(self) -> Entry:
         low, high = METRICS[self.metric]
         if not low <= self.value <= high:
-            raise ValueError(f"value {self.value} is no {self.metric}: it lies from {low} to {high}")
+            raise ValueError(f"value {self.value} is not a valid {self.metric}: give {low} to {high}")
         return self
 
 
@@ -64,18 +67,18 @@ class _Published(BaseModel, extra="forbid"):
 
 
 def load_published(folder: str | os.PathLike | None = None) -> pd.DataFrame:
-    """The published numbers of ``published.yaml``, checked: a row each, in the file's order.
+    """Read and validate the published numbers of ``published.yaml``.
 
     Args:
-        folder: where the file is; default: see `manifest_dir`.
+        folder: the folder of the file; default: see `manifest_dir`.
 
     Returns:
-        The fields of `Entry`, `dataset` being the stem of its manifest where it has one, and `kind`, `title`
-        and `url` of its `Source`.
+        A row for each number, in the file's order: the fields of `Entry` (`dataset` is the name of its
+        manifest if it has one), and `kind`, `title` and `url` of its `Source`.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: an entry or a source is not as it should be; the message
-            names the file, the entry (counted from 1) and the field.
+        FileNotFoundError: the file is missing. ValueError: an entry or a source is invalid; the message names
+            the file, the entry (counted from 1) and the field.
     """
     path = Path(folder or manifest_dir()) / "published.yaml"
     if not path.is_file():
@@ -83,11 +86,11 @@ def load_published(folder: str | os.PathLike | None = None) -> pd.DataFrame:
     try:
         content = _Published.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
     except ValidationError as error:
         fault = error.errors()[0]
         place = " ".join(str(part + 1 if isinstance(part, int) else part) for part in fault["loc"])
-        raise ValueError(f"{path}, {place}: {fault['msg']} (it is {fault['input']!r})") from None
+        raise ValueError(f"{path}, {place}: {fault['msg']} (got {fault['input']!r})") from None
     table = pd.DataFrame([entry.model_dump() for entry in content.entries], columns=list(Entry.model_fields))
     sources = pd.DataFrame([source.model_dump() | {"source": key} for key, source in content.sources.items()])
     if len(unknown := table[~table["source"].isin(list(content.sources))]):
@@ -95,34 +98,41 @@ def load_published(folder: str | os.PathLike | None = None) -> pd.DataFrame:
         raise ValueError(f"{path}, entries {number}: source {name!r} is not among the file's sources")
     if len(twice := table[table.duplicated([*_SAME, "source", "value"])]):
         number, name = twice.index[0] + 1, twice["source"].iloc[0]
-        raise ValueError(f"{path}, entries {number}: {name} gives this number already")
+        raise ValueError(f"{path}, entries {number}: duplicate of another entry from {name}")
     for same, group in table.groupby(_SAME, sort=False):
         if group["value"].nunique() > 1 and not group["differs"].any():
             numbers = ", ".join(str(i + 1) for i in group.index)
-            problem = f"they disagree on {' '.join(same).strip()}"
-            raise ValueError(f"{path}, entries {numbers}: {problem}; say in `differs` what differs")
+            problem = f"different values for {' '.join(same).strip()}"
+            raise ValueError(f"{path}, entries {numbers}: {problem}; describe the difference in `differs`")
     return table.merge(sources, on="source", how="left") if len(table) else table
 
 
 def paper_ablation(published: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
-    """The paper's ablation: a row a variant with `level`, `paper` (mean SRCC over the six sets, NaN where no
-    source at hand gives it), `source` and `reason`."""
+    """Tabulate the paper's ablation, a row for each variant.
+
+    Returns:
+        `level`, `paper` (mean SRCC over the six datasets; NaN if no available source states it), `source`,
+        `reason`.
+    """
     known = published[published["protocol"] == "ablation"].drop_duplicates("method").set_index("method")
     table = known.reindex([f"LIQE ({variant.replace('+', ' + ')})" for variant in variants])
     table = table.rename(columns={"value": "paper"}).assign(level=list(variants))
-    reasons = np.where(table["paper"].isna(), "no source at hand gives the paper's value", "")
+    reasons = np.where(table["paper"].isna(), "no source states the paper's value", "")
     table = table.assign(source=table["source"].fillna(""), reason=reasons)
     return table[["level", "paper", "source", "reason"]].reset_index(drop=True)
 
 
 def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.DataFrame:
-    """Our test results over sessions: a row a dataset and metric, with `median`, `mean`, `spread` (standard
-    deviation, with n - 1; the public benchmark's has n) and `sessions`.
+    """Aggregate our test results over sessions.
 
     Args:
-        runs: of one recipe; several seeds of a session are averaged first.
-        criterion: which kept checkpoint: ``quality``, which the public benchmark reads, or another of
-            `watch.CRITERIA`; ``quality`` where a run has no other.
+        runs: runs with the same recipe; several seeds of a session are averaged first.
+        criterion: the checkpoint to use: ``quality``, which the public benchmark reads, or another of
+            `watch.CRITERIA`; a run without it uses ``quality``.
+
+    Returns:
+        A row for each dataset and metric, with `median`, `mean`, `spread` (standard deviation with n - 1; the
+        public benchmark divides by n) and `sessions`.
     """
     names = {"srcc": "SRCC", "plcc": "PLCC", "scene_accuracy": "scene accuracy"}
     names |= {"distortion_accuracy": "distortion accuracy"}
@@ -144,18 +154,19 @@ def ours_within(runs: Iterable[FinishedRun], criterion: str = "quality") -> pd.D
 def beside(
     published: pd.DataFrame, ours: pd.DataFrame, why_not: Callable[[str], str], value: str = "median"
 ) -> pd.DataFrame:
-    """Every published number of LIQE with ours: a row a published value, so that sources that disagree both
-    stay.
+    """Join every published number of LIQE with ours.
+
+    If sources disagree, each published value has its own row.
 
     Args:
-        published: rows of `load_published`, of one protocol.
+        published: rows of `load_published` of one protocol.
         ours: `dataset`, `metric` and the column `value`.
-        why_not: from a dataset's name, why there is no number of ours: a few words, a colon, the whole.
+        why_not: returns for a dataset why our number is missing, as "SUMMARY: DETAILS".
 
     Returns:
         `dataset`, `metric`, `published`, `source`, `training`, `differs`, `note`, `ours`, `distance` (ours
-        less published; NaN where that is of another training, or of one that is not stated), `reason` (""
-        where ours is there).
+        minus published; NaN if the published model was trained differently or its training is not stated),
+        `reason` ("" if our number exists).
     """
     columns = [*_CELL, "value", "source", "training", "differs", "note"]
     rows = published.loc[published["method"] == "LIQE", columns]
@@ -168,11 +179,13 @@ def beside(
 
 
 def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    """Text: a row a method and training, a column a dataset and metric; values that sources disagree on
-    stand under one another, and an empty cell says that no source has been opened for it."""
+    """Make a text table with a row for each method and training, and a column for each dataset and metric.
+
+    If sources disagree, the cell lists all values, one per line. A cell without a value is `NO_SOURCE`.
+    """
     cells = published[published["metric"].isin(metrics) & published["dataset"].isin(datasets)]
     cells = cells.assign(row=cells["method"] + cells["training"].map(_trained))
-    # The method itself last, as papers print it.
+    # LIQE comes last, as in papers.
     rows = list(dict.fromkeys(cells["row"]))
     rows.sort(key=lambda row: (row.startswith("LIQE"), row == "LIQE"))
     columns = [f"{dataset}\n{metric}" for dataset in datasets for metric in metrics]
@@ -184,8 +197,14 @@ def method_table(published: pd.DataFrame, datasets: Sequence[str], metrics: Sequ
 
 
 def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame, str]:
-    """Of a `method_table` the rows that have a source for at least this part of the columns (of those that
-    have one at all), and what the others have, as a sentence: "" where there is no other."""
+    """Split a `method_table` into its mostly complete rows and a sentence with the numbers of the others.
+
+    Args:
+        least: the smallest share of cells with a source, over columns that have any; rows below are removed.
+
+    Returns:
+        The complete rows, and the sentence; "" if no row was removed.
+    """
     sourced = table != NO_SOURCE
     enough = sourced.loc[:, sourced.any()].mean(axis=1) >= least
     known = [
@@ -197,22 +216,22 @@ def mostly_known(table: pd.DataFrame, least: float = 0.5) -> tuple[pd.DataFrame,
 
 
 def _trained(training: str) -> str:
-    """What to add to a method's name where it was not trained as its paper says."""
+    """Return a suffix for a method's name if it was not trained as in its paper."""
     if not training:
         return ""
     return "\n(training not stated)" if training == "not stated" else f"\n({training} alone)"
 
 
 def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A table with our numbers as its last rows.
+    """Append rows with our numbers to a table.
 
     Args:
         table: from `method_table`.
-        rows: by the name of the row, what `beside` gave.
+        rows: results of `beside` by row name.
 
     Returns:
-        The text with the rows added that hold a number; below each number the difference to the nearest
-        published one. A missing number is the first words of its reason.
+        The table with all rows that have a number; below each number stands the difference to the nearest
+        published one. A cell without a number has the summary of its reason.
     """
     rows = {name: row for name, row in rows.items() if row["ours"].notna().any()}
     text = table.reindex(pd.Index([*table.index, *rows], name="method"))
@@ -225,18 +244,18 @@ def with_ours(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def _cell(group: pd.DataFrame) -> str:
-    """What a cell of ours says; several sources may give a value."""
+    """Return the text of a cell of ours; several sources may state a published value."""
     if group["ours"].isna().all():
         return group["reason"].iloc[0].split(":")[0]
     partial = f"\n{group['reason'].iloc[0]}".rstrip()
-    if group["distance"].isna().all():  # nothing published to lie near to
+    if group["distance"].isna().all():  # no comparable published value
         return f"{group['ours'].iloc[0]:.3f}{partial}"
     nearest = group.loc[group["distance"].abs().idxmin()]
     return f"{nearest['ours']:.3f}\n({nearest['distance']:+.3f}){partial}"
 
 
 def disagreements(published: pd.DataFrame) -> pd.DataFrame:
-    """Numbers for which sources give different values: all of them, each with its source and what differs."""
+    """List all numbers for which sources state different values, with their sources and differences."""
     same = ["method", "dataset", "protocol", "metric"]
     several = published.groupby(same)["value"].transform("nunique") > 1
     columns = [*same, "value", "source", "training", "differs", "note", "title"]

@@ -1,17 +1,16 @@
-"""Realignment: the annotations of all datasets on the one scale of a jointly trained model.
+"""Realignment: map the MOS of all datasets to the scale of a jointly trained model.
 
-Every dataset asks people in its own way, so a mean opinion score (MOS) of 0.6 of the range means one thing
-in LIVE and another in KonIQ-10k. A model trained on all sets at once, with losses that compare images only
-within a set, orders the images of all of them on a single scale. The curve of a set's MOS against that
-model's predictions therefore says what the set's scores mean on the common scale: read backwards, it maps
-each human score there.
+Datasets use different rating procedures, so a mean opinion score (MOS) at 0.6 of the range has a different
+meaning in LIVE and in KonIQ-10k. A model that is trained on all datasets, with losses that compare images
+only within a dataset, ranks the images of all datasets on one scale. A curve of a dataset's MOS against the
+model's predictions connects the two scales; the inverse curve maps each MOS to the common scale.
 
-A curve is fitted on one half of a set's images and judged on the other. Where a human score lies beyond the
-curve's reach it is *held* at the end: the curve says nothing of that image, so it counts in no average and
-stands in no pair of `same_score_pairs`, and how many there are is said.
+A curve is fitted on one half of a dataset's images and judged on the other half. A MOS outside of the curve's
+range is *held* at its end. The curve is not valid for such an image, so it is excluded from averages and from
+`same_score_pairs`, and the number of held images is reported.
 
-`plant` deals one set of qualities out to made-up datasets, each with a scale of its own that is known: they
-stand in for several datasets where there is only one, and check `realign` where the answer is known.
+`plant` distributes known qualities over artificial datasets with known scales. They test `realign` against a
+known answer, and replace real datasets if only one is available.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from liqe_core.data.manifests import load_manifest
 from liqe_core.studies.intervals import difference, gain_interval
 from liqe_core.training.prepare import AS_SHOWN
 
-#: Where the scale of a model begins and ends: 1 (bad) to 5 (perfect).
+#: The ends of the model's scale: 1 (bad) to 5 (perfect).
 SCALE = (1.0, 5.0)
 
-_GRID = 2001  # points on which a curve is inverted; linear between them, exact to about 1e-6 of the scale
-_FEWEST = 8  # images that a curve of four parameters is fitted to, and that it is judged on
+_GRID = 2001  # points of the inverted curve; linear interpolation is exact to about 1e-6 of the scale
+_FEWEST = 8  # least number of images to fit a curve of four parameters, and to judge it
 
 
 class Realignment(NamedTuple):
-    """`scores`: a row an image. `curves`: a row a dataset. Columns as `realign` says."""
+    """Result of `realign`: `scores` has a row for each image, `curves` a row for each dataset."""
 
     scores: pd.DataFrame
     curves: pd.DataFrame
@@ -51,35 +50,34 @@ def realign(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     seed: int = 0,
 ) -> Realignment:
-    """Maps every dataset's human scores onto the model's scale, by a monotone curve a set.
+    """Map the MOS of each dataset to the model's scale with a monotone curve.
 
-    For each set the 4-parameter logistic f of MOS against prediction is fitted by least squares to one half
-    of the images; a human score m moves to f^-1(m), no further than the predictions of that half reach. The
-    scale before, to compare with, is the usual naive one: the set's range stretched linearly over 1..5.
+    For each dataset, the 4-parameter logistic f of MOS against prediction is fitted by least squares to one
+    half of the images. A MOS m moves to f^-1(m), clipped to the range of the predictions of that half. The
+    result is compared with the usual naive scale: the dataset's range mapped linearly to 1..5.
 
     Args:
-        table: a row an image. Human scores are *higher is better* (reverse a DMOS first). Rows with a
-            missing or infinite score take no part.
-        prediction: its column; the others are called `dataset` and `mos`.
-        ranges: the lowest and highest possible score of a set, e.g. {"kadid10k": (1, 5)}; a set without one
-            takes its smallest and largest human score.
-        seed: of the halves. They are drawn image by image, so versions of one photograph may be in both.
+        table: a row for each image. Higher MOS are better (reverse a DMOS first). Rows with a missing or
+            infinite score are dropped.
+        prediction: the column of the predictions; the other columns are `dataset` and `mos`.
+        ranges: the lowest and highest possible score by dataset, e.g. {"kadid10k": (1, 5)}; default: the
+            smallest and largest MOS of the dataset.
+        seed: the seed of the halves. They are drawn by image, so versions of a photograph may be in both.
 
     Returns:
-        `scores`: `dataset`, `mos`, `prediction`, and floats, NaN where there is none: `raw` (MOS as a part of
-        the set's range, 0..1), `naive` (raw over 1..5), `aligned` (on the model's scale); `fitted` (it is
-        of the half that the curve was fitted on) and `held` (it lies beyond the curve's reach). Index and
-        order are the table's.
+        `scores`: `dataset`, `mos`, `prediction`, and floats, NaN if missing: `raw` (MOS as a part of the
+        dataset's range, 0..1), `naive` (raw mapped to 1..5), `aligned` (on the model's scale); `fitted` (the
+        image is in the half that the curve was fitted on) and `held` (its MOS is outside of the curve's
+        range). Index and order are those of the table.
         `curves`: indexed by `dataset`, in order of appearance: `count` images, `dropped` rows, `held` images,
-        `judged` (of the other half, those not held, which the averages are over), `beta1` .. `beta4` (see
-        `logistic4`), `shift` (mean of aligned - naive: how far the set as a whole moves), `stretch`
-        (least-squares slope of aligned on naive: below 1, the set covers less of the common scale than its
-        range pretends), `residual_before` and `residual_after` (root mean square of prediction less naive,
-        and less aligned, on the common scale), and `reason`: "" where the set was aligned, else why not (and
-        the numbers are missing).
+        `judged` (images of the other half that are not held; the averages use these), `beta1` .. `beta4` (see
+        `logistic4`), `shift` (mean of aligned - naive), `stretch` (least-squares slope of aligned on naive:
+        below 1, the dataset covers less of the common scale than its range suggests), `residual_before` and
+        `residual_after` (root mean square of prediction - naive and of prediction - aligned, on the common
+        scale), and `reason`: "" if the dataset was aligned, otherwise why not (its numbers are then missing).
 
     Raises:
-        KeyError: a column is not in the table. ValueError: an empty range, or no rows.
+        KeyError: a column is missing. ValueError: a range is empty, or the table has no rows.
     """
     if table.empty:
         raise ValueError("no images to realign: the table is empty")
@@ -103,10 +101,10 @@ def realign(
 def _realign_set(
     human: np.ndarray, predicted: np.ndarray, half: np.ndarray, ends: tuple[float, float]
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Columns of `Realignment.scores` and fields of `Realignment.curves` of one set.
+    """Compute columns of `Realignment.scores` and fields of `Realignment.curves` for one dataset.
 
     Args:
-        half: which images the curve is fitted on. ends: of the set's own scale.
+        half: mask of the images that the curve is fitted on. ends: the ends of the dataset's own scale.
     """
     moved: dict[str, np.ndarray] = {}
     if ends[1] > ends[0]:
@@ -124,8 +122,8 @@ def _realign_set(
     curve: dict[str, object] = {"held": int(held.sum()), "judged": int(judging.sum())}
     if judging.sum() < _FEWEST or np.ptp(naive[judging]) == 0:
         beyond = f"{held.sum()} of {len(human)} scores lie beyond the curve"
-        return moved, curve | {"reason": f"{beyond}: too few are left to judge it by"}
-    grid = np.linspace(start, stop, _GRID)  # f rises on it, so that interpolation inverts it
+        return moved, curve | {"reason": f"{beyond}: too few are left to judge it"}
+    grid = np.linspace(start, stop, _GRID)  # f rises on the grid, so interpolation can invert it
     moved |= {"aligned": np.interp(human, logistic4(grid, *beta), grid), "fitted": half, "held": held}
     aligned, naive, predicted = moved["aligned"][judging], naive[judging], predicted[judging]
     curve |= {f"beta{k}": value for k, value in enumerate(beta, 1)}
@@ -141,13 +139,12 @@ _CURVE_COLUMNS += ["shift", "stretch", "residual_before", "residual_after", "rea
 
 
 def judged(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `Realignment.scores` that a curve can be judged by: it has one, was not fitted on them, and
-    reaches them."""
+    """Select the rows of `Realignment.scores` that can judge a curve: neither fitted nor held."""
     return scores[scores["aligned"].notna() & ~scores["fitted"] & ~scores["held"]]
 
 
 def describe(curves: pd.DataFrame) -> str:
-    """What the averages leave out, in a sentence for the reader.
+    """Describe which images the averages exclude.
 
     Args:
         curves: `Realignment.curves`.
@@ -156,23 +153,24 @@ def describe(curves: pd.DataFrame) -> str:
     without = curves.index[curves["reason"] != ""]
     more = f"; no curve: {', '.join(map(str, without))}" if len(without) else ""
     share = f"{held} of {count} images ({held / max(1, count):.0%})"
-    beyond = f"{share} have a score beyond the reach of their set's curve and are left out{more}"
-    return f"{beyond}. Curves are fitted on one half; the numbers are of {judged_on} images of the other."
+    beyond = f"{share} have a score outside of the range of their dataset's curve and are excluded{more}"
+    return f"{beyond}. Curves are fitted on one half; the numbers use {judged_on} images of the other half."
 
 
 def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, reference: str) -> pd.DataFrame:
-    """How well all sets' scores, in one heap, rank the images by a quality that is known: as they are, and
-    realigned by several models.
+    """Rank the images of all datasets together, and correlate the ranks with their known quality.
+
+    The naive scale is compared with the realignments of several models.
 
     Args:
-        realigned: by model, all of one table.
-        truth: the quality of each of its images.
+        realigned: realignments of the same table by model.
+        truth: the quality of each image.
         reference: the model that the others are compared with.
 
     Returns:
-        A row a way (the first, ``not realigned``, is the naive scale): `realignment`, `images` (those that
-        `judged` keeps for every model: all ways are judged on the same), `srcc`, and what
-        `intervals.difference` says of the way less the reference, over images. NaN where there are too few.
+        A row for the naive scale (``not realigned``), then one for each model: `realignment`, `images` (those
+        that `judged` keeps for every model), `srcc`, and the fields of `intervals.difference` for the
+        difference to the reference, over images. NaN if there are too few images.
     """
     kept = [judged(realignment.scores).index for realignment in realigned.values()]
     rows = functools.reduce(pd.Index.intersection, kept)
@@ -188,7 +186,7 @@ def thrown_together(realigned: Mapping[str, Realignment], truth: pd.Series, refe
 
 
 def curve_points(realignment: Realignment) -> pd.DataFrame:
-    """The fitted curves to draw: `dataset`, `prediction` (as far as those fitted on reach), `mos`, `raw`."""
+    """Sample the fitted curves over their range: `dataset`, `prediction`, `mos`, `raw`."""
     drawn = []
     for name, curve in realignment.curves[realignment.curves["reason"] == ""].iterrows():
         rows = realignment.scores[(realignment.scores["dataset"] == name) & realignment.scores["fitted"]]
@@ -201,18 +199,18 @@ def curve_points(realignment: Realignment) -> pd.DataFrame:
 
 
 def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFrame:
-    """Of any two datasets, the two images that share a raw score and differ most on the common scale.
+    """Find, for each two datasets, the images with the same raw score and the largest realigned difference.
 
-    Exact: of the images that `judged` keeps, every one of a set is compared with every one of the other.
+    The search is exact: all pairs of images that `judged` keeps are compared.
 
     Args:
         scores: `Realignment.scores`.
-        tolerance: two images share a score when their `raw` (0..1) differ by at most this.
+        tolerance: two images share a score if their `raw` (0..1) differ by at most this.
 
     Returns:
-        A row for each two sets that share a score, the largest gap first (sets in order of appearance where
-        gaps are equal): `better`, `worse` (index labels), `better_dataset`, `worse_dataset`, `better_raw`,
-        `worse_raw`, `better_aligned`, `worse_aligned`, `gap` (on the common scale, > 0).
+        A row for each two datasets that share a score, the largest gap first (ties in order of appearance):
+        `better`, `worse` (index labels), `better_dataset`, `worse_dataset`, `better_raw`, `worse_raw`,
+        `better_aligned`, `worse_aligned`, `gap` (on the common scale, > 0).
     """
     sets = [
         group.sort_values("raw", kind="stable") for _, group in judged(scores).groupby("dataset", sort=False)
@@ -235,7 +233,7 @@ def same_score_pairs(scores: pd.DataFrame, tolerance: float = 0.01) -> pd.DataFr
 
 
 def _unfit(human: np.ndarray, predicted: np.ndarray) -> str:
-    """Why no rising curve can be fitted to these scores; "" when one can."""
+    """Return why no rising curve can be fitted to these scores; "" if one can."""
     if len(human) < _FEWEST:
         return f"{len(human)} images: a curve needs {_FEWEST}"
     if np.ptp(human) == 0:
@@ -257,11 +255,11 @@ def _range(dataset: str, human: np.ndarray, ranges: Mapping[str, tuple[float, fl
 
 
 def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as shown")) -> Realignment:
-    """Real scales of human scores on one: what a model said of datasets that people scored.
+    """Realign real datasets from saved predictions.
 
     Args:
         kept: ``dataset``, ``mos``, ``quality`` (the prediction), such as the open benchmark's
-            ``liqe-tiny.csv``. names: which of its datasets.
+            ``liqe-tiny.csv``. names: the datasets to realign.
     """
     table = kept[kept["dataset"].isin(names)].rename(columns={"quality": "prediction"})
     scored = {name: load_manifest(name.removesuffix(AS_SHOWN)).score for name in table["dataset"].unique()}
@@ -269,13 +267,13 @@ def realign_kept(kept: pd.DataFrame, names: Sequence[str] = ("biq2021", "hevc as
 
 
 class Warp(NamedTuple):
-    """A made-up scale of a planted dataset.
+    """The scale of an artificial dataset.
 
     Attributes:
-        scale: from quality, 1..5, to the set's score; rising.
-        range: the lowest and highest score that the set's people could give.
-        covers: the part of the quality scale that the set's images come from.
-        words: what it does, for a table.
+        scale: a rising function from quality, 1..5, to the dataset's score.
+        range: the lowest and highest possible score.
+        covers: the interval of quality that the dataset's images come from.
+        words: a description for tables.
     """
 
     scale: Callable[[np.ndarray], np.ndarray]
@@ -285,25 +283,25 @@ class Warp(NamedTuple):
 
 
 WARPS = {
-    "plain": Warp(lambda q: 100 * ((q - 1) / 4), (0, 100), (1, 5), "0..100, straight"),
+    "plain": Warp(lambda q: 100 * ((q - 1) / 4), (0, 100), (1, 5), "0..100, linear"),
     "lenient": Warp(lambda q: 10 * ((q - 1) / 4) ** 0.5, (0, 10), (1, 5), "0..10, people give high scores"),
     "strict": Warp(lambda q: 1 + 8 * ((q - 1) / 4) ** 2, (1, 9), (1, 5), "1..9, people give low scores"),
-    "web": Warp(lambda q: np.clip((q - 2) / 2, 0, 1), (0, 1), (2, 4), "0..1, middling images only"),
+    "web": Warp(lambda q: np.clip((q - 2) / 2, 0, 1), (0, 1), (2, 4), "0..1, only images of medium quality"),
 }
 
 
 def plant(quality: pd.Series, noise: float = 0.15, seed: int = 1) -> pd.DataFrame:
-    """Deal images out to the planted sets, evenly, and give each the score of its set's scale.
+    """Distribute images evenly over artificial datasets, and compute the score on each dataset's scale.
 
     Args:
-        quality: of each image, 1..5.
-        noise: standard deviation of what people disagree on, in points of quality, before the scale.
-        seed: of the dealing and the noise.
+        quality: the quality of each image, 1..5.
+        noise: standard deviation of the human scores, in points of quality, before the scale is applied.
+        seed: the seed of the distribution and of the noise.
 
     Returns:
-        A row an image that got into a set, in the order given: `dataset`, `quality`, `mos`, `jitter` (other
-        noise of the same size, for a stand-in prediction). An image outside of what its set covers goes to
-        the first, which covers all.
+        A row for each image, in the given order: `dataset`, `quality`, `mos`, `jitter` (independent noise of
+        the same size, for simulated predictions). An image outside of the interval that its dataset covers
+        goes to the first dataset, which covers all.
     """
     rng = np.random.default_rng(seed)
     values = quality.to_numpy(float)
@@ -320,14 +318,14 @@ def plant(quality: pd.Series, noise: float = 0.15, seed: int = 1) -> pd.DataFram
 
 
 def check_planted(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tuple[Realignment, pd.DataFrame]:
-    """Realignment where the answer is known: qualities seen through the planted scales.
+    """Check realignment on artificial datasets with known quality.
 
     Args:
-        noise, seed: see `plant`. count: of images, of all planted sets together.
+        noise, seed: see `plant`. count: the number of images in all datasets together.
 
     Returns:
-        The realignment, and a row a scale: what was planted, the error before and after, in points of 1..5,
-        and how many images were held.
+        The realignment, and a row for each scale: its description, the error before and after, in points of
+        1..5, and the number of held images.
     """
     known = plant(pd.Series(range(count)) / count * 4 + 1, noise=noise, seed=seed)
     known["prediction"] = known["quality"] + known.pop("jitter")
@@ -335,6 +333,6 @@ def check_planted(noise: float = 0.15, seed: int = 1, count: int = 2000) -> tupl
     half = judged(check.scores)
     error = half[["naive", "aligned"]].sub(known.loc[half.index, "quality"], axis=0) ** 2
     error = error.groupby(half["dataset"]).mean()
-    table = pd.DataFrame({"what we planted": {name: warp.words for name, warp in WARPS.items()}})
+    table = pd.DataFrame({"artificial scale": {name: warp.words for name, warp in WARPS.items()}})
     table[["error before", "error after"]] = error**0.5
     return check, table.assign(held=check.curves["held"])

@@ -36,7 +36,7 @@ def test_faults_are_those_of_the_data_sets_in_the_order_of_a_camera(photograph):
     assert (degrade(photograph, {"JPEG": 4, "darkness": 5}) == both).all()
 
 
-@pytest.mark.parametrize(("positions", "word"), [({"rain": 1}, "rain; .*JPEG"), ({"blur": 6}, "no level 6")])
+@pytest.mark.parametrize(("positions", "word"), [({"rain": 1}, "rain: .*JPEG"), ({"blur": 6}, "no level 6")])
 def test_other_faults_and_positions_are_refused(photograph, positions, word):
     with pytest.raises(ValueError, match=word):
         degrade(photograph, positions)

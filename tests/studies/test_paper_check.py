@@ -81,14 +81,14 @@ def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
         paper_check.check(small_liqe, names, stopped, folder, conditions, show=str)
     interrupted.clear()
     done = paper_check.check(small_liqe, names, stopped, folder, conditions, show=lines.append)
-    before = ["measured already" in line for line in lines]
+    before = ["already measured" in line for line in lines]
     assert before == [True, False, False, False], "a set without results is tried again"
     whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", conditions, show=str)
     pd.testing.assert_frame_equal(done.results, whole.results, check_dtype=False)
     assert done.reasons == whole.reasons == {"kadid10k": "no result: the store is damaged"}
     lines.clear()
     paper_check.check(small_liqe, names, get, folder, conditions | {"sha256": "b"}, show=lines.append)
-    assert not any("measured already" in line for line in lines), "other weights are measured anew"
+    assert not any("already measured" in line for line in lines), "other weights are measured anew"
 
 
 def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
@@ -124,9 +124,9 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
         for image, content in contents.items():
             (folder / image).write_bytes(content)
         code, printed, results = check()
-        assert code == 0 and "measured already" not in printed, "a training image may be missing"
+        assert code == 0 and "already measured" not in printed, "a training image may be missing"
         assert (results["left_out"] == 0).all() and (results["images"] == len(part)).all()
-        assert "measured already" in check()[1]
+        assert "already measured" in check()[1]
 
 
 def test_rows_of_a_table_have_what_is_published_and_what_is_not():

@@ -167,7 +167,7 @@ def test_the_folder_follows_the_environment(write, monkeypatch):
         (GOOD.replace("}", ", why: x}"), "why"),
         (GOOD.replace("method: M", "method: 3"), "method"),
         ("just text", "just text"),
-        (GOOD, "already"),
+        (GOOD, "duplicate"),
     ],
 )
 def test_a_bad_entry_is_named(write, entry, field):

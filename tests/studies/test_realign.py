@@ -111,7 +111,7 @@ def test_a_curve_that_reaches_next_to_nothing_is_none():
     x = rng.uniform(2.9, 3.1, 100)
     table = pd.DataFrame({"dataset": "flat", "prediction": x, "mos": x + rng.choice([-9, 9], 100)})
     scores, curves = realign(table.assign(mos=table["mos"] + 5 * (x - 3)))
-    assert "beyond the curve: too few are left to judge it by" in curves.at["flat", "reason"]
+    assert "beyond the curve: too few are left to judge it" in curves.at["flat", "reason"]
     assert scores["aligned"].isna().all() and judged(scores).empty and "no curve: flat" in describe(curves)
 
 
