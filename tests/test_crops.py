@@ -105,15 +105,7 @@ def test_named_geometries():
 
 @pytest.mark.parametrize(
     "field, value",
-    [
-        ("window", 0),
-        ("stride", -1),
-        ("stride", 1.5),
-        ("count", "many"),
-        ("resize_to", 9),
-        ("enlarge_to", 769),
-        ("enlarge_to", -1),
-    ],
+    [("window", 0), ("stride", 1.5), ("count", "many"), ("resize_to", 9), ("enlarge_to", 769)],
 )
 def test_impossible_geometries(field, value):
     with pytest.raises(ValueError, match=f"{field}.* {value!r}"):

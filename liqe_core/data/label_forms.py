@@ -129,7 +129,7 @@ def _check_words(manifest: Manifest, axis: str, words: pd.Series, path: Path) ->
     words = words.explode().dropna()
     if len(unknown := words[~words.isin(known)]):
         word = unknown.iloc[0]
-        near = first_few(get_close_matches(word, known, 3) or known, 12)
+        near = first_few(get_close_matches(word.lower(), known, 3) or known, 12)
         advice = f"known: {near}; or name your own in the manifest (words: {{{axis}: [...]}})"
         raise LabelError(f"{path}, line {unknown.index[0]}: unknown {axis} {word!r}; {advice}")
 

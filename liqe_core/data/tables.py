@@ -105,8 +105,7 @@ def _spreadsheet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
     except Exception as error:  # openpyxl passes on any error of the zip and XML parsers
-        problem = f"not a readable spreadsheet ({error})"
-        raise LabelError(f"{path}: {problem}; save it again, or as CSV") from error
+        raise LabelError(f"{path}: not a readable spreadsheet ({error}); save it as CSV") from error
     table.index += 1
     return table
 
