@@ -1,10 +1,9 @@
-"""Every figure, from data frames and plain keywords; none of them knows what made the numbers.
+"""All figures, drawn from data frames and plain keywords, independently of the code that made the numbers.
 
-Read `style` first (style sheets, colours, axes), then `saving`: what a figure was drawn from stands beside
-it, and draws it again. The others are named after what they show: `concepts`, `answers` of a model,
-`data_sets`, `training`, `ablations`, `results` of models, `gmad`, `realign`, `half_precision`. Each function
-returns a matplotlib Figure; `explorer` has widgets as well, and the figure that stands for them where nobody
-moves them.
+Read `style` first (style sheets, colours, axes), then `saving` (saves the data of a figure with it, and
+redraws it). The other modules are named after their subject: `concepts`, `answers` of a model, `data_sets`,
+`training`, `ablations`, `results` of models, `gmad`, `realign`, `half_precision`. Each function returns a
+matplotlib Figure; `explorer` also has widgets, and a static figure for notebooks that run without a user.
 
-May use NumPy, pandas, matplotlib, and of this package `files` and `images` alone.
+May use NumPy, pandas, matplotlib, and from this package only `files` and `images`.
 """

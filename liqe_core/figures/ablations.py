@@ -1,4 +1,4 @@
-"""Ablations, from the data frames of `studies.ablations`."""
+"""Figures of ablations, from the data frames of `studies.ablations`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, dot, legend, listed, palette, panels, plain, runs_and_mean
 
 
-@drawing("ablation_open", "ablations", "The open study's ablation: which tasks are learned together.")
+@drawing("ablation_open", "ablations", "Ablation of the open study: which tasks are learned together.")
 @drawing("ablation_variant", "ablations", "Ablation: which tasks are learned together.")
-@drawing("ablation_control", "ablations", "Ablation: what is at work when more tasks are learned.")
-@drawing("ablation_weighting", "ablations", "Ablation: how the losses are weighted against one another.")
-@drawing("ablation_freeze", "ablations", "Ablation: which tower does not train.")
-@drawing("ablation_crops", "ablations", "Ablation: how many crops of an image a training step sees.")
-@drawing("ablation_template", "ablations", "Ablation: how the prompts are worded.")
+@drawing("ablation_control", "ablations", "Ablation: controls of learning several tasks.")
+@drawing("ablation_weighting", "ablations", "Ablation: how the losses are weighted.")
+@drawing("ablation_freeze", "ablations", "Ablation: which tower is frozen.")
+@drawing("ablation_crops", "ablations", "Ablation: the number of crops of an image in a training step.")
+@drawing("ablation_template", "ablations", "Ablation: the wording of the prompts.")
 def ablation(table: pd.DataFrame, runs: pd.DataFrame, pairs: pd.DataFrame, reference: str | int) -> Drawn:
-    """A row a level: every run a dot, their mean and spread; and the differences to the reference, each a
-    dot, their mean, and its interval where there is one.
+    """Draw an ablation, a row for each level.
+
+    The left panel shows every run as a dot, with mean and spread. The right panel shows the differences to
+    the reference, with their mean and its interval.
 
     Args:
-        table: from `ablations.compare`; with a column ``paper`` of published values, drawn as diamonds.
-        runs: from `ablations.scores`; a dot each.
+        table: from `ablations.compare`; published values in a column ``paper`` are drawn as diamonds.
+        runs: from `ablations.scores`; a dot for each row.
         pairs: from `ablations.paired`.
-        reference: the level that differences are taken to.
+        reference: the level that the others are compared with.
     """
     levels = list(table["level"])
     paint, height = palette(), 1.5 + 0.55 * len(levels)
@@ -53,32 +55,32 @@ def ablation(table: pd.DataFrame, runs: pd.DataFrame, pairs: pd.DataFrame, refer
             differences_ax.hlines(at, row.low, row.high, color=color, linewidth=2, zorder=3)
     if "paper" in table and table["paper"].notna().any():
         look = {"marker": "D", "s": dot(36), "color": paint.colors[3], "zorder": 4}
-        values_ax.scatter(table["paper"], range(len(levels)), label="paper, its six sets", **look)
+        values_ax.scatter(table["paper"], range(len(levels)), label="paper, six datasets", **look)
         legend(figure)
     values_ax.set_yticks(range(len(levels)), [_named(level) for level in levels])
     values_ax.set(ylim=(len(levels) - 0.5, -0.5), xlabel="SRCC: runs, mean and spread")
     differences_ax.axvline(0, color=paint.ink, linewidth=0.9)
-    few = "" if table["low"].notna().any() else ": too few for an interval"
+    few = "" if table["low"].notna().any() else ": too few runs for an interval"
     differences_ax.set_xlabel(f"minus {_named(reference)}, same seeds{few}")
     for axes in (values_ax, differences_ax):
         plain(axes, "x")
         axes.tick_params(axis="y", length=0)
     means = table.set_index("level")["mean"].dropna()
     return figure.described(
-        f"Dot plot: SRCC of every run, a row a level, beside it the difference to {_said(reference)} "
-        f"on the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
+        f"Dot plot: SRCC of every run, one row per level, and the difference to {_said(reference)} "
+        f"with the same seeds. Means: {listed(means.rename(index=_said)) or 'no finished run'}."
     )
 
 
-@drawing("loss_weights", "ablations", "The weight of each task's loss over the epochs, a panel a task set.")
+@drawing("loss_weights", "ablations", "The weight of each task's loss over epochs, one panel per task set.")
 def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Drawn:
-    """The weight of each task's loss over the epochs; a panel a level, a thin line a run.
+    """Draw the weight of each task's loss over epochs: a panel for each level, a thin line for each run.
 
     Args:
         epochs: ``level``, ``run``, ``epoch`` and ``<task>_weight``.
     """
     levels = [level for level in levels if level in set(epochs["level"])]
-    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
+    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # axes count from one
     figure, axes = panels([_named(level) for level in levels] or [""], 3, 2.9, least=2.2, sharey=True)
     for ax, level in zip(axes, levels, strict=False):
         of_level = epochs[epochs["level"] == level]
@@ -93,8 +95,8 @@ def loss_weights(epochs: pd.DataFrame, levels: Sequence) -> Drawn:
     axes[0].set_ylabel("weight of the loss")
     legend(figure)
     return figure.described(
-        "Lines: the weight of each task's loss over the epochs, a panel for each of "
-        f"{', '.join(map(_said, levels)) or 'no level'}; over {epochs['epoch'].max()} epochs."
+        f"Lines: the weight of each task's loss over {epochs['epoch'].max()} epochs, one panel for each of "
+        f"{', '.join(map(_said, levels)) or 'no level'}."
     )
 
 

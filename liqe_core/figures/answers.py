@@ -1,4 +1,4 @@
-"""What LIQE answers about one image."""
+"""Figures of LIQE's answer for one image."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from liqe_core.images import read_image
 
 
 def expected_quality(probability: pd.Series) -> float:
-    """The expected position of the quality words, from 1."""
+    """Compute the expected position among the quality words, counted from 1."""
     return float(probability @ np.arange(1, len(probability) + 1))
 
 
 def draw_words(ax: Axes, axis: str, probability: pd.Series) -> None:
-    """A bar a word of an axis; the expected quality is a line."""
+    """Draw a bar for each word of an axis, and a line at the expected quality."""
     ax.barh(range(len(probability)), probability, color=palette().tasks[axis])
     name_rows(ax, probability.index)
     ax.set_xlim(0, 1)
@@ -41,23 +41,22 @@ def draw_words(ax: Axes, axis: str, probability: pd.Series) -> None:
 
 
 def frame_window(ax: Axes, window: Any, color: Any, width: float) -> None:
-    """Frame a window, a row with ``x``, ``y`` and ``side``; white around the colour shows on any ground."""
+    """Frame a window (``x``, ``y`` and ``side``), with a white border that is visible on any image."""
     for edge, linewidth in (("white", 1.5 * width + 0.3), (color, width)):
         look: dict[str, Any] = {"fill": False, "edgecolor": edge, "linewidth": linewidth}
         ax.add_patch(Rectangle((window.x, window.y), window.side, window.side, **look))
 
 
-_LEAST = 0.005  # probability of a quality word that has a map
+_LEAST = 0.005  # least probability of a quality word that gets a heat map
 
 
 @drawing("answer", "quickstart", "One image, and the probability of each quality, scene and distortion.")
 def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """One image and the marginal probability of each quality, scene and distortion; among the quality words
-    the expected one is marked.
+    """Draw an image, its marginals of quality, scene and distortion, and the expected quality.
 
     Args:
         table: ``axis``, ``word`` and ``probability``, quality words from worst to best.
-        images: one, from `saving.image_table`.
+        images: one image, from `saving.image_table`.
     """
     words = table.set_index("word").groupby("axis", sort=False)["probability"]
     answers = dict(iter(words))
@@ -73,19 +72,18 @@ def answer(table: pd.DataFrame, images: pd.DataFrame) -> Drawn:
             ax.set_title(f"quality: {quality:.2f} expected")
     most = ", ".join(f"{axis} {p.idxmax()} ({p.max():.2f})" for axis, p in answers.items())
     return figure.described(
-        f"An image, and bars of the probability of each {', '.join(answers)}. "
+        f"An image, and bar charts of the probabilities of {', '.join(answers)}. "
         f"Expected quality {quality:.2f} of 5; most probable: {most}."
     )
 
 
-@drawing("joint", "quickstart", "The joint probability of that image, a map a quality word.")
+@drawing("joint", "quickstart", "The joint probability of that image, one heat map per quality word.")
 def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
-    """The joint probability as heat maps, one a quality word; all on one scale. A word with less than half a
-    percent is left out.
+    """Draw the joint probability as heat maps on one scale, one for each quality word above half a percent.
 
     Args:
         table: ``quality``, ``scene``, ``distortion`` and ``probability``, in that order.
-        most: the probability that has the fullest colour; None: the highest.
+        most: the probability at the top of the color scale; None: the highest one.
     """
     axes_of_words = ("quality", "scene", "distortion")
     qualities, scenes, distortions = (list(table[axis].unique()) for axis in axes_of_words)
@@ -103,18 +101,18 @@ def joint_maps(table: pd.DataFrame, most: float | None = None) -> Drawn:
     figure.colorbar(shown, ax=list(axes), label="joint probability", fraction=0.03, pad=0.01)
     likeliest = table.loc[table["probability"].idxmax(), list(axes_of_words)]
     return figure.described(
-        f"Heat maps, one for each quality word: {', '.join(qualities)}; scenes across, distortions down. "
+        f"Heat maps for the quality words {', '.join(qualities)}; columns are scenes, rows are distortions. "
         f"The most probable combination is {', '.join(likeliest)} ({p.max():.2f})."
     )
 
 
-@drawing("crops", "quickstart", "The crops of that image, each with its own quality.")
+@drawing("crops", "quickstart", "The crops of that image, each with its quality.")
 def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """The centers of an image's crops, the worst and the best crop framed, and the quality of each by itself.
+    """Draw the centers of an image's crops, frames of the worst and best crop, and the quality of each crop.
 
     Args:
         windows: ``y``, ``x`` and ``side`` in pixels, and the expected ``quality``.
-        images: one, from `saving.image_table`, as the windows were laid over it.
+        images: one image, from `saving.image_table`, at the size from which the crops are cut.
     """
     paint, qualities = palette(), windows["quality"].to_numpy()
     figure, (image_ax, quality_ax) = panels(["", ""], 5.5, 4.6, width_ratios=[1.6, 1])
@@ -136,17 +134,17 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     quality_ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     plain(quality_ax, "y")
     return figure.described(
-        f"The image with the centers of its {len(qualities)} crops, numbered, and the quality of each by "
-        f"itself: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
+        f"The image with the numbered centers of its {len(qualities)} crops, and the quality of each crop "
+        f"alone: {low:.2f} to {high:.2f}, mean {qualities.mean():.2f}."
     )
 
 
-@drawing("fault_curves", "quickstart", "The quality of one photograph as faults rise.")
+@drawing("fault_curves", "quickstart", "The quality of a photograph at rising levels of distortions.")
 def fault_curves(table: pd.DataFrame) -> Drawn:
-    """The quality of one photograph as each of some faults rises; a filled marker where it is named.
+    """Draw the quality of a photograph over the level of each fault; markers are filled if it is recognized.
 
     Args:
-        table: ``fault``, its ``level``, the ``quality``, and whether the fault is ``named``.
+        table: ``fault``, its ``level``, the ``quality``, and whether the model recognized it (``named``).
     """
     figure, (ax,) = panels([""], 6.2, 3.6)
     for color, marker, (fault, rows) in zip(
@@ -161,6 +159,6 @@ def fault_curves(table: pd.DataFrame) -> Drawn:
     legend(figure)
     last = table.groupby("fault", sort=False)["quality"].last()
     return figure.described(
-        f"A line for each fault, quality over its level; at the highest level {listed(last)}. "
-        f"The fault is named in {table['named'].sum()} of {len(table)} images."
+        f"A line for each fault: quality over its level; at the highest level {listed(last)}. "
+        f"The model recognizes the fault in {table['named'].sum()} of {len(table)} images."
     )

@@ -1,5 +1,4 @@
-"""The ideas of the method, drawn: fidelity against cross-entropy, and the stages of the model that is built
-from scratch."""
+"""Figures of the method: fidelity and cross-entropy losses, and the stages of the model from scratch."""
 
 from __future__ import annotations
 
@@ -28,20 +27,20 @@ from liqe_core.figures.style import (
 )
 
 
-@drawing("losses_of_a_pair", "concepts", "Fidelity against cross-entropy, and their gradients.")
+@drawing("losses_of_a_pair", "concepts", "The fidelity loss and cross-entropy, and their gradients.")
 def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
-    """A pair's loss, and how hard it pushes, against the difference of the two predicted qualities.
+    """Draw a pair's losses and their gradients over the difference of the two predicted qualities.
 
     Args:
         table: columns `difference` (the better image's quality minus the other's), `loss` (its name),
             `value`, `gradient` (of the loss by the difference).
     """
-    figure, axes = panels(["how wrong it is", "how hard it pushes"], 4.5, 3.6)
-    columns = {"value": "loss of the pair", "gradient": "size of the gradient"}
+    figure, axes = panels(["loss", "gradient"], 4.5, 3.6)
+    columns = {"value": "loss of the pair", "gradient": "magnitude of the gradient"}
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         losses = table.groupby("loss", sort=False)
         for (name, rows), color, style in zip(losses, palette().colors, STYLES, strict=False):
-            sizes = rows[column].abs()  # a loss is positive
+            sizes = rows[column].abs()  # abs changes only gradients
             ax.plot(rows["difference"], sizes, color=color, linestyle=style, label=name)
         ax.axvline(0, color=palette().faint, zorder=0)
         ax.set(xlabel="predicted quality: better image minus the other", ylabel=label)
@@ -49,14 +48,14 @@ def losses_of_a_pair(table: pd.DataFrame) -> Drawn:
     legend(figure)
     names = " and ".join(table["loss"].unique())
     return figure.described(
-        f"Two panels of curves of {names} against the predicted difference of a pair: the loss, and the "
-        "size of its gradient."
+        f"Curves of {names} over the predicted difference of a pair, in two panels: the loss, and the "
+        "magnitude of its gradient."
     )
 
 
-@drawing("similarity", "from_scratch", "An image's similarity to every prompt, its softmax, and their sums.")
+@drawing("similarity", "from_scratch", "Similarity of an image to every prompt, softmax and marginals.")
 def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
-    """The similarities of one image as a matrix, their softmax beside it, and the sums along its axes.
+    """Draw the similarities of an image as a matrix, their softmax, and the marginals.
 
     Args:
         table: ``quality``, ``scene``, ``distortion``, ``similarity`` and ``probability``, quality-major.
@@ -83,7 +82,7 @@ def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
         bar: dict[str, Any] = {"orientation": "horizontal", "label": label, "ticks": MaxNLocator(4)}
         figure.colorbar(shown, cax=figure.add_subplot(grid[2, column]), **bar)
         if bands:
-            ax.set(title=name, ylabel=f"quality; in each band {len(scenes)} rows, a scene each")
+            ax.set(title=name, ylabel=f"quality; each band has {len(scenes)} rows, one per scene")
     above.bar(range(len(distortions)), sums["distortion"], color=paint.tasks["distortion"])
     above.set(xlim=(-0.5, len(distortions) - 0.5), xticks=[], title="distortion: sum of a column")
     beside.barh(middles, sums["quality"], height=0.8 * len(scenes), color=paint.tasks["quality"])
@@ -102,16 +101,16 @@ def similarity_and_marginals(table: pd.DataFrame) -> Drawn:
     likeliest = " and ".join(top)
     return figure.described(
         f"Two heat maps of {len(table)} cells: the similarity of an image to each prompt, and its softmax, "
-        f"with bars of its sums for quality, scene and distortion. Most probable are {likeliest}."
+        f"with bars of its marginals for quality, scene and distortion. Most probable are {likeliest}."
     )
 
 
-@drawing("overfitting", "from_scratch", "Losses and weights of sixteen memorised photographs, step by step.")
+@drawing("overfitting", "from_scratch", "Overfitting to sixteen photographs: losses and weights over steps.")
 def overfitting(steps: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """Each task's loss and weight over steps, and the rank of each image before and after.
+    """Draw each task's loss and weight over steps, and the predictions before and after training.
 
     Args:
-        steps: ``step`` from 0, which is before training, ``<task>_loss`` and ``<task>_weight``.
+        steps: ``step`` from 0 (before training), ``<task>_loss`` and ``<task>_weight``.
         images: ``dataset``, ``label`` (its rank in the dataset), ``before`` and ``after`` (predictions).
     """
     figure, axes = panels(["loss", "weight of the loss", "quality"], 4, 3.4, least=2.6)
@@ -135,16 +134,16 @@ def overfitting(steps: pd.DataFrame, images: pd.DataFrame) -> Drawn:
     ends = f"start at {listed(losses.iloc[0])} and end at {listed(losses.iloc[-1])}"
     return figure.described(
         f"Lines over {steps['step'].max()} steps. Losses {ends}."
-        " Beside them, predicted quality against the rank of the label, before and after."
+        " A scatter plot shows predicted quality over the rank of the label, before and after training."
     )
 
 
-@drawing("prefix_tree", "from_scratch", "The prefix tree of six prompts, and what its last token attends to.")
+@drawing("prefix_tree", "from_scratch", "The prefix tree of six prompts, with the path of its last token.")
 def prefix_tree(nodes: pd.DataFrame) -> Drawn:
-    """A prefix tree, root at the top; the path to the last node stands out.
+    """Draw a prefix tree with the root at the top, and highlight the path to the last node.
 
     Args:
-        nodes: a row a node, parents before children: ``parent`` (its row, -1 for the root), ``word``.
+        nodes: a row for each node, parents first: ``parent`` (its row, -1 for the root), ``word``.
     """
     parents = nodes["parent"].to_numpy()
     depth, across = np.zeros(len(nodes), dtype=int), np.zeros(len(nodes))
@@ -162,16 +161,16 @@ def prefix_tree(nodes: pd.DataFrame) -> Drawn:
     figure, (ax,) = panels([""], 0.95 * len(leaves) + 0.6, 0.34 * (depth.max() + 1) + 0.3)
     _draw_tree(ax, nodes["word"], parents, np.column_stack([across, depth]), path)
     return figure.described(
-        f"A tree of {len(nodes)} tokens in {depth.max() + 1} rows, root at the top, with {len(leaves)} ends. "
+        f"A tree of {len(nodes)} tokens in {depth.max() + 1} rows, root at the top, {len(leaves)} leaves. "
         f"It branches after: {', '.join(nodes['word'][forks])}. "
-        f"The path to the last end is marked: {' '.join(nodes['word'][path[::-1]])}."
+        f"The path to the last leaf is marked: {' '.join(nodes['word'][path[::-1]])}."
     )
 
 
 def _draw_tree(
     ax: Axes, words: pd.Series, parents: np.ndarray, places: np.ndarray, path: Sequence[int]
 ) -> None:
-    """Words in boxes at (across, depth), an edge to each from its parent; those on `path` stand out."""
+    """Draw words in boxes at (across, depth), with edges from their parents; highlight `path`."""
     paint = palette()
     for node, (x, y) in enumerate(places):
         color, width = (paint.colors[1], 2.0) if node in path else (paint.grey, 1.0)

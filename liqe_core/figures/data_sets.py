@@ -1,4 +1,4 @@
-"""What a dataset is: its images, its scores, its labels, its parts."""
+"""Figures of a dataset: its images and its labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from liqe_core.figures.style import Drawn, legend, listed, palette, panels, plai
 from liqe_core.images import read_image
 
 
-@drawing("mini_levels", "data_preparation", "Distortions of one built-in photograph, weak to strong.")
+@drawing("mini_levels", "data_preparation", "Distortions of a built-in photograph, from weak to strong.")
 @drawing("mini_worst_to_best", "data_preparation", "Images of the built-in dataset, from worst to best.")
 def contact_sheet(
     images: pd.DataFrame | Sequence[np.ndarray],
@@ -21,11 +21,11 @@ def contact_sheet(
     columns: int = 6,
     size: Sequence[int] | None = None,
 ) -> Drawn:
-    """Small images in reading order, a caption above each.
+    """Draw small images in reading order, with a caption above each.
 
     Args:
-        images: from `saving.image_table`; or arrays, and then the figure cannot be saved.
-        columns: at most. size: width and height in pixels to show the files of a table at.
+        images: from `saving.image_table`; or arrays, in which case the figure cannot be saved.
+        columns: the largest number of columns. size: width and height in pixels of images from a table.
     """
     figure, axes = panels(captions, 2, 1.75, most=columns, least=1.5)
     if isinstance(images, pd.DataFrame):
@@ -35,15 +35,15 @@ def contact_sheet(
         ax.set_axis_off()
         ax.imshow(image)
         ax.title.set_fontsize("small")
-    return figure.described(f"Images side by side, captioned: {'; '.join(captions)}.")
+    return figure.described(f"A grid of images with captions: {'; '.join(captions)}.")
 
 
-@drawing("label_counts", "data_preparation", "How many images show each scene and each distortion.")
+@drawing("label_counts", "data_preparation", "The number of images of each scene and each distortion.")
 def label_counts(table: pd.DataFrame) -> Drawn:
-    """How many images show each scene and each distortion; datasets stacked.
+    """Draw the number of images of each scene and each distortion, stacked by dataset.
 
     Args:
-        table: ``axis`` (scene or distortion), ``dataset``, ``word`` and how many ``images``.
+        table: ``axis`` (scene or distortion), ``dataset``, ``word`` and the number of ``images``.
     """
     axes_of_words = ("scene", "distortion")
     figure, axes = panels(axes_of_words, 5.5, 3.8)
@@ -63,5 +63,5 @@ def label_counts(table: pd.DataFrame) -> Drawn:
     legend(figure)
     scenes, distortions = (listed(totals[axis], ".0f") for axis in axes_of_words)
     return figure.described(
-        f"Bars: images a scene ({scenes}) and a distortion ({distortions}), stacked by dataset."
+        f"Bars: images per scene ({scenes}) and per distortion ({distortions}), stacked by dataset."
     )

@@ -1,9 +1,8 @@
-"""An image, sliders for its faults, and what a model says: live in Jupyter, and as a figure elsewhere.
+"""Explorer: an image, sliders for distortions, and a model's answer, as Jupyter widgets or as a figure.
 
-What is said of an image at one position of the sliders is `Seen`: the image, (H, W, 3) uint8; the joint
-probability by ``quality``, ``scene`` and ``distortion``, words of an axis in their order; and its windows, a
-row each: ``y``, ``x``, ``side`` in pixels and the ``quality`` of the window by itself. How it came about is
-the business of whoever asks.
+`Seen` is the answer at one position of the sliders: the image, (H, W, 3) uint8; the joint probability by
+``quality``, ``scene`` and ``distortion``, in the order of the words; and a row for each window: ``y``, ``x``,
+``side`` in pixels and the ``quality`` of the window alone. The caller computes it.
 """
 
 from __future__ import annotations
@@ -30,13 +29,15 @@ if TYPE_CHECKING:
 
 Seen = tuple[np.ndarray, pd.Series, pd.DataFrame]
 
-#: Megabytes that an upload may have: Jupyter drops a larger message without a word. `make lab` allows more.
+#: The largest upload in megabytes: Jupyter silently drops larger messages. `make lab` raises the limit.
 MOST_UPLOADED = int(os.environ.get("LIQE_UPLOAD_MB", "10"))
 
 
 def someone_there() -> bool:
-    """Whether a person may be moving sliders: in a kernel, unless nbclient started it. It runs notebooks for
-    papermill, nbconvert and Jupyter Book, and keeps the history of what is typed in memory."""
+    """Return whether a user can move sliders: in a Jupyter kernel that nbclient did not start.
+
+    nbclient runs notebooks for papermill, nbconvert and Jupyter Book; it keeps the input history in memory.
+    """
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -51,26 +52,26 @@ def explorer(
     sliders: Iterable[str],
     levels: int = 5,
 ) -> ipywidgets.VBox:
-    """Widgets for a notebook: choose or upload an image, turn up its faults, and read the answer.
+    """Make widgets for a notebook: choose or upload an image, distort it, and read the answer.
 
     Args:
-        images: what there is to choose from, by name; the first is shown.
-        open_image: from one of them, or the bytes of an uploaded file, to the image that is asked about.
-        ask: what is said of an image at positions of the sliders, each 0 to `levels`. A ValueError of it, or
-            of `open_image`, is shown in place of the answer.
-        sliders: what they are called.
+        images: the images to choose from, by name; the first one is shown.
+        open_image: reads one of them, or the bytes of an uploaded file.
+        ask: returns the answer for an image and positions of the sliders, each 0 to `levels`. A ValueError of
+            `ask` or `open_image` is shown instead of the answer.
+        sliders: the names of the sliders.
 
     Raises:
-        ValueError: no images.
+        ValueError: there are no images.
     """
     import ipywidgets
 
     if not images:
-        raise ValueError("no image to explore: give one at least")
+        raise ValueError("no image to explore: give at least one")
     known, wide = dict(images), ipywidgets.Layout(width="max-content")
     choose = ipywidgets.Dropdown(options=list(known), description="image")
     upload = ipywidgets.FileUpload(accept="image/*", description="my own photograph", layout=wide)
-    most = ipywidgets.Label(f"at most {MOST_UPLOADED} MB; a larger one by the parameter `image`")
+    most = ipywidgets.Label(f"at most {MOST_UPLOADED} MB; set the parameter `image` for a larger file")
     faults = [
         ipywidgets.IntSlider(0, 0, levels, description=name, continuous_update=False) for name in sliders
     ]
@@ -88,11 +89,11 @@ def explorer(
     def take_upload(*_: object) -> None:
         for file in upload.value:
             if len(file["content"]) > MOST_UPLOADED * 1e6:
-                words = f"{file['name']} is larger than {MOST_UPLOADED} MB: name it in the parameter `image`"
+                words = f"{file['name']} is larger than {MOST_UPLOADED} MB: set the parameter `image`"
                 answer.value, drawn.value = html.escape(words), ""
                 return
             known[file["name"]] = bytes(file["content"])
-            choose.options = sorted(known, key=lambda name: name != file["name"])  # the first is chosen
+            choose.options = sorted(known, key=lambda name: name != file["name"])  # selects the first
         show()
 
     show()
@@ -104,13 +105,13 @@ def explorer(
 
 
 def marginals(joint: pd.Series) -> dict[str, pd.Series]:
-    """The probability of each word, for quality and every other axis that has more than one."""
+    """Compute the marginal of quality, and of every other axis with more than one word."""
     sums = {axis: joint.groupby(level=axis, sort=False).sum() for axis in joint.index.names}
     return {axis: p for axis, p in sums.items() if axis == "quality" or len(p) > 1}
 
 
 def in_words(seen: Seen) -> str:
-    """The answer in a line of HTML that begins with ``quality``."""
+    """Format the answer as a line of HTML that begins with ``quality``."""
     words = marginals(seen[1])
     tops = {axis: f"{html.escape(p.idxmax())} ({p.max():.2f})" for axis, p in words.items()}
     further = "".join(f"; {axis}: {top}" for axis, top in tops.items() if axis != "quality")
@@ -119,8 +120,7 @@ def in_words(seen: Seen) -> str:
 
 
 def as_html(seen: Seen) -> str:
-    """The figure of one position, and the joint probability at the most probable quality, as images in HTML
-    that needs nothing else."""
+    """Render one position, and the joint probability of the likeliest quality, as self-contained HTML."""
     image, joint, windows = seen
     table, words = joint.rename("probability").reset_index(), marginals(joint)
     shown = [table.assign(position=""), windows.assign(position=""), pd.DataFrame({"file": [image]})]
@@ -137,22 +137,24 @@ def as_html(seen: Seen) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;align-items:start">{tags}</div>'
 
 
-@drawing("explorer", "quickstart", "What the explorer shows at some positions of its sliders.")
+@drawing("explorer", "quickstart", "The explorer at several positions of its sliders.")
 def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """What the explorer shows at some positions of its sliders, a column each: the image and its windows,
-    framed in the colour of their own quality, and the probability of every word.
+    """Draw the explorer at several positions of its sliders, a column for each.
+
+    A column has the image, its windows framed in the color of their quality, and the probability of every
+    word.
 
     Args:
-        joint: ``position``, ``quality``, ``scene``, ``distortion`` and ``probability``; of all positions the
-            same words.
-        windows: ``position``, and of each window ``y``, ``x``, ``side`` and ``quality``.
-        images: from `saving.image_table`, an image a position.
+        joint: ``position``, ``quality``, ``scene``, ``distortion`` and ``probability``, with the same words
+            for all positions.
+        windows: ``position``, and ``y``, ``x``, ``side`` and ``quality`` of each window.
+        images: from `saving.image_table`, an image for each position.
 
     Raises:
-        ValueError: nothing to show.
+        ValueError: there are no positions.
     """
     if joint.empty:
-        raise ValueError("no position to draw: give one at least")
+        raise ValueError("no position to draw: give at least one")
     answers = {
         name: marginals(rows.set_index(["quality", "scene", "distortion"])["probability"])
         for name, rows in joint.groupby("position", sort=False)
@@ -178,6 +180,6 @@ def at_positions(joint: pd.DataFrame, windows: pd.DataFrame, images: pd.DataFram
     figure.align_ylabels(rows[1:, 0])
     figure.colorbar(scale, ax=list(rows[0]), label="quality of a window", fraction=0.03, pad=0.01)
     return figure.described(
-        "A column for each position of the sliders: the image with its crops, and bars with the "
+        "A column for each position of the sliders: the image with its crops, and bars of the "
         f"probability of every word. Quality: {listed(quality_at)}."
     )

@@ -1,4 +1,4 @@
-"""The gMAD competition and its pairs of images, from the data frames of `studies.gmad`."""
+"""Figures of the gMAD competition and its pairs of images, from the data frames of `studies.gmad`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, heat_map, legend, listed, name_rows, palette, panels, plain, signed
 from liqe_core.images import read_image
 
-#: Heading, why it is empty or "", and the images with their captions.
+#: Heading, the reason why the column is empty or "", and the images with their captions.
 Column = tuple[str, str, list[tuple[Hashable, str]]]
 _PIXELS = 640  # the longer side of a drawn image
 
 
-@drawing("own_attack_resistance", "gmad", "Who attacks and who resists, judged by people's scores.")
-@drawing("open_attack_resistance", "gmad", "The same of the open benchmark's arms.")
+@drawing("own_attack_resistance", "gmad", "Attack and resistance of the scorers, judged by MOS.")
+@drawing("open_attack_resistance", "gmad", "Attack and resistance of the open benchmark's arms.")
 def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resistance: pd.DataFrame) -> Drawn:
-    """The tables of a `gmad.Competition`: both matrices as heat maps, and the global strengths."""
+    """Draw the tables of a `gmad.Competition`: both matrices as heat maps, and the global strengths."""
     order = list(ranking.index)
     count = len(order)
-    titles = [f"{side} (row, against column)" for side in ("Attack", "Resistance")]
+    titles = [f"{side} (row against column)" for side in ("Attack", "Resistance")]
     figure, (*matrices, axes) = panels(
         [*titles, "Global strength (case V)"],
         1.4 + 0.53 * count,
@@ -49,11 +49,13 @@ def attack_resistance_figure(ranking: pd.DataFrame, attack: pd.DataFrame, resist
     )
 
 
-@drawing("own_verdicts", "gmad", "How often each scorer was right, judged by people's scores.")
+@drawing("own_verdicts", "gmad", "How often each scorer was right, judged by MOS.")
 @drawing("open_verdicts", "gmad", "How often each arm of the open benchmark was right.")
 def verdicts_figure(table: pd.DataFrame) -> Drawn:
-    """`gmad.how_often_right`: attacking on the left, defending on the right, a bar a scorer; beside it how
-    often that scorer was right, with its interval."""
+    """Draw the table of `gmad.how_often_right`: the attackers on the left, the defenders on the right.
+
+    Each scorer has a bar of verdicts, and the share of pairs in which it was right, with its interval.
+    """
     scorers = list(dict.fromkeys(table["scorer"]))
     paint, sides = palette(), ("attacker", "defender")
     colors = {"attacker": paint.colors[1], "defender": paint.colors[0], "neither": paint.faint}
@@ -72,26 +74,26 @@ def verdicts_figure(table: pd.DataFrame) -> Drawn:
             axes.text(1.02, scorer, text, transform=place, va="center", fontsize="small")
         axes.set_title(f"as {side}", loc="left")
         axes.text(1.02, 1.02, "right in", transform=axes.transAxes, va="bottom")
-        axes.set_xlabel("pairs, no image in two of them")
+        axes.set_xlabel("pairs (each image in one pair only)")
         plain(axes, "x")
-    figure.axes[0].invert_yaxis()  # shared, so of both
+    figure.axes[0].invert_yaxis()  # the y axis is shared
     legend(figure)
     shares = table.set_index(table["scorer"] + " as " + table["side"])["share"].dropna()
     return figure.described(
-        "Stacked bars: who was right about the pairs, by people's scores, for every scorer as attacker "
-        f"and as defender. Right in: {listed(shares, '.0%')}."
+        "Stacked bars: which scorer was right about the pairs, judged by MOS, for every scorer as attacker "
+        f"and as defender. Share of right verdicts: {listed(shares, '.0%')}."
     )
 
 
 @drawing("pairs", "gmad", "gMAD pairs of two scorers: the attacker's better image above its worse.")
 @drawing("task_sets", "gmad", "The strongest disagreements between task sets.")
 def pair_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """gMAD pairs as in the literature: a column a pair, the attacker's better image above its worse one.
+    """Draw gMAD pairs as in the literature: a column for each pair, the attacker's better image at the top.
 
     Args:
-        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in the order to draw, at most about 8; with a
-            column `right` from `gmad.who_was_right`, who that is stands above.
-        images: from `saving.image_table`, every image that `pairs` names.
+        pairs: rows of `gmad.gmad_pairs` or `gmad.compete`, in drawing order, at most about 8; the optional
+            column `right` of `gmad.who_was_right` is added to the headings.
+        images: from `saving.image_table`, with every image that `pairs` names.
     """
     columns: list[Column] = []
     for row in pairs.itertuples(index=False):
@@ -113,14 +115,14 @@ def pair_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
 
 
 def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, str]) -> Drawn:
-    """Two images a column, one above the other.
+    """Draw columns of two images, one above the other.
 
     Args:
-        files: by what the columns name. sides: what stands beside the upper and the lower row.
+        files: the files by the image names in `columns`. sides: labels of the upper and the lower row.
 
     Raises:
-        ValueError: no columns.
-        KeyError: an image has no file. ImageError: it cannot be read.
+        ValueError: there are no columns.
+        KeyError: an image has no file. ImageError: an image cannot be read.
     """
     if not columns:
         raise ValueError("no pairs to draw: the table is empty")
@@ -131,7 +133,7 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
         pair[0].title.set_fontweight("bold")
         for row, axes in enumerate(pair):
             axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color=paint.grey, linewidth=0.4)  # a white image keeps its edge
+            axes.spines[:].set(color=paint.grey, linewidth=0.4)  # makes the edge of a white image visible
             if not cells:
                 axes.set_facecolor(paint.faint)
                 if row == 0:
@@ -155,9 +157,9 @@ def image_pairs(columns: Sequence[Column], files: pd.Series, sides: tuple[str, s
 
 
 def _heat(axes: Axes, matrix: pd.DataFrame) -> None:
-    """A matrix in percent, every number written; "·" where there is none."""
+    """Draw a matrix in percent with the number in every cell, and "·" for missing ones."""
     paint = palette()
-    # Aggressiveness by human preference can be negative; then the scale is symmetric and diverging.
+    # Attack by human preference can be negative, which needs a symmetric, diverging color scale.
     shades, least = (paint.diverging, -100) if matrix.min(axis=None) < 0 else (paint.sequential, 0)
     axes.set_facecolor(paint.faint)
     look: dict[str, Any] = {"cmap": shades, "vmin": least, "vmax": 100}

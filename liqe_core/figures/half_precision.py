@@ -1,4 +1,4 @@
-"""Half precision, from the data frames of `studies.half_precision`."""
+"""Figure of half precision, from the data frames of `studies.half_precision`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, legend, listed, palette, panels, plain, room
 
 
-@drawing("what_can_move", "half_precision", "Which weights half precision lets move.")
+@drawing("what_can_move", "half_precision", "Which weights can move in half precision.")
 def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: float) -> Drawn:
-    """Left the weights by their size, coloured by the step that moves them; right the same a kind of weight.
+    """Draw weights by magnitude (left) and by kind (right), colored by the step that can move them.
 
     Args:
         sizes: from `half_precision.by_size`.
-        kinds: from `half_precision.by_kind` of both steps, as ``stuck`` and ``stuck_at_part``.
-        whole, part: the longer step and the shorter one.
+        kinds: from `half_precision.by_kind` for both steps, as ``stuck`` and ``stuck_at_part``.
+        whole, part: the longer and the shorter step.
     """
     paint = palette()
     looks = {
@@ -27,13 +27,13 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     for row in sizes.itertuples():
         moves = "never" if row.half_spacing > whole else "whole" if row.half_spacing > part else "always"
         sizes_ax.bar(row.exponent, row.share, width=0.9, color=looks[moves][0])
-    step = 1 + int(len(sizes) * 0.5 // min(5.5, room()))  # a label takes so many inches
+    step = 1 + int(len(sizes) * 0.5 // min(5.5, room()))  # a label is half an inch wide
     labelled = sizes.iloc[::step]
     names = [f"2$^{{{row.exponent}}}$\n{row.half_spacing:.0e}" for row in labelled.itertuples()]
     sizes_ax.set_xticks(labelled["exponent"], names)
     sizes_ax.tick_params(axis="x", labelsize="x-small")
     sizes_ax.set(
-        xlabel="size of a weight, from; below it, half the spacing there", ylabel="share of the weights"
+        xlabel="magnitude of a weight; below it, half the spacing there", ylabel="share of the weights"
     )
     never, start = kinds["stuck"], 0.0
     for (color, label), end in zip(looks.values(), (never, kinds["stuck_at_part"], 1.0), strict=True):
@@ -48,6 +48,6 @@ def what_can_move(sizes: pd.DataFrame, kinds: pd.DataFrame, whole: float, part: 
     plain(sizes_ax, "y")
     plain(kinds_ax, "x")
     return figure.described(
-        "Bars: weights by their size, and by their kind, coloured by whether a step can move them in half "
+        "Bars: weights by magnitude and by kind, colored by whether a step can move them in half "
         f"precision. Stuck at {whole:.1e}: {listed(never, '.0%')}."
     )

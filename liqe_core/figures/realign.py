@@ -1,4 +1,4 @@
-"""Realignment, from the data frames of `studies.realign`."""
+"""Figures of realignment, from the data frames of `studies.realign`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import STYLES, Drawn, dot, legend, listed, palette, panels, plain
 
 
-@drawing("check_curves", "realignment", "Realignment where the answer is known.")
-@drawing("two_scales", "realignment", "BIQ2021's and HEVC's scores on one scale.")
-@drawing("overview", "realignment", "The curves of all sets, and where the tenths of their ranges land.")
+@drawing("check_curves", "realignment", "Realignment of artificial datasets with known quality.")
+@drawing("two_scales", "realignment", "The scores of BIQ2021 and HEVC on one scale.")
+@drawing("overview", "realignment", "The curves of all datasets, and their realigned scales.")
 def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0, 5.0)) -> Drawn:
-    """All sets in one: their curves, and where the tenths of each set's range land on the common scale.
+    """Draw the curves of all datasets, and the tenths of each dataset's range on the common scale.
 
     Args:
-        curves: `Realignment.curves`, for the numbers beside the sets.
-        points: `realign.curve_points`.
-        scale: the common scale's ends.
+        curves: `Realignment.curves`, for the shift and stretch of each dataset.
+        points: from `realign.curve_points`.
+        scale: the ends of the common scale.
     """
     sets = list(pd.unique(points["dataset"]))
-    titles = ["Before: what each set's score means", "After: where the tenths of its range land"]
+    titles = ["Before: MOS of each dataset", "After: tenths of its range, realigned"]
     paint, height = palette(), max(3.6, 2.1 + 0.42 * len(sets))
     figure, (curves_ax, tenths_ax) = panels(titles, 5.1, height, width_ratios=[1, 1.35])
     tenths = np.arange(1, 10) / 10
@@ -60,19 +60,19 @@ def realignment_overview(curves: pd.DataFrame, points: pd.DataFrame, scale=(1.0,
     plain(tenths_ax, "x")
     tenths_ax.spines["left"].set_visible(False)
     return figure.described(
-        "Left, each set's curve from prediction to its score; right, where the tenths of its range land on "
+        "Left: the curve of each dataset from prediction to MOS. Right: the tenths of its range on "
         f"the common scale. Shift: {listed(curves.loc[sets, 'shift'], '+.2f')}. "
         f"Stretch: {listed(curves.loc[sets, 'stretch'])}."
     )
 
 
-@drawing("same_score", "realignment", "Images that share a score and lie apart once realigned.")
+@drawing("same_score", "realignment", "Images with equal scores that differ after realignment.")
 def same_score_grid(pairs: pd.DataFrame, images: pd.DataFrame) -> Drawn:
-    """Images of two datasets with the same score that lie apart once realigned: a column a row of the table.
+    """Draw images of two datasets with equal scores that differ after realignment, a column for each pair.
 
     Args:
-        pairs: rows of `realign.same_score_pairs`, in the order to draw, at most about 8.
-        images: from `saving.image_table`, by the index labels that `pairs` names.
+        pairs: rows of `realign.same_score_pairs`, in drawing order, at most about 8.
+        images: from `saving.image_table`, indexed by the labels in `pairs`.
     """
     columns: list[Column] = []
     for row in pairs.itertuples(index=False):

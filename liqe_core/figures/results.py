@@ -1,4 +1,4 @@
-"""What models reach: the open benchmark's arms and answers."""
+"""Figures of results: the arms and predictions of the open benchmark."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from liqe_core.figures.saving import drawing
 from liqe_core.figures.style import Drawn, dot, legend, listed, name_rows, palette, panels, plain
 
 
-@drawing("right_and_wrong", "quickstart", "How often liqe-tiny names each distortion of photographs rightly.")
-@drawing("tiny_distortions", "open_benchmark", "How often liqe-tiny names each distortion rightly.")
+@drawing("right_and_wrong", "quickstart", "liqe-tiny's accuracy for each distortion of photographs.")
+@drawing("tiny_distortions", "open_benchmark", "liqe-tiny's accuracy for each distortion.")
 def right_and_wrong(table: pd.DataFrame) -> Drawn:
-    """How often each distortion's images are called by it, and by which other words, a bar a distortion; a
-    line where always naming the commonest would be, of all images.
+    """Draw the accuracy for each distortion, its most frequent wrong prediction, and the majority baseline.
 
     Args:
-        table: a row an image: ``true_distortion``, without which it is left out, and the predicted
+        table: a row for each image: ``true_distortion`` (images without it are excluded) and the predicted
             ``distortion``.
     """
     true = table["true_distortion"].dropna()
@@ -36,22 +35,21 @@ def right_and_wrong(table: pd.DataFrame) -> Drawn:
     most = true.value_counts(normalize=True)
     commonest = f"always {most.index[0]!r}: {most.iloc[0]:.0%}"
     ax.axvline(most.iloc[0], color=paint.grey, linestyle=":", label=commonest)
-    overall = f"named correctly: {(predicted == true).mean():.0%} of all images"
-    ax.set(xlim=(0, 1), xlabel="share named correctly", title=overall)
+    overall = f"predicted correctly: {(predicted == true).mean():.0%} of all images"
+    ax.set(xlim=(0, 1), xlabel="share predicted correctly", title=overall)
     legend(figure)
     plain(ax, "x")
     return figure.described(
-        f"Bars: how often each distortion is named correctly; {overall}, {commonest}: "
-        f"{listed(shares[::-1], '.0%')}."
+        f"Bars: the accuracy for each distortion; {overall}, {commonest}: {listed(shares[::-1], '.0%')}."
     )
 
 
 @drawing("arms", "open_benchmark", "Every run of the open benchmark's arms, and their means.")
 def arms(runs: pd.DataFrame, order: Sequence[str], title: str = "") -> Drawn:
-    """The SRCC of every run, a row an arm: a dot a seed, a bar at their mean.
+    """Draw the SRCC of every run, a row for each arm, with a dot for each seed and a bar at the mean.
 
     Args:
-        runs: a row a run: ``arm``, ``seed`` and ``srcc``.
+        runs: a row for each run: ``arm``, ``seed`` and ``srcc``.
         order: the arms, from the top.
     """
     figure, (ax,) = panels([title], 7, 0.9 + 0.38 * len(order))
@@ -66,16 +64,16 @@ def arms(runs: pd.DataFrame, order: Sequence[str], title: str = "") -> Drawn:
     plain(ax, "both")
     means = runs.groupby("arm")["srcc"].mean().reindex(order).dropna()
     return figure.described(
-        f"Dot plot: {title}, SRCC of every seed, a row an arm. Means: {listed(means, '.3f')}."
+        f"Dot plot: {title}, SRCC of every seed, one row per arm. Means: {listed(means, '.3f')}."
     )
 
 
 @drawing("differences", "open_benchmark", "Each arm minus quality alone, with its interval.")
-@drawing("differences_labelled", "open_benchmark", "The same, trained on labelled images alone.")
-@drawing("differences_tuned", "open_benchmark", "The same, the image tower trains too.")
-@drawing("open_differences", "ablations", "What each arm of the open benchmark has more than quality alone.")
+@drawing("differences_labelled", "open_benchmark", "Each arm minus quality alone, on labelled images.")
+@drawing("differences_tuned", "open_benchmark", "Each arm minus quality alone, with a trained image tower.")
+@drawing("open_differences", "ablations", "Each arm of the open benchmark minus quality alone.")
 def differences(table: pd.DataFrame, title: str = "") -> Drawn:
-    """Differences and their intervals, a row each, with a line at none.
+    """Draw differences and their intervals, a row for each arm, with a line at zero.
 
     Args:
         table: ``arm``, ``difference``, ``low``, ``high``.
@@ -85,15 +83,15 @@ def differences(table: pd.DataFrame, title: str = "") -> Drawn:
     return figure
 
 
-@drawing("levels", "open_benchmark", "What the arms and simple methods reach, with intervals.")
+@drawing("levels", "open_benchmark", "The SRCC of arms and baselines, with intervals.")
 def levels(table: pd.DataFrame, title: str = "") -> Drawn:
-    """Values and their intervals, a row each, the highest first.
+    """Draw values and their intervals, a row for each method, the highest first.
 
     Args:
         table: ``method``, ``srcc``, ``low``, ``high``.
     """
     table = table.sort_values("srcc", ascending=False)
-    return _intervals(table, "srcc", "method", "SRCC with people, with its interval", title)
+    return _intervals(table, "srcc", "method", "SRCC with its interval", title)
 
 
 def _intervals(table: pd.DataFrame, value: str, name: str, label: str, title: str) -> Drawn:

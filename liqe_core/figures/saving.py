@@ -1,7 +1,7 @@
-"""How a figure is kept: what it was drawn from stands beside it, and draws it again.
+"""Save figures with their data, and redraw them.
 
-A figure is a function of tables and of plain keywords. `drawing` registers such a function, `save` writes the
-figure with its tables as CSV and ``NAME.json``, and `read` gives them back as a `Drawing`.
+A figure is a function of tables and plain keywords. `drawing` registers such a function, `save` writes the
+figure with its tables as CSV and ``NAME.json``, and `read` returns them as a `Drawing`.
 
 >>> save(training_curves(epochs), "runs/mini/multitask_training", "training_curves")
 >>> with drawn_as("talk", "dark"):
@@ -29,19 +29,19 @@ _Arguments = ParamSpec("_Arguments")
 
 
 class Listed(NamedTuple):
-    """What is said of a figure or table in a list.
+    """An entry in the list of figures and tables.
 
     Attributes:
-        notebook: the one that makes it, without its number. sentence: what it shows.
+        notebook: the notebook that makes it, without its number. sentence: a description.
     """
 
     notebook: str
     sentence: str
 
 
-#: Every figure and table that a notebook saves, by the name of its file.
+#: Every figure and table that a notebook saves, by file name.
 LIST: dict[str, Listed] = {}
-#: Every function that draws, by its name.
+#: Every drawing function by name.
 FUNCTIONS: dict[str, Callable[..., Drawn]] = {}
 
 
@@ -50,9 +50,9 @@ class Drawing:
     """A figure before it is drawn: a registered function and its arguments.
 
     Attributes:
-        function: its name; empty for a table alone.
-        tables: data frames by parameter. The first one is saved under the figure's own name.
-        keywords: numbers, texts, and lists and dictionaries of these.
+        function: its name; empty for a table without a figure.
+        tables: data frames by parameter. The first one is saved under the name of the figure.
+        keywords: numbers, strings, and lists and dictionaries of them.
     """
 
     function: str
@@ -61,18 +61,18 @@ class Drawing:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The first of the tables."""
+        """Return the first table."""
         return next(iter(self.tables.values()))
 
     def draw(self) -> Drawn:
-        """The figure, under the style sheets that hold."""
+        """Draw the figure with the current style sheets."""
         return FUNCTIONS[self.function](**self.tables, **self.keywords)
 
     def write(self, folder: str | Path, name: str) -> list[Path]:
         """Write the tables as CSV and ``NAME.json``; return the paths.
 
         Raises:
-            TypeError: an argument is neither a table nor plain, or a column cannot be kept as CSV.
+            TypeError: an argument is neither a table nor JSON data, or a column cannot be saved as CSV.
         """
         folder, paths, tables = Path(folder), [], {}
         for number, (parameter, table) in enumerate(self.tables.items()):
@@ -89,15 +89,16 @@ class Drawing:
 def drawing(
     name: str, notebook: str, sentence: str
 ) -> Callable[[Callable[_Arguments, Drawn]], Callable[_Arguments, Drawn]]:
-    """Make a function that returns a figure draw under the style sheets that hold, and list what it draws.
+    """Decorate a drawing function: apply the current style sheets, and add the figure to the list.
 
-    The figure remembers its arguments, for `save`. Stacked, for a function that draws several figures.
+    The figure stores its arguments for `save`. Stack the decorator if a function draws several figures.
 
     Args:
-        name: of the figure's file. notebook: that saves it, without its number. sentence: what it shows.
+        name: the name of the figure's file. notebook: the notebook that saves it, without its number.
+        sentence: a description.
     """
     if LIST.setdefault(name, Listed(notebook, sentence)) != (notebook, sentence):
-        raise ValueError(f"two figures are called {name}")
+        raise ValueError(f"two figures have the name {name}: rename one")
 
     def decorate(draw: Callable[_Arguments, Drawn]) -> Callable[_Arguments, Drawn]:
         if FUNCTIONS.get(draw.__name__) is draw:
@@ -112,7 +113,7 @@ def drawing(
                     wrap_titles(figure)
                 for axes in figure.axes:
                     for axis in (axes.xaxis, axes.yaxis):
-                        axis.get_major_ticks()  # else they are made when it is shown, in the style of then
+                        axis.get_major_ticks()  # otherwise made later, with another style
             tables = {key: value for key, value in arguments.items() if isinstance(value, pd.DataFrame)}
             keywords = {key: value for key, value in arguments.items() if key not in tables}
             figure.drawing = Drawing(draw.__name__, tables, keywords)
@@ -127,17 +128,17 @@ def drawing(
 def save(
     figure: Drawn, folder: str | Path, name: str, suffixes: Sequence[str] = ("png", "svg")
 ) -> list[Path]:
-    """Write ``NAME.png``, ``NAME.svg`` and what the figure was drawn from; return the paths.
+    """Write ``NAME.png``, ``NAME.svg`` and the data of the figure; return the paths.
 
     Args:
-        figure: from a function that is a `drawing`.
-        suffixes: other kinds of file, such as pdf.
+        figure: the result of a `drawing` function.
+        suffixes: the file types to write, such as pdf.
 
     Raises:
         TypeError: see `Drawing.write`.
     """
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
-    metadata = {  # no date, so that the same figure is the same bytes; and its alternative text
+    metadata = {  # alternative text, and no date, so that equal figures have equal bytes
         ".svg": {"Date": None, "Description": figure.alt},
         ".pdf": {"CreationDate": None, "Subject": figure.alt},
         ".png": {"Description": figure.alt},
@@ -150,24 +151,24 @@ def save(
 
 
 def save_table(table: pd.DataFrame, folder: str | Path, name: str) -> None:
-    """Write a table that is no figure as ``NAME.csv``, and ``NAME.json``."""
+    """Write a table without a figure as ``NAME.csv`` and ``NAME.json``."""
     Drawing("", {"table": table}).write(folder, name)
 
 
 def find(name: str, folder: str | Path) -> Path | None:
-    """The ``NAME.json`` that `save` wrote in a folder or below it: the uppermost, of several the latest."""
+    """Find ``NAME.json`` in a folder or its subfolders: the uppermost file, or the newest of several."""
     found = Path(folder).rglob(f"{name}.json")
     return min(found, key=lambda path: (len(path.parts), -path.stat().st_mtime), default=None)
 
 
 def read(path: str | Path, images: str | Path | None = None) -> Drawing:
-    """What `save` wrote, from its ``NAME.json``.
+    """Read a figure that `save` wrote, from its ``NAME.json``.
 
     Args:
-        images: the folder of the images that a figure shows; None: where they lay when it was saved.
+        images: the folder of the images in the figure; None: their folder when the figure was saved.
 
     Raises:
-        ValueError: it cannot be read, or an image is missing or has changed.
+        ValueError: the file cannot be read, or an image is missing or has changed.
     """
     path = Path(path)
     try:
@@ -188,8 +189,10 @@ def read(path: str | Path, images: str | Path | None = None) -> Drawing:
 
 
 def image_table(names: Iterable[str], folder: str | os.PathLike) -> pd.DataFrame:
-    """The images that a figure shows, to draw from: ``image``, the name; ``file``; and its ``sha256``, by
-    which a redrawn figure is known to show the same. It is empty where there is no such file."""
+    """List the images of a figure: ``image`` (the name), ``file`` and ``sha256``.
+
+    The checksum ensures that a redrawn figure shows the same images. It is empty if the file is missing.
+    """
     files = {name: Path(folder, name).absolute() for name in names}
     checksums = [file_sha256(file) if file.is_file() else "" for file in files.values()]
     return pd.DataFrame({"image": list(files), "file": map(str, files.values()), "sha256": checksums})
@@ -199,11 +202,11 @@ def _plain(keyword: str, value: object) -> object:
     try:
         return json.loads(json.dumps(value))
     except TypeError as error:
-        raise TypeError(f"{keyword}: {error}, so the figure cannot be saved; draw it from a table") from None
+        raise TypeError(f"{keyword}: {error}, so the figure cannot be saved: draw it from a table") from None
 
 
 def _columns(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, dict]:
-    """A table's columns as they are written, its index among them, and what CSV does not say of them."""
+    """Return a table's columns for CSV, with its index, and the properties that CSV does not store."""
     index: list[str | None] = []
     if not (isinstance(table.index, pd.RangeIndex) and table.index.equals(pd.RangeIndex(len(table)))):
         index = list(table.index.names)
@@ -225,7 +228,7 @@ def _type(name: object, column: pd.Series) -> str:
         return "str"
     if pd.api.types.is_numeric_dtype(column):
         return str(column.dtype)
-    raise TypeError(f"column {name} holds {kind} values, which CSV does not keep")
+    raise TypeError(f"column {name} has {kind} values, which CSV cannot store")
 
 
 def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
@@ -249,7 +252,7 @@ def _read_table(folder: Path, described: Mapping) -> pd.DataFrame:
 
 def _checked(file: Path, sha256: str) -> str:
     if not file.is_file():
-        raise ImageNotFoundError(f"{file}: the image is missing; name its folder with --images")
+        raise ImageNotFoundError(f"{file}: the image is missing; give its folder with --images")
     if sha256 and file_sha256(file) != sha256:
-        raise ImageError(f"{file}: not the image that was drawn; name its folder with --images")
+        raise ImageError(f"{file}: the image has changed; give the folder of the original with --images")
     return str(file.absolute())

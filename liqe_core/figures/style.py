@@ -1,8 +1,8 @@
-"""What all figures share: style sheets, colours, empty figures and plain axes.
+"""Shared parts of all figures: style sheets, colors, empty figures and plain axes.
 
-How a figure looks is `liqe.mplstyle` beside this file, with `paper`, `page`, `talk` or `dark` stacked on it.
-A function that draws is a `saving.drawing`: it draws under the sheets of `drawn_as`, or those of a notebook.
-Figures are made outside pyplot: nothing is left open, and no backend is chosen for whoever imports this.
+The style of a figure is `liqe.mplstyle` in this folder, with `paper`, `page`, `talk` or `dark` stacked on it.
+Drawing functions are decorated by `saving.drawing` and use the sheets of `drawn_as`, or those of a notebook.
+Figures are made without pyplot, so that no figure stays open and importing this module selects no backend.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-#: From worst to best; readable without colour vision and in grey.
+#: Colors from worst to best, suitable for color-blind readers and grayscale.
 QUALITY_COLORS = colormaps["cividis"]
-#: Line styles and markers tell apart in grey what colours tell apart otherwise.
+#: Line styles and markers that distinguish series in grayscale.
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
-_NATURAL = 10.0  # points: sizes in drawing functions are inches of a figure with such letters
+_NATURAL = 10.0  # font size in points that the sizes in drawing functions assume
 _sheets: ContextVar[tuple[str, ...]] = ContextVar("sheets", default=())
 
 
 @contextmanager
 def drawn_as(*sheets: str) -> Iterator[None]:
-    """Figures that are drawn and saved in the block have these style sheets, stacked on that of a notebook.
+    """Draw and save figures in this block with these style sheets, stacked on the style of a notebook.
 
     Args:
         sheets: ``paper`` (3.3 inches, a column), ``page`` on top of it (6.9 inches), ``talk``; ``dark``.
-            None: those that hold already.
+            Default: the current sheets.
 
     Raises:
-        OSError: there is no such sheet.
+        OSError: a sheet does not exist.
     """
     token = _sheets.set(sheets or _sheets.get())
     files = [Path(__file__).with_name(f"{sheet}.mplstyle") for sheet in ("liqe", *_sheets.get())]
@@ -53,11 +53,11 @@ def drawn_as(*sheets: str) -> Iterator[None]:
 
 
 class Palette(NamedTuple):
-    """The colours of the look that holds, as hexadecimal text.
+    """The colors of the current style, as hexadecimal strings.
 
     Attributes:
-        colors: told apart by colour-blind readers too. ink: of letters. grey: of what matters less. faint: of
-            lines behind. ground: of the paper.
+        colors: for data; color-blind readers can distinguish them. ink: for text. grey: for secondary
+            elements. faint: for grid lines. ground: the background.
     """
 
     colors: tuple[str, ...]
@@ -68,22 +68,22 @@ class Palette(NamedTuple):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """A colour a task."""
+        """The color of each task."""
         return {"quality": self.colors[0], "scene": self.colors[4], "distortion": self.colors[2]}
 
     @property
     def sequential(self) -> LinearSegmentedColormap:
-        """From nothing to much."""
+        """A color map from low to high values."""
         return LinearSegmentedColormap.from_list("sequential", [self.ground, self.colors[0]])
 
     @property
     def diverging(self) -> LinearSegmentedColormap:
-        """From less over nothing to more."""
+        """A color map from negative over zero to positive values."""
         return LinearSegmentedColormap.from_list("diverging", [self.colors[1], self.ground, self.colors[0]])
 
 
 def palette() -> Palette:
-    """The colours to draw with; ask inside of a `drawing`."""
+    """Return the colors of the current style; call it inside a `drawing`."""
     now: Any = rcParams
     colors = tuple(now["axes.prop_cycle"].by_key()["color"])
     shades = ("text.color", "axes.edgecolor", "grid.color", "figure.facecolor")
@@ -91,33 +91,33 @@ def palette() -> Palette:
 
 
 def readable_on(color: Any) -> str:
-    """Black or white: letters on a ground of this colour."""
+    """Return black or white, whichever is readable on a background of this color."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
 def fixed_width() -> float | None:
-    """The inches that the style sheets make every figure wide; None: as wide as it is drawn."""
+    """Return the figure width in inches that the style sheets fix; None if they fix none."""
     width = float(rcParams["figure.figsize"][0])
     return None if rcParams["savefig.bbox"] == "tight" else width
 
 
 def _letters() -> float:
-    """How large letters are, of those that sizes in drawing functions are meant for."""
+    """Return the current font size relative to the one that sizes in drawing functions assume."""
     return float(rcParams["font.size"]) / _NATURAL
 
 
 def room() -> float:
-    """The width that a figure may have, in the inches of `new_figure`."""
+    """Return the largest width of a figure, in the inches of `new_figure`."""
     width = fixed_width()
     return float("inf") if width is None else width / _letters()
 
 
 class Drawn(Figure):
-    """A figure that says in words what is on it, to people who do not see it, and knows what it shows.
+    """A figure with an alternative text and the data that it was drawn from.
 
     Attributes:
-        alt: one or two sentences: the kind of figure, what it shows, and what stands out.
+        alt: one or two sentences: the type of the figure, its content, and the most important numbers.
         drawing: the `saving.Drawing` that it was drawn from.
     """
 
@@ -125,24 +125,26 @@ class Drawn(Figure):
     drawing: Any = None
 
     def described(self, alt: str) -> Drawn:
-        """This figure, with `alt` set: ``return figure.described(...)`` ends every function that draws."""
+        """Set `alt` and return the figure; drawing functions end with ``return figure.described(...)``."""
         self.alt = " ".join(alt.split())
         return self
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
-        """The alternative text, beside the image that ``%matplotlib inline`` makes; pages read it there."""
+        """Return the alternative text as metadata of the inline image, where the site reads it."""
         return {}, {"image/png": {"alt": self.alt}}
 
 
 def listed(values: Mapping[str, float] | pd.Series, form: str = ".2f", most: int = 12) -> str:
-    """ "cat 0.91, dog 0.12 and 3 more", for the words beside a figure."""
+    """Format values for an alternative text, as in "cat 0.91, dog 0.12 and 3 more"."""
     entries = [f"{name} {value:{form}}".replace("\n", " ") for name, value in list(values.items())[:most]]
     return ", ".join(entries) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def new_figure(width: float, height: float) -> Drawn:
-    """An empty figure, in inches, as if letters had 10 points: others shrink or stretch it with them. A look
-    that has a width gives it that."""
+    """Make an empty figure; width and height are in inches for a font size of 10 points.
+
+    Other font sizes scale the figure. If the style sheets fix a width, the figure has that width.
+    """
     size = (fixed_width() or width * _letters(), height * _letters())
     return Drawn(figsize=size, layout="constrained")
 
@@ -156,17 +158,18 @@ def panels(
     rows: int = 1,
     **shared: Any,
 ) -> tuple[Drawn, Any]:
-    """A figure with a column of axes for each title.
+    """Make a figure with a column of axes for each title.
 
     Args:
-        width, height: of a column, in inches.
-        most: columns side by side; fewer where the look has no room for as many of at least `least` inches
-            (default: 0.72 of the width). The others stand below.
-        rows: axes of a column; the title is above the first.
-        shared: ``sharex``, ``sharey`` of ``Figure.subplots``; ``width_ratios``, where all stand side by side.
+        width, height: the size of a column, in inches.
+        most: the largest number of columns side by side; fewer if the style has no space for columns of
+            `least` inches (default: 0.72 of the width). Further columns are placed below.
+        rows: the number of axes in a column; the title is above the first one.
+        shared: ``sharex``, ``sharey`` of ``Figure.subplots``; ``width_ratios`` if all columns are side by
+            side.
 
     Returns:
-        The figure, and its axes: (titles,), or (titles, rows) where a column has several.
+        The figure, and its axes: (titles,), or (titles, rows) if a column has several.
     """
     columns = max(1, int(min(most, len(titles), room() / (least or 0.72 * width))))
     if columns < len(titles):
@@ -184,28 +187,28 @@ def panels(
 
 
 def legend(figure: Figure) -> None:
-    """What the colours mean, each label once for all axes, below them: there it crosses no curve."""
+    """Add a legend below all axes, with each label once, where it covers no curve."""
     entries: dict[str, Any] = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if not entries:
         return
-    wide = max(len(label) for label in entries) * 0.075 + 0.55  # inches of an entry, in small letters
+    wide = max(len(label) for label in entries) * 0.075 + 0.55  # width of an entry in inches
     available = figure.get_figwidth() / _letters()
     columns = max(1, min(len(entries), int(available / wide)))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 
 def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
-    """No frame but the axes themselves, and faint lines behind across ``x``, ``y`` or ``both``."""
+    """Remove the top and right spines, and add grid lines for ``x``, ``y`` or ``both``."""
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(axis=grid)
 
 
 def name_rows(ax: Axes, names: Sequence) -> None:
-    """Rows from the top, at 0, 1, 2 ..., with their names beside."""
+    """Name the rows at 0, 1, 2 ... from the top."""
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
 
@@ -218,11 +221,11 @@ def heat_map(
     size: str | None = None,
     **shades: Any,
 ) -> None:
-    """A matrix in shades, its words at the axes.
+    """Draw a matrix as a heat map with text in its cells.
 
     Args:
-        write: from a value to what is written into its cell.
-        rotation: of the words of columns, in degrees. size: of what is written.
+        write: formats the value of a cell.
+        rotation: rotation of the column labels, in degrees. size: the font size of the cells.
         shades: ``cmap``, ``vmin``, ``vmax``, ``aspect`` of ``Axes.imshow``.
     """
     values = matrix.to_numpy(dtype=float)
@@ -237,17 +240,17 @@ def heat_map(
 
 
 def dot(size: float) -> float:
-    """The area of a dot in square points, for letters of the look, of one so large beside letters of 10."""
+    """Scale the area of a marker, in square points, from a font size of 10 points to the current one."""
     return size * _letters() ** 2
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with a minus sign that is as wide as a plus."""
+    """Format a number with a typographic minus sign."""
     return f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
 
 
 def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str, **more: Any) -> None:
-    """A thin line a run, where the table has a column ``run``, and a thick one for their mean."""
+    """Draw a thin line for each run if the table has a column ``run``, and a thick line for the mean."""
     whole = rcParams["lines.linewidth"]
     for _, run in table.groupby("run") if "run" in table else []:
         ax.plot(run[x], run[y], color=color, linewidth=0.5 * whole, alpha=0.5)
@@ -256,7 +259,7 @@ def runs_and_mean(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
 
 
 def wrap_titles(figure: Figure) -> None:
-    """Titles and labels in as many lines as they need to stay beside their own axes."""
+    """Wrap titles and labels so that they do not exceed their axes."""
     figure.draw_without_rendering()  # places the axes
     for ax in figure.axes:
         if ax.get_label() == "<colorbar>":

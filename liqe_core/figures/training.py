@@ -1,4 +1,4 @@
-"""A training run: its curves, and what its model predicts."""
+"""Figures of a training run: its curves and its model's predictions."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from liqe_core.figures.style import (
 
 @drawing("training_curves", "multitask_training", "Task losses, their weights and validation, over epochs.")
 def training_curves(epochs: pd.DataFrame) -> Drawn:
-    """Task losses, their weights and the validation measures, over epochs.
+    """Draw task losses, their weights and the validation measures over epochs.
 
     Args:
-        epochs: ``epoch``, ``<task>_loss``, ``<task>_weight`` and the measures, a row an epoch; with a column
-            ``run`` a thin line a run and a thick one for their mean.
+        epochs: a row for each epoch: ``epoch``, ``<task>_loss``, ``<task>_weight`` and the measures. With a
+            column ``run``, each run has a thin line and their mean a thick one.
     """
-    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # people count from one
+    epochs = epochs.assign(epoch=epochs["epoch"] + 1)  # axes count from one
     measures = {"quality": "srcc", "scene": "scene_accuracy", "distortion": "distortion_accuracy"}
     validated = [measure for measure in measures.values() if measure in epochs]
     figure, axes = panels(["training loss", "weight of the loss", "validation"], 4, 3.2, least=2.4)
     for task, measure in measures.items():
         word = "SRCC" if measure == "srcc" else "accuracy"
-        # A task has one colour in all three axes, and one entry in the legend below.
+        # A task has one color in all three axes, and one entry in the legend.
         label = f"{task} ({word})" if measure in validated else task
         for ax, column in zip(axes, (f"{task}_loss", f"{task}_weight", measure), strict=True):
             if column in epochs:
@@ -56,19 +56,21 @@ def training_curves(epochs: pd.DataFrame) -> Drawn:
 
 
 @drawing("agreement", "multitask_training", "Predicted quality against human score, images of a test part.")
-@drawing("tiny_biq2021", "open_benchmark", "liqe-tiny's quality against people's, on BIQ2021's test part.")
-@drawing("tiny_hevc", "open_benchmark", "The same on HEVC, nothing like which it was trained on.")
-@drawing("tiny_hevc_as_shown", "open_benchmark", "The same images, all enlarged to one size.")
+@drawing("tiny_biq2021", "open_benchmark", "liqe-tiny's predictions against MOS on BIQ2021's test part.")
+@drawing(
+    "tiny_hevc", "open_benchmark", "liqe-tiny's predictions against MOS on HEVC, unlike its training data."
+)
+@drawing("tiny_hevc_as_shown", "open_benchmark", "liqe-tiny on HEVC, all images enlarged to one size.")
 def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Drawn:
-    """Predicted quality against score, a dot an image, a colour a distortion.
+    """Draw a scatter plot of predicted quality and MOS, colored by distortion.
 
     Args:
-        table: ``quality``, ``mos`` and, for colours, ``distortion_group``.
-        score: what ``mos`` is, for the axis.
+        table: ``quality``, ``mos`` and, for colors, ``distortion_group``.
+        score: the label of the axis of ``mos``.
     """
     figure, (ax,) = panels([title], 6.5, 4.6)
     groups = table.groupby("distortion_group") if "distortion_group" in table else [("", table)]
-    looks = product(MARKERS, palette().colors)  # markers tell apart the groups that share a colour
+    looks = product(MARKERS, palette().colors)  # markers distinguish groups of equal color
     for (mark, color), (name, rows) in zip(looks, groups, strict=False):
         dots: dict[str, Any] = {"marker": mark, "color": color, "s": dot(16), "alpha": 0.85, "linewidths": 0}
         ax.scatter(rows["quality"], rows["mos"], label=name, **dots)
@@ -83,11 +85,11 @@ def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") 
     )
 
 
-@drawing("confusion", "multitask_training", "Which distortion was taken for which, in the first dataset.")
-@drawing("confusion_scene", "paper_tables", "Which scene was taken for which, in all datasets.")
-@drawing("confusion_distortion", "paper_tables", "Which distortion was taken for which, in all datasets.")
+@drawing("confusion", "multitask_training", "Confusion matrix of distortions in the first dataset.")
+@drawing("confusion_scene", "paper_tables", "Confusion matrix of scenes in all datasets.")
+@drawing("confusion_distortion", "paper_tables", "Confusion matrix of distortions in all datasets.")
 def confusion(matrix: pd.DataFrame, title: str = "") -> Drawn:
-    """A confusion matrix, the shares of each row (label) written into it.
+    """Draw a confusion matrix with the shares of each row (label) in its cells.
 
     Args:
         matrix: counts, labels as rows and predictions as columns.
@@ -99,5 +101,5 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Drawn:
     ax.set(xlabel="predicted", ylabel="label")
     right = {word: shares.at[word, word] for word in matrix.index.intersection(matrix.columns)}
     return figure.described(
-        f"Confusion matrix: {title or 'labels down, predictions across'}. Named rightly: {listed(right)}."
+        f"Confusion matrix: {title or 'labels in rows, predictions in columns'}. Correct: {listed(right)}."
     )
