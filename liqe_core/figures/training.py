@@ -57,9 +57,7 @@ def training_curves(epochs: pd.DataFrame) -> Drawn:
 
 @drawing("agreement", "multitask_training", "Predicted quality against human score, images of a test part.")
 @drawing("tiny_biq2021", "open_benchmark", "liqe-tiny's predictions against MOS on BIQ2021's test part.")
-@drawing(
-    "tiny_hevc", "open_benchmark", "liqe-tiny's predictions against MOS on HEVC, unlike its training data."
-)
+@drawing("tiny_hevc", "open_benchmark", "liqe-tiny on HEVC, which differs from its training data.")
 @drawing("tiny_hevc_as_shown", "open_benchmark", "liqe-tiny on HEVC, all images enlarged to one size.")
 def agreement(table: pd.DataFrame, title: str = "", score: str = "human score") -> Drawn:
     """Draw a scatter plot of predicted quality and MOS, colored by distortion.
