@@ -1,23 +1,23 @@
-# make install  what scoring and the notebooks need, into .venv
-# make demo   run the notebooks on the built-in data, and make a site of them; make -j2 demo: two at a time
-# make pages  the site again, from notebooks that were run
-# make test   the checks that CI runs, without the tests marked slow
-# make test-all  the same with them
-# make test-browser  all notebooks in JupyterLab, and the site, in the Chromium of this machine
-# make sweep  the ablation: four variants x three seeds, on all cores or with SCHEDULER=tcp://HOST:8786
-# make lab    open JupyterLab on the notebooks
-# make students  notebooks without their solutions, for a course
-# make open   the open benchmark: fetch its data (1 GB, 30 GB on the disk when packed), train and test every arm
-# make paper-check  the authors' weights on the paper's datasets that are here; no training
-# make paper  the published protocol, ten sessions of each variant, then its tables and figures: needs the six
-#             datasets and GPUs, of this machine or with SCHEDULER=tcp://HOST:8786 (see docs/paper.md)
+# make install       install the package and the notebooks' requirements into .venv
+# make demo          run the notebooks on the built-in data and build a site; make -j2 demo: two in parallel
+# make pages         rebuild the site from executed notebooks
+# make test          run the checks of CI, without the tests marked slow
+# make test-all      run the checks of CI with all tests
+# make test-browser  test all notebooks in JupyterLab, and the site, with the system's Chromium
+# make sweep         run the ablation: four variants x three seeds, on all cores or SCHEDULER=tcp://HOST:8786
+# make lab           open the notebooks in JupyterLab
+# make students      write notebooks without solutions, for a course
+# make open          open benchmark: download its data (1 GB; 30 GB packed), train and test all arms
+# make paper-check   evaluate the authors' weights on the paper's datasets on this machine, without training
+# make paper         published protocol: ten sessions of each variant, then tables and figures; needs the six
+#                    datasets and GPUs, on this machine or with SCHEDULER=tcp://HOST:8786 (see docs/paper.md)
 
 VENV ?= .venv
 PROFILE ?= mini
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 INSTALLED := $(VENV)/.installed
-# What the site and the checks need beside that.
+# Additional requirements of the site and the checks.
 TOOLS := $(VENV)/.tools
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 RUN ?= runs/$(PROFILE)
@@ -28,7 +28,7 @@ default: install
 include notebooks/rules.mk
 $(EXECUTED): | $(INSTALLED)
 
-# Written where it changes: notebooks are made from it.
+# Written only if it changes, since notebooks depend on it.
 $(RUN)/params.yaml: $(INSTALLED) force
 	@mkdir -p $(RUN)
 	@echo "profile: $(PROFILE)" | cmp -s - $@ || echo "profile: $(PROFILE)" > $@
@@ -43,13 +43,13 @@ demo: $(TOOLS) $(EXECUTED)
 pages: $(TOOLS)
 	$(IN_VENV) liqe pages --profile $(PROFILE)
 
-# Two processes of one thread: threads of one would otherwise wait for the other's core.
+# Two processes with one thread each: with more threads, they would compete for the cores.
 test: SELECTION = -m "not slow"
 test test-all: $(TOOLS)
 	$(IN_VENV) pre-commit run --all-files
 	$(IN_VENV) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder $(SELECTION)
 
-# Chromium of the system, since the download of Playwright's own does not work everywhere.
+# The system's Chromium, since the download of Playwright's browser does not work everywhere.
 test-browser: $(TOOLS)
 	$(IN_VENV) liqe notebooks --profile smoke --at-once 2
 	$(IN_VENV) LIQE_BROWSER=all pytest -rs tests/browser
@@ -57,13 +57,13 @@ test-browser: $(TOOLS)
 sweep: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile $(PROFILE) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
-# Uploads of 200 MB, of which Jupyter takes 10 by itself; and root, who has to say so, may start it.
+# Allow uploads of 200 MB (Jupyter's default is 10 MB), and allow root to start Jupyter.
 lab: $(INSTALLED)
 	$(IN_VENV) LIQE_UPLOAD_MB=200 jupyter lab --notebook-dir=. --KernelManager.transport=ipc \
 	  --ServerApp.tornado_settings='{"websocket_max_message_size": 210000000}' \
 	  $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_quickstart.ipynb
 
-# The cells tagged `solution` are left out; those tagged `check`, which test an answer, stay.
+# Cells tagged `solution` are removed; cells tagged `check`, which test an answer, stay.
 students: $(INSTALLED)
 	$(IN_VENV) jupyter nbconvert --to notebook --output-dir=$(RUN)/students --log-level=WARN \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb
@@ -81,11 +81,11 @@ paper: $(INSTALLED)
 	$(IN_VENV) liqe sweep --profile paper --sessions 1 2 3 4 5 6 7 8 9 10 --seeds 1 $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 	$(IN_VENV) liqe notebooks 03_data_preparation 04_multitask_training 05_ablations 10_paper_tables 07_gmad 08_realignment --profile paper -p sessions '[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
 
-# Stamped last, so that an installation that was broken off is taken up again.
+# The stamp is written last, so that an interrupted installation is repeated.
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version)'
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is required; found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): about 6 GB, some minutes"
+	@echo "Installing into $(VENV): about 6 GB, this takes some minutes"
 	$(PIP) -c constraints.txt -e '.[notebooks,heif,parquet]'
 	touch $@
 

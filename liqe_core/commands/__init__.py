@@ -1,9 +1,9 @@
-"""The command ``liqe``: what a user types, and what runs notebooks and sweeps for them.
+"""The command line interface ``liqe``, including sweeps and the execution of notebooks.
 
-Read `main` first, then the module of a command: `score`, `data`, `train` (and ``liqe check``), `sweep`,
-`notebooks` (and ``liqe pages``, the site), `figure`. `options` has every command's options,
-`parameters` what those of a notebook may be. Of scoring, `score_engine` scores images shard by shard, here or
-on workers, and `score_files` says which images and writes the table, also as a page.
+Read `main` first, then the module of a command: `score`, `data`, `train` (with ``liqe check``), `sweep`,
+`notebooks` (with ``liqe pages``, the site) and `figure`. `options` defines the options of all commands, and
+`parameters` the parameters of the notebooks. `score_engine` scores images in shards, in this process or on
+workers. `score_files` selects the images and writes the table, also as an HTML page.
 
-May use everything.
+This package may use all others.
 """

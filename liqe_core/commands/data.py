@@ -1,4 +1,4 @@
-"""``liqe data ...``: which datasets are there, get them, check them, pack them."""
+"""``liqe data``: list, download, check and pack datasets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from liqe_core.files import write_csv
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Print the datasets that there are manifests for."""
+    """Print all datasets that have a manifest."""
     rows = []
     for m in map(load_manifest, available()):
         scale = f"{m.score.low:g} to {m.score.high:g}" if m.score else ""
@@ -38,7 +38,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    """Print which datasets are here, and what to do next."""
+    """Print the state of datasets and the next step for each."""
     found = [status(manifest, options.root, options.mirror) for manifest in _manifests(options)]
     rows = [
         (s.name, s.state, f"{s.found} of {s.expected or '?'}", s.checked, s.corrupt, s.next) for s in found
@@ -48,7 +48,7 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def run_fetch(options: argparse.Namespace) -> int:
-    """Get datasets, after saying what that takes."""
+    """Download datasets, after showing sizes and terms."""
     manifests = [load_manifest(name) for name in sets_called(options.names)]
     if options.direct:
         manifests = list(map(without_hub, manifests))
@@ -57,7 +57,7 @@ def run_fetch(options: argparse.Namespace) -> int:
     todo = [plan for plan in plans if plan.source and not plan.done]
     for plan in plans:
         if plan.done:
-            print(f"{plan.manifest.name}: all of it is there, in {plan.manifest.folder(options.root)}")
+            print(f"{plan.manifest.name}: already complete in {plan.manifest.folder(options.root)}")
     for plan in by_hand:
         advice = status(plan.manifest, options.root, options.mirror).next
         print(f"{plan.manifest.name}: must be downloaded by hand: {advice}")
@@ -67,12 +67,12 @@ def run_fetch(options: argparse.Namespace) -> int:
         _print(["name", "to transfer", "unpacked", "decoded later", "from"], rows)
         notes = [f"{plan.manifest.name}: {plan.manifest.note}" for plan in todo if plan.manifest.note]
         print("".join(f"{note}\n" for note in notes), end="")
-        print(f"together: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer, of what is known")
+        print(f"total: {readable_size(sum(p.transfer or 0 for p in todo))} to transfer (known sizes only)")
         print("\n".join(["terms:", *(f"  {plan.manifest.name}: {plan.terms}" for plan in todo)]))
         hosts = {file.repository: file.terms for plan in todo for file in plan.manifest.hosted}
         print("".join(f"  {host}: {terms}\n" for host, terms in hosts.items() if terms), end="")
         print(check_room(todo, options.root))
-        if not (options.yes or options.source or _agreed("Accept these terms and fetch? [y/N] ")):
+        if not (options.yes or options.source or _agreed("Accept these terms and download? [y/N] ")):
             return 1
 
     def fetch(manifest: Manifest) -> None:
@@ -82,20 +82,20 @@ def run_fetch(options: argparse.Namespace) -> int:
         _print_status(manifest, options)
 
     _, failed = _for_each([plan.manifest for plan in todo], fetch)
-    # Of a group it is no failure that some of it has to be got by hand; of a named dataset it is.
+    # A dataset that must be downloaded by hand is an error if it was named, but not as part of a group.
     return max(failed, int(any(plan.manifest.name in options.names for plan in by_hand)))
 
 
 def _agreed(question: str) -> bool:
-    """Ask; where nobody can answer, say how a script does."""
+    """Ask for confirmation; without a terminal, print how to confirm in a script."""
     if not sys.stdin.isatty():
-        print("error: nothing was fetched: nobody is here to be asked; say yes with --yes", file=sys.stderr)
+        print("error: cannot ask for confirmation without a terminal; pass --yes", file=sys.stderr)
         return False
     return input(question).strip().lower() in ("y", "yes")
 
 
 def run_unpack(options: argparse.Namespace) -> int:
-    """Unpack an archive."""
+    """Unpack a local archive."""
     manifest, progress = load_manifest(options.name), not options.quiet
     if is_hub_archive(manifest, options.archive):
         fetch_dataset(manifest, options.root, options.archive, options.mirror, options.missing, progress)
@@ -106,34 +106,34 @@ def run_unpack(options: argparse.Namespace) -> int:
 
 
 def _print_status(manifest: Manifest, options: argparse.Namespace) -> None:
-    """Print the state of a dataset, and what to do next."""
+    """Print the state of a dataset and the next step."""
     now = status(manifest, options.root, options.mirror)
     print(f"{manifest.name}: {now.state}, {now.found} of {now.expected} images in {now.folder}")
     print(f"next: {now.next}")
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Open every image, and write a report."""
+    """Open every image and write a report."""
 
     def check(manifest: Manifest) -> int | None:
         if not manifest.labels or (not options.names and manifest.locate(options.root) is None):
-            return None  # asked for all there are, and this one is not
+            return None  # all datasets were requested, and this one is absent
         read = {"workers": options.workers, "progress": not options.quiet, "window": options.window}
         report = verify(manifest, options.root, options.mirror, **read)
-        if manifest.form == "distorted":  # its images are no fault before they are made
+        if manifest.form == "distorted":  # images that are not made yet are not faults
             if unmade := int((report["problem"] == "missing").sum()):
-                print(f"{manifest.name}: {unmade} images are not made yet; their first use makes them")
+                print(f"{manifest.name}: {unmade} images are not made yet; they are made at first use")
             report = report[report["problem"] != "missing"]
         problems = report["problem"].value_counts(sort=False)
         counts = ", ".join(f"{count} {problem}" for problem, count in problems.items())
-        print(f"{manifest.name}: {counts or 'every image is there and whole'}")
+        print(f"{manifest.name}: {counts or 'every image is present and intact'}")
         if len(report):
-            print(f"  the list: {report_path(manifest, options.root)}")
+            print(f"  report: {report_path(manifest, options.root)}")
         return int(report["problem"].isin(["missing", "cut short", "unreadable"]).any())
 
     faulty, failed = _for_each(_manifests(options), check)
     if not faulty and not failed:
-        print("no dataset is there; see the command status")
+        print("no dataset is present; see `liqe data status`")
     return max(failed, *faulty, 0)
 
 
@@ -169,12 +169,12 @@ def run_pack(options: argparse.Namespace) -> int:
         print(f"{manifest.name}: {len(store)} images in {store.folder}")
 
     if options.out and len(options.names) > 1:
-        raise ValueError("--out is for one dataset; leave it out to pack several")
+        raise ValueError("--out works with one dataset only; omit it to pack several")
     return _for_each(_manifests(options), pack)[1]
 
 
 def run_labels(options: argparse.Namespace) -> int:
-    """Read labels, and print what is in them."""
+    """Read labels and print a summary."""
     options.names = options.names or list(TRAINING_SETS)
 
     def read(manifest: Manifest) -> pd.DataFrame:
@@ -195,7 +195,7 @@ def _manifests(options: argparse.Namespace) -> list[Manifest]:
 
 
 def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], Any]) -> tuple[list, int]:
-    """Run for every dataset; an error in one is printed and does not stop the others.
+    """Call `run` for every dataset; an error in one is printed and does not stop the others.
 
     Returns:
         The results that are not None, and the exit code.
@@ -211,7 +211,7 @@ def _for_each(manifests: Iterable[Manifest], run: Callable[[Manifest], Any]) -> 
 
 
 def _print(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table, its columns set flush left."""
+    """Print a table with left-aligned columns."""
     lines = [list(heads), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

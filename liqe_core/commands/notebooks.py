@@ -1,8 +1,8 @@
-"""``liqe notebooks``: run notebooks with papermill, as the rules of ``notebooks/rules.mk`` say.
+"""``liqe notebooks`` runs notebooks with papermill, following the rules of ``notebooks/rules.mk``.
 
-``liqe pages``: a site to read, from notebooks that were run, the docstrings and the model card.
+``liqe pages`` builds a site from executed notebooks, the docstrings and the model card.
 
-As a program, what those rules call for one notebook::
+The rules run one notebook with::
 
     python -m liqe_core.commands.notebooks SOURCE TARGET PARAMETERS.yaml
 """
@@ -32,27 +32,27 @@ from liqe_core.intake.stopping import StopRequested, stoppable
 if TYPE_CHECKING:
     import nbformat
 
-#: Seconds that an interrupted kernel has to end its step and save the state of a training.
+#: Seconds that an interrupted kernel has to finish its step and save the training state.
 PATIENCE = 600
 
 NOTEBOOKS = CHECKOUT / "notebooks"
-#: What the site is made from, beside executed notebooks: Sphinx's settings, and the other pages.
+#: Sources of the site in addition to executed notebooks: the settings of Sphinx and the other pages.
 SOURCES = CHECKOUT / "docs"
-#: The names of the notebooks' files.
+#: Pattern of the notebooks' file names.
 BOOKS = "[0-9][0-9]*_*.ipynb"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_ROWS = 60  # a longer table of results is no page to read
+_ROWS = 60  # longer result tables are not shown on the site
 
 
 @dataclasses.dataclass(frozen=True)
 class Executed:
-    """One notebook that was run.
+    """An executed notebook.
 
     Attributes:
-        notebook: the executed copy; of one that failed, with the suffix ``.failed.ipynb``.
-        seconds: how long it took.
-        error: the exception's name and message where a cell failed, else empty.
-        traceback: of that exception, as text without colours.
+        notebook: the executed copy; if a cell failed, with the suffix ``.failed.ipynb``.
+        seconds: run time.
+        error: name and message of the exception if a cell failed, otherwise empty.
+        traceback: traceback of that exception as text without colors.
     """
 
     notebook: Path
@@ -62,13 +62,13 @@ class Executed:
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Executed:
-    """Run one notebook in the caller's current folder; its results go to the folder of `target`.
+    """Run one notebook in the current folder; its results go to the folder of `target`.
 
-    A signal is passed on to the cell that runs, and raised when that has ended.
+    A signal is forwarded to the running cell and raised after the cell has ended.
 
     Args:
-        target: the executed copy, which is there when all cells have run.
-        parameters: those that the notebook does not declare are left out.
+        target: file of the executed copy, written when all cells have run.
+        parameters: parameters of the notebook; names that it does not declare are ignored.
     """
     import papermill
     from jupyter_core.utils import ensure_event_loop
@@ -84,7 +84,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
         known["out_dir"] = str(target.parent.resolve())
     started, error, traceback = time.perf_counter(), "", ""
     with tempfile.TemporaryDirectory(prefix="liqe-") as sockets:
-        # Not over TCP, where every kernel would warn that others on this machine might listen.
+        # Use IPC: over TCP, every kernel warns that other users of the machine could connect.
         local = {"transport": "ipc", "ip": f"{sockets}/k"} if os.name == "posix" and len(sockets) < 80 else {}
         try:
             papermill.execute_notebook(
@@ -98,11 +98,11 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
         except PapermillExecutionError as fault:
             error = f"{fault.ename}: {fault.evalue}"
             traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(fault.traceback))
-        except DeadKernelError:  # killed, or out of memory: nothing in the notebook could say so
-            error = "DeadKernelError: its process was ended from outside; is there enough memory?"
+        except DeadKernelError:  # killed, for example out of memory; the notebook has no error output
+            error = "DeadKernelError: the kernel process was killed; check whether memory ran out"
         finally:
             if not (loop := ensure_event_loop()).is_running():
-                loop.close()  # this thread's, which papermill has left open
+                loop.close()  # papermill leaves the loop of this thread open
             if part.exists():
                 part.replace(failed if error or sys.exc_info()[0] else target)
     if not error:
@@ -112,12 +112,12 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Exe
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one notebook for Make, on its share of the cores; returns the exit code."""
+    """Run one notebook for Make on its share of the cores, and return the exit code."""
     import yaml
 
     source, target, parameters = map(Path, arguments)
     jobs = re.search(r"-j(\d+)", os.environ.get("MAKEFLAGS", ""))
-    if jobs:  # threads of one process would otherwise wait for a core on which another's are
+    if jobs:  # otherwise the threads of parallel notebooks would compete for the same cores
         share = max(1, (os.cpu_count() or 1) // int(jobs[1]))
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
     try:
@@ -128,25 +128,27 @@ def main(arguments: Sequence[str]) -> int:
         return stop.code
     print(f"{source.stem:28} {executed.seconds:6.0f} s  {executed.error or 'ok'}", flush=True)
     if executed.error:
-        print(f"The cell and its traceback are in {executed.notebook}", file=sys.stderr, flush=True)
+        print(f"See the failed cell and its traceback in {executed.notebook}", file=sys.stderr, flush=True)
     return 1 if executed.error else 0
 
 
 def run_all(names: Sequence[str], out: Path, parameters: Mapping[str, object], at_once: int = 1) -> int:
-    """Run notebooks by the rules of ``notebooks/rules.mk``, also those that were run before. One that fails
-    keeps none from running but those that read what it makes.
+    """Run notebooks with the rules of ``notebooks/rules.mk``, including those that were executed before.
+
+    If a notebook fails, only the notebooks that read its results are skipped.
 
     Args:
-        names: without suffix. out: the folder of the run.
-        parameters: for all of them; each takes those that it has.
-        at_once: how many run at the same time.
+        names: names without suffix.
+        out: folder of the run.
+        parameters: parameters of all notebooks; each notebook uses those that it declares.
+        at_once: number of notebooks to run in parallel.
 
     Returns:
-        Make's exit code.
+        The exit code of Make.
 
     Raises:
-        OSError: the folder cannot be made.
-        StopRequested: a signal came; it was passed on to the cells that run, and they have ended.
+        OSError: the folder cannot be created.
+        StopRequested: a signal arrived; it was forwarded to the running cells, and they have ended.
     """
     write_parameters(out, parameters)
     command = ["make", *f"--no-print-directory -skB -j{at_once} -f".split(), str(NOTEBOOKS / "rules.mk")]
@@ -162,8 +164,8 @@ def run_all(names: Sequence[str], out: Path, parameters: Mapping[str, object], a
 
 
 def write_parameters(out: Path, parameters: Mapping[str, object]) -> None:
-    """``params.yaml`` of a run, which is written only where it changes: notebooks are made from it."""
-    import yaml  # here, since `liqe --help` does without
+    """Write ``params.yaml`` of a run if it changes; Make compares its modification time."""
+    import yaml  # imported late, so that `liqe --help` does not need it
 
     path, text = out / "params.yaml", yaml.safe_dump(dict(parameters), allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -171,7 +173,7 @@ def write_parameters(out: Path, parameters: Mapping[str, object]) -> None:
 
 
 def find_name(name: str) -> str:
-    """The name of a notebook, for which its file, its number or its words will do: ``02``, ``concepts``.
+    """Find a notebook by its file, its number or its title: ``02``, ``concepts``.
 
     Raises:
         ValueError: no such notebook.
@@ -184,29 +186,29 @@ def find_name(name: str) -> str:
 
 
 def available() -> list[str]:
-    """The names of the notebooks, in their order."""
+    """Return the names of the notebooks in order."""
     return sorted(path.stem for path in NOTEBOOKS.glob(BOOKS))
 
 
 def can_build_site() -> bool:
-    """Whether what builds the site is there (the extra `site`), and its sources, which come with a clone."""
+    """Whether the extra `site` is installed and the site's sources, part of a clone, are present."""
     tools = ("myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
     return SOURCES.is_dir() and all(find_spec(tool) for tool in tools)
 
 
 def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Build the site of the executed notebooks in a folder; an older one stays until the new one is whole.
+    """Build a site from the executed notebooks in a folder; an older site is replaced only on success.
 
     Args:
-        folder: of executed notebooks, as `run_all` leaves it.
-        out: the site's folder; default: ``site`` in `folder`.
+        folder: folder of executed notebooks, from `run_all`.
+        out: folder of the site; default: ``site`` in `folder`.
 
     Returns:
-        Its first page.
+        The first page of the site.
 
     Raises:
-        ValueError: there is no executed notebook, or what builds the site is not installed.
-        ChildProcessError: Sphinx failed; with the end of what it said.
+        ValueError: the folder has no executed notebook, or the extra `site` is not installed.
+        ChildProcessError: Sphinx failed; the message has the end of its output.
     """
     import nbformat
 
@@ -214,16 +216,16 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
     out = Path(out or folder / "site").resolve()
     books = [path for name in available() if (path := folder / f"{name}.ipynb").is_file()]
     if not can_build_site():
-        raise ValueError("the site needs a clone of the repository, and in it: pip install -e '.[site]'")
+        raise ValueError("building the site needs a clone of the repository; in it, pip install -e '.[site]'")
     if not books:
-        raise ValueError(f"no executed notebook in {folder}: run some first, with liqe notebooks")
+        raise ValueError(f"no executed notebook in {folder}; run some first with `liqe notebooks`")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site.") as made:
         source, pages, old = (Path(made) / name for name in ("source", "pages", "old"))
         shutil.copytree(SOURCES, source)
         shutil.copy(CHECKOUT / "CONTRIBUTING.md", source / "contributing.md")
         shutil.copy(CHECKOUT / "liqe_core" / "weights" / "liqe-tiny.md", source)
-        # What lies elsewhere in the repository is beside these pages on the site.
+        # Files from other folders of the repository are copied next to these pages.
         for document in source.glob("*.md"):
             text = document.read_text(encoding="utf-8").replace("](../CONTRIBUTING.md", "](contributing.md")
             write_text(document, re.sub(r"\]\(\.\./(liqe_core/weights|notebooks/images)/", "](", text))
@@ -240,12 +242,12 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
         command = [sys.executable, "-m", "sphinx", "-q", "-j", "auto", "-d", str(Path(made) / "doctrees")]
         done = subprocess.run([*command, str(source), str(pages)], capture_output=True, text=True)
         if done.returncode:
-            raise ChildProcessError(f"the site was not built. Sphinx says:\n{done.stderr[-2000:]}")
-        print(done.stderr, end="", file=sys.stderr)  # warnings, of which a good page gives none
-        # Of the theme: for debuggers, a quarter of all bytes, and what its own pages were made from.
+            raise ChildProcessError(f"the site was not built; output of Sphinx:\n{done.stderr[-2000:]}")
+        print(done.stderr, end="", file=sys.stderr)  # warnings
+        # Unneeded files of the theme: source maps (a quarter of all bytes) and templates.
         for unneeded in [*pages.rglob("*.map"), *(pages / "_static").glob("*macros.html")]:
             unneeded.unlink()
-        shutil.rmtree(pages / "_static" / "locales", ignore_errors=True)  # its words in other languages
+        shutil.rmtree(pages / "_static" / "locales", ignore_errors=True)  # translations of the theme
         if out.exists():
             out.rename(old)
         pages.rename(out)
@@ -253,14 +255,14 @@ def build_site(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.NotebookNode:
-    """An executed notebook without what is alive only in Jupyter.
+    """Prepare an executed notebook for the static site.
 
-    Widgets go (their progress bars would stand still), a link to a notebook that has no page becomes text, a
-    table's empty cell a dash, and solutions are folded.
+    Widgets are removed, links to notebooks without a page become text, missing values in tables become
+    dashes, and solutions are collapsed.
 
     Args:
-        book: is changed.
-        pages: names of the notebooks that have one.
+        book: notebook, modified in place.
+        pages: names of the notebooks that have a page.
     """
     for cell in book.cells:
         if cell.cell_type == "markdown":
@@ -273,7 +275,7 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
             continue
         if cell.metadata.get("jupyter", {}).get("source_hidden"):  # a solution
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
-        if "injected-parameters" in cell.metadata.get("tags", []):  # somebody's own folders
+        if "injected-parameters" in cell.metadata.get("tags", []):  # hide local folders
             cell.source = re.sub(r"(?<=\")/[^\"\n]*/(?=[^\"/\n]+\")", ".../", cell.source)
         cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
         for output in cell.outputs:
@@ -284,7 +286,7 @@ def for_reading(book: nbformat.NotebookNode, pages: set[str]) -> nbformat.Notebo
 
 
 def without_local_paths(text: str, folder: Path) -> str:
-    """A notebook's JSON, with paths of this machine as seen from the repository."""
+    """Replace local paths in a notebook's JSON by paths relative to the repository."""
     inside = folder.is_relative_to(CHECKOUT)
     places = {
         str(folder): folder.relative_to(CHECKOUT).as_posix() if inside else folder.name,
@@ -302,35 +304,35 @@ def run_notebooks(options: argparse.Namespace) -> int:
     from liqe_core.commands.parameters import check_for
 
     if not (NOTEBOOKS / "rules.mk").is_file():
-        raise ValueError("the notebooks are not part of the package: run this in a clone of its repository")
-    if find_spec("papermill") is None:  # told here, and not by each notebook's process
+        raise ValueError("the notebooks are not part of the package; run this in a clone of the repository")
+    if find_spec("papermill") is None:  # fail here once rather than in the process of each notebook
         raise ModuleNotFoundError(name="papermill")
     names = list(dict.fromkeys(map(find_name, options.names)))
     names = names or [name for name in available() if not name.startswith("9")]
     parameters = check_for(names, {"profile": options.profile} | values(options.p))
     out = Path(options.out or parameters.pop("out_dir", "") or runs_dir(parameters["profile"])).resolve()
-    print(f"Each notebook's results appear in {out}", flush=True)
+    print(f"Results are written to {out}", flush=True)
     try:
         failed = run_all(names, out, parameters, options.at_once)
     except StopRequested as stop:
-        message = f"stopped; the same command resumes what was being trained: {out}"
+        message = f"stopped; run the same command again to resume training: {out}"
         raise StopRequested(stop.signal, message) from None
     tables = sorted(out.glob("multitask_training/**/summary.txt"), key=lambda path: path.stat().st_mtime)
-    if "04_multitask_training" in names and tables:  # a folder for each set of parameters
+    if "04_multitask_training" in names and tables:  # one folder per set of parameters
         print(f"\n{tables[-1].read_text(encoding='utf-8').rstrip()}")
     if options.names:
-        print(f"\nThe executed notebooks are in {out}; a site of them: liqe pages --out {out}")
+        print(f"\nThe executed notebooks are in {out}; to build a site, run: liqe pages --out {out}")
     elif can_build_site():
-        print("\nMaking a site of them ...", flush=True)
-        print(f"The site, with a page for each executed notebook: {build_site(out)}")
+        print("\nBuilding the site ...", flush=True)
+        print(f"The site has a page for each executed notebook: {build_site(out)}")
     else:
-        print(f"\nThe executed notebooks are in {out}; as a site, with the extra `site`: liqe pages")
+        print(f"\nThe executed notebooks are in {out}; to build a site, install the extra `site`: liqe pages")
     return 1 if failed else 0
 
 
 def run_pages(options: argparse.Namespace) -> int:
     """Build the site."""
-    print(f"The site: {build_site(options.out or runs_dir(options.profile))}")
+    print(f"Site: {build_site(options.out or runs_dir(options.profile))}")
     return 0
 
 

@@ -1,11 +1,11 @@
-"""The parameters of the notebooks: a model each, checked by the notebook itself and before any is run.
+"""The parameters of the notebooks: one pydantic model per notebook, checked before and during a run.
 
-A notebook's first cell holds plain typed values, which papermill needs; the next line checks them::
+The first cell of a notebook holds plain typed values for papermill. The next line checks them::
 
     p = TrainingParameters.from_notebook(globals())
 
-and from there on `p.sessions` is a list of numbers from 1 to 10. A parameter that is a setting of training is
-checked by the profile, see `Parameters.settings`.
+After that, `p.sessions` is a list of numbers from 1 to 10. Parameters that are training settings are checked
+by the profile, see `Parameters.settings`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Item = TypeVar("Item")
 
 
 class ParameterError(ValueError):
-    """A parameter that does not exist, or that cannot have its value; a notebook shows it as one line."""
+    """An unknown parameter or an invalid value; a notebook shows the error in one line."""
 
-    def _render_traceback_(self) -> list[str]:  # what IPython asks for; where it was raised helps nobody
+    def _render_traceback_(self) -> list[str]:  # called by IPython; the traceback would not help users
         return [f"ParameterError: {self}"]
 
 
 def _refuse_twice(items: list[Item]) -> list[Item]:
     if len(set(items)) < len(items):
-        raise ValueError("name each once")
+        raise ValueError("duplicate entries; name each once")
     return items
 
 
@@ -50,8 +50,8 @@ def _refuse_absent(path: str) -> str:
 def _refuse_absent_weights(checkpoint: str) -> str:
     from liqe_core.checkpoints import PUBLISHED, located
 
-    if checkpoint and checkpoint not in PUBLISHED:  # which are fetched where they are first used
-        located(checkpoint)  # its error is a ValueError
+    if checkpoint and checkpoint not in PUBLISHED:  # published checkpoints are downloaded at first use
+        located(checkpoint)  # raises a ValueError
     return checkpoint
 
 
@@ -61,11 +61,11 @@ def _refuse_no_scorer(name: str) -> str:
     if name in (*SHORT.values(), "sharpness") or name.startswith("pyiqa:") or is_weights(name):
         return name
     known = ", ".join([*SHORT.values(), "sharpness"])
-    raise ValueError(f"no such scorer; give {known}, weights by file or name, or pyiqa:METRIC")
+    raise ValueError(f"no such scorer; choose {known}, a checkpoint file or name, or pyiqa:METRIC")
 
 
 def _read_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of training by name, with the text of one that is no text read as JSON."""
+    """Parse training settings by name; text is read as JSON unless the setting is a string."""
     known = profiles.BASE.flat()
     return {name: _read(value, isinstance(known.get(name, ""), str)) for name, value in changes.items()}
 
@@ -77,18 +77,19 @@ Changes = Annotated[dict[str, Any], AfterValidator(_read_changes)]
 Listed = Annotated[list[Item], Field(min_length=1), AfterValidator(_refuse_twice)]
 
 
-#: By the name of the notebook.
+#: The parameter models by the name of the notebook.
 NOTEBOOKS: dict[str, type[Parameters]] = {}
 
 
 class Parameters(Settings):
-    """What every notebook has.
+    """Parameters of every notebook.
 
     Args:
-        notebook: whose parameters a subclass has.
+        notebook: name of the notebook that a subclass belongs to.
 
     Attributes:
-        profile: whose runs, and the name of their folder. out_dir: for results; empty: ``runs/<profile>``.
+        profile: profile of the runs, and the name of their folder.
+        out_dir: folder for results; empty: ``runs/<profile>``.
     """
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "mini"
@@ -101,8 +102,10 @@ class Parameters(Settings):
     @model_validator(mode="before")
     @classmethod
     def _read_text(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Text where a parameter is no text is read as JSON: ``-p sessions '[1]'`` arrives as text, and so
-        does 1e-4 from YAML. A number where it is text is that text."""
+        """Parse text as JSON unless the parameter is a string, and numbers as text if it is a string.
+
+        ``-p sessions '[1]'`` arrives as text, and so does 1e-4 from YAML.
+        """
         text = {name for name, field in cls.model_fields.items() if field.annotation is str}
         return {name: _read(value, name in text) for name, value in values.items()}
 
@@ -113,10 +116,10 @@ class Parameters(Settings):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
-        """The parameters with these values; the others have their defaults.
+        """Validate values; other parameters have their defaults.
 
         Raises:
-            ParameterError: names every wrong value, in one line.
+            ParameterError: a value is invalid; the message names every invalid value in one line.
         """
         try:
             return cls.model_validate(values)
@@ -125,23 +128,22 @@ class Parameters(Settings):
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> Self:
-        """The parameters of a running notebook.
+        """Read and validate the parameters of a running notebook.
 
         Args:
             namespace: ``globals()``.
 
         Raises:
-            ParameterError: a wrong value; or papermill was given a name that no notebook has.
+            ParameterError: a value is invalid, or papermill received a name that no notebook declares.
         """
-        # papermill only warns of unknown names; the cell that it adds begins so.
+        # papermill only warns about unknown names; they are in the cell that it adds.
         injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters")]
         names = re.findall(r"(?m)^(?!PAPERMILL_)(\w+) = ", "".join(injected[-1:]))
         _refuse_unknown(names, NOTEBOOKS.values())
         return cls.check({name: namespace[name] for name in cls.model_fields if name in namespace})
 
     def settings(self, **changes: object) -> profiles.Profile:
-        """The profile, with the parameters that are settings of training, and some changes; an empty one
-        leaves the profile's own."""
+        """Return the profile with training settings and `changes`; empty ones keep the profile's value."""
         return profiles.profile(self.profile, **getattr(self, "changes", {}) | changes)
 
     @property
@@ -151,13 +153,13 @@ class Parameters(Settings):
 
 
 class SeededParameters(Parameters):
-    """What most notebooks have beside that."""
+    """Parameters of notebooks with a seed."""
 
     seed: NonNegativeInt = 1
 
 
 class QuickstartParameters(Parameters, notebook="00_quickstart"):
-    """Of that notebook."""
+    """Parameters of notebook 00_quickstart."""
 
     checkpoint: Checkpoint = "liqe-tiny"
     image: ExistingPath = ""
@@ -166,7 +168,7 @@ class QuickstartParameters(Parameters, notebook="00_quickstart"):
 
 
 class FromScratchParameters(SeededParameters, notebook="01_from_scratch"):
-    """Of that notebook."""
+    """Parameters of notebook 01_from_scratch."""
 
     checkpoint: Checkpoint = "liqe-tiny"
     image: ExistingPath = ""
@@ -175,13 +177,13 @@ class FromScratchParameters(SeededParameters, notebook="01_from_scratch"):
 
 
 class ConceptsParameters(SeededParameters, notebook="02_concepts"):
-    """Of that notebook."""
+    """Parameters of notebook 02_concepts."""
 
     weights: str = ""
 
 
 class DataParameters(SeededParameters, notebook="03_data_preparation"):
-    """Of that notebook."""
+    """Parameters of notebook 03_data_preparation."""
 
     data_root: ExistingPath = ""
     labels_mirror: ExistingPath = ""
@@ -189,7 +191,7 @@ class DataParameters(SeededParameters, notebook="03_data_preparation"):
 
 
 class TrainingParameters(SeededParameters, notebook="04_multitask_training"):
-    """Of that notebook."""
+    """Parameters of notebook 04_multitask_training."""
 
     sessions: Listed[profiles.Session] = Field(default=[1, 2, 3])
     variant: str = ""
@@ -207,7 +209,7 @@ class TrainingParameters(SeededParameters, notebook="04_multitask_training"):
 
 
 class AblationParameters(SeededParameters, notebook="05_ablations"):
-    """Of that notebook."""
+    """Parameters of notebook 05_ablations."""
 
     session: profiles.Session = 1
     brief_epochs: NonNegativeInt = 0
@@ -219,7 +221,7 @@ class AblationParameters(SeededParameters, notebook="05_ablations"):
 
 
 class OpenBenchmarkParameters(Parameters, notebook="06_open_benchmark"):
-    """Of that notebook."""
+    """Parameters of notebook 06_open_benchmark."""
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "open-frozen"
     recompute: bool = False
@@ -228,7 +230,7 @@ class OpenBenchmarkParameters(Parameters, notebook="06_open_benchmark"):
 
 
 class GmadParameters(Parameters, notebook="07_gmad"):
-    """Of that notebook."""
+    """Parameters of notebook 07_gmad."""
 
     session: profiles.Session = 1
     scorers: Listed[Scorer] = Field(default=["liqe-tiny", "sharpness"])
@@ -249,14 +251,14 @@ class GmadParameters(Parameters, notebook="07_gmad"):
 
 
 class RealignmentParameters(SeededParameters, notebook="08_realignment"):
-    """Of that notebook."""
+    """Parameters of notebook 08_realignment."""
 
     session: profiles.Session = 1
     noise: NotNegative = 0.15
 
 
 class HalfPrecisionParameters(SeededParameters, notebook="09_half_precision"):
-    """Of that notebook."""
+    """Parameters of notebook 09_half_precision."""
 
     profile: Annotated[str, one_of(profiles.PROFILES)] = "paper"
     architecture: str = "ViT-B-32-quickgelu"
@@ -265,7 +267,7 @@ class HalfPrecisionParameters(SeededParameters, notebook="09_half_precision"):
 
 
 class PaperTableParameters(SeededParameters, notebook="10_paper_tables"):
-    """Of that notebook."""
+    """Parameters of notebook 10_paper_tables."""
 
     paper_runs: ExistingPath = ""
     checkpoint: Checkpoint = ""
@@ -274,7 +276,7 @@ class PaperTableParameters(SeededParameters, notebook="10_paper_tables"):
 
 
 class BenchmarkParameters(SeededParameters, notebook="90_benchmarks"):
-    """Of that notebook."""
+    """Parameters of notebook 90_benchmarks."""
 
     architecture: str = "ViT-B-32-quickgelu"
     quick: bool = True
@@ -283,10 +285,10 @@ class BenchmarkParameters(SeededParameters, notebook="90_benchmarks"):
 
 
 def check_for(notebooks: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Some parameters before notebooks are run, each read by the notebooks that have it.
+    """Parse and validate parameters before notebooks run, with the models of these notebooks.
 
     Raises:
-        ParameterError: as `Parameters.check`; or a name that none of the notebooks has.
+        ParameterError: see `Parameters.check`; or none of the notebooks has a parameter of this name.
     """
     models = [NOTEBOOKS.get(name, Parameters) for name in notebooks]
     _refuse_unknown(values, models)

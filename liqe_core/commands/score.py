@@ -1,4 +1,4 @@
-"""``liqe score``: quality, scene and distortion of images."""
+"""``liqe score``: predict quality, scene and distortion of images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def run_score(options: argparse.Namespace) -> int:
-    """Score images as a command line says; returns the exit code."""
+    """Score images and return the exit code."""
     run = _Run(options)
     try:
         with stoppable() as stop:
@@ -42,18 +42,18 @@ def run_score(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write a model for programs without this package."""
+    """Export a model for programs without this package."""
     model = engine.load_model(options.checkpoint, options.geometry, options.grid)
     export(model, options.file)
     print(
-        f"{options.file}: from crops (images, crops, 3, {model.geometry.window}, {model.geometry.window}) "
-        "of uint8 to joint, the probabilities, and quality"
+        f"{options.file}: from uint8 crops (images, crops, 3, {model.geometry.window}, "
+        f"{model.geometry.window}) to joint probabilities and quality"
     )
     return 0
 
 
 class _Run:
-    """One run of the command, and what it has scored at any moment."""
+    """One run of the command and its progress."""
 
     model: LIQE
 
@@ -63,7 +63,7 @@ class _Run:
         self.read = self.settings.reader()
         self.outputs = files.outputs(options)
         self.tables = [path for _, path in self.outputs if not files.is_stream(path)]
-        #: Where shards are kept, beside the first table, until that is written; None: in memory.
+        #: Folder of the shards, next to the first table, until that is written; None: shards stay in memory.
         self.folder = Path(f"{self.tables[0]}.shards") if self.tables else None
         self.images: list[str] = []
         self.shards: list[engine.Shard] = []
@@ -73,7 +73,7 @@ class _Run:
         options = self.options
         paths = [*options.images, *(files.read_list(options.from_file) if options.from_file else ())]
         if not paths:
-            raise ValueError("no images given: name files or folders, or a list of them with --from-file")
+            raise ValueError("no images given; name files or folders, or pass a list with --from-file")
         selection = files.choose(paths, options.include, options.exclude)
         self.images = selection.images
         if not (options.scheduler or any(is_url(image) or os.path.lexists(image) for image in self.images)):
@@ -82,7 +82,7 @@ class _Run:
             print(escaped(line), file=sys.stderr)
         files.check_places(self.outputs, [options.checkpoint, options.from_file or "", *self.images])
         if options.scheduler and not self.folder:
-            raise ValueError("--scheduler needs a file for the table: give --csv FILE, or another form")
+            raise ValueError("--scheduler needs an output file; add --csv FILE or another table option")
         stop.check()
         if self.folder is None:
             return self._run(stop, None)
@@ -106,7 +106,7 @@ class _Run:
             raise
         except OSError as error:
             full = self.folder and is_disk_full(error)
-            advice = f"make room in {self.folder.resolve().parent}; " if full and self.folder else ""
+            advice = f"free up space in {self.folder.resolve().parent}; " if full and self.folder else ""
             raise OSError(f"{error}; {advice}{self.progress()}") from error
         if self.folder:
             shutil.rmtree(self.folder)
@@ -123,17 +123,17 @@ class _Run:
         return 1 if errors else 0
 
     def _plan(self, client: Client | None) -> None:
-        """Load the model, and take up the run that is in the folder or begin one."""
+        """Load the model and plan the shards, resuming the run in the folder if there is one."""
         device = engine.device_for(self.settings.device, client)
         settings = dataclasses.replace(self.settings, device=device)
         if Path(settings.checkpoint).is_file():  # workers may have been started in another folder
             settings = dataclasses.replace(settings, checkpoint=os.path.abspath(settings.checkpoint))
         elif settings.checkpoint == PACKAGED:
             print(
-                f"scored by {PACKAGED}, the model in this package; for real work use --checkpoint official",
+                f"using {PACKAGED}, the small built-in model; for better scores use --checkpoint official",
                 file=sys.stderr,
             )
-        # For workers it only says which words there are; they have it on their devices.
+        # With workers, the model only provides the prompts here; each worker loads its own on its device.
         self.model = (dataclasses.replace(settings, device="cpu") if client else settings).model()
         folder, size = self.folder and self.folder.absolute(), settings.batch_size
         if folder:
@@ -142,7 +142,7 @@ class _Run:
         self.shards = engine.plan(self.images, settings, size, folder)
 
     def _score(self, stop: Stop, client: Client | None) -> None:
-        """Score the shards that are not kept; each is kept when it is scored."""
+        """Score the shards without saved scores; scores are saved shard by shard."""
         pending = []
         total = sum(len(shard.images) for shard in self.shards)
         with tqdm(total=total, disable=not client and total <= 8, unit="image") as bar:
@@ -158,10 +158,10 @@ class _Run:
                 else:
                     note(shard, scored)
             if len(pending) < len(self.shards):
-                print(f"{self._count()} were scored before, in {self.folder}: continuing", file=sys.stderr)
+                print(f"resuming: {self._count()} already scored in {self.folder}", file=sys.stderr)
             if client and not client.nthreads():
                 command = f"dask worker --nthreads 1 {self.options.scheduler}"
-                print(f"no worker yet: waiting for one; start it with `{command}`", file=sys.stderr)
+                print(f"waiting for a worker; start one with `{command}`", file=sys.stderr)
             if client:
                 results = engine.score_on_workers(client, pending)
             else:
@@ -171,18 +171,18 @@ class _Run:
                     note(shard, scored)
 
     def progress(self) -> str:
-        """What is scored when a run ends early, and how to go on. Without a file, prints the table so far."""
+        """Describe the progress of a stopped run and how to resume it; print the table if it has no file."""
         if not self.shards:
-            return "nothing was scored yet; the same command continues what an earlier run has scored"
+            return "no image was scored; the same command resumes an earlier run if there is one"
         if self.folder:
             return (
-                f"{self._count()} are scored and kept in {self.folder}; give the same command again to go on"
+                f"{self._count()} are scored and saved in {self.folder}; run the same command again to resume"
             )
         if self.scored and not self.outputs:
             _print(engine.table(self.shards, self.images, self.options.distributions))
         return (
-            f"{self._count()} are scored; with a file for the table (--csv FILE), the same command given "
-            "again goes on where it was stopped"
+            f"{self._count()} are scored; with an output file (--csv FILE), the same command can "
+            "resume an interrupted run"
         )
 
     def _count(self) -> str:
@@ -195,7 +195,7 @@ def _print(table: pd.DataFrame) -> None:
 
 @contextlib.contextmanager
 def _workers(options: argparse.Namespace, images: int) -> Iterator[Client | None]:
-    """Those of the scheduler that was named, or one for each of several GPUs; None: this process scores."""
+    """Provide the workers of the scheduler, or one per GPU if there are several; None: score in-process."""
     from liqe_core.commands.sweep import dask_client
 
     many = options.device in ("auto", "cuda") and images > engine.SHARD_ON_WORKER
@@ -205,5 +205,5 @@ def _workers(options: argparse.Namespace, images: int) -> Iterator[Client | None
             yield client
         return
     if gpus > 1:
-        print(f"one of {gpus} GPUs is used; to use all: pip install distributed", file=sys.stderr)
+        print(f"using one of {gpus} GPUs; to use all, run: pip install distributed", file=sys.stderr)
     yield None

@@ -1,12 +1,12 @@
-"""Scoring any number of images, shard by shard: in this process or on Dask workers, and resumable.
+"""Resumable scoring of any number of images in shards, in this process or on Dask workers.
 
-The scores of a batch depend, in their last bits, on which images are in it together. So `plan` lays whole
-batches over the list of images, whatever scores them where, and cuts the list into shards of whole batches.
-The scores of a shard are kept at once or not at all: in memory, or as one file in a folder. A shard that is
-kept and current is not scored again, and `table` is the shards' concatenation. However often a run is stopped
-and wherever it goes on, its table has the same bytes.
+The last bits of a score depend on the other images in its batch. `plan` therefore divides the list of images
+into fixed batches, independent of where they are scored, and into shards of whole batches. The scores of a
+shard are saved atomically, in memory or as one file in a folder. A shard with current scores is not scored
+again, and `table` concatenates the shards. The table has the same bytes no matter how often the run is
+interrupted and where it is resumed.
 
-Light until it runs: Dask's scheduler imports what a task names, and need not have torch for that.
+The module has no heavy imports: Dask's scheduler imports the modules of its tasks and may run without torch.
 """
 
 from __future__ import annotations
@@ -39,53 +39,54 @@ if TYPE_CHECKING:
     from liqe_core import LIQE
     from liqe_core.images import ImageError
 
-#: Images of a shard in this process and on a worker, rounded down to whole batches: what a kill loses.
+#: Images per shard in this process and on a worker, rounded down to whole batches; a kill loses one shard.
 SHARD_HERE, SHARD_ON_WORKER = 16, 256
-#: Shards that each worker has at a time: the one that it scores, and the next.
+#: Shards assigned to each worker at a time: the current one and the next.
 AHEAD = 2
-#: In the folder of the shards: what the run was begun with.
+#: The file in the folder of the shards with the settings of the run.
 ABOUT = "about.json"
-#: The files that a folder of shards may hold, and what a kill leaves of them.
+#: The files that a folder of shards may contain, including partial files of a killed run.
 OURS = re.compile(r"about\.json|\d{6,}\.jsonl|\..*\.part\.jsonl?")
 
-#: Of the files of shards; a run that was begun in another form is refused, not continued.
+#: Format version of the shard files; a run in another format is rejected, not resumed.
 FORM = 3
-#: What is kept of an image: its row of `Prediction.to_frame` with all columns, text escaped, and its
+#: The saved record of an image: its row of `Prediction.to_frame` with all columns, text escaped, and its
 #: `Shard.stamp` before it was read.
 Row = dict[str, Any]
 #: The stamp of a file that cannot be opened.
 ABSENT = [-1, -1]
 
-# A model takes all threads of its process: two shards at once would only be in each other's way.
+# A model uses all threads of its process: scoring two shards in parallel would slow down both.
 _one_at_a_time = threading.Lock()
 
 
 class OtherRunError(ValueError):
-    """The folder has the shards of a run with other weights or settings; says which."""
+    """The folder has the shards of a run with a different checkpoint or settings; the message names them."""
 
 
 class ShardError(OSError):
-    """A shard cannot be scored; says where, why, and what to do."""
+    """A shard cannot be scored; the message says where, why, and what to do."""
 
 
 def load_model(checkpoint: str, geometry: str, grid: str, device: str = "cpu") -> LIQE:
-    """The model that the options of these names ask for.
+    """Load the model for the options of the same names.
 
     Raises:
-        ValueError: no such geometry or grid. CheckpointError: no such weights.
+        ValueError: no such geometry or grid.
+        CheckpointError: no such checkpoint.
     """
     from liqe_core import LIQE, PromptGrid
     from liqe_core.crops import CropGeometry
 
     if geometry:
-        CropGeometry.named(geometry)  # refused before the weights are read
+        CropGeometry.named(geometry)  # fail before the checkpoint is read
     prompts = PromptGrid.variant(grid) if grid else None
     return LIQE.from_checkpoint(checkpoint, geometry=geometry or None, grid=prompts, device=device)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The options of ``liqe score`` of these names: what scores depend on beside the images."""
+    """The options of ``liqe score`` that scores depend on."""
 
     checkpoint: str
     geometry: str
@@ -101,20 +102,20 @@ class Settings:
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Settings:
-        """Those of a command line."""
+        """Take the settings from parsed command-line options."""
         return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
 
     def reader(self) -> Callable[[str], Image.Image]:
-        """From a path to 8-bit RGB.
+        """Return a function from a path to an 8-bit RGB image.
 
         Raises:
-            ValueError: a limit that is not a number.
+            ValueError: the limit of pixels is not a number.
         """
         from liqe_core.images import MAX_PIXELS, read_image
 
         limit = None if self.max_pixels == "none" else self.max_pixels or str(MAX_PIXELS)
         if limit and not (limit.isdecimal() and int(limit)):
-            raise ValueError(f"--max-pixels {limit}: give a number from 1, or none")
+            raise ValueError(f"--max-pixels {limit}: not a positive integer; give a number from 1, or none")
         return functools.partial(
             read_image,
             max_pixels=int(limit) if limit else None,
@@ -124,26 +125,27 @@ class Settings:
         )
 
     def model(self) -> LIQE:
-        """The model, on its device.
+        """Load the model on its device.
 
         Raises:
-            ValueError: a setting is invalid, or there is no such device. CheckpointError: no such weights.
+            ValueError: a setting is invalid, or the device does not exist.
+            CheckpointError: no such checkpoint.
         """
         from liqe_core.scoring import check_precision
 
         if self.batch_size < 1:
-            raise ValueError(f"--batch-size {self.batch_size}: give a number from 1")
+            raise ValueError(f"--batch-size {self.batch_size}: must be at least 1")
         model = load_model(self.checkpoint, self.geometry, self.grid, device_name(self.device))
-        check_precision(self.precision, model)  # refused before a folder is made
+        check_precision(self.precision, model)  # fail before a folder is created
         if self.enlarge_to:
             model.geometry = dataclasses.replace(model.geometry, enlarge_to=self.enlarge_to)
         return model
 
     def about(self, model: LIQE) -> dict[str, Any]:
-        """What a run is known again by, under the words that a refusal names it with.
+        """Return the identity of a run: values that must be equal to resume it, by their names in messages.
 
         Args:
-            model: of these settings.
+            model: the model of these settings.
         """
         import PIL
         import torch
@@ -164,12 +166,12 @@ class Settings:
 
 @dataclasses.dataclass
 class Shard:
-    """Whole batches of images, how to score them, and the place of their scores.
+    """Whole batches of images, their settings, and the place of their scores.
 
     Attributes:
-        images: names, in order.
+        images: names in order.
         root: the folder that relative names are relative to.
-        path: of the file of its scores, a line of JSON for each image; None: they stay in memory, in `rows`.
+        path: file of the scores, with one line of JSON per image; None: scores stay in memory, in `rows`.
     """
 
     number: int
@@ -180,11 +182,11 @@ class Shard:
     rows: list[Row] | None = None
 
     def file(self, image: str) -> str:
-        """An image's file; a URL is its own."""
+        """Return the absolute path of an image; URLs are unchanged."""
         return image if is_url(image) else os.path.join(self.root, image)
 
     def stamp(self, image: str) -> list[int]:
-        """Size and time of an image's file now; `ABSENT` where this process cannot open it."""
+        """Return size and modification time of an image; `ABSENT` if this process cannot open it."""
         try:
             status = os.stat(self.file(image))
             readable = os.access(self.file(image), os.R_OK)
@@ -193,7 +195,7 @@ class Shard:
         return [status.st_size, status.st_mtime_ns] if readable else ABSENT
 
     def kept(self) -> list[Row] | None:
-        """Its scores, where they are kept."""
+        """Return the saved scores, or None."""
         if self.path is None:
             return self.rows
         try:
@@ -203,17 +205,19 @@ class Shard:
             return None
 
     def keep(self, rows: list[Row]) -> None:
-        """Keep its scores: all of them, or on an error none."""
+        """Save the scores atomically."""
         if self.path is None:
             self.rows = rows
             return
-        _begun_with(self.path.parent)  # a run that has ended since has removed its folder
+        _begun_with(self.path.parent)  # fails if the run has ended and removed its folder
         with atomic_path(self.path) as part:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
     def scored(self) -> int | None:
-        """How many of its images have a score; None where it is to be scored, also again: a file has changed
-        since, or can be opened by now, or a URL could not be read."""
+        """Return the number of images with a score; None if the shard must be scored (again).
+
+        A shard is scored again if a file has changed or become readable, or if a URL failed.
+        """
         rows = self.kept()
         if rows is None or [row["image"] for row in rows] != list(map(escaped, self.images)):
             return None
@@ -224,10 +228,10 @@ class Shard:
 
 
 def plan(images: Sequence[str], settings: Settings, size: int, folder: Path | None = None) -> list[Shard]:
-    """All shards of a run: its images cut every `size`, a whole number of batches; one image counts once.
+    """Divide the images of a run, without duplicates, into shards of `size` (a multiple of the batch size).
 
     Args:
-        folder: where the shards' files are; None: in memory.
+        folder: folder of the shard files; None: in memory.
     """
     unique, root = list(dict.fromkeys(images)), os.getcwd()
     return [
@@ -237,29 +241,29 @@ def plan(images: Sequence[str], settings: Settings, size: int, folder: Path | No
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but shards, since it is removed when the table is written.
+    """Check that a folder holds nothing but shards, since it is removed when the table is written.
 
     Raises:
-        ValueError: it does.
+        ValueError: the folder holds other files.
     """
     if folder.exists() and not (
         folder.is_dir() and all(OURS.fullmatch(path.name) for path in folder.iterdir())
     ):
         raise ValueError(
-            f"{folder}: progress is saved under this name, and it holds something else; move that, or give "
-            "another name for the table"
+            f"{folder}: holds other files, but progress is saved under this name; move them, or give "
+            "the table another name"
         )
 
 
 def begin(folder: Path, about: Mapping[str, Any], size: int) -> int:
-    """Begin a run in a folder, or take up the one that was begun there; returns the images of its shards.
+    """Start a run in a folder or resume the existing one, and return the number of images per shard.
 
     Args:
         about: see `Settings.about`.
-        size: of the shards of a run that begins.
+        size: images per shard for a new run.
 
     Raises:
-        OtherRunError: the folder is another run's.
+        OtherRunError: the folder belongs to a run with different settings.
     """
     begun = folder / ABOUT
     if not begun.exists():
@@ -270,28 +274,28 @@ def begin(folder: Path, about: Mapping[str, Any], size: int) -> int:
         if shard < 1 or shard % before["--batch-size"]:
             raise ValueError(shard)
     except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError):
-        raise OtherRunError(f"{begun}: damaged; begin anew with --restart") from None
+        raise OtherRunError(f"{begun}: damaged; start over with --restart") from None
     if differences:
         raise OtherRunError(
-            f"{folder} has the scores of a run that was stopped, with another {', '.join(differences)}; "
-            "give the options that it was begun with, to go on; or --restart, to begin anew; or another name "
+            f"{folder} has the scores of an interrupted run with another {', '.join(differences)}; "
+            "use the same options to resume it, --restart to discard it, or another name "
             "for the table"
         )
     return shard
 
 
 def differing(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """The words of `about` whose values are others than before."""
+    """Return the keys of `about` whose values differ from `before`."""
     return [word for word in about if before.get(word) != about[word]]
 
 
 def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, int], None, None]:
-    """Score shards in this process and keep their scores; reading ahead goes on from one shard to the next.
+    """Score shards in this process and save their scores; images are read ahead across shards.
 
-    Yields as `score_on_workers` does.
+    Yields the same as `score_on_workers`.
 
     Args:
-        shards: of one plan.
+        shards: shards of one plan.
     """
     from liqe_core.crops import scoring_crops
     from liqe_core.images import ImageError
@@ -304,13 +308,13 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
     read = settings.reader()
 
     def crops_of(image: str) -> Tensor | ImageError:
-        stamps[image] = shards[0].stamp(image)  # before it is read: a later change shows
+        stamps[image] = shards[0].stamp(image)  # before the image is read, so that later changes are detected
         try:
             crops = scoring_crops(read(file(image)), model.geometry, image)
             if is_uniform(crops):
                 uniform.add(image)
             return crops
-        except ImageError as error:  # named as the user named the image
+        except ImageError as error:  # use the name that the user gave
             return ImageError(str(error).replace(file(image), str(Path(image))))
 
     def batches_of(shard: Shard) -> list[Sequence[str]]:
@@ -332,20 +336,20 @@ def score_here(model: LIQE, shards: Sequence[Shard]) -> Generator[tuple[Shard, i
 
 
 def score_shard(shard: Shard) -> int:
-    """What a Dask worker does: score one shard and write its file.
+    """Score one shard on a Dask worker and write its file.
 
     Returns:
-        How many of its images have a score.
+        The number of images with a score.
 
     Raises:
-        ShardError: this process does not see the run's folder, has other weights or another version, or
+        ShardError: this process cannot access the run's folder, has a different checkpoint or version, or
             fails.
     """
     assert shard.path
     try:
         with _one_at_a_time:
             about = _begun_with(shard.path.parent)
-            # Dask runs a task again when the worker that holds its result dies.
+            # Dask repeats a task if the worker that holds its result dies.
             if (before := shard.scored()) is not None:
                 return before
             ((_, scored),) = score_here(_loaded(shard.settings, about), [shard])
@@ -358,10 +362,10 @@ def score_shard(shard: Shard) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(settings: Settings, begun_with: str) -> LIQE:
-    """The model, once a process.
+    """Load the model once per process.
 
     Args:
-        begun_with: the content of the run's `ABOUT`.
+        begun_with: content of the run's `ABOUT` file.
     """
     try:
         model = settings.model()
@@ -370,8 +374,8 @@ def _loaded(settings: Settings, begun_with: str) -> LIQE:
         raise ShardError(f"{_this_worker()} cannot load the model: {error}") from error
     if differences := differing(json.loads(begun_with), about):
         raise ShardError(
-            f"{_this_worker()} has another {', '.join(differences)} than the process that started the run: "
-            "give all workers the same packages and the same file of weights, or stop this one"
+            f"{_this_worker()} has another {', '.join(differences)} than the process that started the run; "
+            "install the same packages and the same checkpoint on all workers, or stop this one"
         )
     return model
 
@@ -381,8 +385,8 @@ def _begun_with(folder: Path) -> str:
         return (folder / ABOUT).read_text(encoding="utf-8")
     except OSError:
         raise ShardError(
-            f"{_this_worker()} does not see {folder}: start workers where the images and the table's folder "
-            "have the same paths as for the process that starts the run"
+            f"{_this_worker()} cannot access {folder}; start workers on machines where the images and the "
+            "table's folder have the same paths as for the process that started the run"
         ) from None
 
 
@@ -393,20 +397,20 @@ def _this_worker() -> str:
 def score_on_workers(
     client: Client, shards: Sequence[Shard], work: Callable[[Shard], int] = score_shard
 ) -> Generator[tuple[Shard, int], None, None]:
-    """Have Dask workers score shards, a few a worker at a time.
+    """Score shards on Dask workers, a few per worker at a time.
 
     If a worker dies, another one takes its shards. Dask gives up a shard after four dead workers, even if the
-    shard only waited on them. Such shards are scored again at the end, one at a time: only a shard that ends
-    its workers then is blamed.
+    shard was only waiting. Such shards are scored again at the end, one at a time; an error is raised only
+    for a shard whose workers die again.
 
     Args:
-        work: done for each shard, on a worker.
+        work: function that scores a shard on a worker.
 
     Yields:
-        Each shard whose file is there, and how many of its images have a score.
+        Each finished shard and its number of images with a score.
 
     Raises:
-        ShardError: a worker refuses; workers died of a shard; the scheduler has gone.
+        ShardError: a worker failed, a shard was given up, or the scheduler is unreachable.
     """
     from distributed import KilledWorker, as_completed
 
@@ -417,7 +421,7 @@ def score_on_workers(
 
     def send() -> None:
         for shard in islice(waiting, max(0, AHEAD * max(1, len(client.nthreads())) - len(sent))):
-            # The scheduler keeps something of each kind of task for good: these are all of one.
+            # The scheduler keeps state per task prefix forever, so all runs share the prefix "shard".
             future = client.submit(work, shard, key=(f"shard-{name}", shard.number), pure=False)
             sent[future] = shard
             completed.add(future)
@@ -430,7 +434,7 @@ def score_on_workers(
                 yield shard, future.result()
             except KilledWorker:
                 suspects.append(shard)
-            del future  # its result leaves the worker
+            del future  # frees the result on the worker
             send()
         for shard in suspects:
             alone = client.submit(work, shard, key=(f"shard-{name}-alone", shard.number), pure=False)
@@ -443,23 +447,25 @@ def score_on_workers(
     except (OSError, CancelledError) as error:
         if isinstance(error, OSError) and client.status == "running":
             raise
-        raise ShardError("the Dask scheduler has gone") from error
-    except Exception as error:  # it did not come as far as `score_shard`
+        raise ShardError("lost the connection to the Dask scheduler") from error
+    except Exception as error:  # the task failed before `score_shard` was called
         reason = f"{type(error).__name__}: {error}"
         raise ShardError(
-            f"a worker does not know this task ({reason}): give all workers the same packages"
+            f"a worker cannot run this task ({reason}); install the same packages on all workers"
         ) from error
     if fatal:
         count, first, last = len(fatal), fatal[0].images[0], fatal[0].images[-1]
         raise ShardError(
-            f"{count} shards have each ended worker after worker; the first has {first} to {last}: see the "
-            "logs of the workers, for example whether memory ran out"
+            f"{count} shards were given up because their workers died; the first has {first} to {last}; see "
+            "the logs of the workers, for example whether memory ran out"
         )
 
 
 def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -> pd.DataFrame:
-    """The table of the images whose shards are kept, in their order; see `Prediction.to_frame`. Names are
-    escaped by `files.escaped`."""
+    """Return the table of all images with saved scores, in order; see `Prediction.to_frame`.
+
+    Names are escaped by `files.escaped`.
+    """
     import numpy as np
     import pandas as pd
 
@@ -479,10 +485,10 @@ def table(shards: Sequence[Shard], images: Sequence[str], distributions: bool) -
 
 
 def device_name(name: str) -> str:
-    """The device that a word stands for: see `torch_device`; ``auto`` is ``mps``, too, where that is fastest.
+    """Resolve the name of a device, see `torch_device`; ``auto`` may also select ``mps``.
 
     Raises:
-        ValueError: another word, or no such device here.
+        ValueError: the name is unknown, or this machine has no such device.
     """
     import torch
 
@@ -497,10 +503,10 @@ def device_name(name: str) -> str:
 
 
 def device_for(name: str, client: Client | None) -> str:
-    """The device of this process, or of all workers: ``auto`` is the fastest that they have.
+    """Resolve the device of this process or of all workers; ``auto`` is the fastest one.
 
     Raises:
-        ValueError: as `device_name`; or workers differ.
+        ValueError: see `device_name`; or ``auto`` selects different devices on different workers.
     """
     if client is None:
         return device_name(name)
@@ -508,5 +514,5 @@ def device_for(name: str, client: Client | None) -> str:
         return name
     kinds = sorted(set(client.run(device_name, name).values()))
     if len(kinds) > 1:
-        raise ValueError(f"--device auto: some workers have {' and some '.join(kinds)}; say which to use")
+        raise ValueError(f"--device auto: some workers have {' and some '.join(kinds)}; name the device")
     return kinds[0] if kinds else "cpu"

@@ -1,7 +1,7 @@
-"""Which images ``liqe score`` takes, and where its table goes.
+"""Input files and output tables of ``liqe score``.
 
-In: files, folders and lists of them, and patterns. Out: CSV, lines of JSON, Parquet, or a page of thumbnails
-that needs no other file; each whole or not at all.
+Inputs are files, folders, lists of paths, and patterns. Outputs are CSV, JSON lines, Parquet, or a
+self-contained HTML page of thumbnails; each file is written atomically.
 """
 
 from __future__ import annotations
@@ -34,48 +34,48 @@ from liqe_core.intake.progress import tqdm
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Names that a reason is shown with.
+#: Number of example names shown with a reason.
 EXAMPLES = 3
 
-#: Bytes of a path, at most, on Linux; other systems take less.
+#: The maximum length of a path in bytes on Linux; other systems allow less.
 LONGEST = 4096
 
 #: The longer side of a thumbnail in pixels, and the quality of its JPEG: 2 to 3 kB each.
 SIDE, QUALITY = 96, 60
 
-#: The page of ``--html``, with places for `title`, `heads` and `rows`.
+#: The template for ``--html`` with the placeholders `title`, `heads` and `rows`.
 PAGE = Path(__file__).with_name("page.html")
-#: The forms that a table may have, as the options are called.
+#: Table formats, by the names of their options.
 FORMS = ("csv", "json", "parquet", "html")
 
 
 def outputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The tables that are asked for: their forms, and their files."""
+    """Return the requested tables: their formats and files."""
     tables = []
     for form in FORMS:
         path = getattr(options, form)
         if path == "":
-            raise ValueError(f"--{form} {path!r}: give the name of a file, or - for standard output")
+            raise ValueError(f"--{form} {path!r}: empty name; give the name of a file, or - for stdout")
         if path is not None:
             place = Path("/dev/stdout" if path == "-" else path)
-            # Where a link leads, so that it stays one.
+            # Resolve symbolic links, so that the link itself is not replaced.
             tables.append((form, place.resolve() if place.is_symlink() and not is_stream(place) else place))
     return tables
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a table is written to what is there, a device, a pipe or an open file, not renamed over it."""
+    """Whether a path is a device, a pipe or an open file, which is written to instead of replaced."""
     return bool(_open_file(path)) or (path.exists() and not (path.is_file() or path.is_dir()))
 
 
 def _open_file(path: Path) -> str:
-    """The number of the open file that a path stands for; empty where it stands for none."""
+    """Return the file descriptor that a path such as ``/dev/stdout`` names, or an empty string."""
     number = path.name if path.parent.name == "fd" and path.parts[1] in ("dev", "proc") else ""
     return {"/dev/stdout": "1", "/dev/stderr": "2"}.get(str(path), number)
 
 
 def summary(selection: Survey) -> list[str]:
-    """A line for each reason why files were left out: how many, and the first of them."""
+    """Return one line per reason for skipped files, with their number and first names."""
     return [
         f"left out, {reason}: {len(names)} ({first_few(names, EXAMPLES)})"
         for reason, names in selection.left_out.items()
@@ -83,20 +83,20 @@ def summary(selection: Survey) -> list[str]:
 
 
 def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Survey:
-    """Files as they are, so that an error can name them, and of folders the images in them and below.
+    """Select the images to score: all named files, and all images below named folders.
 
     Args:
-        include: glob patterns; take only what matches one, by its name or by its path (below the folder,
-            where it is from one).
-        exclude: glob patterns likewise; what matches one is left out.
+        include: glob patterns; only select files whose name or path matches one. For files from a folder,
+            the path is relative to the folder.
+        exclude: glob patterns; skip files whose name or path matches one.
 
     Raises:
-        ImageError: a folder without images, or nothing is left.
+        ImageError: a folder has no images, or no image is selected.
     """
     selection = Survey()
     for path in paths:
         folder = Path(path)
-        if os.path.isdir(path):  # False of a name that is too long or none: what reads it says so
+        if os.path.isdir(path):  # invalid and overlong names are reported when they are read
             content = survey(folder)
             for reason, names in content.left_out.items():
                 selection.left_out.setdefault(reason, []).extend(str(folder / name) for name in names)
@@ -113,31 +113,32 @@ def choose(paths: Iterable[str], include: Sequence[str] = (), exclude: Sequence[
             else:
                 selection.images.append(image)
     if not selection.images:
-        raise ImageError("no image is left: give some, or other patterns to --include and --exclude")
+        raise ImageError("no image is left; name images, or change --include and --exclude")
     return selection
 
 
 def read_list(path: str) -> list[str]:
-    """The paths in a file, ``-`` for standard input: a line each, or each ended by a zero byte, as
-    ``find -print0`` writes them. Empty lines are passed over.
+    """Read a list of paths from a file, or from standard input for ``-``.
+
+    Paths are separated by line breaks or by zero bytes (``find -print0``); empty lines are ignored.
 
     Raises:
-        ValueError: the file cannot be read, or is no list.
+        ValueError: the file cannot be read or is not a list of paths.
     """
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"--from-file {path}: {error.strerror}; give a file of paths, or -") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # written by PowerShell
         try:
             content = content.decode("utf-16").encode()
         except UnicodeDecodeError as error:
-            raise ValueError(f"--from-file {path}: no text in UTF-16 ({error}); save it as UTF-8") from None
+            raise ValueError(f"--from-file {path}: not valid UTF-16 ({error}); save it as UTF-8") from None
     content = content.removeprefix(codecs.BOM_UTF8)
     names = content.split(b"\0") if b"\0" in content else re.split(rb"\r?\n", content)
     if max(map(len, names)) > LONGEST or Path(path).suffix.lower() in suffixes():
         raise ValueError(
-            f"--from-file {path}: no list of paths, a line each; an image is given without --from-file"
+            f"--from-file {path}: not a list with a path per line; to score an image, omit --from-file"
         )
     return [os.fsdecode(name) for name in names if name.strip()]
 
@@ -148,34 +149,32 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
 
 
 def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str]) -> None:
-    """Whether tables can be written, before hours are spent on them. Makes the folders that they are in.
+    """Check before scoring that the tables can be written, and create their folders.
 
     Args:
-        outputs: forms, of `FORMS`, and places.
-        read_files: files that no table must replace.
+        outputs: formats in `FORMS`, and paths.
+        read_files: input files that a table must not replace.
 
     Raises:
-        ValueError: a folder is in the place of one, or a file that is needed, or another table; the package
-            for its form is missing.
-        OSError: nothing can be written there.
+        ValueError: a path is a folder, an input file, or the path of another table; or the package for a
+            format is missing.
+        OSError: a path is not writable.
     """
     for form, path in outputs:
         if is_stream(path):
             continue
         if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
             raise ValueError(
-                "--parquet needs the package pyarrow: pip install pyarrow, or take --csv or --json"
+                "--parquet requires the package pyarrow; run pip install pyarrow, or use --csv or --json"
             )
         if path.is_dir():
-            raise ValueError(f"--{form} {path}: a folder; give the name of a file in it")
+            raise ValueError(f"--{form} {path}: is a folder; give the name of a file in it")
         if path.exists():
             if not os.access(path, os.W_OK):
-                raise ValueError(f"--{form} {path}: may not be written to; give another name")
+                raise ValueError(f"--{form} {path}: is write-protected; give another name")
             for file in read_files:
                 if os.path.exists(file) and path.samefile(file):
-                    raise ValueError(
-                        f"--{form} {path}: would replace {file}, which is read; give another name"
-                    )
+                    raise ValueError(f"--{form} {path}: would replace the input {file}; give another name")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path.parent):
@@ -185,22 +184,22 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
             reason = f"{path.parent} is a file" if in_place else error.strerror or str(error)
             raise OSError(f"--{form} {path}: cannot be written ({reason}); give another place") from None
     if len({path.resolve() for _, path in outputs}) < len(outputs):
-        raise ValueError("two tables of the same name: give each form its own")
+        raise ValueError("two tables have the same path; give each format its own file")
 
 
 def clear_parts(path: Path) -> None:
-    """Remove what a kill while the table was written has left; the caller has the lock."""
+    """Remove partial tables left by a killed run; the caller holds the lock."""
     pattern = glob.escape(f".{path.stem}.") + "[0-9a-f]" * 8 + glob.escape(f".part{path.suffix}")
     for part in path.parent.glob(pattern):  # as `files.atomic_path` names them
         part.unlink(missing_ok=True)
 
 
 def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
-    """Write the table, to a file whole or not at all.
+    """Write the table; files are written atomically.
 
     Args:
         form: one of `FORMS`.
-        read: from a path to 8-bit RGB, for the thumbnails of a page.
+        read: function from a path to an 8-bit RGB image, for the thumbnails of a page.
     """
     with _to_stream(path) if is_stream(path) else atomic_path(path) as part:
         if form == "csv":
@@ -215,20 +214,20 @@ def write(form: str, path: Path, table: pd.DataFrame, read: Callable[[str], Imag
 
 @contextlib.contextmanager
 def _to_stream(path: Path) -> Iterator[Path]:
-    """A temporary path whose content goes to a stream when the block ends well."""
+    """Provide a temporary path; its content is copied to a stream if the block succeeds."""
     with tempfile.TemporaryDirectory() as folder:
         yield (part := Path(folder, "table"))
         sys.stdout.flush()
-        # An open file is not opened anew: one that the shell has put there would be begun again.
+        # Do not reopen an open file: that would truncate a file that the shell redirects to.
         try:
             with open(os.dup(int(number)) if (number := _open_file(path)) else path, "wb") as stream:
                 stream.write(part.read_bytes())
-        except OSError as error:  # which stream is full; a broken pipe stays one
+        except OSError as error:  # name the stream; the type, such as BrokenPipeError, is kept
             raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _write_json(path: Path, table: pd.DataFrame) -> None:
-    # Through NumPy, whose float32 are written with the digits that CSV has, not those of the same float64.
+    # Convert float32 through NumPy, so that numbers have the same digits as in CSV.
     columns = [map(_plain, table[name].to_numpy()) for name in table]
     with path.open("w", encoding="utf-8") as file:
         for row in zip(*columns, strict=True):
@@ -236,19 +235,20 @@ def _write_json(path: Path, table: pd.DataFrame) -> None:
 
 
 def _plain(value: object) -> object:
-    """A cell as JSON has it; what is missing is null."""
+    """Convert a cell for JSON; missing values become null."""
     if value is None or value != value:
         return None
     return value if isinstance(value, str) else float(str(value))
 
 
 def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Image]) -> None:
-    """Write the page: a row an image with its thumbnail, name, quality and likeliest scene and distortion;
-    those without a score come last and say why.
+    """Write the HTML page: one row per image with thumbnail, name, quality, top scene and top distortion.
+
+    Images without a score come last, with the reason.
 
     Args:
         table: from `Prediction.to_frame`, names escaped by `files.escaped`.
-        read: from a path to 8-bit RGB, for the thumbnails; what cannot be read any more has none.
+        read: function from a path to an 8-bit RGB image; an image that fails to load has no thumbnail.
     """
     axes = [axis for axis in ("scene", "distortion") if axis in table]
     table = table.sort_values("quality", kind="stable", na_position="last")
@@ -295,7 +295,7 @@ def _cells(row: dict, axes: list[str]) -> str:
 
 
 def _thumbnail(image: Image.Image) -> str:
-    """An element with the image as a JPEG in it, which a browser decodes when it comes into view."""
+    """Return an HTML element with the image as an embedded JPEG, which browsers decode lazily."""
     image.thumbnail((SIDE, SIDE))
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=QUALITY)

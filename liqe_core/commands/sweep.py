@@ -1,14 +1,14 @@
-"""``liqe sweep``: the grid sessions x variants x seeds as papermill runs of a notebook, on Dask distributed.
+"""``liqe sweep``: run a grid of sessions x variants x seeds with papermill on Dask distributed.
 
-On this machine's cores, and on a cluster::
+On the cores of this machine, or on a cluster::
 
     liqe sweep --profile mini
     liqe sweep --profile paper --scheduler tcp://HOST:8786
 
-A cell is one run of ``04_multitask_training``. One whose run folder is finished is not run again; one that
-fails keeps its executed notebook and its error while the others go on; one whose worker dies is taken up by
-another worker, from the last saved state of its training. On a cluster, workers need this environment and
-a file system that they share with whoever starts the sweep.
+A cell of the grid is one run of ``04_multitask_training``. Finished cells are skipped. If a cell fails, its
+executed notebook and its error are saved and the other cells continue. If a worker dies, another worker
+resumes its cell from the last saved training state. On a cluster, workers need this environment and a file
+system shared with the process that starts the sweep.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Cell:
     """One run of the grid.
 
     Attributes:
-        settings: of its training.
-        parameters: the notebook's, but for the folders.
+        settings: training settings of the cell.
+        parameters: parameters of the notebook without its folders.
     """
 
     settings: Profile
@@ -63,15 +63,15 @@ def cells(
     seeds: Sequence[int] = (1, 2, 3),
     changes: Mapping[str, object] | None = None,
 ) -> list[Cell]:
-    """The grid, in the order session, seed, variant: variants of one seed are complete as early as can be.
+    """Build the grid in the order session, seed, variant, so that all variants of a seed finish early.
 
     Args:
-        variants: default: the four of the paper's ablation.
-        seeds: as the notebook's parameter: session k of seed s trains from seed s + k - 1.
-        changes: other settings of the profile, for all cells.
+        variants: prompt variants; default: the four of the paper's ablation.
+        seeds: values of the notebook's parameter; session k of seed s trains with seed s + k - 1.
+        changes: overridden settings of the profile, for all cells.
 
     Raises:
-        ValueError: an unknown profile or setting, or one that cannot be.
+        ValueError: an unknown profile or setting, or an invalid value.
     """
     from liqe_core.prompts import VARIANTS
     from liqe_core.training.profiles import profile
@@ -88,17 +88,17 @@ def cells(
 
 
 def run_cell(notebook: Path, folder: Path, parameters: Mapping[str, object], run: Path) -> dict[str, object]:
-    """Run a notebook; whatever goes wrong becomes part of the record, so that the other cells go on.
+    """Run the notebook of a cell; errors become part of the record, so that the other cells continue.
 
-    Papermill starts the notebook in a process of its own. That process looks after its parent and ends when
-    it is gone, so a worker that is killed leaves nothing behind that trains on, and the run folder's lock is
-    free again for whoever takes the cell up.
+    Papermill starts the notebook in a separate process, which monitors its parent and exits with it. A killed
+    worker therefore leaves no training behind, and the lock of the run folder is free for the next worker.
 
     Args:
-        notebook: the notebook's file.
-        folder: the cell's own: the executed notebook, and its figures.
-        parameters: for the notebook.
-        run: the folder of its training. Dask runs a task again when the worker that holds its result dies.
+        notebook: file of the notebook.
+        folder: folder of the cell, for the executed notebook and its figures.
+        parameters: parameters of the notebook.
+        run: folder of the training run. A finished run is not repeated, since Dask repeats a task if the
+            worker that holds its result dies.
 
     Returns:
         `state`, `seconds`, `error`, `traceback`, and `notebook`, the executed copy.
@@ -109,7 +109,7 @@ def run_cell(notebook: Path, folder: Path, parameters: Mapping[str, object], run
     try:
         if not is_finished(run):
             executed = notebooks.execute(notebook, executed.notebook, parameters)
-    except Exception as failed:  # papermill itself, a full disk: a cell that failed like any other
+    except Exception as failed:  # errors of papermill and a full disk are recorded as failed cells, too
         error = f"{type(failed).__name__}: {failed}"
         executed = dataclasses.replace(executed, error=error, traceback=traceback.format_exc())
     row = dataclasses.asdict(executed) | {"notebook": str(executed.notebook)}
@@ -122,16 +122,17 @@ def sweep(
     client: Client,
     notebook: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Run every cell that is not finished yet, and print a line about each that ends.
+    """Run all unfinished cells, and print a line for each cell that ends.
 
     Args:
-        root: run folders go below ``root/train``, everything else of a cell to ``root/sweep/<its name>``.
-        client: of the cluster to run on.
+        root: output folder; runs are in ``root/train``, other files of a cell in ``root/sweep/<its name>``.
+        client: client of the Dask cluster.
         notebook: default: ``04_multitask_training``.
 
     Returns:
-        A row a cell: `cell`, `session`, `seed` (of its training), `variant`, `state` ("done", "done before"
-        or "failed"), `seconds`, `error`, `traceback`, `notebook`. Also in ``root/sweep/summary.csv``.
+        One row per cell: `cell`, `session`, `seed` (of its training), `variant`, `state` ("done", "done
+        before" or "failed"), `seconds`, `error`, `traceback`, `notebook`. The table is also saved as
+        ``root/sweep/summary.csv``.
     """
     from distributed import as_completed
 
@@ -149,11 +150,12 @@ def sweep(
             folder = root / "sweep" / run.name
             table[run.name] |= {"state": "waiting", "notebook": str(folder / notebook.name)}
             parameters = {**cell.parameters, "runs_root": str(root)}
-            # The key names the cell on the dashboard, and is new: an earlier sweep's task is another one.
+            # The key shows the cell on the dashboard; it is unique, so that results of earlier sweeps on the
+            # same scheduler are not reused.
             key = f"{run.name}-{name}"
             future = client.submit(run_cell, notebook, folder, parameters, run, key=key)
             futures[future] = table[run.name]
-    print(f"{len(table)} cells, {len(table) - len(futures)} of them done before")
+    print(f"{len(table)} cells, {len(table) - len(futures)} already finished")
     running = root / "sweep" / "running.json"
     write_json(running, {"dashboard": client.dashboard_link, "process": os.getpid()})  # notebooks link to it
     try:
@@ -173,11 +175,12 @@ def sweep(
 
 
 def beforehand(grid: Sequence[Cell], root: Path) -> str:
-    """What a grid will take, and where it writes.
+    """Describe the work, the disk space and the output folder of a grid.
 
     Raises:
-        ValueError: a run is still to be made, and a dataset that it needs is not all there; says what to do
-            for each. OSError: their decoded images do not fit on the disk.
+        ValueError: an unfinished cell needs a dataset that is incomplete; the message says what to do for
+            each dataset.
+        OSError: the decoded images do not fit on the disk.
     """
     from liqe_core import towers
     from liqe_core.data.fetch import disk_of, readable_size
@@ -196,11 +199,11 @@ def beforehand(grid: Sequence[Cell], root: Path) -> str:
     most = disk_space(towers.build(towers.architecture(settings.model.architecture)))
     room = shutil.disk_usage(disk_of(root)).free
     lines = [
-        f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} of them done before",
-        f"to go: {steps} steps of {sum(settings.data.batch_sizes.values())} images "
+        f"{len(grid)} runs of the profile {settings.name}, {len(grid) - len(todo)} already finished",
+        f"remaining: {steps} steps of {sum(settings.data.batch_sizes.values())} images "
         f"x {settings.steps.crops} crops",
         f"runs: {root / 'train'}, at most {readable_size(most)} each, {readable_size(most * len(todo))} for "
-        f"those to go, and {readable_size(room)} are free there",
+        f"the remaining runs, {readable_size(room)} free",
         decoded(dict.fromkeys(settings.data.batch_sizes), settings, refuse=bool(todo)),
     ]
     return "\n".join(lines)
@@ -218,19 +221,19 @@ def _write_summary(root: Path, table: Mapping[str, Mapping]) -> pd.DataFrame:
 def dask_client(
     scheduler: str | None = None, workers: int | None = None, dashboard: str = ":8787"
 ) -> Iterator[Client]:
-    """The workers to run on: those of the scheduler, or some that are made for the block.
+    """Connect to the workers of a scheduler, or start local workers for the block.
 
     Args:
-        scheduler: its address, ``tcp://host:8786``.
-        workers: without a scheduler, how many to make on this machine; default: as many as there are GPUs,
-            which then have one each, or else cores.
-        dashboard: where to serve theirs; where that port is taken, another is.
+        scheduler: address of the scheduler, ``tcp://host:8786``.
+        workers: number of local workers if there is no scheduler; default: one per GPU or, without GPUs, one
+            per core.
+        dashboard: address of the dashboard of local workers; if the port is in use, another one is chosen.
 
     Raises:
-        ValueError: there is no scheduler at that address, or Dask is not installed.
+        ValueError: there is no scheduler at the address, or Dask is not installed.
     """
     if importlib.util.find_spec("distributed") is None:
-        raise ValueError("Dask's workers need the package distributed: pip install distributed")
+        raise ValueError("Dask workers require the package distributed; run: pip install distributed")
     if not scheduler:
         with _local_workers(workers, dashboard) as client:
             yield client
@@ -241,10 +244,10 @@ def dask_client(
         client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(
-            f"no Dask scheduler at {scheduler} ({error}); start one with `dask scheduler`, or leave "
-            "--scheduler out to run on this machine"
+            f"no Dask scheduler at {scheduler} ({error}); start one with `dask scheduler`, or omit "
+            "--scheduler to run on this machine"
         ) from None
-    # That the scheduler has gone is told by who waits for it, without Dask's traceback.
+    # The caller reports a lost connection to the scheduler; this hides Dask's traceback.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
         yield client
@@ -252,7 +255,7 @@ def dask_client(
 
 @contextlib.contextmanager
 def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
-    """A cluster on this machine: a process a GPU, or else a core, each of them with one thread."""
+    """Start a local cluster: one process per GPU or, without GPUs, per core, with one thread each."""
     import dask
     import torch
     from distributed import Client, LocalCluster, WorkerPlugin
@@ -261,20 +264,20 @@ def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
     gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")[:count]
 
     class OneGpu(WorkerPlugin):
-        """What a worker starts sees one GPU, also after the worker was started again."""
+        """Restrict the processes that a worker starts to one GPU, also after a restart of the worker."""
 
         def setup(self, worker):
             if gpus:
                 os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
 
     with (
-        # A worker that has ended is started again; on a busy machine that takes longer than the 15 s after
-        # which Dask gives it up, and when all are given up a run would wait for ever.
+        # Dask restarts a dead worker. On a busy machine the restart takes longer than the default timeout of
+        # 15 s, after which Dask removes the worker; without any worker, a run would wait forever.
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
         LocalCluster(
             n_workers=workers or len(gpus) or os.cpu_count(),
             threads_per_worker=1,
-            # What takes memory are the notebooks' own processes, which Dask does not see.
+            # The memory is used by the processes of the notebooks, which Dask does not measure.
             memory_limit=0,
             dashboard_address=dashboard,
         ) as cluster,
@@ -285,7 +288,7 @@ def _local_workers(workers: int | None, dashboard: str) -> Iterator[Client]:
 
 
 def run_sweep(options: argparse.Namespace) -> int:
-    """Run the grid, and print what it leaves."""
+    """Run the grid and print its results."""
     from liqe_core.training.profiles import profile
 
     out = Path(options.out) if options.out else runs_dir(options.profile)
@@ -297,16 +300,16 @@ def run_sweep(options: argparse.Namespace) -> int:
         summary = sweep(grid, out, client)
     failed = summary[summary["state"] == "failed"]
     for row in failed.itertuples():
-        print(f"\n{row.cell} failed: {row.error}\n{row.traceback}\nIts notebook: {row.notebook}")
+        print(f"\n{row.cell} failed: {row.error}\n{row.traceback}\nExecuted notebook: {row.notebook}")
     print(f"\n{_ablation(out, profile(options.profile, **changes))}")
     print(f"\n{len(summary) - len(failed)} of {len(summary)} cells are done: {out / 'sweep' / 'summary.csv'}")
     if len(failed):
-        print("Start the same command again to run what failed.", file=sys.stderr)
+        print("Run the same command again to repeat the failed cells.", file=sys.stderr)
     return 1 if len(failed) else 0
 
 
 def _ablation(out: Path, settings: Profile) -> str:
-    """The table over whatever is finished, as text."""
+    """Format the ablation table of all finished runs as text."""
     import pandas as pd
 
     from liqe_core.studies.ablations import STUDIES, alike, compare, scores

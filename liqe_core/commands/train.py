@@ -1,5 +1,7 @@
-"""``liqe train``: one run of training, also under torchrun. ``liqe check``: weights as they are, on the test
-parts of a session and on unseen datasets; trains nothing."""
+"""``liqe train`` trains a model, also under torchrun; ``liqe check`` evaluates a checkpoint.
+
+The evaluation uses the test parts of a session and the unseen datasets.
+"""
 
 from __future__ import annotations
 
@@ -34,33 +36,33 @@ def run_train(options: argparse.Namespace) -> int:
             print(f"{dataset.name}: left out: {image}: {reason}", file=sys.stderr)
     results = loop.fit(settings, sets, folder, restart=options.restart)
     if leads:
-        print(f"{results.round(4).to_string(index=False)}\n\nThe run: {folder}")
+        print(f"{results.round(4).to_string(index=False)}\n\nRun folder: {folder}")
     return 0
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Evaluate weights as they are."""
+    """Evaluate a checkpoint without training."""
     settings = profile(options.profile, **values(options.set))
     names = sets_called(options.names or [*settings.data.batch_sizes, "unseen"])
     for name in options.names and names:
-        load_manifest(name)  # a name that is none is told here, with those that there are
+        load_manifest(name)  # an unknown name raises here, with a list of the known ones
     root = Path(options.out) if options.out else runs_dir(settings.name)
     folder = paper_check.check_folder(root, options.checkpoint)
     plan = paper_check.plan(names, options.session)
     device = torch_device(options.device)
     present, missing = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
     for row in present.itertuples():
-        part = {paper_check.WITHIN: f"test part of session {options.session}"}.get(row.protocol, "all of it")
-        partial = f" of {row.expected}, without {row.absent}" if row.absent else ""
+        part = {paper_check.WITHIN: f"test part of session {options.session}"}.get(row.protocol, "all images")
+        partial = f" of {row.expected}, {row.absent} missing" if row.absent else ""
         print(f"{row.dataset}: {part}, {row.images} images{partial}")
     for row in missing.itertuples():
-        print(f"{row.dataset}: left out, {row.missing}")
+        print(f"{row.dataset}: skipped, {row.missing}")
     if present.empty:
-        raise ValueError("none of these datasets is here; get them as said above, and run this again")
+        raise ValueError("none of these datasets is present; get them as listed above and run this again")
     counts = dict(zip(present["dataset"], present["images"], strict=True))
     print(
         f"to compute: {present['images'].sum()} images x {settings.testing.windows} crops, with "
-        f"{options.checkpoint} on {device}; nothing is trained\n"
+        f"{options.checkpoint} on {device}; no training\n"
         f"{prepare.decoded(counts, settings)}\nresults: {folder}"
     )
     if options.missing == "skip":
@@ -75,8 +77,8 @@ def run_check(options: argparse.Namespace) -> int:
     conditions |= {"device": str(device), "session": options.session, "seed": settings.seed}
     conditions |= {"windows": settings.testing.unseen_windows, "settings": settings.testing_settings()}
     done = paper_check.check(model, names, get, folder, conditions)
-    print(f"\n{folder / 'results.csv'}; the notebook 10_paper_tables sets it beside the published numbers")
+    print(f"\n{folder / 'results.csv'}; notebook 10_paper_tables compares it with the published results")
     without = [name for name in present["dataset"] if name in done.reasons]
     if without:
-        print(f"no result: {', '.join(without)}; the reasons are above", file=sys.stderr)
+        print(f"no result for {', '.join(without)}; see the errors above", file=sys.stderr)
     return int(len(without) == len(present))

@@ -53,7 +53,7 @@ def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
     assert code == 0 and "complete, 5 of 5 images" in out
     assert f"liqe data verify {manifest.path}\n" in out, "as it was called, so that it can be given"
     code, out, _ = data("verify", manifest.path, "--quiet")
-    assert (code, out) == (0, "holiday: every image is there and whole\n")
+    assert (code, out) == (0, "holiday: every image is present and intact\n")
     code, out, _ = data("audit", manifest.path, "--quiet", "--csv", tmp_path / "audit.csv")
     assert code == 0 and "1 to 5, of 1 to 5" in out
     assert "score out of range" in set(pd.read_csv(tmp_path / "audit.csv")["audit"])
@@ -68,7 +68,7 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     manifest = own_set(tmp_path, count=3)
     (manifest.folder() / "p001.png").write_text("no image")
     code, out, _ = data("verify", manifest.path, "--quiet")
-    assert code == 1 and "1 unreadable" in out and "the list: " in out
+    assert code == 1 and "1 unreadable" in out and "report: " in out
     assert data("status", manifest.path)[0] == 1
     code, out, err = data("pack", "spaq", manifest.path, "--root", tmp_path, "--quiet")
     assert code == 1 and out == ""
@@ -103,7 +103,7 @@ def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
         assert (code, err) == (0, "")
         assert "csiq: complete, 18 of 18 images in " in out and "next: liqe data verify bid" in out
         code, out, _ = data("fetch", "csiq", "--yes")
-        assert code == 0 and "csiq: all of it is there, in " in out
+        assert code == 0 and "csiq: already complete in " in out
         assert "complete" in data("status", "csiq")[1]
 
 

@@ -41,7 +41,7 @@ def test_the_page_works(page, mine, capsys):
         _, *words = shlex.split(command.replace("mini", "smoke").replace("224", "32"))
         assert main(words) == 0, command
     said = capsys.readouterr()
-    assert "20 of 20" in said.out and "my: every image is there and whole" in said.out
+    assert "20 of 20" in said.out and "my: every image is present and intact" in said.out
     grid = LIQE.from_checkpoint("run/best_quality.safetensors").grid
     assert grid.scene == ("shoe", "hat") and grid.distortion == ("scratched", "faded")
     results = pd.read_csv("run/results.csv")

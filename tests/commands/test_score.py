@@ -157,7 +157,7 @@ def test_killed_at_random_the_table_is_the_same(model, folder):
 def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(model, folder, capsys, number, code):
     with after_batches(5, lambda: os.kill(os.getpid(), number)):
         assert score(model, "images", "--csv", "t.csv", "--batch-size", 4) == code
-        assert "15 of 21 images are scored and kept in t.csv.shards" in capsys.readouterr().err
+        assert "15 of 21 images are scored and saved in t.csv.shards" in capsys.readouterr().err
         assert sum(map(len, shards(folder / "t.csv.shards").values())) == 16
         assert score(model, "images", "--batch-size", 4) == code
     printed = capsys.readouterr()
