@@ -154,9 +154,7 @@ def _add_export(commands: Commands) -> None:
 
 
 def _add_data(subparsers: Commands) -> None:
-    data = subparsers.add_parser(
-        "data", help="list, download, unpack, check and pack datasets; print their labels and audit them"
-    )
+    data = subparsers.add_parser("data", help="list, download, check and pack datasets")
     commands = data.add_subparsers(title="commands", dest="data_command", metavar="COMMAND", required=True)
 
     def command(name: str, names: str, text: str) -> argparse.ArgumentParser:
@@ -230,9 +228,7 @@ def _add_train(commands: Commands) -> None:
 
 
 def _add_sweep(commands: Commands) -> None:
-    sweep = commands.add_parser(
-        "sweep", help="run an ablation (sessions x variants x seeds) and skip finished runs"
-    )
+    sweep = commands.add_parser("sweep", help="run an ablation: sessions x variants x seeds")
     add_profile(sweep)
     sweep.add_argument("--sessions", type=int, nargs="+", default=[1], help="sessions, 1 to 10 (default: 1)")
     sweep.add_argument("--variants", nargs="+", help="prompt variants (default: the paper's four)")
@@ -260,9 +256,7 @@ def _add_notebooks(commands: Commands) -> None:
 
 
 def _add_figure(commands: Commands) -> None:
-    figure = commands.add_parser(
-        "figure", help="redraw figures and tables of the notebooks, for a paper or slides"
-    )
+    figure = commands.add_parser("figure", help="redraw figures and tables of the notebooks")
     figure.add_argument("names", nargs="*", metavar="NAME", help="figures or tables, see --list")
     figure.add_argument("--list", action="store_true", help="list all figures and tables")
     text = "folder of a finished run, or of the runs of a sweep or notebook, such as runs/mini"
