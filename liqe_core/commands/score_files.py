@@ -184,7 +184,7 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
             reason = f"{path.parent} is a file" if in_place else error.strerror or str(error)
             raise OSError(f"--{form} {path}: cannot be written ({reason}); give another place") from None
     if len({path.resolve() for _, path in outputs}) < len(outputs):
-        raise ValueError("two tables have the same path; give each format its own file")
+        raise ValueError("two tables have the same name; give each format its own file")
 
 
 def clear_parts(path: Path) -> None:

@@ -45,7 +45,7 @@ def run_check(options: argparse.Namespace) -> int:
     settings = profile(options.profile, **values(options.set))
     names = sets_called(options.names or [*settings.data.batch_sizes, "unseen"])
     for name in options.names and names:
-        load_manifest(name)  # an unknown name raises here, with a list of the known ones
+        load_manifest(name)  # raises for an unknown name and lists the known ones
     root = Path(options.out) if options.out else runs_dir(settings.name)
     folder = paper_check.check_folder(root, options.checkpoint)
     plan = paper_check.plan(names, options.session)
@@ -53,7 +53,7 @@ def run_check(options: argparse.Namespace) -> int:
     present, missing = plan[plan["missing"] == ""], plan[plan["missing"] != ""]
     for row in present.itertuples():
         part = {paper_check.WITHIN: f"test part of session {options.session}"}.get(row.protocol, "all images")
-        partial = f" of {row.expected}, {row.absent} missing" if row.absent else ""
+        partial = f" of {row.expected}, without {row.absent}" if row.absent else ""
         print(f"{row.dataset}: {part}, {row.images} images{partial}")
     for row in missing.itertuples():
         print(f"{row.dataset}: skipped, {row.missing}")

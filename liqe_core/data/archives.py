@@ -104,7 +104,7 @@ def _write(name: str, folder: Path, wanted: Mapping[Path, Member], progress: boo
 
 def _inside(folder: Path, parts: Parts, archive: Path) -> Path:
     path = folder.joinpath(*parts)
-    if ".." in parts or not path.resolve().is_relative_to(folder.resolve()):  # also by a link on the disk
+    if ".." in parts or not path.resolve().is_relative_to(folder.resolve()):  # follows symbolic links
         raise FetchError(f"{archive}: {'/'.join(parts)!r} would leave the folder; nothing was unpacked")
     return path
 

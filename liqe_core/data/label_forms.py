@@ -143,7 +143,7 @@ def read_distorted(manifest: Manifest, folder: Path) -> pd.DataFrame:
     if absent := " ".join(sets_to_fetch(manifest, folder)):
         raise LabelError(f"the photographs of {manifest.name} are missing: liqe data fetch {absent}")
     best_of, best = other_set(manifest, folder)
-    assert best is not None, "nothing is lacking"
+    assert best is not None, "checked by sets_to_fetch"
     table = FORMS[best_of.form](best_of, best)
     table["mos"] = best_of.score.oriented(table["mos"])
     names = list_images(folder / manifest.labels.photographs)

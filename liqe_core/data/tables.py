@@ -81,7 +81,7 @@ def read_table(
 def _text(path: Path, columns: Sequence[str] | None, sep: str | None) -> pd.DataFrame:
     text = read_text(path)
     heading = _BEFORE_THE_HEADER.match(text)
-    assert heading is not None, "it matches no character as well"
+    assert heading is not None, "the pattern also matches an empty string"
     text = text[heading.end() :]
     sep = sep or heading[1] or max("\t;,", key=text.split("\n", 1)[0].count)
     form = {"sep": sep, "names": columns, "header": None, "index_col": False, "dtype": str}

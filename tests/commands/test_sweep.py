@@ -148,4 +148,4 @@ def test_it_says_what_is_done_before_and_where_the_others_go(tmp_path, monkeypat
     run.mkdir(parents=True)
     (run / "results.csv").write_text("checkpoint\n")
     announced = sweep.beforehand(grid, tmp_path / "out")
-    assert "1 of them" in announced and str(tmp_path / "out" / "train") in announced
+    assert "1 already finished" in announced and str(tmp_path / "out" / "train") in announced
