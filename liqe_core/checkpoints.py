@@ -348,7 +348,9 @@ def _unwrapped(path: Path, content: object) -> dict[str, object]:
         content = next((value for value in inner if isinstance(value, Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         found = f"an empty {type(content).__name__}" if content == {} else type(content).__name__
-        raise CheckpointError(f"{path}: contains {found}; expected a dictionary of tensors")
+        raise CheckpointError(
+            f"{path}: contains {found}, not a dictionary of tensors; give a file of weights"
+        )
     if odd := [key for key in content if not isinstance(key, str)]:
         raise CheckpointError(f"{path}: an entry has the key {odd[0]!r}; expected a parameter name")
     return {key[prefix.end() if (prefix := PREFIXES.match(key)) else 0 :]: content[key] for key in content}

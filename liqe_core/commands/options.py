@@ -130,7 +130,7 @@ def _add_score(commands: Commands) -> None:
     text = "convert colors according to the ICC profile (default: ignore)"
     reading.add_argument("--icc", choices=("ignore", "srgb"), default="ignore", help=text)
     text = "enlarge images to N pixels on the shorter side, for images that are all displayed at one size "
-    text += "(default: 0, the setting of the model; liqe-tiny accepts 224 to 768)"
+    text += "(default: 0, the setting of the model; liqe-tiny accepts 288 to 768)"
     reading.add_argument("--enlarge-to", type=int, default=0, metavar="N", help=text)
     text = "reject images with more pixels (default: 89478485); none: no limit"
     reading.add_argument("--max-pixels", default="", metavar="N", help=text)

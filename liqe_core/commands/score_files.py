@@ -181,7 +181,7 @@ def check_places(outputs: Sequence[tuple[str, Path]], read_files: Sequence[str])
                 pass
         except OSError as error:
             in_place = isinstance(error, FileExistsError)
-            reason = f"{path.parent} is a file" if in_place else error.strerror or str(error)
+            reason = f"{path.parent} is a file, not a folder" if in_place else error.strerror or str(error)
             raise OSError(f"--{form} {path}: cannot be written ({reason}); give another place") from None
     if len({path.resolve() for _, path in outputs}) < len(outputs):
         raise ValueError("two tables have the same name; give each format its own file")

@@ -116,8 +116,9 @@ def _check_columns(manifest: Manifest, rows: pd.DataFrame, columns: Collection[s
     unread = [f"{name!r}" + f" (did you mean {close[name]!r}?)" * bool(close[name]) for name in unread]
     for axis, name in {"scene": "scenes", "distortion": "distortion"}.items():
         if axis in manifest.words and name not in columns:
-            others = f"rename the right one of {', '.join(unread)}" if unread else "add it"
-            raise LabelError(f"{path}: no column {name!r} for the manifest's {axis} words; {others}")
+            similar = [title for title, near in close.items() if near == name]
+            advice = f"rename the column {similar[0]!r}" if similar else "add it"
+            raise LabelError(f"{path}: no column {name!r} for the manifest's {axis} words; {advice}")
     if unread and manifest.role == "user":
         warnings.warn(f"{path}: unread columns: {', '.join(unread)}", stacklevel=2)
 

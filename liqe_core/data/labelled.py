@@ -129,7 +129,7 @@ class LabelledImages:
             raise ValueError(f"{self.name}: no part {part!r} of session {session}")
         rows = np.flatnonzero(self.table[column] == part)
         if len(rows) == 0:
-            raise ValueError(f"{self.name}: session {session} has no image in its {part} part")
+            raise ValueError(f"{self.name}: session {session} has no image in its {part} part; add some")
         return rows
 
     def thinned(self, most: int) -> LabelledImages:

@@ -130,7 +130,7 @@ def column(table: pd.DataFrame, name: str | int, path: str | os.PathLike) -> pd.
     places = [i for i, title in enumerate(table.columns) if wanted in (i + 1, title.lower())]
     if not places:
         columns = first_few(list(map(repr, table.columns)), 10)
-        raise LabelError(f"{path}, line 1: no column {name!r}; name one in the manifest: {columns}")
+        raise LabelError(f"{path}, line 1: no column {name!r}; name one of these in the manifest: {columns}")
     return table.iloc[:, places[0]]
 
 
@@ -148,9 +148,11 @@ def numbers(values: pd.Series, path: str | os.PathLike, highest: float = np.inf)
         text = text.str.replace(",", ".")
     number = pd.to_numeric(text, errors="coerce").astype(np.float64)
     if len(wrong := values[~np.isfinite(number)]):
-        problem = f"score {wrong.iloc[0]!r} is not a number ({len(wrong)} such)"
-        advice = "write it as 1250.5, with no thousands separator, or remove the line"
-        raise LabelError(f"{path}, line {wrong.index[0]}: {problem}; {advice}")
+        problem = (
+            f"score {wrong.iloc[0]!r} is not a number" if wrong.iloc[0].strip() else "the score is empty"
+        )
+        advice = "give a number without thousands separator, such as 1250.5, or remove the line"
+        raise LabelError(f"{path}, line {wrong.index[0]}: {problem} ({len(wrong)} such); {advice}")
     return number
 
 

@@ -157,7 +157,7 @@ def torch_device(name: str, local_rank: int = 0) -> torch.device:
         if device.type != "cuda":
             torch.empty(0, device=device)  # raises for a missing device, for example mps
     except (RuntimeError, AssertionError):
-        raise ValueError(f"device {name!r} does not exist; give auto, cpu, cuda or cuda:0") from None
+        raise ValueError(f"device {name!r} does not exist; give auto, cpu{', cuda' * bool(gpus)}") from None
     if device.type == "cuda" and device.index >= gpus:
         raise ValueError(f"device {name!r} does not exist, this machine has {gpus} GPUs; give auto or cpu")
     return device

@@ -59,7 +59,9 @@ def stored(image: Image.Image) -> Stored:
         return Stored(16 if image.mode.startswith("I;16") or form in ("PPM", "PNG") else None)
     suffix = os.path.splitext(getattr(image, "filename", "") or "")[1].lower()
     if int(tags.get(_NEW_SUBFILE) or 0) & 1 or _DNG_VERSION in tags or suffix in RAW_SUFFIXES:
-        raise LevelError("the first image is a preview, as in a camera raw file; develop the file to TIFF")
+        raise LevelError(
+            "the first image is a preview, as in a camera raw file; export it as TIFF with a raw converter"
+        )
     bits, layout = int((tags.get(_BITS) or (1,))[0]), getattr(image, "tile", None) or []
     if bits == 16 and tags.get(_PLANAR) == 2 and image.mode in ("RGB", "RGBA", "CMYK"):
         _mend_planes(image, layout)

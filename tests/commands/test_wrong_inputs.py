@@ -42,7 +42,7 @@ def refusal(capsys, *arguments):
 
 
 TABLES = {
-    "thousands": ('name,mos\na.png,"1,250.5"\nb.png,980\n', "line 2: .*no thousands separator"),
+    "thousands": ('name,mos\na.png,"1,250.5"\nb.png,980\n', "line 2: .*thousands separator"),
     "no number": ("name,mos\na.png,1\nb.png,nan\n", "line 3: .*'nan'"),
     "a cell without a score": ("name,mos\na.png,1\n\nb.png,\n", "line 4: "),
     "a name twice": ("name,mos\na.png,1\nb.png,2\na.png,3\n", "line 4: .*'a.png' .*line 2"),

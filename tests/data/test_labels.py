@@ -193,7 +193,7 @@ def test_columns_that_are_not_read_are_named(tmp_path):
     manifest = own_set(tmp_path, words="{scene: [shoe, hat]}", score="{column: 2, range: [1, 6]}")
     path = tmp_path / "photographs" / "scores.csv"
     path.write_text("file_name,opinion,scene,ref,splits\na,1,hat,r1,train\n")
-    with pytest.warns(UserWarning, match=r"scores\.csv: .*read: 'splits' .*'split'"):
+    with pytest.warns(UserWarning, match=r"scores\.csv: .*'splits' .*'split'"):
         row = read_labels(manifest).iloc[0]
     assert (row.scenes, row.reference) == (("hat",), "r1"), "a scene is called as in the manifest"
     path.write_text("file_name,opinion,scene_label\na,1,hat\n")
