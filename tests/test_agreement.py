@@ -45,7 +45,7 @@ def test_logistic_map_by_hand():
         ([1.0, float("nan"), 2.0], [1.0, 2.0, 3.0], "NaN or infinity among the predictions"),
     ],
 )
-def test_what_is_not_defined_is_nan_with_a_reason_and_no_warning(prediction, mos, reason):
+def test_undefined_measures_are_nan_with_a_reason_and_no_warning(prediction, mos, reason):
     assert all(np.isnan(value) for value in agreement.agreement(prediction, mos).values())
     assert agreement.reason(prediction, mos) == reason
 
@@ -65,7 +65,7 @@ def test_scene_accuracy_counts_labels_found_among_as_many_guesses():
     assert agreement.scene_accuracy_benchmark(p, target) == pytest.approx((1 + 1 + 2) / 5)
 
 
-def test_distortion_accuracy_leaves_out_what_has_no_label():
+def test_distortion_accuracy_excludes_unlabelled_images():
     p = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1]])
     target = np.array([[1, 0], [1, 0], [1, 0], [0, 0]])
     assert agreement.distortion_accuracy(p, target) == pytest.approx(2 / 3)
@@ -81,7 +81,7 @@ def test_over_sessions_has_the_median_apart_from_the_mean():
     assert table.loc["bid", ("srcc", "count")] == 0
 
 
-def test_the_fit_does_not_depend_on_what_lies_in_memory():
+def test_the_fit_does_not_depend_on_uninitialized_memory():
     """MINPACK of SciPy 1.15 to 1.17 reads past an array: it shows in a tenth of the fits to random scores."""
     rng = np.random.default_rng(0)
     for n in [12, 24] * 20:

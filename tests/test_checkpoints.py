@@ -56,7 +56,7 @@ KINDS = {
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
-def test_kinds_are_told_apart_by_content(openai_state, openai_small, tmp_path, make, suffix):
+def test_formats_are_detected_by_content(openai_state, openai_small, tmp_path, make, suffix):
     path = tmp_path / f"weights.{suffix}"
     torch.save(make(openai_state), path)
     found = read_checkpoint(path)
@@ -66,7 +66,7 @@ def test_kinds_are_told_apart_by_content(openai_state, openai_small, tmp_path, m
     assert all(torch.equal(found.state_dict[k], v) for k, v in openai_state.items())
 
 
-def test_safetensors_of_someone_else_in_half_precision(openai_state, openai_small, tmp_path):
+def test_safetensors_of_other_projects_in_half_precision(openai_state, openai_small, tmp_path):
     halves = {key: value.half() for key, value in openai_state.items()}
     save_file(halves, tmp_path / "theirs.pt", metadata={"format": "pt"})
     found = read_checkpoint(tmp_path / "theirs.pt")
@@ -122,7 +122,7 @@ def test_weights_can_be_rounded_to_half_the_bytes(tmp_path):
         assert halved[key].dtype == value.dtype and torch.equal(halved[key], rounded), key
 
 
-def test_a_name_without_a_file_says_which_names_there_are(tmp_path, monkeypatch):
+def test_an_unknown_name_lists_the_known_names(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"liqe-giant.*official-koniq"):
         read_checkpoint("liqe-giant")
     monkeypatch.setattr(checkpoints, "PACKAGED", {"liqe-tiny": tmp_path / "package/tiny.safetensors"})
@@ -174,7 +174,7 @@ def with_header(path, state, header):
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_small, tmp_path, change, word):
+def test_an_invalid_header_is_rejected_by_name(openai_state, openai_small, tmp_path, change, word):
     header = change
     if isinstance(change, dict):
         header = {"version": 1, "architecture": openai_small} | change
@@ -193,7 +193,7 @@ def test_a_header_that_makes_no_model_is_refused_by_name(openai_state, openai_sm
         ("embed_dim", 10**9),
     ],
 )
-def test_a_header_of_a_larger_model_than_its_weights_is_refused_before_it_is_built(
+def test_a_header_larger_than_its_weights_is_rejected_before_the_model_is_built(
     openai_state, openai_small, tmp_path, monkeypatch, tower, size
 ):
     openai_small[tower] = openai_small[tower] | size if isinstance(size, dict) else size
@@ -318,7 +318,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("change, fault", FAULTS.values(), ids=FAULTS.keys())
-def test_weights_that_do_not_fit_change_nothing(openai_state, openai_small, tmp_path, change, fault):
+def test_mismatched_weights_change_nothing(openai_state, openai_small, tmp_path, change, fault):
     torch.save(openai_state, tmp_path / "good.pt")
     model = LIQE.from_checkpoint(tmp_path / "good.pt", grid=QUALITY)
     before = {k: v.clone() for k, v in model.clip.state_dict().items()}

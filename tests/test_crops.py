@@ -147,7 +147,7 @@ def test_crops_are_those_of_the_public_code(image, size):
     assert torch.equal(scoring_crops(image, PAPER), expected)
 
 
-def test_the_overview_is_the_whole_image_and_weighs_as_much_as_all_windows(image):
+def test_the_overview_shows_the_image_and_has_the_weight_of_all_windows(image):
     geometry, squeezed = CropGeometry(window=64, overview=True), image.resize((64, 64), Image.BILINEAR)
     crops, plain = scoring_crops(image, geometry), scoring_crops(image, CropGeometry(window=64))
     assert torch.equal(crops[:-1], plain) and len(plain) == 15

@@ -33,7 +33,7 @@ def test_folders_follow_the_environment(monkeypatch, tmp_path):
     assert files.cache_dir("mini", "v1").is_dir()
 
 
-def test_without_a_cache_or_a_clone_there_is_a_way_out(monkeypatch, tmp_path):
+def test_a_missing_cache_or_clone_is_reported_with_advice(monkeypatch, tmp_path):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "file" / "cache"))
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="LIQE_CACHE"):
@@ -48,7 +48,7 @@ def test_without_a_cache_or_a_clone_there_is_a_way_out(monkeypatch, tmp_path):
     assert files.runs_dir("mini") == tmp_path / "runs" / "mini"
 
 
-def test_a_lock_says_who_holds_it_and_goes_with_its_owner(tmp_path):
+def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
     target = tmp_path / "work"
     with only_one(target, doing="painting"):
         second = only_one(target, doing="painting")

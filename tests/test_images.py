@@ -54,7 +54,7 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("name", NO_IMAGES)
-def test_what_is_no_image_is_refused_by_name(tmp_path, name):
+def test_an_invalid_image_is_rejected_by_name(tmp_path, name):
     (tmp_path / name).write_bytes(NO_IMAGES[name])
     with pytest.raises(ImageError, match=f"{name}: "):
         read_image(tmp_path / name)
@@ -101,7 +101,7 @@ def test_decompression_bomb(tmp_path, size):
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_what_the_error_about_bombs_advises_works(image, tmp_path, monkeypatch):
+def test_the_advice_in_the_error_about_bombs_works(image, tmp_path, monkeypatch):
     path = tmp_path / "large.png"
     image.save(path)
     limit = 640 * 427 - 1
@@ -158,7 +158,7 @@ def test_misspelled_options(jpeg):
         read_image(jpeg, sixteen_bit="auto")
 
 
-def test_what_counts_as_a_image_is_one_rule(tmp_path):
+def test_image_files_are_recognized_by_one_rule(tmp_path):
     assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"} <= suffixes()
     assert {".jp2", ".avif"} <= suffixes(), "what Pillow reads, it reads here"
     assert suffixes().isdisjoint({".txt", ".csv", ".pdf", ".eps", ".h5", ".mpg"}), (
@@ -207,7 +207,7 @@ def test_reading_ahead_waits_for_its_threads_though_a_signal_has_ended_earlier_w
     assert set(threading.enumerate()) <= before
 
 
-def test_a_survey_says_what_it_leaves_out_and_follows_links(tmp_path, monkeypatch):
+def test_a_survey_lists_excluded_files_and_follows_links(tmp_path, monkeypatch):
     images, linked = tmp_path / "images", tmp_path / "linked"
     for folder in (images / "below", images / "closed", linked):
         folder.mkdir(parents=True)

@@ -72,12 +72,12 @@ def test_of_two_equal_scores_the_first_is_preferred_with_one_half_or_one():
 
 
 @pytest.mark.parametrize("wrong", [{"pair_mean": "all"}, {"ties": "lost"}])
-def test_other_means_and_ties_are_refused_by_name(wrong):
+def test_unknown_means_and_ties_are_rejected_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         quality_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2), **wrong)
 
 
-def test_a_image_without_a_score_or_alone_in_its_set_adds_nothing_and_such_a_set_is_not_counted():
+def test_images_without_a_score_or_a_partner_add_nothing_to_the_loss():
     quality = torch.tensor([1.0, 9.0, 2.0, 4.0, 3.0, 3.5, 2.5, 1.0, 2.0, 5.0], requires_grad=True)
     mos = torch.tensor([0.5, math.nan, 0.1, 0.9, math.nan, 60.0, 20.0, math.nan, math.nan, 1.0])
     dataset = torch.tensor([7, 7, 7, 7, 2, 2, 2, 5, 5, 4])
@@ -112,7 +112,7 @@ def test_plcc_loss_is_one_minus_pearsons_correlation_of_each_set_weighed_by_its_
     ],
     ids=["predictions alike", "scores alike", "two scores", "one image"],
 )
-def test_a_set_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
+def test_a_dataset_without_a_correlation_adds_nothing_to_plcc_loss(quality, mos):
     prediction = torch.tensor(quality, requires_grad=True)
     loss = plcc_loss(prediction, torch.tensor(mos), torch.zeros(len(mos), dtype=torch.int64))
     loss.backward()
@@ -133,7 +133,7 @@ def test_regression_loss_lays_each_sets_scale_over_one_to_five():
     assert loss.item() == 0 and unscored.grad.tolist() == [0]
 
 
-def test_gradient_stays_finite_where_the_model_is_sure():
+def test_the_gradient_is_finite_for_certain_predictions():
     quality = torch.tensor([5.0, 1.0, 1.0], requires_grad=True)
     quality_loss(quality * 100, torch.tensor([1.0, 2.0, 2.0]), torch.zeros(3, dtype=torch.long)).backward()
     assert quality.grad.isfinite().all()
@@ -157,7 +157,7 @@ def test_distortion_loss_by_hand():
 
 
 @pytest.mark.parametrize("loss", [scene_loss, distortion_loss])
-def test_a_image_without_a_label_adds_nothing(loss):
+def test_an_image_without_a_label_adds_nothing(loss):
     p = torch.tensor([[0.25, 0.75], [0.64, 0.36]], requires_grad=True)
     g = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     with_and_without = loss(p, g)
@@ -170,7 +170,7 @@ def test_a_image_without_a_label_adds_nothing(loss):
     nothing.backward()
 
 
-def test_a_marginal_that_rounds_to_more_than_one_is_one():
+def test_a_marginal_that_rounds_above_one_is_clipped():
     p = torch.tensor([[1 + 2**-23, 0.0]], requires_grad=True)
     loss = scene_loss(p, torch.tensor([[0.0, 1.0]]))
     assert loss.item() == scene_loss(p.detach().clamp(max=1), torch.tensor([[0.0, 1.0]])).item()
@@ -185,7 +185,7 @@ def test_losses_have_the_type_of_the_predictions():
     assert {loss(torch.rand(2, 2), labels).dtype for loss in (scene_loss, distortion_loss)} == {torch.float32}
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_mismatched_shapes_are_rejected():
     with pytest.raises(ValueError, match="equal shape"):
         quality_loss(torch.zeros(3, 1), torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match="p_scene"):

@@ -42,7 +42,7 @@ def test_equal_to_the_same_pixels_from_a_file(metric, image, tmp_path):
 
 
 @pytest.mark.parametrize("size, enlarge_to", [((1100, 800), 0), ((64, 48), 56)])
-def test_where_it_resizes_it_is_within_a_level_of_pillow(image, size, enlarge_to):
+def test_resized_images_are_within_one_level_of_pillow(image, size, enlarge_to):
     """Pillow rounds twice, to half a level each time; the rest is the same."""
     image, geometry = image.resize(size), CropGeometry(window=32, enlarge_to=enlarge_to)
     ours = 255 * tensor_crops(as_tensor(image), geometry)[0]
@@ -85,7 +85,7 @@ def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liq
     assert all(module.training for module in small_liqe.modules())
 
 
-def test_what_is_no_image_or_no_float32_is_named(metric):
+def test_invalid_shapes_and_dtypes_are_named(metric):
     with pytest.raises(TypeError, match="ndarray"):
         metric(np.zeros((1, 3, 40, 40), np.float32))
     for shape in ((1, 3, 40, 0), (3, 40, 40), (1, 40, 40, 3), (0, 3, 40, 40)):
@@ -100,7 +100,7 @@ def test_what_is_no_image_or_no_float32_is_named(metric):
             half()(torch.rand(1, 3, 40, 40))
 
 
-def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
+def test_the_interfaces_of_pyiqa_and_torchmetrics(metric):
     assert metric.lower_better is False and metric.higher_is_better and metric.is_differentiable
     assert metric.score_range == (1.0, 3.0), "three words of quality"
     metric(torch.rand(1, 3, 40, 40))
@@ -117,7 +117,7 @@ def test_what_pyiqa_and_torchmetrics_ask_of_a_metric(metric):
 
 
 @pytest.mark.parametrize("value", [1.001, -0.5, torch.nan])
-def test_values_outside_are_refused_by_the_images_name(metric, value):
+def test_values_out_of_range_are_rejected_by_image_name(metric, value):
     images = torch.full((3, 3, 40, 40), 0.5)
     images[1, 2, 3, 4] = value
     with pytest.raises(ImageError, match=rf"image 1 .*{value}"):

@@ -111,7 +111,7 @@ def test_full_size_equals_the_public_computation(image, tmp_path):
 # ---- the joint probability ----------------------------------------------------------------------------
 
 
-def test_bytes_are_scaled_as_the_image_tower_takes_them():
+def test_bytes_are_scaled_for_the_image_tower():
     """By which numbers: tests/test_towers.py."""
     model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=PromptGrid.variant("quality"))
     crops = torch.randint(256, (2, 3, model.geometry.window, model.geometry.window), dtype=torch.uint8)
@@ -121,7 +121,7 @@ def test_bytes_are_scaled_as_the_image_tower_takes_them():
         torch.testing.assert_close(model.embed(crops), model.embed(floats), atol=1e-4, rtol=1e-4)
 
 
-def test_a_file_of_ours_says_what_crops_are_scaled_by_and_another_does_not(tmp_path):
+def test_only_our_checkpoints_store_the_scaling_of_crops(tmp_path):
     """A file of plain weights takes what the architecture takes, by name or by configuration."""
     model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=PromptGrid.variant("quality"))
     torch.save(model.clip.state_dict(), tmp_path / "plain.pt")
@@ -173,14 +173,14 @@ def test_crops_of_another_shape(small_liqe):
         small_liqe(torch.zeros(2, 3, 32, 32))
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="224"):
         LIQE.from_clip("LIQE-smoke", pretrained=None, geometry=CropGeometry())
     with pytest.raises(ValueError, match="demo"):
         LIQE.from_clip("LIQE-smoke", pretrained=None, geometry="demo")
 
 
-def test_what_tensors_a_caller_makes_by_default_changes_nothing():
+def test_torchs_default_dtype_and_device_change_nothing():
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):

@@ -33,7 +33,7 @@ def pins():
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
-def test_every_dependency_is_pinned_within_what_we_support(requirement, pins):
+def test_every_dependency_is_pinned_to_a_supported_version(requirement, pins):
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
 
 
@@ -72,7 +72,7 @@ def test_ci_runs_the_test_command_that_contributors_run():
     assert (TOP / ".ci" / "run").read_text().rstrip().splitlines()[-1] == "exec make test"
 
 
-def test_the_tests_that_show_a_difference_to_the_public_code_are_there():
+def test_the_tests_of_differences_to_the_public_code_exist():
     rows = re.findall(r"^\| \d+ \|.*$", (TOP / "docs" / "public-code.md").read_text(), re.MULTILINE)
     assert rows
     for row in rows:
@@ -110,7 +110,7 @@ def test_the_manifests_are_installed_with_the_package(tmp_path):
         (["model.py", "scoring.py"], {"pandas", "matplotlib"}),
     ],
 )
-def test_what_starts_without_others_does_so(patterns, without):
+def test_modules_start_without_optional_packages(patterns, without):
     """import-linter does not see what comes through `from liqe_core import LIQE` or another package."""
     files = [path for pattern in patterns for path in sorted((TOP / "liqe_core").glob(pattern))]
     modules = [".".join(p.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__") for p in files]

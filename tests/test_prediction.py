@@ -36,7 +36,7 @@ def test_frame_by_hand():
     assert row.distortion == "noise" and row.distortion_probability == pytest.approx(0.55)
 
 
-def test_frame_of_what_was_skipped():
+def test_frame_of_skipped_images():
     joint = torch.cat([JOINT, torch.full_like(JOINT, torch.nan)])
     frame = Prediction(joint, GRID, ("a.jpg", "b.jpg"), {1: "b.jpg: no such file"}).to_frame()
     assert frame.scene.tolist() == ["day", None] and math.isnan(frame.quality[1])

@@ -90,7 +90,7 @@ def test_any_set_of_prompts(seed):
     check(prompts, int(rng.integers(1, 60)))
 
 
-def test_tokens_after_the_end_are_not_looked_at():
+def test_tokens_after_the_end_are_ignored():
     tree = PrefixTree.from_tokens(torch.tensor([[5, END, 3, 4], [5, END, END, 1]]))
     assert tree.nodes == 2 and tree.ends[0] == tree.ends[1]
 

@@ -49,7 +49,7 @@ def test_own_words_and_template():
         (dict(template="a {quality"), "template"),
     ],
 )
-def test_what_cannot_make_prompts_is_refused_by_name(arguments, word):
+def test_invalid_words_and_templates_are_rejected_by_name(arguments, word):
     with pytest.raises(GridError, match=word):
         PromptGrid(**arguments)
 

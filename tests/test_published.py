@@ -47,7 +47,7 @@ def test_the_model_of_quality_alone_brings_its_grid(hub):
     assert LIQE.from_checkpoint("official-koniq").grid == PromptGrid.variant("quality")
 
 
-def test_the_first_use_fetches_and_says_what_it_is_and_later_ones_do_without(hub, kept, openai_state, capfd):
+def test_the_first_use_downloads_and_later_ones_work_offline(hub, kept, openai_state, capfd):
     model = LIQE.from_checkpoint("official")
     assert model.grid == PromptGrid()
     for key, value in model.clip.state_dict().items():
@@ -76,7 +76,7 @@ def test_the_second_source_serves_when_the_hub_does_not(hub, kept, status, capfd
     assert f"from {hub.second_url}{MIX}" in capfd.readouterr().err
 
 
-def test_what_the_hub_damages_comes_from_the_second_source(hub, kept):
+def test_a_damaged_file_is_downloaded_from_the_second_source(hub, kept):
     content = hub.files[ON_HUB]
     hub.files[ON_HUB], hub.tags[ON_HUB] = b"x" + content[1:], hashlib.sha256(content).hexdigest()
     LIQE.from_checkpoint("official")
@@ -86,7 +86,7 @@ def test_what_the_hub_damages_comes_from_the_second_source(hub, kept):
 # ---- pinned -------------------------------------------------------------------------------------------
 
 
-def test_other_weights_than_at_first_use_are_refused(hub, kept, openai_state):
+def test_other_weights_than_at_first_use_are_rejected(hub, kept, openai_state):
     LIQE.from_checkpoint("official")
     before, record = file_sha256(kept), kept.with_suffix(".json")
     openai_state["ln_final.bias"] += 1
@@ -130,7 +130,7 @@ def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_when_neither_source_has_it_the_error_names_both_and_where_to_put_the_file(hub, kept, status):
+def test_the_error_names_both_sources_and_the_folder_for_the_file(hub, kept, status):
     hub.status = hub.second_status = status
     with pytest.raises(CheckpointError) as error:
         LIQE.from_checkpoint("official")
@@ -159,7 +159,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("make, word", REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_state, make, word):
+def test_a_download_of_other_weights_is_rejected_and_deleted(hub, kept, openai_state, make, word):
     good = hub.files[ON_HUB]
     hub.files[ON_HUB] = make(openai_state)
     with pytest.raises(CheckpointError, match=rf"^official: \S+{MIX}: .*{word}.*{hub.url}/"):
@@ -169,7 +169,7 @@ def test_what_is_not_those_weights_is_refused_and_thrown_away(hub, kept, openai_
     LIQE.from_checkpoint("official")
 
 
-def test_what_was_put_there_by_hand_is_refused_but_not_thrown_away(hub, kept):
+def test_a_users_file_of_other_weights_is_rejected_but_not_deleted(hub, kept):
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"<html>log in</html>")
     with pytest.raises(CheckpointError, match=str(kept)):

@@ -98,7 +98,7 @@ def test_a_folder_is_the_images_in_it(small_liqe, folder, tmp_path_factory):
     }
 
 
-def test_what_is_given_as_an_object_is_named_by_its_place(small_liqe, folder):
+def test_an_image_object_is_named_by_its_position(small_liqe, folder):
     outside = torch.rand(2, 3, 40, 40)
     outside[1, 0, 0, 0] = 1.5
     nan = torch.full((1, 3, 40, 40), torch.nan)
@@ -135,7 +135,7 @@ def test_a_image_from_the_web(small_liqe, folder, monkeypatch):
         small_liqe.score(server.url + "1.png")
 
 
-def test_what_sends_no_length_is_still_limited(monkeypatch):
+def test_a_download_without_a_length_is_limited(monkeypatch):
     """A server that streams without an end."""
 
     class Endless(Handler):
@@ -214,7 +214,7 @@ def test_every_submodule_keeps_its_mode(small_liqe, folder):
     assert [module.training for module in small_liqe.modules()] == before and len(set(before)) == 2
 
 
-def test_precision_rounds_the_image_towers_products_and_nothing_else(small_liqe, folder):
+def test_precision_rounds_only_products_of_the_image_tower(small_liqe, folder):
     files = sorted(folder.iterdir())
     exact, rounded = small_liqe.score(files).joint, small_liqe.score(files, precision="bfloat16").joint
     assert rounded.dtype == torch.float32 and 1e-6 < (exact - rounded).abs().max() < 0.1

@@ -103,7 +103,7 @@ def test_towers_without_shared_prefixes_get_padded_prompts(text):
 
 
 @pytest.mark.parametrize("words", [7, 8, 100])
-def test_a_prompt_longer_than_the_context_is_refused(words):
+def test_a_prompt_longer_than_the_context_is_rejected(words):
     # start + words + end: 6 words fit in a context of 8
     tokenizer = towers.tokenizer({"text_cfg": {"context_length": 8}})
     fits = PromptGrid(quality=["photo " * 5 + "photo"], scene=[], distortion=[], template="{quality}")
@@ -169,7 +169,7 @@ def fused_step(model):
     ],
     ids=["load_state_dict", "fused step", "forget", "train", "eval", "half"],
 )
-def test_after_a_change_of_weights_the_answer_is_that_of_the_new_ones(model, change):
+def test_changed_weights_change_the_answer(model, change):
     before, _ = answer_and_truth(model)
     change(model)
     after, truth = answer_and_truth(model)
@@ -178,7 +178,7 @@ def test_after_a_change_of_weights_the_answer_is_that_of_the_new_ones(model, cha
 
 
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
-def test_kept_while_nothing_trains(model, off, photograph):
+def test_the_text_is_cached_while_nothing_trains(model, off, photograph):
     for _ in range(2):
         model.score(photograph)
         with off():
@@ -243,7 +243,7 @@ def test_separate_heads_make_the_joint_the_product_of_three_softmaxes(variant, t
         assert torch.equal(reread(crops), joint)
 
 
-def test_heads_of_another_grid_are_refused(tmp_path):
+def test_heads_of_another_grid_are_rejected(tmp_path):
     LIQE.from_clip("LIQE-smoke", pretrained=None, separate_heads=True).save(tmp_path / "heads.safetensors")
     with pytest.raises(GridError, match=r"\(5, 9, 11\)"):
         LIQE.from_checkpoint(tmp_path / "heads.safetensors", grid=PromptGrid.variant("quality"))

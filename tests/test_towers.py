@@ -46,7 +46,7 @@ def test_openais_own_sizes_are_recognised(name):
         (lambda s: [s.pop(k) for k in list(s) if k.startswith("transformer.")], "transformer.resblocks"),
     ],
 )
-def test_shapes_that_say_nothing(openai_state, change, word):
+def test_ambiguous_shapes(openai_state, change, word):
     change(openai_state)
     with pytest.raises(ArchitectureError, match=word):
         towers.openai_architecture(openai_state)
@@ -61,7 +61,7 @@ def test_shapes_that_say_nothing(openai_state, change, word):
         ("LIQE-smoke", "imagenet", "tower"),
     ],
 )
-def test_unknown_names_and_tags_list_those_there_are(name, weights, words):
+def test_unknown_names_and_tags_list_the_known_ones(name, weights, words):
     with pytest.raises(ArchitectureError, match=words):
         LIQE.from_clip(name, weights)
 
@@ -72,7 +72,7 @@ def test_an_architecture_is_a_copy_under_either_spelling():
     assert towers.architecture("LIQE-smoke")["embed_dim"] == 32
 
 
-def test_a_grid_that_does_not_fit_is_refused_before_the_download(monkeypatch):
+def test_a_mismatched_grid_is_rejected_before_the_download(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("downloads"))
     with pytest.raises(GridError, match="fit"):
         LIQE.from_clip("ViT-B-32-quickgelu", grid=PromptGrid(quality=["good " * 90]))
@@ -98,7 +98,7 @@ def test_from_clip_with_a_file(openai_state, openai_small, tmp_path, monkeypatch
         (lambda c: c["text_cfg"].update(tokenizer_kwargs={"trust_remote_code": True}), "trust_remote_code"),
     ],
 )
-def test_a_configuration_that_makes_no_model(openai_small, change, word):
+def test_an_invalid_configuration(openai_small, change, word):
     change(openai_small)
     with pytest.raises(ArchitectureError, match=word):
         towers.build(openai_small)
@@ -131,7 +131,7 @@ HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         ("LIQE-tiny", HALVES),
     ],
 )
-def test_crops_are_scaled_as_for_the_weights_there_are(name, expected):
+def test_crops_are_scaled_for_the_loaded_weights(name, expected):
     assert towers.statistics(towers.architecture(name), name) == expected
 
 
@@ -146,7 +146,7 @@ needs_package = pytest.mark.skipif(
 
 @needs_package
 @pytest.mark.parametrize("name, classes", [("coffee", (967, 968)), ("chelsea", range(281, 286))])
-def test_imagenet_weights_see_what_is_in_a_photograph(name, classes):
+def test_imagenet_weights_recognize_a_photograph(name, classes):
     """With the file's own classifier on top: every tensor is where it belongs, and crops are scaled right."""
     model = LIQE.from_clip("LIQE-tiny", "imagenet", grid=PromptGrid.variant("quality"))
     assert PACKAGE not in sys.modules, "found, but never imported"
@@ -160,7 +160,7 @@ def test_imagenet_weights_see_what_is_in_a_photograph(name, classes):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"weights of another day"])
-def test_a_changed_or_missing_file_of_weights_is_refused_by_name(tmp_path, monkeypatch, content):
+def test_a_changed_or_missing_weight_file_is_rejected_by_name(tmp_path, monkeypatch, content):
     (tmp_path / PACKAGE / "models").mkdir(parents=True)
     (tmp_path / PACKAGE / "__init__.py").write_text("raise AssertionError('imported')")
     if content is not None:
@@ -187,7 +187,7 @@ def without_package(monkeypatch):
         (timm, "LIQE-mini", "imagenet", "network"),
     ],
 )
-def test_without_a_network_it_says_what_to_do(
+def test_a_missing_network_is_reported_with_advice(
     monkeypatch, without_package, error, library, name, weights, advice
 ):
     make = library.create_model

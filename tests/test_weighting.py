@@ -36,7 +36,7 @@ def test_temperature_levels_the_weights():
     assert equal.weights() == {"quality": 1.0, "scene": 1.0}
 
 
-def test_state_goes_on_in_the_middle_of_an_epoch():
+def test_state_is_resumed_in_the_middle_of_an_epoch():
     first, resumed = (DynamicWeightAverage(["quality", "scene"]) for _ in range(2))
     run_epoch(first, (1.0, 2.0))
     first.record({"quality": 0.5, "scene": 1.0})
@@ -46,7 +46,7 @@ def test_state_goes_on_in_the_middle_of_an_epoch():
     assert first.weights() == resumed.weights() != {"quality": 1.0, "scene": 1.0}
 
 
-def test_a_loss_of_zero_or_an_empty_epoch_makes_no_nan():
+def test_a_zero_loss_or_an_empty_epoch_gives_no_nan():
     weighting = DynamicWeightAverage(["quality", "scene"])
     run_epoch(weighting, (0.0, 1.0))
     run_epoch(weighting, (0.0, 0.5))

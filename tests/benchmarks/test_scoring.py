@@ -20,7 +20,7 @@ def test_both_precisions_are_timed_and_compared(tmp_path):
     assert table["apart"]["float32"] == 0 < table["apart"]["bfloat16"] < 0.1
 
 
-def test_the_port_is_given_our_weights_and_fetches_and_keeps_nothing(monkeypatch):
+def test_the_port_uses_our_weights_without_downloads_or_caches(monkeypatch):
     model = LIQE.from_clip("LIQE-smoke", None)
     arch = SimpleNamespace(load=None, DEFAULT_CACHE_DIR="the user's")
 

@@ -19,7 +19,7 @@ def test_steps_are_measured_in_processes_of_their_own():
     assert "nonsense" in table["error"][1] and np.isnan(table["best_seconds"][1])
 
 
-def test_a_step_without_memory_for_it_is_told(monkeypatch):
+def test_a_step_without_enough_memory_is_reported(monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 1_000_000)
     with pytest.raises(MemoryError, match="GB"):
         steps.measure_step(StepCase(images=3, architecture="LIQE-smoke", device="cpu"))

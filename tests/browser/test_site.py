@@ -60,7 +60,7 @@ def opened(browser, page: Path, size, **more):
     return tab, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
 
 
-def test_pages_are_whole_without_a_network_and_accessible_and_nothing_is_cut(chromium, pages, screenshots):
+def test_pages_work_offline_are_accessible_and_not_cut_off(chromium, pages, screenshots):
     from axe_playwright_python.sync_playwright import Axe
 
     faults = {}
@@ -100,7 +100,7 @@ def test_pages_can_be_read_on_a_telephone(chromium, pages, screenshots, scheme):
     assert wide == {}
 
 
-def test_the_first_page_says_what_it_is_and_how_good(chromium, site):
+def test_the_first_page_states_purpose_and_results(chromium, site):
     tab, _ = opened(chromium, site / "index.html", WIDE)
     text = tab.locator("article").inner_text()
     reached = measures(kept_answers()).set_index("dataset")["srcc"].map("{:.3f}".format)

@@ -40,7 +40,7 @@ def test_list(data):
     assert out.splitlines()[6].split()[:7] == ["koniq10k", "train", "10073", "1", "to", "5", "open"]
 
 
-def test_a_set_of_ones_own_from_archive_to_store(data, tmp_path):
+def test_a_users_dataset_from_archive_to_store(data, tmp_path):
     manifest = own_set(tmp_path, count=5)
     with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
         for path in sorted((tmp_path / "photographs").iterdir()):
@@ -81,7 +81,7 @@ def test_problems_end_with_code_1_and_do_not_stop_the_others(data, tmp_path):
     assert "nonsense" in data("verify", "nonsense")[2]
 
 
-def test_images_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_path):
+def test_images_that_are_not_generated_yet_are_no_error(data, tmp_path):
     manifest = distorted_set(tmp_path)
     code, out, _ = data("verify", manifest.path, "--quiet")
     assert code == 0 and f"{len(read_labels(manifest))} images" in out and "missing" not in out
@@ -90,7 +90,7 @@ def test_images_that_are_made_here_are_no_fault_before_they_are_made(data, tmp_p
     assert code == 1 and "liqe data fetch made" in err
 
 
-def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
+def test_fetch_reports_the_size_and_asks_first(data, tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, ["csiq", "bid"]) as server:
         monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody is there
         code, out, err = data("fetch", "csiq", "bid", "--quiet")
@@ -107,7 +107,7 @@ def test_fetch_says_first_what_it_takes_and_asks(data, tmp_path, monkeypatch):
         assert "complete" in data("status", "csiq")[1]
 
 
-def test_fetch_stops_where_there_is_no_room_and_goes_on_after_a_set_that_failed(data, tmp_path, monkeypatch):
+def test_fetch_stops_without_disk_space_and_continues_after_a_failed_dataset(data, tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, ["csiq", "bid"]) as server:
         server.files.pop("chaofengc/IQA-PyTorch-Datasets/csiq.tgz")
         code, out, err = data("fetch", "csiq", "bid", "--yes", "--quiet")
@@ -117,7 +117,7 @@ def test_fetch_stops_where_there_is_no_room_and_goes_on_after_a_set_that_failed(
         assert "needed" in data("fetch", "huge", "--yes")[2]
 
 
-def test_a_mirror_is_asked_where_hf_endpoint_says(tmp_path, monkeypatch):
+def test_hf_endpoint_sets_the_mirror(tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, ["csiq"]) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         command = [sys.executable, "-m", "liqe_core", "data", "fetch", "csiq", "--yes", "--quiet"]

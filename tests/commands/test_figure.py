@@ -74,7 +74,7 @@ def test_a_table_is_drawn_as_csv_and_latex(root, tmp_path, capsys):
     assert pd.read_csv(tmp_path / "test_results.csv")["session"].tolist() == [1, 2]
 
 
-def test_what_a_notebook_saved_is_drawn_again(tmp_path):
+def test_a_saved_figure_is_redrawn(tmp_path):
     figure = prefix_tree(pd.DataFrame({"parent": [-1, 0], "word": ["start", "cat"]}))
     save(figure, tmp_path / "runs" / "from_scratch", "prefix_tree")
     arguments = ["--run", str(tmp_path / "runs"), "--out", str(tmp_path / "new"), "--style", "talk"]
@@ -109,7 +109,7 @@ def test_a_figure_of_kept_tables_needs_no_run(path, tmp_path):
         ("prefix_tree --run {run}", "liqe notebooks from_scratch --out {run}"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_with_the_way_out(root, tmp_path, monkeypatch, capsys, arguments, words):
+def test_undrawable_figures_are_reported_with_advice(root, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
@@ -123,7 +123,7 @@ def test_what_cannot_be_drawn_is_said_with_the_way_out(root, tmp_path, monkeypat
     assert message.startswith("error: ") and all(word in message for word in words.format(**runs).split())
 
 
-def test_latex_rounds_and_escapes_and_leaves_blank_what_is_not_there():
+def test_latex_rounds_escapes_and_leaves_missing_cells_empty():
     table = pd.DataFrame({"a_b": ["50 %", None], "count": [2.0, np.nan], "value": [0.12345, np.nan]})
     assert r"a\_b & count & value" in latex(table) and r"50 \% & 2 & 0.123 \\" in latex(table)
     assert " &  &  \\\\" in latex(table)

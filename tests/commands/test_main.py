@@ -27,7 +27,7 @@ from liqe_core.training.watch import TrainingError
         ("sweep --profile smoke --sessions 11", "session"),
     ],
 )
-def test_words_where_numbers_belong_and_unknown_names_are_told_in_a_sentence(arguments, word, capsys):
+def test_invalid_values_and_unknown_names_are_reported_in_a_sentence(arguments, word, capsys):
     assert main(arguments.split()) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and word in line
@@ -56,7 +56,7 @@ def test_an_option_that_cannot_be_is_named(arguments, option, capsys):
         (MemoryError(), "memory"),
     ],
 )
-def test_a_run_that_ends_badly_says_why_without_a_traceback(error, word, monkeypatch, tmp_path, capsys):
+def test_a_failed_run_is_reported_without_a_traceback(error, word, monkeypatch, tmp_path, capsys):
     def fit(*arguments, **options):
         raise error
 
@@ -71,7 +71,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "docs", "notebooks", "Makefile")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_that_we_tell_people_to_type_can_be_parsed(page):
+def test_documented_commands_can_be_parsed(page):
     """And the notebooks take the parameters that are in them."""
     pattern = r"(?:^|`|-m |\t\S+ )(liqe(?:_core)? (?!<)[^`#\n\"\\]+)"  # also after torchrun, and by make
     text = re.sub(r" \$\(if .*", "", text_of(page)).replace("$(PROFILE)", "mini")
@@ -94,7 +94,7 @@ def text_of(*pages):
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
-def test_what_we_tell_people_to_make_is_in_the_makefile():
+def test_documented_make_targets_exist():
     rules = re.findall(r"(?m)^([a-z][\w -]*):", (CHECKOUT / "Makefile").read_text())
     targets = {target for rule in rules for target in rule.split()}
     named = re.findall(r"(?m)(?:^|`)make ([a-z][\w-]*)", text_of(*PAGES))
@@ -121,7 +121,7 @@ def test_make_paper_trains_ten_sessions():
 
 
 @pytest.mark.parametrize(("package", "command"), [("pydantic", "data list"), ("yaml", "data list")])
-def test_a_command_names_the_extra_that_it_lacks_and_others_do_without(package, command):
+def test_a_command_names_its_missing_extra(package, command):
     code = f"import sys; sys.modules[{package!r}] = None; from liqe_core.commands.main import main; "
     code += "sys.exit(main(sys.argv[1:]))"
     start = [sys.executable, "-c", code]

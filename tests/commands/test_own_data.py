@@ -49,7 +49,7 @@ def test_the_page_works(page, mine, capsys):
     assert results[["srcc", "scene_accuracy", "distortion_accuracy"]].notna().all(axis=None)
 
 
-def test_scores_outside_the_range_and_a_table_without_rows_are_refused(mine, capsys):
+def test_scores_out_of_range_and_empty_tables_are_rejected(mine, capsys):
     train = ["train", "--profile", "smoke", "--data", "my.yaml", "--out", "run"]
     table = (mine / "scores.csv").read_text()
     (mine / "scores.csv").write_text(table.replace("p03.png,2.5", "p03.png,7"))
@@ -60,7 +60,7 @@ def test_scores_outside_the_range_and_a_table_without_rows_are_refused(mine, cap
     assert "no rows" in capsys.readouterr().err
 
 
-def test_images_that_cannot_be_used_are_told_first_and_left_out_when_asked(mine, capsys):
+def test_unusable_images_are_reported_and_excluded_on_request(mine, capsys):
     Image.new("RGB", (20, 40)).save("photographs/p05.png")
     (mine / "photographs/p06.png").write_text("no image")
     (mine / "photographs/p08.png").unlink()

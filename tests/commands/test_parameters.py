@@ -51,7 +51,7 @@ def test_a_wrong_value_is_named_in_one_line(notebook, values, words):
     assert raised.value._render_traceback_() == [f"ParameterError: {raised.value}"]
 
 
-def test_text_is_taken_for_what_it_says():
+def test_text_is_converted_to_the_type_of_a_parameter():
     given = {"sessions": "[2, 3]", "epochs": "3", "changes": '{"freeze": "text"}', "profile": "smoke"}
     p = TrainingParameters.from_notebook(given | {"runs_root": 2026})
     assert p.sessions == [2, 3] and p.epochs == 3 and p.scratch_epochs == 2
@@ -61,7 +61,7 @@ def test_text_is_taken_for_what_it_says():
     assert p.changes == {"learning_rate": 1e-4, "compile": True, "freeze": "text"}
 
 
-def test_a_name_that_papermill_adds_and_no_notebook_has_is_refused():
+def test_an_undeclared_parameter_is_rejected():
     known = {"In": ["", '# Parameters\nprofile = "mini"\ntest_crops = [1]\nPAPERMILL_INPUT_PATH = "a"\n']}
     for _ in range(2):  # a cell may be run again
         assert TrainingParameters.from_notebook({**known, "sessions": [1], "other": 1}).sessions == [1]
@@ -71,7 +71,7 @@ def test_a_name_that_papermill_adds_and_no_notebook_has_is_refused():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_notebook_takes_every_profile(profile):
+def test_every_notebook_accepts_every_profile(profile):
     assert check_for(NOTEBOOKS, {"profile": profile}) == {"profile": profile}
 
 
@@ -94,7 +94,7 @@ def test_of_several_notebooks_each_is_asked_about_its_own():
         ("07_ugly", "07_ugly; choose from 00_quickstart"),
     ],
 )
-def test_a_slip_is_told_before_anything_is_run_or_written(arguments, names, tmp_path, monkeypatch, capsys):
+def test_a_mistyped_parameter_is_reported_before_the_run(arguments, names, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIQE_RUNS", str(tmp_path / "runs"))
     assert main(["notebooks", *arguments.split()]) == 1

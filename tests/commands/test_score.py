@@ -78,7 +78,7 @@ def test_a_shard_with_a_changed_image_or_a_torn_file_is_scored_again(model, fold
     assert (folder / "t.csv").read_bytes() == (folder / "whole.csv").read_bytes()
 
 
-def test_what_could_not_be_opened_is_tried_again_and_a_broken_file_is_not(model, folder):
+def test_unreadable_files_are_tried_again_and_broken_files_are_not(model, folder):
     images = ["images/07b.png", "images/missing.png", "http://127.0.0.1:9/a.png"]
     (folder / "list").write_text("\n".join([*images, *[f"images/{i:02}.png" for i in range(20)]]))
     run = ["--from-file", "list", "--csv", "t.csv", "--batch-size", 1]
@@ -117,7 +117,7 @@ def test_another_run_is_not_continued(model, folder, capsys):
     assert len(pd.read_csv("t.csv")) == 1
 
 
-def test_a_folder_of_something_else_is_left_alone(model, folder, capsys):
+def test_an_unrelated_folder_is_not_modified(model, folder, capsys):
     (folder / "t.csv.shards").mkdir()
     (folder / "t.csv.shards" / "mine.txt").touch()
     for options in ([], ["--restart"]):
@@ -154,7 +154,7 @@ def test_killed_at_random_the_table_is_the_same(model, folder):
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(model, folder, capsys, number, code):
+def test_a_signal_keeps_the_scores_and_prints_how_to_resume(model, folder, capsys, number, code):
     with after_batches(5, lambda: os.kill(os.getpid(), number)):
         assert score(model, "images", "--csv", "t.csv", "--batch-size", 4) == code
         assert "15 of 21 images are scored and saved in t.csv.shards" in capsys.readouterr().err
@@ -166,7 +166,7 @@ def test_a_signal_leaves_what_is_scored_and_says_how_to_go_on(model, folder, cap
     assert printed.out.count("images/") == 20 and "--csv FILE" in printed.err
 
 
-def test_what_is_printed_touches_no_disk(model, folder, capsys):
+def test_printed_scores_are_not_written_to_disk(model, folder, capsys):
     before = sorted(folder.rglob("*"))
     assert score(model, "images") == 1
     assert sorted(folder.rglob("*")) == before
@@ -188,7 +188,7 @@ def test_without_a_checkpoint_the_packaged_one_is_taken_with_a_notice(model, fol
 
 
 @pytest.mark.parametrize("when", ["scoring", "writing the table"])
-def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypatch, capsys, when):
+def test_a_full_disk_is_reported_with_the_saved_scores(model, folder, monkeypatch, capsys, when):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -203,7 +203,7 @@ def test_a_full_disk_is_an_error_that_says_what_is_kept(model, folder, monkeypat
     assert score(model, "images", "--csv", "t.csv") == 1 and not (folder / "t.csv.shards").exists()
 
 
-def test_the_place_of_the_table_is_looked_at_first(model, folder, capsys, monkeypatch):
+def test_the_output_path_is_checked_first(model, folder, capsys, monkeypatch):
     (folder / "full").mkdir()
     (folder / "file").touch()
     (folder / "list").write_text("images/03.png\n")
@@ -243,7 +243,7 @@ def test_images_can_be_enlarged_to_the_size_at_which_people_see_them(model, fold
     assert pd.read_csv("t.csv")["quality"].item() == pytest.approx(quality, abs=1e-6)
 
 
-def test_where_a_link_leads_the_table_goes(model, folder):
+def test_the_table_is_written_through_a_link(model, folder):
     (folder / "link.csv").symlink_to("kept.csv")
     assert score(model, "images/03.png", "--csv", "link.csv") == 0
     assert (folder / "link.csv").is_symlink() and "images/03.png" in (folder / "kept.csv").read_text()
@@ -259,7 +259,7 @@ def test_a_table_goes_to_an_open_file_or_a_device_without_replacing_it(model, fo
     assert score(model, "images/01.png", "--json", "/dev/null") == 0 and not os.path.isfile("/dev/null")
 
 
-def test_what_another_run_is_writing_is_not_cleared(folder):
+def test_files_of_a_running_job_are_not_deleted(folder):
     for name in (".page.0a1b2c3d.part.html", ".page.2.0a1b2c3d.part.html"):
         (folder / name).touch()
     clear_parts(folder / "page.html")

@@ -40,7 +40,7 @@ def rows(page):
     return BeautifulSoup(page, "html.parser").select("tbody tr")
 
 
-def test_from_worst_to_best_with_what_the_table_says(page):
+def test_images_are_sorted_from_worst_to_best_with_the_values_of_the_table(page):
     table = pd.read_csv("t.csv").sort_values("quality", na_position="last")
     assert [row.find_all("td")[1]["data-v"] for row in rows(page)] == table["image"].tolist()
     for row, cells in zip(table.to_dict("records"), rows(page), strict=True):
@@ -56,7 +56,7 @@ def test_from_worst_to_best_with_what_the_table_says(page):
     assert "none.png" in rows(page)[-1].get_text(), "what has no score comes last"
 
 
-def test_thumbnails_are_in_it_and_nothing_else_is_asked_for(page):
+def test_the_page_contains_thumbnails_and_loads_nothing(page):
     images = BeautifulSoup(page, "html.parser").find_all("img")
     assert len(images) == 4
     table = pd.read_csv("t.csv").sort_values("quality")
@@ -81,7 +81,7 @@ def test_names_and_words_are_text(page):
     assert all(f"images/{name}" in text for name in (NAMES[0], NAMES[1], r"line\nbreak.png"))
 
 
-def test_a_image_that_went_away_has_no_thumbnail(tmp_path):
+def test_a_deleted_image_has_no_thumbnail(tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     images = [str(tmp_path / "a.png"), str(tmp_path / "gone.png")]
     write_page(tmp_path / "p.html", pd.DataFrame({"image": images, "quality": [2.0, 1.0]}), read_image)

@@ -77,7 +77,7 @@ def shards(folder):
     "begun_on, count, ended_on",
     [("workers", 2, "workers"), ("workers", 2, "here"), ("here", 1, "workers")],
 )
-def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
+def test_an_interrupted_run_scores_only_missing_images(
     client, model, folder, monkeypatch, capsys, begun_on, count, ended_on
 ):
     run = {"workers": partial(score_on, client), "here": score}
@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
     assert (folder / "many.csv").read_bytes() == (folder / "one.csv").read_bytes()
 
 
-def test_a_worker_with_other_weights_or_without_the_folder_is_refused(
+def test_a_worker_with_other_weights_or_without_the_folder_is_rejected(
     client, model, folder, monkeypatch, capsys
 ):
     changed = of_twelve_prompts()
@@ -130,7 +130,7 @@ def test_a_worker_with_other_weights_or_without_the_folder_is_refused(
         score_engine.score_shard(pending(4, folder / "none.shards")[0])
 
 
-def test_what_cannot_be_begun_is_told_in_a_sentence(model, folder, capsys, monkeypatch):
+def test_jobs_that_cannot_start_are_reported_in_a_sentence(model, folder, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "PATIENCE", 0.5)
     monkeypatch.setattr(LIQE, "from_checkpoint", lambda *_, **__: pytest.fail("too late"))
     for address in ("tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
@@ -206,7 +206,7 @@ def test_a_shard_that_ends_its_workers_does_not_keep_the_others(client):
     assert scored == [4] * 9, "also the shards that waited on a worker which another one ended"
 
 
-def test_a_scheduler_that_has_gone_is_named(client):
+def test_a_stopped_scheduler_is_named(client):
     """It takes the tasks along."""
     results = score_on_workers(client, pending(40), lambda shard: time.sleep(0.2) or len(shard.images))
     next(results)

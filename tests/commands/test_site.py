@@ -14,7 +14,7 @@ from liqe_core.files import CHECKOUT
     ("page", "last"),
     [("00_quickstart", "On to data."), ("03_data_preparation", "On to [data](03_data_preparation.ipynb).")],
 )
-def test_what_is_alive_only_in_jupyter_is_left_out_and_links_to_pages_stay(tmp_path, page, last):
+def test_widgets_are_removed_and_links_to_pages_stay(tmp_path, page, last):
     book = notebooks.for_reading(executed_notebook(tmp_path), {page})
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     assert [output for output in outputs if WIDGET in output.get("data", {})] == []
@@ -30,7 +30,7 @@ def test_an_empty_cell_of_a_table_is_a_dash():
     assert shown.count("<td>–</td>") == 2 and "<td>NaN is its name</td>" in shown
 
 
-def test_solutions_are_folded_and_nothing_else():
+def test_only_solutions_are_folded():
     cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_code_cell("2")]
     cells[1].metadata["jupyter"] = {"source_hidden": True}
     book = notebooks.for_reading(nbformat.v4.new_notebook(cells=cells), set())
@@ -47,16 +47,14 @@ def test_paths_are_shown_as_seen_from_the_repository(tmp_path):
 
 
 @pytest.mark.parametrize(("installed", "word"), [(True, "liqe notebooks"), (False, "[site]")])
-def test_without_executed_notebooks_or_sphinx_it_says_what_to_do(
-    tmp_path, capsys, monkeypatch, installed, word
-):
+def test_missing_notebooks_or_sphinx_are_reported_with_advice(tmp_path, capsys, monkeypatch, installed, word):
     monkeypatch.setattr(notebooks, "can_build_site", lambda: installed)
     assert main(["pages", "--out", str(tmp_path)]) == 1
     assert word in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_site_that_cannot_be_built_leaves_the_older_one(tmp_path, monkeypatch):
+def test_a_failed_build_keeps_the_previous_site(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "can_build_site", lambda: True)
     monkeypatch.setattr(notebooks.sys, "executable", "false")
     nbformat.write(executed_notebook(tmp_path), tmp_path / "00_quickstart.ipynb")

@@ -99,7 +99,7 @@ def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_pat
     assert mended["state"].tolist() == ["done before", "done"]
 
 
-def test_the_grid_is_what_the_notebook_will_train(tmp_path):
+def test_the_grid_equals_the_notebooks_runs(tmp_path):
     assert len(sweep.cells("smoke")) == 12 == len(VARIANTS) * 3
     one, two = sweep.cells("smoke", sessions=[1, 2], seeds=[5], variants=["quality"], changes={"epochs": 1})
     assert (one.settings.session, one.settings.seed, one.settings.steps.epochs) == (1, 5, 1)
@@ -140,7 +140,7 @@ def test_of_several_gpus_each_worker_sees_one_also_when_it_starts_again(monkeypa
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7", "the sweep's own process is left as it was"
 
 
-def test_it_says_what_is_done_before_and_where_the_others_go(tmp_path, monkeypatch):
+def test_the_plan_lists_finished_cells_and_output_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     grid = sweep.cells("paper", seeds=[1], variants=["quality"])

@@ -26,7 +26,7 @@ KINDS = pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
 
 
 @KINDS
-def test_everything_is_unpacked_but_junk_and_a_second_time_what_was_damaged(tmp_path, name):
+def test_everything_but_junk_is_unpacked_and_damaged_files_again(tmp_path, name):
     path = make(tmp_path / name, FILES | {"__MACOSX/set/._p0.bmp": b"", "set/.DS_Store": b"x"})
     unpack_below(path, tmp_path / "out")
     assert content(tmp_path / "out") == FILES
@@ -37,7 +37,7 @@ def test_everything_is_unpacked_but_junk_and_a_second_time_what_was_damaged(tmp_
 
 @KINDS
 @pytest.mark.parametrize("bad", ["../out.txt", "set/../../out.txt", "..\\out.txt", "set/.."])
-def test_a_member_that_would_leave_the_folder_is_refused(tmp_path, name, bad):
+def test_a_member_outside_of_the_folder_is_rejected(tmp_path, name, bad):
     path = make(tmp_path / name, FILES | {bad: b"x"})
     with pytest.raises(FetchError, match="leave"):
         unpack_below(path, tmp_path / "out")
@@ -52,7 +52,7 @@ def test_an_absolute_name_stays_below_the_folder(tmp_path, name, name_in_archive
     assert not set(os.listdir(tmp_path)) - {name, "out", "cache"}
 
 
-def test_a_link_that_lies_there_already_is_not_followed(tmp_path):
+def test_an_existing_link_is_not_followed(tmp_path):
     (tmp_path / "out" / "set").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / "set" / "images").symlink_to(tmp_path / "elsewhere")
@@ -75,7 +75,7 @@ def test_links_and_devices_are_not_made(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
-def test_a_bomb_is_refused_before_it_is_written(tmp_path, name, monkeypatch):
+def test_a_bomb_is_rejected_before_it_is_written(tmp_path, name, monkeypatch):
     monkeypatch.setattr(archives, "SPARE", 0)
     path = make(tmp_path / name, {"zeros.bmp": bytes(3_000_000)})  # shrinks a thousandfold
     with pytest.raises(FetchError, match="bomb"):
@@ -83,7 +83,7 @@ def test_a_bomb_is_refused_before_it_is_written(tmp_path, name, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):
+def test_a_zip_with_a_wrong_size_is_rejected(tmp_path):
     raw = bytearray(archive("a.zip", {"a.bmp": bytes(range(256)) * 10}))
     size = (2560).to_bytes(4, "little")
     for at in (raw.find(size), raw.rfind(size)):  # in the file's header, and in the directory at the end
@@ -105,7 +105,7 @@ def test_too_little_room(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "body", [b"", b"no archive at all" * 100, b"Rar!\x1a\x07\x01\0", b"7z\xbc\xaf\x27\x1c"]
 )
-def test_what_is_no_archive_is_refused(tmp_path, body):
+def test_an_invalid_archive_is_rejected(tmp_path, body):
     (tmp_path / "a.zip").write_bytes(body)
     with pytest.raises(DamagedArchiveError, match=r"a\.zip"):
         unpack_below(tmp_path / "a.zip", tmp_path / "out")

@@ -56,7 +56,7 @@ def test_the_fast_fading_story(released):
 
 
 @needs_mirror
-def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_path, released):
+def test_live_references_are_checked_against_the_archives_list(tmp_path, released):
     from scipy.io import savemat
 
     # As in refnames_all.mat: 982 names in folder order. The groups of the splits stand in for the real ones.
@@ -86,7 +86,7 @@ def test_live_references_are_checked_when_the_archives_own_list_is_there(tmp_pat
         read_labels("live", tmp_path, MIRROR)
 
 
-def test_wrong_counts_are_told(manifest, table):
+def test_wrong_counts_are_reported(manifest, table):
     split = random_sessions(table.assign(reference=None))
     assert audited(audits.counts, split, manifest)["ok"].all()
     short = audited(audits.counts, split[1:], manifest)
@@ -123,7 +123,7 @@ def test_scores_out_of_range_and_a_range_that_is_hardly_used(manifest, table):
     assert "range" in audited(audits.scores, table[:5], manifest)["verdict"][0]
 
 
-def test_near_duplicates_of_ones_own_set(manifest, table):
+def test_near_duplicates_in_a_users_dataset(manifest, table):
     split = random_sessions(table.assign(reference=None))
     assert audited(audits.duplicates, split, manifest, progress=False)["ok"].all()
     test, train = (split.loc[split["session_1"] == part, "image"].iloc[0] for part in ("test", "train"))
@@ -134,7 +134,7 @@ def test_near_duplicates_of_ones_own_set(manifest, table):
     assert audited(audits.duplicates, table, manifest, progress=False)["ok"].tolist() == [None]
 
 
-def test_scenes_alone_are_audited_without_scores(tmp_path):
+def test_scenes_are_audited_without_scores(tmp_path):
     write_image(tmp_path / "mine" / "sun" / "a.jpg")
     (tmp_path / "scenes.csv").write_text("image,scenes\nsun/a.jpg,landscape\n")
     (tmp_path / "mine.yaml").write_text(

@@ -84,7 +84,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     assert 0 < held < 100, "else nothing was looked at"
 
 
-def test_photographs_whose_images_would_have_one_name_are_refused(scored):
+def test_photographs_with_clashing_image_names_are_rejected(scored):
     with pytest.raises(ValueError, match=r"'a/b.jpg' and 'a-b.png'"):
         label_table(["a/b.jpg", "c.jpg", "a-b.png"], best_scored(scored, 1), "images")
 
@@ -102,7 +102,7 @@ def content(folder):
     return {name: (folder / name).read_bytes() for name in list_images(folder)}
 
 
-def test_images_are_the_distortions_that_their_names_say(made):
+def test_images_have_the_distortions_in_their_names(made):
     _, table, folder = made
     clean = {
         "part/0.png": np.asarray(read_image(folder / "photographs/part/0.png")),
@@ -129,7 +129,7 @@ def test_a_missing_image_is_made_again_with_the_same_bytes_and_no_other(made, mo
     make_missing(manifest, table, progress=False)
 
 
-def test_killed_it_leaves_whole_images_and_goes_on(made):
+def test_a_killed_build_leaves_complete_images_and_is_resumed(made):
     manifest, table, folder = made
     before = content(folder)
     shutil.rmtree(folder / "images")
@@ -162,7 +162,7 @@ def test_a_photograph_that_is_missing_or_no_image_is_named(tmp_path):
         shutil.rmtree(manifest.folder() / "images", ignore_errors=True)
 
 
-def test_the_other_set_may_lie_where_data_sets_usually_lie(tmp_path):
+def test_the_other_dataset_may_be_in_the_default_folder(tmp_path):
     manifest = distorted_set(tmp_path, photographs=1, best=1)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "BIQ2021").rename(tmp_path / "elsewhere" / "BIQ2021")

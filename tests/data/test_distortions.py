@@ -94,7 +94,7 @@ def test_shape_determinism_and_change(image, kind):
 # Not here: color shift (the direction is random), mean shift and contrast (levels go through no change),
 # patches and color blocks (they may overlap).
 @pytest.mark.parametrize("kind", sorted(set(DISTORTIONS) - {5, 18, 20, 23, 25}))
-def test_higher_level_is_further_away(image, kind):
+def test_a_higher_level_is_a_larger_difference(image, kind):
     errors = [mse(distort(image, kind, level), image) for level in LEVELS]
     assert errors == sorted(errors)
 
@@ -147,7 +147,7 @@ def test_noise_in_color_weighs_the_channels_as_the_color_space_does():
     assert noise[2] == pytest.approx(0.001 * (y**2 + cb**2), rel=0.05)
 
 
-def test_denoise_takes_noise_out():
+def test_denoise_removes_noise():
     noisy = 255 * math.sqrt(find("denoise").parameters[0])
     assert distort(flat(128, 96), "denoise", 1).std() < 0.3 * noisy
 
@@ -212,6 +212,6 @@ RGB = np.zeros((96, 96, 3), np.uint8)
         (RGB[:63], 1, 1, "96x63"),
     ],
 )
-def test_what_cannot_be_distorted_is_named(pixels, kind, level, word):
+def test_invalid_images_and_levels_are_named(pixels, kind, level, word):
     with pytest.raises(ValueError, match=word):
         distort(pixels, kind, level)

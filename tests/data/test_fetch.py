@@ -73,7 +73,7 @@ def test_every_hosted_dataset_is_pinned_but_the_one_without_known_checksums():
     assert unpinned == {"aigciqa2023"}
 
 
-def test_room_is_checked_with_one_archive_at_a_time_less_what_is_there(tmp_path, monkeypatch):
+def test_disk_space_is_checked_for_one_archive_at_a_time(tmp_path, monkeypatch):
     def plans():
         return [fetch.plan_fetch(load_manifest(name), tmp_path / "data") for name in ("csiq", "kadid10k")]
 
@@ -119,7 +119,7 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
     assert len(server.asked) == requests, "what is there is not asked for"
 
 
-def test_a_dataset_whose_labels_come_from_elsewhere(sets):
+def test_a_dataset_with_labels_from_another_source(sets):
     server = sets("agiqa3k")
     table = b"name,mos_quality\nAttnGAN_normal_000.jpg,0.9\nsd1.5_normal_001.jpg,3.1\n"
     server.second["data.csv"] = table
@@ -208,7 +208,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("name", "change"), VARIANTS.values(), ids=VARIANTS)
-def test_a_variant_of_an_archive_is_taken_whole(tmp_path, sets, name, change):
+def test_a_variant_of_an_archive_is_unpacked_completely(tmp_path, sets, name, change):
     sets(name, change=change)
     folder = fetched(name)
     now = status(load_manifest(name))
@@ -218,9 +218,7 @@ def test_a_variant_of_an_archive_is_taken_whole(tmp_path, sets, name, change):
 
 
 @pytest.mark.parametrize(("name", "change", "error", "word"), REFUSED.values(), ids=REFUSED)
-def test_a_refused_archive_is_kept_and_named_and_nothing_is_put_in_place(
-    tmp_path, sets, name, change, error, word
-):
+def test_a_rejected_archive_is_kept_and_named(tmp_path, sets, name, change, error, word):
     server = sets(name, change=change)
     (hosted,) = load_manifest(name).hosted
     archive = tmp_path / "cache/archives" / name / hosted.file
@@ -232,7 +230,7 @@ def test_a_refused_archive_is_kept_and_named_and_nothing_is_put_in_place(
     assert len(server.sent) == 1, "a second call does not transfer it again"
 
 
-def test_the_images_that_are_there_can_be_taken(tmp_path, sets):
+def test_existing_images_can_be_used(tmp_path, sets):
     server = sets("csiq", change=without(MISSING.rsplit("/")[-1]))
     with pytest.raises(MissingImagesError):
         fetched("csiq")
@@ -266,7 +264,7 @@ def test_a_disk_that_is_full_while_unpacking_keeps_the_archive_and_the_next_call
     assert set(content(fetched("csiq"))) == set(LABELLED["csiq"]) and len(server.sent) == 1
 
 
-def test_a_fetch_that_is_killed_goes_on_where_it_was(tmp_path, sets):
+def test_a_killed_download_is_resumed(tmp_path, sets):
     server = sets("koniq10k", change=with_member("koniq10k/notes.txt", os.urandom(300_000)))
     patches = {"huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE": 10240}
     for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
@@ -293,7 +291,7 @@ def test_a_fetch_that_is_killed_goes_on_where_it_was(tmp_path, sets):
     ]
 
 
-def test_images_that_are_there_stay_and_broken_ones_are_replaced(tmp_path, sets):
+def test_existing_images_are_kept_and_broken_ones_are_replaced(tmp_path, sets):
     sets("csiq")
     manifest = load_manifest("csiq")
     folder = fetched("csiq")
@@ -354,7 +352,7 @@ def test_archives_at_an_address_of_their_own(tmp_path, sets):
     assert status(manifest).state == "complete"
 
 
-def test_an_archive_of_ones_own_in_any_folders(tmp_path, sets):
+def test_a_users_archive_with_any_folders(tmp_path, sets):
     sets("kadid10k")
     images = LABELLED["kadid10k"]
     held = {f"mine/{image.upper()}": drawn(image, 512, 384) for image in images} | {"mine/notes.txt": b"x"}
@@ -420,7 +418,7 @@ def test_several_repositories_each_at_its_commit(tmp_path, clones):
 
 
 @needs_git
-def test_a_clone_that_is_missing_is_named_and_the_next_call_goes_on(tmp_path, clones):
+def test_a_missing_clone_is_named_and_the_next_call_resumes(tmp_path, clones):
     source, manifest = clones
     second = source / "owner" / "second.git"
     second.rename(tmp_path / "away")
@@ -448,7 +446,7 @@ def test_one_repository_at_an_address_and_a_commit_or_folder_that_it_has_not(tmp
     assert content(folder) == {name: body for name, body in BOTH.items() if name.startswith("one/")}
 
 
-def test_without_git_it_says_so(tmp_path, monkeypatch):
+def test_missing_git_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.devnull)
     with pytest.raises(FetchError, match="git"):
         fetch_dataset(load_manifest("biq2021"), tmp_path, progress=False)

@@ -19,7 +19,7 @@ def test_a_public_split_without_val_gets_one():
     assert set(biq.part(1, "val")) != set(biq.part(2, "val"))
 
 
-def test_ones_own_set_gets_ten_splits(tmp_path):
+def test_a_users_dataset_gets_ten_splits(tmp_path):
     manifest = own_set(tmp_path, count=10)
     mine = packed_set(manifest.path, progress=False)
     assert [len(mine.part(3, part)) for part in ("train", "val", "test")] == [7, 1, 2]

@@ -11,7 +11,7 @@ from liqe_core.data.tables import LabelError
 
 
 @needs_mirror
-def test_the_summary_counts_what_there_is(released):
+def test_the_summary_counts_labels(released):
     assert tuple(released.columns) == COLUMNS
     table = summary(released).set_index("dataset")
     assert table.loc["csiq", ["images", "distortions", "references"]].tolist() == [866, 6, 30]
@@ -73,7 +73,7 @@ def test_a_bad_line_of_a_released_file_is_named(tmp_path, monkeypatch, make, wor
 
 
 @needs_mirror
-def test_a_clone_that_differs_from_the_commit_is_refused(tmp_path):
+def test_a_clone_that_differs_from_the_commit_is_rejected(tmp_path):
     name = "IQA_Database/BID/splits2/1/bid_val_clip.txt"
     path = tmp_path / name
     path.parent.mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_spaq_spreadsheet(tmp_path):
     assert list(table["mos"]) == [48.86, 62.5]
 
 
-def test_readable_are_the_sets_whose_labels_are_here(tmp_path):
+def test_datasets_with_labels_are_readable(tmp_path):
     (tmp_path / "data").mkdir()
     assert readable(tmp_path / "data") == []
     (tmp_path / "data" / "tid2013").mkdir()
@@ -155,7 +155,7 @@ def test_readable_are_the_sets_whose_labels_are_here(tmp_path):
     assert set(of_clone) == set(fetched) == {"tid2013", *TRAINING_SETS}
 
 
-def test_ones_own_csv_with_everything(tmp_path):
+def test_a_users_csv_with_all_columns(tmp_path):
     manifest = own_set(tmp_path, score="{column: opinion, range: [0, 10], direction: lower}")
     (tmp_path / "photographs" / "scores.csv").write_bytes(
         b"file_name;opinion;distortion;scenes;reference;split\r\n"
@@ -175,7 +175,7 @@ def test_ones_own_csv_with_everything(tmp_path):
             read_labels(manifest)
 
 
-def test_ones_own_words_take_the_place_of_the_papers(tmp_path):
+def test_a_users_words_replace_the_papers_words(tmp_path):
     manifest = own_set(tmp_path, words="{scene: [shoe, hat], distortion: [scratched, faded]}")
     path = tmp_path / "photographs" / "scores.csv"
     path.write_text("file_name,opinion,distortion,scenes\na,1,faded,hat;shoe\nb,2,,\n")
@@ -204,14 +204,14 @@ def test_columns_that_are_not_read_are_named(tmp_path):
         assert read_labels(manifest)["session_1"].isna().sum() == 1
 
 
-def test_a_suffix_is_put_after_the_names(tmp_path):
+def test_a_suffix_is_appended_to_the_names(tmp_path):
     labels = "{form: csv, file: scores.csv, image: file_name, suffix: .png}"
     manifest = own_set(tmp_path, labels=labels)
     (tmp_path / "photographs" / "scores.csv").write_text("file_name,opinion\np000,2\na.b/p001.v2,3\n")
     assert list(read_labels(manifest)["image"]) == ["p000.png", "a.b/p001.v2.png"]
 
 
-def test_the_best_are_the_best_where_a_low_score_is_a_good_one(tmp_path, monkeypatch):
+def test_the_best_images_have_low_scores_on_a_reversed_scale(tmp_path, monkeypatch):
     distorted_set(tmp_path, photographs=1, best=1)
     manifests = tmp_path / "manifests"
     shutil.copytree(manifest_dir(), manifests)
@@ -221,7 +221,7 @@ def test_the_best_are_the_best_where_a_low_score_is_a_good_one(tmp_path, monkeyp
     assert set(read_labels(tmp_path / "made.yaml")["reference"]) == {"part/0.png", "Images/p00.jpg"}
 
 
-def test_a_manifest_without_labels_is_told(tmp_path):
+def test_a_manifest_without_labels_is_reported(tmp_path):
     path = tmp_path / "mini.yaml"
     path.write_text("title: m\nphotographs: [x]\n")
     with pytest.raises(LabelError, match=r"mini\.yaml"):

@@ -57,7 +57,7 @@ def load(folder, **fields):
     return load_manifest(path)
 
 
-def test_what_a_manifest_may_hold(tmp_path):
+def test_valid_fields_of_a_manifest(tmp_path):
     assert load(tmp_path, **SCORED).score.high == 5
     assert load(tmp_path, **SCENES_ALONE).score is None and load(tmp_path, **MADE).score is None
     hosted, pinned = HubFields.model_validate(HOSTED), RepositoryFields(**PINNED)
@@ -123,7 +123,7 @@ def test_distortion_counts_must_sum_to_the_images(tmp_path):
         ("title: 2020-13-45", "month"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tmp_path, text, says):
+def test_an_invalid_manifest_is_rejected(tmp_path, text, says):
     path = tmp_path / "m.yaml"
     path.write_text(text)
     with pytest.raises(ManifestError, match=rf"m\.yaml.*{says}") as raised:
@@ -131,7 +131,7 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, says):
     assert "\n" not in str(raised.value)
 
 
-def test_a_wrong_name_lists_the_right_ones(tmp_path):
+def test_an_unknown_name_lists_the_known_manifests(tmp_path):
     with pytest.raises(ManifestError, match="csiq"):
         load_manifest("livee")
     with pytest.raises(ManifestError, match=r"none\.yaml"):

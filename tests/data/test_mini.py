@@ -87,7 +87,7 @@ def job(root, **changes):
     return Job(partial(mini.build, progress=False), (root, dataclasses.replace(SMALL, **changes)))
 
 
-def test_killed_build_goes_on(tmp_path):
+def test_a_killed_build_is_resumed(tmp_path):
     changes = {"levels": (5,), "kinds": tuple(range(1, 26))}
     assert job(tmp_path, **changes).killed_at("os.replace", 20) == -signal.SIGKILL
     (folder,) = tmp_path.iterdir()
@@ -142,7 +142,7 @@ def test_detail_is_the_middle_as_it_is():
     assert np.array_equal(large, mini.prepare(photograph, (600, 400))) and large.shape == (400, 600, 3)
 
 
-def test_varied_views_are_for_training_alone(tmp_path):
+def test_varied_views_are_for_training_only(tmp_path):
     folder, labels = build(tmp_path, varied=2)
     assert len(labels) == 3 * 16 and labels.image.is_unique
     pd.testing.assert_frame_equal(read_labels(folder), labels)

@@ -6,7 +6,7 @@ from support.data import write_image
 from liqe_core.data.presence import Journal, find_images
 
 
-def test_images_are_found_whatever_the_case_and_in_any_of_the_folders(tmp_path):
+def test_images_are_found_with_any_case_in_any_folder(tmp_path):
     for name in ("one/a.bmp", "one/B.BMP", "two/c.bmp", "one/.hidden.bmp", ".git/x.bmp", "one/notes.txt"):
         write_image(tmp_path / name.replace(".txt", ".bmp")).rename(tmp_path / name)
     found = find_images([f"one/{letter}.bmp" for letter in "abcCd"], tmp_path, ("one", "two"))

@@ -61,7 +61,7 @@ def test_correlations_by_hand():
     np.testing.assert_allclose(vectors @ vectors.T, wanted, atol=1e-6)
 
 
-def test_a_thumbnail_is_the_mean_of_what_it_stands_for(tmp_path):
+def test_a_thumbnail_is_the_mean_of_its_pixels(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[:32, :32] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")

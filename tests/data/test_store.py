@@ -44,7 +44,7 @@ def pixels(manifest, image):
     return np.asarray(Image.open(manifest.folder() / image).convert("RGB"))
 
 
-def test_what_is_read_is_what_pillow_reads(manifest, table):
+def test_stored_images_equal_pillows(manifest, table):
     store = build(manifest, table)
     assert len(store) == 10
     pd.testing.assert_frame_equal(store.index[list(COLUMNS)], table)
@@ -69,7 +69,7 @@ ENLARGED = CropGeometry(window=32, enlarge_to=96)
         (ENLARGED, (64, 48), (128, 96)),
     ],
 )
-def test_images_are_resized_as_their_geometry_says(tmp_path, geometry, size, stored):
+def test_images_are_resized_by_their_geometry(tmp_path, geometry, size, stored):
     """The rule itself, and that pixels are torchvision's, is held by tests/test_crops.py."""
     write_image(tmp_path / "a.png", *size)
     table, source = pd.DataFrame({"image": ["a.png"]}), ImageSource("a", tmp_path, geometry)
@@ -98,7 +98,7 @@ def test_stores_of_two_geometries_are_two(manifest, table, monkeypatch):
     assert len(list(store.folder.glob("pack-*.bin"))) == 3, "the old ones are gone"
 
 
-def test_only_what_changed_is_made_again(manifest, table):
+def test_only_changed_images_are_packed_again(manifest, table):
     first = build(manifest, table)
     times = {p.name: p.stat().st_mtime_ns for p in first.folder.glob("pack-*.bin")}
     write_image(manifest.folder() / "p005.png", seed=99)
@@ -123,7 +123,7 @@ def test_only_what_changed_is_made_again(manifest, table):
         (lambda f: sorted(f.glob("pack-*.json"))[0].write_text("[]"), "pack-00000"),
     ],
 )
-def test_a_store_that_is_not_whole_is_refused_and_built_again(manifest, table, spoil, word):
+def test_an_incomplete_store_is_rejected_and_rebuilt(manifest, table, spoil, word):
     store = build(manifest, table)
     spoil(store.folder)
     with pytest.raises(StoreError, match=word):
@@ -131,7 +131,7 @@ def test_a_store_that_is_not_whole_is_refused_and_built_again(manifest, table, s
     np.testing.assert_array_equal(build(manifest, table)[0], pixels(manifest, table["image"][0]))
 
 
-def test_a_full_disk_is_said_plainly(manifest, table, monkeypatch):
+def test_a_full_disk_is_reported(manifest, table, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
@@ -140,7 +140,7 @@ def test_a_full_disk_is_said_plainly(manifest, table, monkeypatch):
         build(manifest, table)
 
 
-def test_too_little_room_is_said_before_the_first_image(manifest, table, monkeypatch, tmp_path):
+def test_too_little_disk_space_is_reported_before_the_first_image(manifest, table, monkeypatch, tmp_path):
     needed, usage = 10 * 3 * 64 * 48, stores.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(stores.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(DiskFullError, match="free some space"):
@@ -157,7 +157,7 @@ def job(manifest, table):
     return Job(function, (source, table), patches={"liqe_core.data.store.PER_PACK": 4})
 
 
-def test_killed_at_any_moment_it_goes_on(manifest, table, monkeypatch):
+def test_a_build_killed_at_any_moment_is_resumed(manifest, table, monkeypatch):
     # Each of three packs is two files, put in place by os.replace; then comes the index, the last time.
     calls = [("liqe_core.data.store.read_image", 2), *(("os.replace", n) for n in (1, 2, 3, 4, 3))]
     for call, count in calls:
@@ -211,7 +211,7 @@ def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, valu
     assert tuple(repeated[:, 0].int().tolist()) == drawn[0], "what is drawn is the generator's alone"
 
 
-def test_what_is_drawn_does_not_write_to_the_file(kept, values, tmp_path):
+def test_drawn_crops_do_not_modify_the_file(kept, values, tmp_path):
     kept.for_training(0, 3, np.random.default_rng(0)).zero_()
     kept.for_testing(0).zero_()
     assert np.array_equal(np.load(tmp_path / "0.npy"), values[:3])

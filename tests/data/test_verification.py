@@ -35,13 +35,13 @@ def test_a_set_goes_from_absent_to_complete(tmp_path, holiday):
     assert status(holiday).state == "absent"
 
 
-def test_names_that_do_not_match_are_shown(holiday):
+def test_mismatched_names_are_reported(holiday):
     path = holiday.folder() / "scores.csv"
     path.write_text(path.read_text().replace(".png", "").replace("p00", "photographs/p00"))
     assert "'photographs/p000'" in status(holiday).next and "'p000.png'" in status(holiday).next
 
 
-def test_nothing_is_fetched_to_tell_the_state(tmp_path, monkeypatch):
+def test_status_downloads_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("fetched"))
     write_image(tmp_path / "koniq-10k" / "1024x768" / "a.jpg")
     koniq = status(load_manifest("koniq10k"), tmp_path)
@@ -79,7 +79,7 @@ def test_every_problem_is_found_and_reported(holiday):
 @pytest.mark.parametrize(
     ("suffix", "keep"), [(".jpg", 0.5), (".jpg", 0.98), (".bmp", 0.5), (".png", 0.9), (".jpg", 0.0)]
 )
-def test_files_cut_short_are_told_from_other_files(tmp_path, suffix, keep):
+def test_truncated_files_are_distinguished_from_other_files(tmp_path, suffix, keep):
     manifest = own_set(tmp_path, count=2, width=256, height=256, suffix=suffix)
     path = manifest.folder() / f"p001{suffix}"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
@@ -93,7 +93,7 @@ def test_one_process_at_a_time(holiday):
         verify(holiday, progress=False)
 
 
-def test_killed_in_the_middle_it_goes_on(tmp_path, monkeypatch):
+def test_a_killed_verification_is_resumed(tmp_path, monkeypatch):
     manifest = own_set(tmp_path, count=30)
     job = Job(partial(verify, progress=False, workers=1), (manifest,))
     assert job.killed_at("liqe_core.data.verification.read_image", 20) == -signal.SIGKILL
@@ -109,18 +109,18 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, monkeypatch):
     assert status(manifest).checked == 30
 
 
-def test_a_set_made_from_packages_needs_nothing(tmp_path):
+def test_a_dataset_from_packages_needs_no_download(tmp_path):
     (tmp_path / "mini.yaml").write_text("title: m\nphotographs: [x]\n")
     assert status(load_manifest(tmp_path / "mini.yaml")).next.startswith("nothing to get")
 
 
-def test_labels_that_cannot_be_read_are_said(holiday):
+def test_unreadable_labels_are_reported(holiday):
     (holiday.folder() / "scores.csv").write_text("file_name,opinion\np000.png,nan\n")
     now = status(holiday)
     assert now.state == "partly there" and "line 2" in now.next
 
 
-def test_images_smaller_than_a_crop_are_told(tmp_path):
+def test_images_smaller_than_a_crop_are_reported(tmp_path):
     manifest = own_set(tmp_path, count=4, width=64, height=48)
     write_image(manifest.folder() / "p001.png", 20, 48)
     table = verify(manifest, progress=False)
@@ -132,7 +132,7 @@ def test_images_smaller_than_a_crop_are_told(tmp_path):
     assert small["image"].tolist() == ["p000.png", "p001.png", "p002.png"], "the paper's crop is 224 x 224"
 
 
-def test_a_set_that_is_made_here_says_what_to_fetch_for_it(tmp_path):
+def test_a_generated_dataset_names_its_downloads(tmp_path):
     ours = load_manifest("open-distorted")
     nothing = status(ours, tmp_path)
     assert (nothing.state, nothing.expected, nothing.found) == ("absent", 23_868, 0)
@@ -144,7 +144,7 @@ def test_a_set_that_is_made_here_says_what_to_fetch_for_it(tmp_path):
     assert status(ours, tmp_path).next == "liqe data fetch open-distorted"
 
 
-def test_a_set_that_is_made_here_waits_for_its_first_use(tmp_path):
+def test_a_generated_dataset_is_made_at_first_use(tmp_path):
     manifest = distorted_set(tmp_path, photographs=1, best=1)
     before = status(manifest)
     assert (before.state, before.expected, before.found) == ("absent", len(read_labels(manifest)), 0)

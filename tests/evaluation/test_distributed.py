@@ -28,7 +28,7 @@ def two(images, tmp_path_factory):
 
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("mixed", ["", "_mixed"])
-def test_two_processes_have_the_gradients_of_one(two, images, tmp_path, name, mixed):
+def test_two_processes_compute_the_gradients_of_one_process(two, images, tmp_path, name, mixed):
     extra = {"gradient_checkpointing": True, "precision": "bfloat16"} if mixed else {}
     run = Run(settings(batch_sizes=BATCHES[name], **extra), images[1], tmp_path)
     alone = gradients(run, run.batches.batch(0, 1))
@@ -45,7 +45,7 @@ def test_two_processes_have_the_gradients_of_one(two, images, tmp_path, name, mi
     assert (ours - theirs).norm() <= 0.1 * theirs.norm()
 
 
-def test_a_run_of_two_processes_is_the_run_of_one(two, images, tmp_path):
+def test_a_run_with_two_processes_equals_a_run_with_one(two, images, tmp_path):
     results = fit(settings(**FITTED), images[1], tmp_path, progress=False)
     first, second = (pd.read_csv(two / f"results_{rank}.csv") for rank in (0, 1))
     pd.testing.assert_frame_equal(first, second)
@@ -66,7 +66,7 @@ def test_shares_cover_everything_once():
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_more_processes_than_images_are_refused(images):
+def test_more_processes_than_images_are_rejected(images):
     from liqe_core.training.preflight import chosen
 
     with pytest.raises(ValueError, match="3 processes"):

@@ -17,7 +17,7 @@ def dots(axes):
     return {(round(float(x), 3), round(y)) for x, y in np.concatenate(offsets)}
 
 
-def test_ablation_draws_every_run_and_says_what_is_missing():
+def test_ablation_draws_every_run_and_reports_missing_ones():
     rows = [(v, 1, s, m) for v, m in zip(STUDY.levels[:2], (0.2, 0.4), strict=True) for s in (1, 2)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
     differences = paired(scores, STUDY)
@@ -32,7 +32,7 @@ def test_ablation_draws_every_run_and_says_what_is_missing():
     drawn(figure)
 
 
-def test_an_interval_is_drawn_where_there_is_one():
+def test_an_interval_is_drawn_if_it_exists():
     rng = np.random.default_rng(0)
     rows = [(v, 1, s, rng.normal(0.5, 0.1)) for v in STUDY.levels[:2] for s in range(8)]
     scores = pd.DataFrame(rows, columns=["level", "session", "seed", "value"]).assign(run="x")
@@ -46,7 +46,7 @@ def test_an_interval_is_drawn_where_there_is_one():
     drawn(figure)
 
 
-def test_loss_weights_leave_out_tasks_that_a_level_lacks():
+def test_loss_weights_omit_missing_tasks():
     epochs = pd.DataFrame({"level": ["quality"] * 2 + ["quality+scene"] * 2, "run": [*"aabb"]})
     epochs = epochs.assign(epoch=[0, 1, 0, 1], quality_weight=[1, 1, 1, 1.2])
     epochs["scene_weight"] = [np.nan, np.nan, 1, 0.8]

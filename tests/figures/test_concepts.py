@@ -13,7 +13,7 @@ from liqe_core.figures.concepts import (
 )
 
 
-def test_a_loss_has_its_value_and_the_size_of_its_gradient():
+def test_losses_have_panels_of_value_and_gradient():
     fidelity = pd.DataFrame({"difference": [-1.0, 1.0], "value": [0.6, 0.1], "gradient": [-0.3, -0.1]})
     fidelity["loss"] = "fidelity"
     cross_entropy = fidelity.assign(loss="cross-entropy", value=[2.0, 0.2])

@@ -89,14 +89,14 @@ def test_my_own_photograph_is_uploaded_and_scored(widgets):
     assert widgets.drawing.value != after, "another file of the same name"
 
 
-def test_a_file_that_is_too_large_is_refused_in_words(widgets, monkeypatch):
+def test_a_file_that_is_too_large_is_reported(widgets, monkeypatch):
     monkeypatch.setattr("liqe_core.figures.explorer.MOST_UPLOADED", 1)
     widgets.my_own_photograph.value = upload("large.png", bytes(1_000_001))
     assert "large.png" in widgets.answer.value and "1 MB" in widgets.answer.value
     assert widgets.image.options == ("red", "cut"), "and cannot be chosen"
 
 
-def test_what_is_no_image_is_said_in_place_of_the_answer(widgets):
+def test_an_invalid_image_is_reported_instead_of_the_answer(widgets):
     widgets.image.value = "cut"
     assert "image" in widgets.answer.value and widgets.drawing.value == ""
     widgets.rain.value = 3
@@ -105,7 +105,7 @@ def test_what_is_no_image_is_said_in_place_of_the_answer(widgets):
     assert widgets.answer.value.startswith("quality")
 
 
-def test_a_refusal_of_the_model_is_said_too():
+def test_an_error_of_the_model_is_reported():
     def refuse(image, positions):
         raise ImageError("40 x 30 pixels, but one crop is <224>")
 
@@ -115,7 +115,7 @@ def test_a_refusal_of_the_model_is_said_too():
         explorer({}, opened, ask, ["blur"])
 
 
-def test_the_drawing_needs_nothing_else():
+def test_the_drawing_is_self_contained():
     page = as_html(ask(opened(file_of("red")), {"blur": 2, "rain": 0}))
     assert page.count('<img alt="') == 2 == page.count("data:image/png;base64,") and "http" not in page
 
@@ -150,11 +150,11 @@ def test_the_figure_has_a_column_a_position(tmp_path):
 @pytest.mark.parametrize(
     ("history", "person"), [("/home/me/history.sqlite", True), (":memory:", False)], ids=["lab", "nbclient"]
 )
-def test_somebody_is_there_unless_nbclient_runs_the_notebook(monkeypatch, history, person):
+def test_a_user_is_present_unless_nbclient_runs_the_notebook(monkeypatch, history, person):
     shell = SimpleNamespace(kernel=object(), history_manager=SimpleNamespace(hist_file=history))
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     assert module.someone_there() is person
 
 
-def test_nobody_is_there_in_a_plain_python():
+def test_no_user_is_present_outside_of_a_notebook():
     assert not someone_there()

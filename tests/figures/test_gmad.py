@@ -56,7 +56,7 @@ def test_pair_grid_shows_every_pair_with_its_scores_and_who_was_right(scores, im
     assert "ours fixed at high\nattacked by theirs\npeople say: defender" in judged
 
 
-def test_pair_grid_without_a_pair_says_so(scores, images):
+def test_pair_grid_reports_a_level_without_a_pair(scores, images):
     pairs = compete(scores, ["ours", "theirs"])
     pairs.loc[1, "reason"] = "no image at this level"
     figure = gmad.pair_grid(pairs, images)

@@ -6,7 +6,7 @@ from support.figures import drawn, texts
 from liqe_core.figures import results as figures
 
 
-def test_right_and_wrong_says_what_was_named_instead():
+def test_right_and_wrong_names_the_wrong_predictions():
     named = pd.DataFrame({"true_distortion": ["blur"] * 4 + ["noise"] * 2, "quality": [1, 2, 2.5, 3, 4, 4.5]})
     named["distortion"] = ["blur"] * 3 + ["noise"] * 3
     figure = figures.right_and_wrong(named)

@@ -42,11 +42,11 @@ def test_a_table_comes_back_as_it_was(tmp_path, table):
     pd.testing.assert_frame_equal(saved(table, tmp_path).table, table)
 
 
-def test_an_object_column_is_kept_as_what_it_holds(tmp_path):
+def test_an_object_column_is_saved_with_its_type(tmp_path):
     assert saved(pd.DataFrame({"none": [None, None]}), tmp_path).table["none"].isna().all()
 
 
-def test_what_cannot_be_kept_is_refused(tmp_path):
+def test_data_that_cannot_be_saved_is_rejected(tmp_path):
     with pytest.raises(TypeError, match="column pair"):
         save_table(pd.DataFrame({"pair": [(1, 2)]}), tmp_path, "table")
     with pytest.raises(TypeError, match="column level"):
@@ -55,7 +55,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
         save(contact_sheet([np.zeros((4, 4, 3))], ["black"]), tmp_path, "sheet")
 
 
-def test_a_figure_stands_beside_what_it_was_drawn_from(tmp_path):
+def test_a_figure_is_saved_with_its_data(tmp_path):
     table = pd.DataFrame({"quality": [1.0, 2.0, 3.0], "mos": [1.5, 1.0, 3.5]})
     figure = agreement(table, title="three images")
     names = [path.name for path in save(figure, tmp_path, "agreement")]
@@ -70,7 +70,7 @@ def test_a_figure_stands_beside_what_it_was_drawn_from(tmp_path):
         read(tmp_path / "agreement.json")
 
 
-def test_images_are_read_again_from_where_they_lie(tmp_path):
+def test_images_are_read_again_from_their_folder(tmp_path):
     (tmp_path / "run" / "images").mkdir(parents=True)
     Image.new("RGB", (8, 6), "red").save(tmp_path / "run" / "images" / "red.png")
     images = image_table(["red.png"], tmp_path / "run" / "images")
@@ -90,7 +90,7 @@ def test_images_are_read_again_from_where_they_lie(tmp_path):
         read(tmp_path / "moved" / "sheet.json", images=tmp_path)
 
 
-def test_rows_of_a_kept_table_are_drawn_from_where_it_lies(tmp_path):
+def test_rows_of_another_saved_table_are_drawn(tmp_path):
     table = pd.DataFrame({"dataset": ["a", "b", "b"], "quality": [1.0, 2.0, 3.0], "mos": [3.0, 2.0, 1.0]})
     table.to_csv(tmp_path / "kept.csv", index=False)
     described = {"file": "../kept.csv", "rows": {"dataset": ["b"]}, "index": [], "missing": []}

@@ -23,7 +23,7 @@ def test_a_figure_shown_in_a_notebook_carries_its_alternative_text():
     assert data["image/png"] and metadata["image/png"]["alt"] == "A square, empty."
 
 
-def test_what_is_listed_beside_a_figure_says_how_much_is_left_out():
+def test_a_list_in_an_alternative_text_counts_omitted_entries():
     assert listed({"cat\nwhite": 0.5, "dog": 0.25}) == "cat white 0.50, dog 0.25"
     assert listed(pd.Series([1, 2, 3], ["a", "b", "c"]), "d", most=2) == "a 1, b 2 and 1 more"
     assert listed({}) == ""

@@ -71,7 +71,7 @@ def test_pfm_and_dark_16_bit_pgm(grey, tmp_path):
     ],
     ids=["NaN", "negative", "over 1", "negative whole", "over 16 bits", "signed 8 bits"],
 )
-def test_levels_without_a_white_are_refused_by_name(tmp_path, levels):
+def test_levels_without_a_white_point_are_rejected_by_name(tmp_path, levels):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, levels)
     with pytest.raises(ImageError, match=r"x\.tif: .*level"):
@@ -81,7 +81,7 @@ def test_levels_without_a_white_are_refused_by_name(tmp_path, levels):
     assert levels.dtype != np.int8 or clipped.tolist() == [[100, 100]]
 
 
-def test_levels_of_fits_are_signed_and_moved_and_so_refused(tmp_path):
+def test_signed_levels_of_fits_are_rejected(tmp_path):
     head = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": 64, "NAXIS2": 48, "BZERO": 32768}
     cards = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in head.items()) + "END".ljust(80)
     pixels = np.arange(64 * 48, dtype=">i2").tobytes()
@@ -120,7 +120,7 @@ def test_orientation(photograph, tmp_path, tag):
 
 
 @pytest.mark.parametrize("name", ["preview.tif", "x.NEF"])
-def test_the_preview_of_a_raw_file_is_refused(photograph, tmp_path, name):
+def test_the_preview_of_a_raw_file_is_rejected(photograph, tmp_path, name):
     options = {"photometric": "rgb", "subfiletype": int(name == "preview.tif")}
     tifffile.imwrite(tmp_path / name, photograph[:60, :80], **options)
     with pytest.raises(ImageError, match=rf"{name}: .*preview.*TIFF"):

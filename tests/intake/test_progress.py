@@ -29,7 +29,7 @@ def shown(monkeypatch):
     return run
 
 
-def test_a_log_gets_lines_that_are_whole(shown):
+def test_a_log_gets_complete_lines(shown):
     log = shown()
     assert "\r" not in log and log.endswith("\n") and "\n\n" not in log
     assert "3 of 3" in log.splitlines()[-1]

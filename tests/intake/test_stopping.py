@@ -18,7 +18,7 @@ def send(number):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_raises_where_the_work_is(number, code):
+def test_a_signal_raises_inside_the_block(number, code):
     before, passed = signal.getsignal(number), []
     with pytest.raises(StopRequested, match=signal.Signals(number).name) as stopped, stoppable():
         send(number)
@@ -28,7 +28,7 @@ def test_a_signal_raises_where_the_work_is(number, code):
     assert signal.getsignal(number) == before
 
 
-def test_an_exception_that_a_library_loses_or_renames_is_not_lost():
+def test_an_exception_that_a_library_swallows_or_renames_is_raised():
     with pytest.raises(StopRequested), stoppable() as stop:
         with contextlib.suppress(KeyboardInterrupt):
             send(signal.SIGTERM)

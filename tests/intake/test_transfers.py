@@ -72,7 +72,7 @@ def test_a_file_is_fetched_once(hub, tmp_path, source):
 
 @SOURCES
 @pytest.mark.parametrize(("cut", "twice"), [(20480, 0), (25000, 4520)])
-def test_a_transfer_that_is_cut_ten_times_ends_whole(hub, tmp_path, source, cut, twice):
+def test_a_transfer_interrupted_ten_times_completes(hub, tmp_path, source, cut, twice):
     """Asked for twice is, a cut, only what came of a piece that was not whole."""
     hub.cuts = [cut] * 10
     get(source(hub), tmp_path)
@@ -82,7 +82,7 @@ def test_a_transfer_that_is_cut_ten_times_ends_whole(hub, tmp_path, source, cut,
 
 
 @SOURCES
-def test_a_later_call_continues_where_a_transfer_broke(hub, tmp_path, source):
+def test_a_later_call_resumes_an_interrupted_transfer(hub, tmp_path, source):
     hub.cuts = [5000] * 99
     with pytest.raises(FetchError, match="connection"):
         get(source(hub), tmp_path)
@@ -147,7 +147,7 @@ def test_the_part_of_another_file_is_not_kept_for_ever(hub, tmp_path, source, le
 
 
 @SOURCES
-def test_other_content_is_refused_and_deleted(hub, tmp_path, source):
+def test_other_content_is_rejected_and_deleted(hub, tmp_path, source):
     hub.tags["o/n/a.zip"] = SHA
     hub.files["o/n/a.zip"] = hub.second["a.zip"] = BODY[:-1] + b"x"
     with pytest.raises(FetchError, match=SHA):
@@ -155,7 +155,7 @@ def test_other_content_is_refused_and_deleted(hub, tmp_path, source):
     assert names_in(tmp_path / "new") == []
 
 
-def test_a_replaced_file_is_refused_before_it_is_transferred(hub, tmp_path):
+def test_a_replaced_file_is_rejected_before_its_transfer(hub, tmp_path):
     hub.files["o/n/a.zip"] += b"more"
     with pytest.raises(FetchError, match="checksum"):
         get(pinned(hub), tmp_path)
@@ -164,14 +164,14 @@ def test_a_replaced_file_is_refused_before_it_is_transferred(hub, tmp_path):
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
 @SOURCES
-def test_a_refusal_names_the_address_and_the_status(hub, tmp_path, source, status):
+def test_an_http_error_names_the_address_and_the_status(hub, tmp_path, source, status):
     hub.status = hub.second_status = status
     with pytest.raises(FetchError, match=rf"^{hub.url}\S+/a\.zip: HTTP {status}"):
         get(source(hub), tmp_path)
     assert names_in(tmp_path / "new") == []
 
 
-def test_a_token_goes_to_the_hub_alone(hub, tmp_path, monkeypatch):
+def test_a_token_is_sent_to_the_hub_only(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     get(pinned(hub), tmp_path)
     (tmp_path / "new" / "a.zip").unlink()

@@ -66,7 +66,7 @@ def test_written_as_a_notebook_here_is(path):
     assert f"]({following.name})" in last.source
 
 
-def test_students_get_no_solution_but_what_checks_an_answer(tmp_path):
+def test_copies_for_students_have_checks_but_no_solutions(tmp_path):
     rule = re.search(
         r"^students:.*\n\t.*nbconvert(.*\n.*)$", (notebooks.CHECKOUT / "Makefile").read_text(), re.M
     )
@@ -105,7 +105,7 @@ def results(folder):
     return {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
 
 
-def test_every_solution_ran_and_says_something(results):
+def test_every_solution_runs_and_has_output(results):
     for name in [path.stem for path in ALL if path.stem in results]:
         pairs, _ = exercises(nbformat.read(results[name], as_version=4))
         assert all(solution.execution_count and solution.outputs for _, solution in pairs), name
@@ -120,7 +120,7 @@ def test_no_bar_and_no_warning_is_on_a_page(results):
                 assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), name
 
 
-def test_from_scratch_takes_weights_alone_from_the_library_until_it_is_equal():
+def test_from_scratch_takes_only_weights_from_the_library():
     book = nbformat.read(notebooks.NOTEBOOKS / "01_from_scratch.ipynb", as_version=4)
     code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
     ours = re.findall(r"^ *(?:from|import) (liqe_core.*)", code.partition("model.score(")[0], re.MULTILINE)
@@ -185,7 +185,7 @@ def test_quickstart_marks_wrong_scenes_and_quality_falls_as_faults_rise(folder):
     assert curves.loc[curves["level"] == 5, "named"].all()
 
 
-def test_quickstart_turns_faults_up_where_nobody_moves_sliders(folder):
+def test_quickstart_draws_static_figures_without_a_user(folder):
     turned = pd.read_csv(folder / "quickstart" / "explorer.csv")
     named = turned.groupby(["position", "distortion"])["probability"].sum().unstack().idxmax(axis=1)
     right = {"JPEG 4": "jpeg compression", "blur 3": "blur", "noise 5": "noise"}
@@ -197,7 +197,7 @@ def test_quickstart_turns_faults_up_where_nobody_moves_sliders(folder):
     assert str(folder) not in outputs, "no folder of this machine"
 
 
-def test_data_preparation_leaves_the_label_table_and_what_is_here_of_the_papers_sets(folder):
+def test_data_preparation_writes_labels_and_the_state_of_the_papers_datasets(folder):
     table = pd.read_csv(folder / "data_preparation" / "mini_labels.csv")
     # 5 photographs x 4 distortions x 3 levels, less the grey one's colour distortion; as they are, and varied
     assert len(table) == 2 * (5 * 4 * 3 - 3)
@@ -285,7 +285,7 @@ def test_gmad_finds_pairs_on_the_built_in_images(folder):
     assert not (out / "own_attack_resistance.csv").exists(), "nobody scored these images: no judge"
 
 
-def test_gmad_is_judged_where_people_scored_the_images(folder, results):
+def test_gmad_is_judged_by_mos(folder, results):
     verdicts = pd.read_csv(folder / "gmad" / "open_verdicts.csv")
     arms = [arm.name for arm in ARMS if " " not in arm.name]  # those that were trained on all scores
     assert verdicts.groupby("side")["scorer"].agg(sorted).tolist() == [sorted(arms)] * 2
@@ -298,7 +298,7 @@ def test_gmad_is_judged_where_people_scored_the_images(folder, results):
     assert f"{count} images" in results["07_gmad"].read_text(), "without near-duplicates"
 
 
-def test_realignment_takes_planted_scales_back(folder):
+def test_realignment_recovers_artificial_scales(folder):
     out = folder / "realignment"
     check = pd.read_csv(out / "check.csv").set_index("dataset")
     assert (check["error after"] < 0.25).all()
@@ -348,7 +348,7 @@ def test_every_figure_shows_something_and_is_redrawn_from_disk_as_it_was_drawn(f
             assert drawn.shape == again.shape and (drawn == again).all(), saved
 
 
-def test_every_figure_says_in_words_what_is_on_it(results):
+def test_every_figure_has_an_alternative_text(results):
     for name, one in results.items():
         book = nbformat.read(one, as_version=4)
         shown = [output for cell in book.cells for output in cell.get("outputs", [])]
@@ -408,7 +408,7 @@ def test_two_at_once_run_side_by_side_on_a_share_of_the_cores(tmp_path, books, m
     assert (tmp_path / "out" / "a").read_text() == str(max(1, os.cpu_count() // 2))
 
 
-def test_none_runs_before_the_one_that_it_reads_from_or_without_being_asked_for(tmp_path, books):
+def test_notebooks_run_after_their_prerequisites_and_only_on_request(tmp_path, books):
     log = "from pathlib import Path\nwith open(Path(out_dir, 'log'), 'a') as file: file.write('{} ')"
     order = ["03_data_preparation", "04_multitask_training", "05_ablations"]
     books(**{name: [log.format(name)] for name in order})
@@ -418,7 +418,7 @@ def test_none_runs_before_the_one_that_it_reads_from_or_without_being_asked_for(
     assert (tmp_path / "out" / "log").read_text().split() == [*order, "05_ablations"]
 
 
-def test_make_runs_what_is_not_there_or_older_than_its_parameters(tmp_path, books):
+def test_make_runs_missing_and_outdated_notebooks(tmp_path, books):
     log = "from pathlib import Path\nwith open(Path(out_dir, 'log'), 'a') as file: file.write(profile + ' ')"
     books(**{"00_book": [log]})
     make = ["make", "-f", str(notebooks.NOTEBOOKS / "rules.mk")]
@@ -443,9 +443,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_signal_waits_until_the_cell_has_saved_and_starts_no_further_one(
-    tmp_path, books, interruptible, monkeypatch, capsys
-):
+def test_a_signal_stops_after_the_cell_has_saved(tmp_path, books, interruptible, monkeypatch, capsys):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setenv("RUNNER", str(os.getpid()))

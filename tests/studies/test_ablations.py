@@ -15,7 +15,7 @@ from liqe_core.training.profiles import profile
 STUDY = STUDIES["variant"]
 
 
-def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
+def test_only_runs_that_differ_just_in_the_setting_are_compared(tmp_path):
     for seed in (1, 2):
         for variant in STUDY.levels:
             write_run(tmp_path, variant=variant, seed=seed)
@@ -39,7 +39,7 @@ def test_only_runs_that_differ_in_the_grid_alone_are_compared(tmp_path):
     assert "images" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
 
 
-def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
+def test_a_run_without_training_is_a_level(tmp_path):
     for level in STUDIES["freeze"].levels:
         folder = write_run(tmp_path, freeze=level)
         if level == "all":
@@ -50,7 +50,7 @@ def test_a_run_that_trains_nothing_is_a_level_though_it_took_no_steps(tmp_path):
     assert excluded.empty and unread.empty
 
 
-def test_settings_that_decide_nothing_may_differ(tmp_path):
+def test_settings_that_change_no_results_may_differ(tmp_path):
     write_run(tmp_path, seed=1)
     write_run(tmp_path, seed=2, device="cpu", unseen_windows="public")
     changed = write_run(tmp_path, seed=3, ties="preferred")
@@ -83,7 +83,7 @@ def test_the_table_pairs_seeds(tmp_path):
     assert row.loc["quality+scene+distortion", "reason"] == "no finished run"
 
 
-def test_sessions_are_the_units_where_there_are_several():
+def test_several_sessions_are_the_units():
     """A seed of the same session sees the same split: three of them are not three sessions."""
     rng = np.random.default_rng(3)
     rows = [(v, k, s, rng.uniform()) for v in STUDY.levels[:2] for k in range(1, 8) for s in (1, 2, 3)]
@@ -97,7 +97,7 @@ def test_sessions_are_the_units_where_there_are_several():
     assert row["better"] == (gains > 0).sum()
 
 
-def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():
+def test_equal_runs_have_no_measurable_difference():
     rows = [(v, 1, s, v.count("+") / 10 + s) for v in (*STUDY.levels[:2], STUDY.levels[3]) for s in range(6)]
     table = pd.DataFrame(rows, columns=["level", "session", "seed", "value"])
     found = compare(table, STUDY).set_index("level")
@@ -107,14 +107,14 @@ def test_a_difference_between_equal_runs_is_none_and_a_sure_one_is_told():
     assert same.loc["quality+scene", "verdict"] == "not measurable"
 
 
-def test_an_undefined_correlation_says_so(tmp_path):
+def test_an_undefined_correlation_is_reported(tmp_path):
     write_run(tmp_path, srcc=float("nan"), variant="quality", seed=1)
     runs, _ = read_runs(tmp_path)
     row = compare(scores(runs, STUDY), STUDY).iloc[0]
     assert np.isnan(row["mean"]) and "not defined in 1 of 1 runs" in row["reason"]
 
 
-def test_nothing_there_is_an_empty_table_with_reasons(tmp_path):
+def test_an_empty_folder_gives_an_empty_table_with_reasons(tmp_path):
     runs, unread = read_runs(tmp_path)
     assert runs == [] and unread.empty
     chosen, excluded = alike(runs, profile("smoke"), STUDY)

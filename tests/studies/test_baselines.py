@@ -11,7 +11,7 @@ from liqe_core.data.store import KeptWindows
 from liqe_core.studies import baselines
 
 
-def test_the_blind_ones(tmp_path, photograph):
+def test_baselines_without_a_model(tmp_path, photograph):
     files = [tmp_path / f"{quality}.jpg" for quality in (5, 50, 95)]
     for file in files:
         Image.fromarray(photograph).save(file, quality=int(file.stem))
@@ -20,7 +20,7 @@ def test_the_blind_ones(tmp_path, photograph):
     assert np.ptp(baselines.constant(files)) == 0
 
 
-def test_the_commonest_word_is_counted_as_a_model_that_always_says_it():
+def test_the_majority_baseline_equals_a_model_with_a_constant_word():
     rng, words = np.random.default_rng(4), np.array(["animal", "human", "plant", "night"])
     hot = rng.random((80, 4)) < [0.2, 0.7, 0.4, 0.1]
     labels = pd.Series([tuple(words[row]) for row in hot])

@@ -10,7 +10,7 @@ from liqe_core.images import ImageError
 from liqe_core.studies.explorer import FAULTS, SHORTER_SIDE, degrade, look, modest
 
 
-def test_untouched_and_whole_it_is_what_score_answers(image):
+def test_without_distortion_the_answer_equals_score(image):
     model = of_twelve_prompts()
     pixels, joint, windows = look(model, np.asarray(image))
     scored = model.score(image)
@@ -20,7 +20,7 @@ def test_untouched_and_whole_it_is_what_score_answers(image):
     assert pixels.shape == (427, 640, 3) and len(windows) == 15 and (windows["side"] == 32).all()
 
 
-def test_a_window_has_the_quality_of_its_own_pixels(image):
+def test_the_quality_of_a_window_depends_on_its_pixels_only(image):
     model = of_twelve_prompts()
     pixels, _, windows = look(model, np.asarray(image), {"noise": 3}, count=4)
     assert len(windows) == 4
@@ -37,7 +37,7 @@ def test_faults_are_those_of_the_data_sets_in_the_order_of_a_camera(photograph):
 
 
 @pytest.mark.parametrize(("positions", "word"), [({"rain": 1}, "rain: .*JPEG"), ({"blur": 6}, "no level 6")])
-def test_other_faults_and_positions_are_refused(photograph, positions, word):
+def test_unknown_faults_and_levels_are_rejected(photograph, positions, word):
     with pytest.raises(ValueError, match=word):
         degrade(photograph, positions)
 

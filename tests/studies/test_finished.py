@@ -19,7 +19,7 @@ def test_repeats_are_the_largest_group_then_the_one_with_more_tasks(tmp_path):
     assert repeated_runs([]) == []
 
 
-def test_weights_that_are_gone_are_told(tmp_path):
+def test_missing_weights_are_reported(tmp_path):
     with pytest.raises(ValueError, match="best_"):
         load_best(read_run(write_run(tmp_path)))
 

@@ -154,7 +154,7 @@ def test_people_who_see_the_true_quality_find_the_scorer_that_knows_more(three_s
     assert (table["pairs"] >= 6).all() and (table["low"] <= table["share"]).all()
 
 
-def test_scores_of_single_images_say_what_people_prefer():
+def test_mos_give_preferences_for_pairs():
     scores = pd.DataFrame({"x": [1.0, 1.05, 2.0], "y": [3.0, 1.0, 2.0]}, index=["a", "b", "c"])
     pairs = compete(scores, levels=2, width=0.5)
     preferred = preference(pairs, pd.Series({"c": 5.0, "b": 3.0, "a": 2.0, "unseen": 7.0}))

@@ -45,7 +45,7 @@ def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread):
     assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(math.erfc(2**-8 / spread / 2**0.5), abs=0.003)
 
 
-def test_kinds_are_told_by_name_and_hold_every_weight_that_is_rounded():
+def test_kinds_depend_on_names_and_cover_every_rounded_weight():
     clip = build_model(settings()).clip
     kinds = by_kind(counts_by_kind(clip), [5e-6, 5e-6 / 3])
     rounded = half_weights(clip)
@@ -71,7 +71,7 @@ def test_sizes_are_counted_between_powers_of_two():
     assert sizes.loc[-6, "half_spacing"] == 2**-17
 
 
-def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
+def test_a_walk_in_half_precision_stops_or_moves_by_whole_spacings():
     moved = half_precision.walk(torch.tensor([0.25, 0.004, -0.02]), 5e-6, 100)
     assert moved["float32"].to_numpy() == pytest.approx([1, 1, 1], abs=0.02)
     assert moved["half"].tolist()[::2] == [0, 0]
@@ -79,6 +79,6 @@ def test_a_walk_in_half_precision_stands_still_or_goes_by_whole_spacings():
     assert spacings == pytest.approx(round(spacings), abs=1e-4) and spacings > 0
 
 
-def test_nonsense_is_refused():
+def test_invalid_input_is_rejected():
     with pytest.raises(ValueError, match="step is 0"):
         stuck(counts(torch.ones(3)), 0)

@@ -7,7 +7,7 @@ from liqe_core.agreement import srcc
 from liqe_core.studies.intervals import FEWEST, difference, gain_interval, mean_interval, srcc_interval
 
 
-def test_an_interval_of_a_mean_is_about_as_wide_as_its_standard_error_says():
+def test_the_interval_of_a_mean_matches_its_standard_error():
     values = np.random.default_rng(0).normal(3, 2, 400)
     low, high = mean_interval(values)
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.03)
@@ -28,12 +28,12 @@ def test_few_units_have_no_interval():
         ((np.nan, np.nan), "not measurable"),
     ],
 )
-def test_what_an_interval_says(ends, verdict):
+def test_the_verdict_of_an_interval(ends, verdict):
     row = difference(np.array([0.2, 0.4, -0.3, 0.0]), *ends)
     assert row["verdict"] == verdict and row["better"] == 2 and row["difference"] == pytest.approx(0.075)
 
 
-def test_an_interval_covers_what_is_known():
+def test_an_interval_covers_the_known_value():
     # of a bivariate normal with correlation r the rank correlation is 6/pi asin(r/2)
     rng, inside = np.random.default_rng(1), 0
     expected = 6 / np.pi * np.arcsin(0.6 / 2)

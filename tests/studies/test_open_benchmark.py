@@ -19,7 +19,7 @@ from liqe_core.training.prepare import labelled
 from liqe_core.training.profiles import PROFILES, profile
 
 
-def test_what_is_shipped_fits_the_box():
+def test_shipped_files_are_small_enough():
     path, found = PACKAGED["liqe-tiny"], read_checkpoint("liqe-tiny")
     assert path.stat().st_size <= 16e6
     assert found.geometry["count"] == 15 and len(found.grid["quality"]) == 5
@@ -27,7 +27,7 @@ def test_what_is_shipped_fits_the_box():
     assert not Path(found.recipe["pretrained"]).is_absolute()
 
 
-def test_images_without_labels_are_left_out_of_training_alone(tmp_path):
+def test_images_without_labels_are_excluded_from_training_only(tmp_path):
     dataset = small_set(tmp_path / "mini")
     table = dataset.table.assign(
         scenes=[() if row % 2 else scenes for row, scenes in dataset.table["scenes"].items()]

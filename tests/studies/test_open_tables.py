@@ -152,7 +152,7 @@ def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
     assert found == {"tid2013-part": 120, "tid2013-part i01": 60, "tid2013-part i02": 60}
 
 
-def test_a_difference_is_told_where_there_is_one(tables):
+def test_a_measurable_difference_is_reported(tables):
     true, predicted = tables
     pairs = [("good", "bad"), ("bad", "good"), ("good", "good"), ("good", "absent")]
     found = difference_table(predicted, true, pairs)

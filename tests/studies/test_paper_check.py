@@ -46,7 +46,7 @@ def get(photograph, monkeypatch):
     return found
 
 
-def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
+def test_test_parts_whole_datasets_and_reasons(small_liqe, get, tmp_path):
     lines = []
     names = ["live", "kadid10k", "tid2013", "spaq"]
     folder = paper_check.check_folder(tmp_path, "some/weights.pt")
@@ -67,7 +67,7 @@ def test_test_parts_and_whole_sets_and_reasons(small_liqe, get, tmp_path):
     pd.testing.assert_frame_equal(read.results, done.results, check_dtype=False)
 
 
-def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
+def test_an_interrupted_check_is_resumed(small_liqe, get, tmp_path):
     folder, names = tmp_path / "check" / "weights", ["live", "kadid10k", "csiq", "tid2013"]
     conditions = {"session": 2, "seed": 0, "windows": "public", "sha256": "a"}
     lines, interrupted = [], ["csiq"]
@@ -91,7 +91,7 @@ def test_it_goes_on_where_it_was_stopped(small_liqe, get, tmp_path):
     assert not any("already measured" in line for line in lines), "other weights are measured anew"
 
 
-def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
+def test_a_partial_dataset_is_marked_and_measured_again_when_complete(
     small_liqe, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setenv("LIQE_RUNS", str(tmp_path / "runs"))
@@ -129,7 +129,7 @@ def test_a_partial_set_is_called_partial_and_measured_again_when_it_is_whole(
         assert "already measured" in check()[1]
 
 
-def test_rows_of_a_table_have_what_is_published_and_what_is_not():
+def test_rows_have_published_and_unpublished_datasets():
     results = pd.DataFrame(
         [("unseen", name, "SRCC", value, 9, 2, "") for name, value in (("spaq", 0.8), ("tid2013", 0.7))],
         columns=["protocol", "dataset", "metric", "value", "images", "left_out", "details"],
@@ -169,7 +169,7 @@ def test_each_set_gets_its_measures_or_its_reason(measured, get):
     assert reasons["constant"] == "not defined: constant scores"
 
 
-def test_what_is_missing(tmp_path, monkeypatch):
+def test_missing_datasets_are_reported_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
     assert paper_check.what_is_missing("tid2013") == "no images: liqe data fetch tid2013"
     assert paper_check.what_is_missing("agiqa1k").startswith("no images: get it from")
@@ -259,7 +259,7 @@ def test_within_set_ours_and_checked_weights_stand_below_what_is_published(tmp_p
     assert of_bid["official, session 1"].eq(0.8).all() and of_bid["best_by_average"].eq(0.9).all()
 
 
-def test_a_set_that_nobody_published_has_a_column_where_ours_was_measured():
+def test_a_dataset_without_published_numbers_has_a_column_if_measured():
     rows = [("tid2013", None, 0.7), ("nowhere", None, None), ("spaq", 0.8, 0.75)]
     beside = pd.DataFrame(rows, columns=["dataset", "published", "ours"])
     beside["distance"] = beside["ours"] - beside["published"]

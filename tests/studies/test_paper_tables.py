@@ -58,7 +58,7 @@ def test_sources_that_disagree_stay_and_the_nearest_is_shaded():
     assert both["value"].tolist() == [0.936, 0.943] and both["differs"].tolist() == ["", "b alone"]
 
 
-def test_another_training_has_a_row_of_its_own_and_is_not_measured_by():
+def test_another_training_has_its_own_row_without_a_difference():
     of_training = {"board": ("not stated", 0.941), "c": ("KADID-10k", 0.8)}
     more = [entry("csiq", value, name, training=words) for name, (words, value) in of_training.items()]
     published = pd.DataFrame([*ENTRIES, *more, entry("live", 0.1, method="NIQE")])

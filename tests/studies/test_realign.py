@@ -79,7 +79,7 @@ def test_scores_beyond_the_curve_are_held_and_left_out_of_everything():
     assert describe(curves).startswith(f"{scores['held'].sum()} of 800 images")
 
 
-def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
+def test_a_curve_is_judged_on_other_images_than_it_was_fitted_on():
     table = planted(noise=0.05).query("dataset == 'root'").reset_index(drop=True)
     scores, curves = realign(table)
     assert scores["fitted"].sum() == 400
@@ -92,7 +92,7 @@ def test_a_curve_is_not_judged_by_what_it_was_fitted_on():
     assert realign(table, seed=1).scores["fitted"].ne(scores["fitted"]).any()
 
 
-def test_the_model_that_knows_more_realigns_better_and_is_told_so():
+def test_the_better_model_realigns_measurably_better():
     table, rng = planted(noise=0.05, count=300), np.random.default_rng(1)
     worse = table["prediction"] + rng.normal(0, 1.5, len(table))
     realigned = {"good": realign(table), "bad": realign(table.assign(prediction=worse))}
@@ -106,7 +106,7 @@ def test_the_model_that_knows_more_realigns_better_and_is_told_so():
     assert found.loc["bad", ["difference", "low", "high"]].tolist() == [0, 0, 0]
 
 
-def test_a_curve_that_reaches_next_to_nothing_is_none():
+def test_a_curve_that_covers_few_images_is_rejected():
     rng = np.random.default_rng(0)
     x = rng.uniform(2.9, 3.1, 100)
     table = pd.DataFrame({"dataset": "flat", "prediction": x, "mos": x + rng.choice([-9, 9], 100)})
@@ -115,7 +115,7 @@ def test_a_curve_that_reaches_next_to_nothing_is_none():
     assert scores["aligned"].isna().all() and judged(scores).empty and "no curve: flat" in describe(curves)
 
 
-def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
+def test_datasets_without_a_curve_have_a_reason_and_keep_their_other_columns():
     good = planted(noise=0.0).query("dataset == 'root'")
     x = np.linspace(1, 5, 20)
     sets = {
@@ -134,7 +134,7 @@ def test_sets_that_cannot_be_aligned_say_why_and_lose_nothing_else():
     assert set(curve_points(realign(pd.concat([good, *frames])))["dataset"]) == {"root"}
 
 
-def test_bad_input_names_itself():
+def test_invalid_input_is_named():
     table = planted(noise=0.0)
     with pytest.raises(KeyError, match="mos"):
         realign(table.rename(columns={"mos": "score"}))
@@ -187,7 +187,7 @@ def test_sets_that_share_no_score_give_no_pair():
 QUALITY = pd.Series(np.linspace(1, 5, 800), index=range(100, 900))
 
 
-def test_scales_rise_over_what_they_cover_and_stay_in_range():
+def test_scales_rise_over_their_interval_and_stay_in_range():
     for warp in align.WARPS.values():
         scores = warp.scale(np.linspace(*warp.covers, 50))
         assert (np.diff(scores) > 0).all()

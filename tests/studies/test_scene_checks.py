@@ -43,7 +43,7 @@ def test_the_same_photographs_are_asked_at_every_size(tmp_path, monkeypatch):
     assert scene_checks.changing(answers[["image", "256", "400"]]) == 0.0
 
 
-def test_the_probe_tells_sources_only_where_embeddings_do(tmp_path):
+def test_the_probe_separates_sources_only_if_embeddings_do(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(120, 2, 1, 8)).astype(np.float16)
     values[:30, ..., 0] += 6  # the first source of animals

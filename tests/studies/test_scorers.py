@@ -33,7 +33,7 @@ def test_sharpness_of_one_bright_pixel(tmp_path):
         scorer("sharpness")(tmp_path / "flat.png")
 
 
-def test_pyiqa_where_it_is_and_where_not(monkeypatch):
+def test_pyiqa_installed_and_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(ValueError, match="pip install pyiqa"):
         scorer("pyiqa:niqe")
@@ -48,7 +48,7 @@ def test_pyiqa_where_it_is_and_where_not(monkeypatch):
     assert scorer("pyiqa:musiq")("image") == 4
 
 
-def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
+def test_an_unavailable_metric_does_not_stop_the_others(monkeypatch):
     def create_metric(name):
         raise OSError("no network")
 
@@ -60,7 +60,7 @@ def test_a_metric_that_cannot_be_had_stops_nothing(monkeypatch):
         scorer("pyiqa:unknown")
 
 
-def test_an_unknown_one_says_what_there_is():
+def test_an_unknown_scorer_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'blur'.* Q, sharpness"):
         scorer("blur", {"Q": "x"})
 
@@ -98,7 +98,7 @@ def test_a_bad_image_is_reported_and_does_not_lose_the_others(folder):
     assert table["brightness"].notna().sum() == 3
 
 
-def test_an_interrupted_run_goes_on_where_it_was(folder, tmp_path):
+def test_an_interrupted_run_is_resumed(folder, tmp_path):
     cache, seen = tmp_path / "scores.csv", []
 
     def interrupted(path):
@@ -136,7 +136,7 @@ def test_failures_are_tried_again(folder, tmp_path):
     assert second["s"].notna().all() and (second["error"] == "").all()
 
 
-def test_bad_input_names_itself(folder, tmp_path):
+def test_invalid_input_is_named(folder, tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere"):
         score_folder(tmp_path / "nowhere", {"s": brightness})
     with pytest.raises(ValueError, match="no scorers"):
@@ -154,7 +154,7 @@ def test_only_the_named_images(folder):
         score_folder(folder, {"brightness": brightness}, only=["d.png"])
 
 
-def test_a_kept_score_is_of_the_checkpoints_content_not_of_its_name(folder, tmp_path, small_liqe):
+def test_saved_scores_belong_to_the_content_of_a_checkpoint(folder, tmp_path, small_liqe):
     for seed, name in enumerate(("a.JPG", "b.png", "sub/c.png")):
         write_image(folder / name, seed=seed)
     path = tmp_path / "m.safetensors"

@@ -56,7 +56,7 @@ def cut_rows(monkeypatch):
     return rows
 
 
-def test_what_is_kept_is_what_the_model_says(images, model, cut_rows, place):
+def test_saved_embeddings_equal_the_models(images, model, cut_rows, place):
     model.train()
     kept = kept_windows(images, model, place, progress=False)
     assert model.training, "the model is left as it was"
@@ -89,7 +89,7 @@ def test_half_precision_is_kept_apart(images, model, place):
         kept_windows(images, model, place, progress=False, precision="float16")
 
 
-def test_a_call_that_is_broken_off_goes_on_and_a_later_one_computes_nothing(
+def test_an_interrupted_call_is_resumed_and_a_repeated_call_computes_nothing(
     images, model, cut_rows, monkeypatch, place
 ):
     whole = kept_windows(images, model, place.with_name("whole"), progress=False)
@@ -142,7 +142,7 @@ def test_embeddings_of_another_tower_or_of_other_images_are_never_read(
     assert len(cut_rows) == 24 and set(place.iterdir()) > before
 
 
-def test_what_trains_on_top_does_not_matter(images, model, cut_rows, place):
+def test_trained_layers_do_not_change_the_saved_embeddings(images, model, cut_rows, place):
     kept_windows(images, model, place, progress=False)
     cut_rows.clear()
     model.clip.visual.head.proj.weight.data.normal_()
@@ -166,7 +166,7 @@ def test_a_packed_store_is_known_by_its_checksums(model, cut_rows, tmp_path, pla
 # ---- a run on what is kept ----------------------------------------------------------------------------
 
 
-def test_a_run_on_kept_windows_resumes_and_keeps_whole_models(images, cache, tmp_path, monkeypatch):
+def test_a_run_on_saved_windows_resumes_and_saves_complete_models(images, cache, tmp_path, monkeypatch):
     chosen = settings(**KEPT, save_seconds=0, epochs=2)
     whole = fit(chosen, [images], tmp_path / "whole", progress=False)
     assert len(list((cache / "embeddings").iterdir())) == 1

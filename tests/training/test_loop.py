@@ -38,7 +38,7 @@ def never_stopped(images, tmp_path_factory):
     return folder
 
 
-def test_a_run_leaves_what_the_notebooks_read(never_stopped):
+def test_a_run_writes_the_files_that_notebooks_read(never_stopped):
     folder = never_stopped
     steps, epochs = pd.read_csv(folder / "steps.csv"), pd.read_csv(folder / "epochs.csv")
     assert len(steps) == 9 and len(epochs) == 3
@@ -130,7 +130,7 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_used(images, tmp_path,
         resumed.restore()
 
 
-def test_a_damaged_checkpoint_of_a_run_says_how_to_go_on(never_stopped, images, tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_of_a_run_is_reported_with_advice(never_stopped, images, tmp_path, monkeypatch):
     folder = shutil.copytree(never_stopped, tmp_path / "run")
     (folder / "results.csv").unlink()
     (folder / "best_quality.safetensors").write_bytes(bytes(20))
@@ -158,7 +158,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
     assert_same_run(tmp_path, never_stopped)
 
 
-def test_a_folder_of_other_settings_is_refused_with_the_differences(never_stopped, images):
+def test_a_folder_with_other_settings_is_rejected_with_the_differences(never_stopped, images):
     folder = never_stopped
     with pytest.raises(RunFolderError, match=r"seed.*7.*learning_rate.*0\.002"):
         fit(settings(learning_rate=0.002, seed=7), [images], folder, progress=False)
@@ -176,7 +176,7 @@ def test_restart_replaces_the_run_and_nothing_else(images, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_in_use_is_refused_and_says_by_whom(images, tmp_path, monkeypatch):
+def test_a_folder_in_use_is_rejected_with_its_owner(images, tmp_path, monkeypatch):
     chosen = settings(epochs=1, steps=1)
 
     def second():
@@ -238,7 +238,7 @@ def test_a_step_on_a_bad_batch_changes_no_weight(images, tmp_path, poisoned):
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
 
 
-def test_images_without_scores_are_taken_only_where_a_set_teaches_something_else(images):
+def test_images_without_scores_are_accepted_only_for_other_tasks(images):
     bare = images.table.assign(mos=math.nan, distortion=None)
     bare["scenes"] = pd.Series([()] * len(bare), dtype=object)
     distorted = bare.assign(distortion=images.table["distortion"])
@@ -281,7 +281,7 @@ def test_the_losses_may_count_more(images, tmp_path):
     assert run.weighting.last_means()["quality"] == 0.5, "the dynamic weights look at the loss itself"
 
 
-def test_a_loss_that_rises_stops_nothing(images, tmp_path):
+def test_a_rising_loss_does_not_stop_a_run(images, tmp_path):
     """As after a warm restart; weights that are not finite, or explode, do."""
     run = Run(settings(), [images], tmp_path)
     run.steps = [{"quality_loss": 0.1}] * 50 + [{"quality_loss": 0.9}] * 50
@@ -331,7 +331,7 @@ def test_test_parts_are_measured_in_float32_whatever_a_run_computes_in(images, t
     assert reported["plcc"].item() == measure(kept, [images], 1, "test")["plcc"].item()
 
 
-def test_too_little_memory_or_disk_is_said_before_the_first_step(images, tmp_path, monkeypatch):
+def test_too_little_memory_or_disk_is_reported_before_the_first_step(images, tmp_path, monkeypatch):
     monkeypatch.setattr("liqe_core.training.preflight.free_memory", lambda _: 10_000_000)
     with pytest.raises(MemoryError, match="gradient_checkpointing"):
         Run(settings(), [images], tmp_path)

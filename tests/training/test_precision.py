@@ -56,7 +56,7 @@ def test_a_run_starts_with_and_steps_to_numbers_of_half_precision(images, tmp_pa
     assert not in_half(exact.model)["text_projection"], "the default keeps float32"
 
 
-def test_products_are_halved_on_a_gpu_alone_and_wrong_names_are_refused():
+def test_half_precision_products_need_a_gpu_and_unknown_names_are_rejected():
     assert type_of_products("public", "cpu") is None and type_of_products("float32", "cuda") is None
     assert type_of_products("public", "cuda") is torch.float16
     assert not Precision("public", clip=build_model(settings()).clip).scaler.is_enabled()

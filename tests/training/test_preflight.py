@@ -11,7 +11,7 @@ from liqe_core.training.preflight import chosen
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_a_image_smaller_than_a_crop_is_refused_in_any_part(images, part):
+def test_an_image_smaller_than_a_crop_is_rejected_in_any_part(images, part):
     row = int(images.part(1, part)[-1])
     pixels = list(images.images)
     pixels[row] = np.zeros((20, 120, 3), np.uint8)
@@ -34,7 +34,7 @@ def of_size(images, name, training, scored=True):
     return LabelledImages(name, table, list(images.images)[: training + 4])
 
 
-def test_batches_without_a_pair_are_refused(images):
+def test_batches_without_a_pair_are_rejected(images):
     one, other = of_size(images, "one", 7), of_size(images, "other", 5, scored=False)
     with pytest.raises(ValueError, match="batch_sizes from 2"):
         chosen(settings(batch_sizes={"one": 1, "other": 2}), [one, other])
@@ -43,7 +43,7 @@ def test_batches_without_a_pair_are_refused(images):
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_equal_scores_are_told(images, part):
+def test_equal_scores_are_reported(images, part):
     dataset = of_size(images, "one", 6)
     dataset.table.loc[dataset.part(1, part), "mos"] = 3.0
     unfit = part == "train"

@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
 
 
-def test_the_stand_in_score_of_a_set_that_is_made_here_can_be_left_away(tmp_path):
+def test_the_substitute_score_of_a_generated_dataset_is_optional(tmp_path):
     path = str(distorted_set(tmp_path, photographs=10).path)
     scored = labelled(path, settings(), progress=False)
     bare = labelled(path, settings(stand_in=False), progress=False)
@@ -92,7 +92,7 @@ def test_fast_fading_images_can_be_trained_on_with_corrected_labels(monkeypatch)
         assert table.equals(read_labels("live", mirror=MIRROR, fastfading=value))
 
 
-def test_room_for_decoded_images_is_said_and_too_little_refused(tmp_path, monkeypatch):
+def test_memory_for_decoded_images_is_reported_and_checked(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
     six, usage, paper = dict.fromkeys(TRAINING_SETS), prepare.shutil.disk_usage(tmp_path), profile("paper")
     needed = 33_591_199_968

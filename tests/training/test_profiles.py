@@ -35,13 +35,13 @@ from liqe_core.training.runs import run_folder
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_in_one_line(overrides, name):
+def test_invalid_settings_are_rejected_in_one_line(overrides, name):
     with pytest.raises(ValueError, match=name) as error:
         settings(**overrides)
     assert "\n" not in str(error.value)
 
 
-def test_what_can_be_is_taken():
+def test_valid_settings_are_accepted():
     assert settings(keep_windows=True, freeze="image").model.keep_windows
     assert settings(freeze="image", unlocked_groups=3).model.unlocked_groups == 3
     assert settings(learning_rate=1, epochs=None).steps.learning_rate == 1.0
@@ -61,7 +61,7 @@ LATER |= {"fastfading": "corrected"}
 
 
 @pytest.mark.parametrize("name", DECIDING | LATER)
-def test_they_decide_what_comes_out_of_a_run_and_so_its_folder(name):
+def test_settings_that_change_results_change_the_run_folder(name):
     frozen, value = settings(freeze="image"), (DECIDING | LATER)[name]
     assert run_folder(frozen.override(**{name: value}), "") != run_folder(frozen, "")
     assert (name in frozen.deciding()) == (name in DECIDING)
@@ -72,7 +72,7 @@ def test_settings_that_came_later_leave_older_runs_their_folder():
     assert run_folder(profile("open"), "").name.endswith("_c527328e")
 
 
-def test_they_decide_nothing_and_so_share_a_folder():
+def test_settings_that_change_no_results_share_a_folder():
     changed = settings(unseen_windows="public", device="cuda", save_seconds=1, max_skipped=2)
     changed = changed.override(gradient_checkpointing=True, unfit="leave out")
     assert run_folder(changed, "") == run_folder(settings(), "")
@@ -90,7 +90,7 @@ def test_paper_follows_the_public_script_and_no_other_profile_does():
     assert profile("paper-float32").override(name="paper", **public) == paper, "nothing else differs"
 
 
-def test_every_setting_has_one_group_and_the_runs_are_told_by_session_and_seed():
+def test_every_setting_has_one_group_and_runs_are_named_by_session_and_seed():
     runs = [profile("mini", session=k, seed=6 + k) for k in (1, 2)]
     lines = in_groups(runs)
     assert lines["runs"] == "session 1 with seed 7, session 2 with seed 8"

@@ -32,7 +32,7 @@ def test_rows_that_training_never_used_may_go(images, tmp_path):
         take(tmp_path, without(images, images.part(1, "val")[:1]))
 
 
-def test_what_training_uses_may_not_change(images, tmp_path):
+def test_training_data_must_not_change(images, tmp_path):
     take(tmp_path, images)
     for part in ("train", "val"):
         changed = dataclasses.replace(images, table=images.table.copy())
@@ -41,7 +41,7 @@ def test_what_training_uses_may_not_change(images, tmp_path):
             take(tmp_path, changed)
 
 
-def test_a_finished_run_was_tested_on_what_it_names(images, tmp_path):
+def test_a_finished_run_names_its_test_images(images, tmp_path):
     take(tmp_path, without(images, images.part(1, "test")[:1]))
     take(tmp_path, images)
     (tmp_path / "results.csv").write_text("session\n1\n")

@@ -27,7 +27,7 @@ def test_runs_side_by_side_are_those_one_after_the_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_says_so_and_a_finished_one_is_kept(tmp_path):
+def test_a_failed_run_is_reported_and_a_finished_run_is_kept(tmp_path):
     good, bad = two_runs()
     bad = bad.override(learning_rate=1e30)
     sets = sets_for(good, progress=False)

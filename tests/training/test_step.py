@@ -219,7 +219,7 @@ def test_the_public_schedule_is_torchs_with_its_extra_step(epochs):
         scheduler.step()
 
 
-def test_the_cosine_schedule_warms_up_and_falls_to_nothing():
+def test_the_cosine_schedule_warms_up_and_decays_to_zero():
     chosen = settings(schedule="cosine", learning_rate=1.0, epochs=2, steps=6, warmup_steps=4)
     rates = [learning_rate(chosen, epoch, step) for epoch in range(2) for step in range(6)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
@@ -275,7 +275,7 @@ def test_a_float16_step_whose_gradient_overflows_is_left_out_and_the_scale_halve
     assert resumed.precision.scaler.get_scale() == 2.0**59
 
 
-def test_a_convolutional_tower_resumes_with_its_moments_where_its_parameters_are(sets, tmp_path):
+def test_a_channels_last_tower_resumes_with_moments_in_the_same_layout(sets, tmp_path):
     """Its weights lie channels last in memory, which fused AdamW walks."""
     run, resumed = (a_run(sets, tmp_path, architecture="LIQE-mini") for _ in range(2))
     run.take_step(run.batches.batch(0, 0), EQUAL, 1e-3)
@@ -330,7 +330,7 @@ def test_the_last_groups_of_a_frozen_tower_train(sets, tmp_path, architecture, g
     assert {"text_projection", "token_embedding.weight"} <= trained(frozen)
 
 
-def test_a_step_on_quality_alone_has_all_prompts_and_one_loss(sets, tmp_path):
+def test_a_step_with_quality_alone_has_all_prompts_and_one_loss(sets, tmp_path):
     plain, alone = a_run(sets, tmp_path), a_run(sets, tmp_path, control="quality alone")
     assert alone.model.grid == plain.model.grid and len(alone.model.grid.prompts) == 495
     weights = alone.weighting.weights()
@@ -342,7 +342,7 @@ def test_a_step_on_quality_alone_has_all_prompts_and_one_loss(sets, tmp_path):
     close(expected, gradients(alone, weights), 1e-4)
 
 
-def test_a_run_on_quality_alone_ends_with_every_measure(sets, tmp_path):
+def test_a_run_with_quality_alone_has_all_measures(sets, tmp_path):
     run = a_run(sets, tmp_path, control="quality alone", epochs=3, steps=1)
     run.train()
     assert {"quality_loss", "quality_weight", "srcc", "scene_accuracy"} <= set(run.epochs[-1])
@@ -364,7 +364,7 @@ def test_separate_heads_train_and_the_text_tower_has_no_part(sets, tmp_path, fre
     assert all(torch.equal(p, was) != (p in heads) for p, was in before.items())
 
 
-def test_a_profile_says_where_crops_lie():
+def test_a_profile_sets_the_positions_of_crops():
     assert geometry_of(settings()) == CropGeometry(window=32)
     chosen = settings(architecture="LIQE-mini", windows=4, enlarge=True)
     assert geometry_of(chosen) == CropGeometry(window=64, count=4, enlarge_to=64)
