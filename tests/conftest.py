@@ -13,7 +13,7 @@ LONG = ["notebooks", "rehearsal", "site", "sweep", "score", "loop", "side_by_sid
 
 
 def pytest_collection_modifyitems(items):
-    """Long files first (with pytest-xdist's ``--no-loadscope-reorder``, else those with many tests are)."""
+    """Run long files first (needs ``--no-loadscope-reorder``; pytest-xdist puts large files first)."""
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
 
 
@@ -70,7 +70,7 @@ def openai_state(openai_small) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """The small dataset that most tests of training use, of which 12 are to train on; nothing changes it."""
+    """The small dataset of most training tests, with 12 training images; tests must not change it."""
     from support.training import small_set
 
     return small_set(tmp_path_factory.mktemp("mini"))

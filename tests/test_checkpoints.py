@@ -1,4 +1,4 @@
-"""Files of weights: four kinds told apart by content, and everything that must be refused."""
+"""Checkpoints: four formats detected by content, and files that must be rejected."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_formats_are_detected_by_content(openai_state, openai_small, tmp_path, m
     path = tmp_path / f"weights.{suffix}"
     torch.save(make(openai_state), path)
     found = read_checkpoint(path)
-    assert found.statistics is None, "which only a file of ours says"
+    assert found.statistics is None, "only our checkpoints store them"
     assert found.architecture == openai_small
     assert found.state_dict.keys() == openai_state.keys()
     assert all(torch.equal(found.state_dict[k], v) for k, v in openai_state.items())
@@ -101,7 +101,7 @@ def test_round_trip_of_our_own(image, tmp_path):
     assert reread.grid == grid and reread.geometry == geometry
     assert read_checkpoint(tmp_path / "ours.pt").recipe == recipe
     assert torch.equal(reread.score(image).joint, model.score(image).joint)
-    # what the caller says goes before what the file says
+    # arguments of the caller override the file
     overridden = LIQE.from_checkpoint(tmp_path / "ours.pt", grid=QUALITY, geometry="pyiqa")
     assert overridden.grid == QUALITY and overridden.geometry == CropGeometry.named("pyiqa", window=32)
 
@@ -239,7 +239,7 @@ def test_code_is_refused_and_does_not_run(openai_state, tmp_path, nest, layout):
         with pytest.raises(CheckpointError, match=r"evil\.pt: .*code"):
             LIQE.from_checkpoint(path)
     assert not marker.exists()
-    # the file does what the test says it does
+    # the file really runs code when unpickled
     if layout == "pickle":
         with path.open("rb") as file:
             pickle.load(file)

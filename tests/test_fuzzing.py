@@ -24,7 +24,7 @@ OPTIONAL = {"JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}
 #: What nothing that is read may call.
 FORBIDDEN = ("os.system", "os.execve", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.socket")
 
-#: Numbers that lengths and offsets are replaced by.
+#: Values that replace lengths and offsets.
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -127,6 +127,6 @@ def test_damaged_checkpoints_crash_hang_and_start_nothing(tmp_path, called):
 def test_no_score_without_an_image():
     damaged = [mutated(content, random.Random(name)) for name, content in images().items()]
     prediction = of_twelve_prompts().score([*images().values(), *damaged], on_error="skip")
-    assert not prediction.errors.keys() & set(range(len(images()))), "those that are whole"
+    assert not prediction.errors.keys() & set(range(len(images()))), "the intact images"
     for i, quality in enumerate(prediction.quality.tolist()):
         assert (quality != quality) == (i in prediction.errors)

@@ -78,7 +78,7 @@ def test_cut_short(cut_short, jpeg, monkeypatch, elsewhere):
         read_image(cut_short)
     accepted = np.asarray(read_image(cut_short, truncated="accept"))
     assert np.array_equal(accepted[:100], np.asarray(read_image(jpeg))[:100])
-    assert np.ptp(accepted[-1]) == 0, "what is missing is one colour"
+    assert np.ptp(accepted[-1]) == 0, "the missing part has one color"
     assert ImageFile.LOAD_TRUNCATED_IMAGES is elsewhere
 
 
@@ -148,7 +148,7 @@ def test_one_image_read_by_many_threads(jpeg):
         with ThreadPoolExecutor(4) as pool:
             for result in pool.map(read_image, [image] * 8):
                 assert np.array_equal(np.asarray(result), expected)
-    assert set(threading.enumerate()) <= before, "reading leaves no thread behind"
+    assert set(threading.enumerate()) <= before, "reading leaves no thread running"
 
 
 def test_misspelled_options(jpeg):
@@ -160,7 +160,7 @@ def test_misspelled_options(jpeg):
 
 def test_image_files_are_recognized_by_one_rule(tmp_path):
     assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"} <= suffixes()
-    assert {".jp2", ".avif"} <= suffixes(), "what Pillow reads, it reads here"
+    assert {".jp2", ".avif"} <= suffixes(), "all formats that Pillow can read"
     assert suffixes().isdisjoint({".txt", ".csv", ".pdf", ".eps", ".h5", ".mpg"}), (
         "nor what holds no photograph"
     )
@@ -189,7 +189,7 @@ def test_reading_ahead_keeps_the_order_and_stops_with_the_caller():
     begun.clear()
     with pytest.raises(ValueError, match="the fifth"):
         list(images.read_ahead(read, range(1000), readers=1, ahead=2))
-    assert begun[:6] == [0, 1, 2, 3, 4, 5] and len(begun) <= 8, "what had not begun was not read"
+    assert begun[:6] == [0, 1, 2, 3, 4, 5] and len(begun) <= 8, "files that were not started are not read"
     begun.clear()
     ahead = images.read_ahead(read, range(1000), readers=2, ahead=3)
     assert next(ahead) == 0

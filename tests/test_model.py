@@ -53,7 +53,7 @@ def public_answer(clip, path, variant, window, context):
 
 
 def assert_public_answer(model, path, variant, **sizes):
-    """Compare what `model` answers with the public computation, whose joint probability is returned."""
+    """Compare the answers of `model` with the public computation, and return its joint probability."""
     joint, quality = public_answer(model.clip, path, variant, **sizes)
     prediction = model.score(path)
     assert prediction.joint.shape == (1, *SHAPES[variant])

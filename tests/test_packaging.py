@@ -19,7 +19,7 @@ TOP = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((TOP / "pyproject.toml").read_text())
 PROJECT, TOOLS = SETTINGS["project"], SETTINGS["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
-#: What the checks install: not what needs a compiler; `notebooks` brings `data`.
+#: The extras that CI installs, without those that need a compiler; `notebooks` includes `data`.
 INSTALLED = set(EXTRAS) - {"brisque", "data"}
 REQUIREMENTS = [Requirement(r) for group in (PROJECT["dependencies"], *EXTRAS.values()) for r in group]
 REQUIREMENTS = [requirement for requirement in REQUIREMENTS if requirement.name != PROJECT["name"]]
@@ -111,7 +111,7 @@ def test_the_manifests_are_installed_with_the_package(tmp_path):
     ],
 )
 def test_modules_start_without_optional_packages(patterns, without):
-    """import-linter does not see what comes through `from liqe_core import LIQE` or another package."""
+    """import-linter does not see imports through `from liqe_core import LIQE` or other packages."""
     files = [path for pattern in patterns for path in sorted((TOP / "liqe_core").glob(pattern))]
     modules = [".".join(p.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__") for p in files]
     code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\n"

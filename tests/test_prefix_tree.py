@@ -38,7 +38,7 @@ def check(prompts: list[list[int]], sequence_length: int) -> PrefixTree:
     assert set(mask.unique().tolist()) <= {0.0, float("-inf")}
     assert length <= max(sequence_length, 2 * max(map(len, prompts)))
 
-    # Every node sees exactly the tokens of one prefix, whole, and every prefix is there.
+    # Every node attends to exactly the tokens of one prefix, and every prefix has a node.
     found = set()
     for s in range(sequences):
         for i in range(length):

@@ -1,4 +1,4 @@
-"""Weights by name, against a stand-in for the hub: what comes is kept, checked and pinned, or refused."""
+"""Weights by name from a local hub: downloads are verified, pinned and saved, or rejected."""
 
 import dataclasses
 import hashlib
@@ -40,7 +40,7 @@ def kept(tmp_path):
     return tmp_path / "cache" / "weights" / MIX
 
 
-# ---- what comes ---------------------------------------------------------------------------------------
+# ---- downloads ----------------------------------------------------------------------------------------
 
 
 def test_the_model_of_quality_alone_brings_its_grid(hub):
@@ -144,7 +144,7 @@ def test_without_a_network(hub, kept, monkeypatch):
     with pytest.raises(CheckpointError, match=rf"^official: {MIX} .*HF_HUB_OFFLINE.*{kept}"):
         LIQE.from_checkpoint("official")
     assert hub.asked == []
-    kept.write_bytes(hub.files[ON_HUB])  # as one is told to
+    kept.write_bytes(hub.files[ON_HUB])  # as the error message advises
     LIQE.from_checkpoint("official")
 
 

@@ -29,7 +29,7 @@ SMALL |= {"epochs": 1, "steps": 2, "windows": 3, "learning_rate": 1e-3}
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch, openai_state, openai_small):
-    """A stand-in for the hub with all of it, and nothing on this machine."""
+    """A local replacement for the hub with all datasets, and empty local folders."""
     names = [*TRAINING_SETS, "tid2013"]
     with stand_in(tmp_path, monkeypatch, names) as hub:
         shutil.copy(CHECKOUT / "data_manifests" / "published.yaml", tmp_path / "manifests")
@@ -46,7 +46,7 @@ def in_a_line(heading):
     return heading.replace("\n", " ")
 
 
-# A worker that is slow to end is killed by Dask, and what it leaves open is not ours to close.
+# Dask kills a worker that ends slowly; its open resources are not closed by our code.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, capfd):
     def liqe(*words):
@@ -58,7 +58,7 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     changes = SMALL | {"pretrained": str(tmp_path / "start.safetensors")}
     words = [word for name, value in changes.items() for word in ("--set", name, json.dumps(value))]
 
-    # With no data, the second and the third say what to do, and get nothing.
+    # Without data, the second and the third command print what to do, and download nothing.
     code, out, err = liqe("check")
     assert code == 1 and "liqe data fetch koniq10k" in out and err
     code, _, err = liqe("sweep", "--profile", "paper", *words)
@@ -103,7 +103,7 @@ def test_three_commands_from_nothing_to_the_tables(hub, tmp_path, small_liqe, ca
     tables = ["notebooks", "10_paper_tables", "--profile", "paper"]
     code, out, err = liqe(*tables, "-p", "changes", json.dumps(changes))
     assert code == 0, err
-    assert len(hub.asked) == asked, "all of it was here"
+    assert len(hub.asked) == asked, "everything was available locally"
     tables = tmp_path / "runs" / "paper" / "paper_tables"
     text = pd.read_csv(tables / "within_set.csv", index_col="method").rename(columns=in_a_line)
     names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]

@@ -1,4 +1,4 @@
-"""Scoring lists of images: order, batches, one bad file among good ones, and what is left behind."""
+"""Scoring lists of images: order, batches, an unreadable file among good ones, and clean-up."""
 
 import contextlib
 import io
@@ -228,7 +228,7 @@ def test_precision_rounds_only_products_of_the_image_tower(small_liqe, folder):
         expected = logits.mean(dim=0).softmax(dim=0).view(small_liqe.grid.shape)
     alone = small_liqe.score(files[1], precision="bfloat16").joint[0]
     torch.testing.assert_close(alone, expected, atol=1e-6, rtol=0)
-    assert torch.equal(small_liqe.score(files).joint, exact), "and nothing of it stays"
+    assert torch.equal(small_liqe.score(files).joint, exact), "and no state remains"
 
 
 def test_progress_bar(small_liqe, folder, capsys, monkeypatch):

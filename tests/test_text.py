@@ -1,4 +1,4 @@
-"""The text tower's own `encode_text` on padded prompts is what everything is compared with."""
+"""All results are compared with the text tower's `encode_text` on padded prompts."""
 
 import copy
 
@@ -133,7 +133,7 @@ CROPS = torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(7))
 
 
 def answer_and_truth(model):
-    """What a model answers, and what it answers with the padded prompts embedded there and then."""
+    """The answers of a model, and its answers with newly embedded padded prompts."""
     with torch.no_grad():
         text = F.normalize(model.clip.encode_text(model.text.tokens), dim=-1)
         logits = model.logits(CROPS.flatten(0, 1), text).unflatten(0, CROPS.shape[:2]).mean(dim=1)
@@ -153,7 +153,7 @@ def fused_step(model):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, fused=True)
     model(CROPS)[:, 0].sum().backward()
     with torch.no_grad():
-        model(CROPS)  # looked at between a gradient and its step
+        model(CROPS)  # evaluated between a gradient and its step
     optimizer.step()
 
 
@@ -184,7 +184,7 @@ def test_the_text_is_cached_while_nothing_trains(model, off, photograph):
         with off():
             model(CROPS)
     assert model.calls == 1
-    model(CROPS).sum().backward()  # what was kept under inference_mode is in no one's way
+    model(CROPS).sum().backward()  # tensors saved under inference_mode do not interfere
     model(CROPS), model(CROPS)
     assert model.calls == 4, "weights that train: at every call"
 

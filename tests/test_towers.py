@@ -16,7 +16,7 @@ from liqe_core.towers import ArchitectureError
 
 
 def test_architecture_read_off_its_shapes(openai_small):
-    """Two models with the same weights answer the same: what shapes do not show is right too."""
+    """Two models with the same weights have equal answers, so settings that shapes do not show are right."""
     clip = towers.build(openai_small)
     found = towers.openai_architecture(clip.state_dict())
     assert found == openai_small
@@ -113,7 +113,7 @@ def test_crops_are_square(openai_small):
         towers.crop_size(towers.build(openai_small))
 
 
-# ---- what crops are scaled by -------------------------------------------------------------------------
+# ---- scaling of crops ---------------------------------------------------------------------------------
 
 CLIPS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -216,7 +216,7 @@ def test_without_the_package_weights_come_from_timms_hub(monkeypatch, without_pa
     assert all((value == 1).all() for value in model.clip.visual.trunk.state_dict().values())
 
 
-# ---- what of a tower is frozen, and the linear heads --------------------------------------------------
+# ---- frozen parts of a tower, and linear heads --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name, size, head", [("LIQE-mini", 64, {"proj.weight"}), ("LIQE-smoke", 32, set())])

@@ -1,4 +1,4 @@
-"""The browser of this machine, without a network, or the reason why there is none."""
+"""The installed browser, without a network, or the reason why it is missing."""
 
 import os
 import shutil

@@ -104,7 +104,7 @@ def test_a_notebook_runs_in_jupyterlab(chromium, lab, screenshots, name):
 
 
 def move_the_explorer(tab):
-    """JPEG quality far down, by the keyboard: the quality that is told becomes another one."""
+    """Lower the JPEG quality by keyboard: the displayed quality changes."""
     explorer = tab.locator(".jp-OutputArea-output", has=tab.locator(".widget-slider")).first
     slider = explorer.locator(".widget-slider", has_text="JPEG")
     slider.first.scroll_into_view_if_needed()

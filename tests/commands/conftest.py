@@ -37,7 +37,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(empty_folder):
-    """Twenty small images in ``images`` of the current folder, and one file that is none."""
+    """Twenty small images in ``images`` of the current folder, and one invalid file."""
     for i in range(20):
         write_image(empty_folder / f"images/{i:02}.png", 40, 32 + 3 * i, seed=i)
     (empty_folder / "images" / "07b.png").write_text("no image")

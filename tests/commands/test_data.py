@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def data(capsys):
-    """Runs ``data ...``; gives the exit code and what was printed."""
+    """Run ``data ...``; return the exit code and the output."""
 
     def run(*arguments):
         code = main(["data", *map(str, arguments)])
@@ -92,7 +92,7 @@ def test_images_that_are_not_generated_yet_are_no_error(data, tmp_path):
 
 def test_fetch_reports_the_size_and_asks_first(data, tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, ["csiq", "bid"]) as server:
-        monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody is there
+        monkeypatch.setattr("sys.stdin", io.StringIO())  # no user input
         code, out, err = data("fetch", "csiq", "bid", "--quiet")
         assert code == 1 and "--yes" in err
         assert "https://s2.smu.edu" in out and "VQA-CityU/IQA_data: " in out and "kB to transfer" in out

@@ -1,4 +1,4 @@
-"""`liqe figure`: figures again from what finished runs left, and errors that say what to do."""
+"""`liqe figure`: redraws figures from finished runs; errors say what to do."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_training_curves_of_all_repeats_in_every_form(root, tmp_path, capsys):
     assert table["run"].tolist() == [1] * 4 + [2] * 4, "both sessions, and not the run of another task set"
     svg = (tmp_path / "training_curves.svg").read_text()
     assert "training loss</text>" in svg and "quality (SRCC)</text>" in svg, "text is text"
-    assert "validation, at the end SRCC 0.4" in svg, "and the figure says in words what is on it"
+    assert "validation, at the end SRCC 0.4" in svg, "the figure has an alternative text"
     assert (tmp_path / "training_curves.pdf").read_bytes().startswith(b"%PDF")
     with Image.open(tmp_path / "training_curves.png") as image:
         assert image.width == 990 and round(image.info["dpi"][0]) == 300, "3.3 inches"

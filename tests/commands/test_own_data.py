@@ -21,7 +21,7 @@ def page():
 
 @pytest.fixture
 def mine(page, empty_folder):
-    """An empty folder, then what the page shows: its manifest, and twenty images labelled like its two."""
+    """A folder with the manifest of the documentation, and twenty images labelled like its two."""
     (empty_folder / "my.yaml").write_text(page["yaml"])
     head, *shown = page["text"].splitlines()
     rows = []

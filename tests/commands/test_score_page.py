@@ -21,7 +21,7 @@ NAMES = ['<img src=x onerror="alert(1)">.png', "b & c.png", "line\nbreak.png", "
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """The page of four images with odd names and a file that is none, and the CSV of the same run."""
+    """The page of four images with unusual names and an invalid file, and the CSV of the same run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_images_are_sorted_from_worst_to_best_with_the_values_of_the_table(page)
             assert quality.get_text() == f"{row['quality']:.3f}"
             assert scene.get_text() == f"{row['scene']} {row['scene_probability']:.2f}"
             assert distortion.get_text() == f"{row['distortion']} {row['distortion_probability']:.2f}"
-    assert "none.png" in rows(page)[-1].get_text(), "what has no score comes last"
+    assert "none.png" in rows(page)[-1].get_text(), "images without a score are last"
 
 
 def test_the_page_contains_thumbnails_and_loads_nothing(page):

@@ -29,7 +29,7 @@ Future = pytest.importorskip("distributed").Future
 
 @pytest.fixture
 def folder(folder, monkeypatch):
-    """Twenty images and two files that are none; shards of four."""
+    """Twenty images and two invalid files; shards of four."""
     monkeypatch.setattr(score_engine, "SHARD_ON_WORKER", 5)
     (folder / "images" / "07\\b.png").write_text("no image")
     return folder
@@ -93,7 +93,7 @@ def test_an_interrupted_run_scores_only_missing_images(
         patch.setattr(Stop, "check", check)
         assert run[begun_on](model, "images", "--csv", "many.csv") == 143
     assert "saved in many.csv.shards" in capsys.readouterr().err
-    time.sleep(0.5)  # for what was being scored
+    time.sleep(0.5)  # for images being scored
     parts = shards(folder / "many.csv.shards")
     assert count <= len(parts) < 6
     assert run[ended_on](model, "images", "--csv", "many.csv", "--batch-size", "3") == 1
@@ -183,7 +183,7 @@ def test_a_killed_workers_shard_goes_to_another(client, model, folder, monkeypat
 
 
 def test_the_scheduler_needs_neither_torch_nor_all_names(client):
-    """It imports what a task is made of, and tasks carry a shard's names: it holds a few at a time."""
+    """The scheduler imports the code of a task; tasks carry a shard's names, a few at a time."""
     code = "import sys, liqe_core.commands.score_engine; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     results = score_on_workers(client, pending(80), lambda shard: len(shard.images))

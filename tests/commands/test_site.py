@@ -1,4 +1,4 @@
-"""From an executed notebook to a page of the site; `tests/browser` looks at the pages themselves."""
+"""From an executed notebook to a page of the site; `tests/browser` opens the pages."""
 
 import nbformat
 import pandas as pd

@@ -25,7 +25,7 @@ def note(what):
         file.write(f"{what} {cell.name} {os.getppid()}\\n")
 ended = (cell.parent / "log.txt").read_text().count("end") if (cell.parent / "log.txt").exists() else 0
 note("start")
-# Half-way, time to be killed in: a notebook looks every second whether its worker is still there.
+# Long enough to be killed in the middle: a notebook checks every second whether its worker is alive.
 time.sleep(3 if ended in slow_after else 0)
 if variant == fail:
     raise ValueError("the reason")
@@ -38,7 +38,7 @@ note("end")
 
 @pytest.fixture
 def stub(tmp_path):
-    """Writes a notebook that sleeps, then leaves what a finished run leaves; returns its path."""
+    """Write a notebook that sleeps, then writes the files of a finished run; return its path."""
 
     def write(slow_after=(), fail=""):
         lines = [f'{name} = ""  # str' for name in ("profile", "variant", "runs_root", "out_dir")]
@@ -76,14 +76,14 @@ def test_a_worker_killed_half_way(tmp_path, stub, client):
     assert len(killed) == 1
     assert summary["state"].tolist() == ["done"] * 4
     names = sorted(summary["cell"])
-    assert sorted(cell for what, cell, _ in log(tmp_path) if what == "end") == names, "each to its end, once"
+    assert sorted(cell for what, cell, _ in log(tmp_path) if what == "end") == names, "each one ends once"
     starts = [cell for what, cell, _ in log(tmp_path) if what == "start"]
     assert sorted(starts) == sorted([*names, *killed]), "the killed worker's cell again, and no other"
     assert not (tmp_path / "sweep" / "running.json").exists()
 
     again = sweep.sweep(grid, tmp_path, client, stub())
     assert again["state"].tolist() == ["done before"] * 4
-    assert len(log(tmp_path)) == 9, "what is done is not done again"
+    assert len(log(tmp_path)) == 9, "finished cells are not repeated"
 
 
 def test_a_failed_cell_keeps_its_notebook_and_error_and_the_others_go_on(tmp_path, stub, client, capsys):

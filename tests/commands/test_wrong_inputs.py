@@ -31,7 +31,7 @@ def folder(empty_folder):
 
 
 def refusal(capsys, *arguments):
-    """What a command says that ends with code 1: its last line."""
+    """Return the last line of a command that exits with code 1."""
     capsys.readouterr()
     assert main(list(map(str, arguments))) == 1
     message = capsys.readouterr().err.strip()

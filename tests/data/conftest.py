@@ -10,7 +10,7 @@ from liqe_core.data.manifests import TRAINING_SETS
 
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
-    """A cache of the test's own; nothing of this machine's own datasets is seen."""
+    """A separate cache for the test, without the datasets of this machine."""
     monkeypatch.setenv("LIQE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LIQE_DATA", str(tmp_path / "elsewhere"))
     monkeypatch.delenv("LIQE_LABELS", raising=False)
@@ -18,5 +18,5 @@ def places(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def released():
-    """The authors' labels of the six training sets; nothing changes them."""
+    """The authors' labels of the six training datasets; tests must not change them."""
     return pd.concat([read_labels(name, mirror=MIRROR) for name in TRAINING_SETS], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Photographs distorted here: what the table says of them; that their images are made once, and whole."""
+"""Generated distortions of photographs: their table, and that images are made once and completely."""
 
 import shutil
 import signal
@@ -49,7 +49,7 @@ def test_each_photograph_has_every_distortion_once_and_every_level_five_times(sc
     orders, grey = set(), 0
     for _, rows in table.groupby("reference"):
         level_of = dict(numbers(rows))
-        if 7 not in level_of:  # what would have made the photograph grey
+        if 7 not in level_of:  # would make the photograph grey
             level_of[7], grey = 4, grey + 1
         assert sorted(level_of) == list(range(1, 33))
         assert sorted(level_of[kind] for kind in range(1, 26)) == sorted([1, 2, 3, 4, 5] * 5)
@@ -70,7 +70,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
     public = scored.loc[scored["session_1"] == "train", "image"].tolist()
     assert best["image"].tolist() == public[:10], "the best-scored, and none of the public test part"
     table = label_table(PHOTOGRAPHS, best, "images")
-    theirs = with_validation(scored).set_index("image")  # as a training on that set has it
+    theirs = with_validation(scored).set_index("image")  # as in training on that dataset
     held = 0
     for session in SESSION_COLUMNS:
         parts = table[table["reference"].isin(best["image"])].groupby("reference")[session].agg(list)
@@ -81,7 +81,7 @@ def test_the_best_of_the_other_set_are_trained_on_where_that_set_trains_on_them(
             else:
                 assert pd.isna(of_photograph).all(), "in no part"
                 held += 1
-    assert 0 < held < 100, "else nothing was looked at"
+    assert 0 < held < 100, "otherwise the test checks nothing"
 
 
 def test_photographs_with_clashing_image_names_are_rejected(scored):
@@ -91,7 +91,7 @@ def test_photographs_with_clashing_image_names_are_rejected(scored):
 
 @pytest.fixture
 def made(tmp_path):
-    """The manifest of a small set, its labels, and its folder with every image made."""
+    """The manifest of a small dataset, its labels, and its folder with all generated images."""
     manifest = distorted_set(tmp_path, photographs=1, best=1)
     table = read_labels(manifest)
     make_missing(manifest, table, progress=False)
@@ -118,7 +118,7 @@ def test_images_have_the_distortions_in_their_names(made):
 def test_a_missing_image_is_made_again_with_the_same_bytes_and_no_other(made, monkeypatch):
     manifest, table, folder = made
     before = content(folder)
-    gone = [table["image"][i] for i in (4, 11, 30)]  # among them such as have noise in them
+    gone = [table["image"][i] for i in (4, 11, 30)]  # includes images with noise
     kept = {name: (folder / name).stat().st_ctime_ns for name in table["image"] if name not in gone}
     for name in gone:
         (folder / name).unlink()

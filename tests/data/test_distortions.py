@@ -1,4 +1,4 @@
-"""Each of the 25 does what its name and its number say."""
+"""Each of the 25 distortions has the effect of its name and level."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_table_is_complete():
 
 @pytest.mark.parametrize("kind", OTHER_CURVES)
 def test_another_curve_is_as_strong_as_the_distortion_it_stands_for(image, kind):
-    """Darker and brighter by the mean, contrast by the deviation, which is what people would see first."""
+    """Brightness changes the mean, contrast the deviation."""
     other = find(kind)
     model = find(other.stands_for)
     assert (other.label, other.group) == (model.label, model.group)
@@ -56,7 +56,7 @@ def test_another_curve_is_as_strong_as_the_distortion_it_stands_for(image, kind)
 
 
 def test_the_other_curves_are_those_of_known_tools(image):
-    """Pillow's factors, a power, and a factor of linear light, each found again from what it made."""
+    """Pillow's factors, a power, and a factor of linear light, each recovered from its result."""
     photograph, x = Image.fromarray(image), image / 255
 
     def best(made, candidates):
@@ -83,7 +83,7 @@ def test_shape_determinism_and_change(image, kind):
         assert y.shape == image.shape and y.dtype == np.uint8
         assert np.array_equal(y, distort(image, find(kind).name, level, seed=3))
         if (kind, level) in IDENTITY:
-            assert mse(y, image) < 0.2  # what rounding through another color space leaves
+            assert mse(y, image) < 0.2  # rounding error of another color space
         else:
             assert mse(y, image) > 5, level
     assert np.array_equal(image, before), "the image given was changed"

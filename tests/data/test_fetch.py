@@ -29,7 +29,7 @@ from liqe_core.intake.transfers import DiskFullError, FetchError
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """Gives a function that starts a stand-in with some datasets."""
+    """Return a function that starts a local hub with some datasets."""
     with ExitStack() as stack:
         yield lambda *names, change=None: stack.enter_context(stand_in(tmp_path, monkeypatch, names, change))
 
@@ -82,7 +82,7 @@ def test_disk_space_is_checked_for_one_archive_at_a_time(tmp_path, monkeypatch):
     needed = csiq + 2 * kadid  # both unpacked, and the larger archive
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed))
     room = fetch.check_room(plans(), tmp_path / "data")
-    assert fetch.readable_size(needed) in room and "6.65GB more" in room, "and what decoded images will take"
+    assert fetch.readable_size(needed) in room and "6.65GB more" in room, "and the size of decoded images"
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(FetchError, match="room"):
         fetch.check_room(plans(), tmp_path / "data")
@@ -102,7 +102,7 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
         folder = fetched(name)
         now = status(manifest)
         assert (now.state, now.found, now.case) == ("complete", len(LABELLED[name]), 0)
-        assert set(content(folder)) - {"refnames_all.mat"} == set(LABELLED[name]), "only what the labels name"
+        assert set(content(folder)) - {"refnames_all.mat"} == set(LABELLED[name]), "only the labelled images"
         assert verify(manifest, progress=False).empty
     folders = {"databaserelease2", "CSIQ", "kadid10k", "BID", "ChallengeDB_release", "koniq-10k"}
     assert set(names_in(tmp_path / "data")) == folders, "nothing is left beside them"
@@ -116,7 +116,7 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
     assert (tmp_path / "data/koniq-10k" / image).read_bytes() == drawn(image, 1024, 768), "not 512 x 384"
     requests = len(server.asked)
     fetched("csiq")
-    assert len(server.asked) == requests, "what is there is not asked for"
+    assert len(server.asked) == requests, "existing files are not requested"
 
 
 def test_a_dataset_with_labels_from_another_source(sets):
@@ -148,7 +148,7 @@ def test_a_dataset_whose_labels_are_a_file_of_the_hub(tmp_path, sets):
     assert read_labels("aigciqa2023")["mos"].tolist() == [51.5, 40.0]
 
 
-# ---- an archive with the right checksum is kept until its dataset is whole ------------------------------
+# ---- an archive with the right checksum is kept until its dataset is complete ---------------------------
 
 
 def without(word):
@@ -193,7 +193,7 @@ VARIANTS = {
     "no table of references": ("live", without("refnames_all")),
     "labels in another folder": ("tid2013", renamed("tid2013/mos", "tid2013/doc/mos")),
 }
-#: Variants that are refused, with the error and a word of it.
+#: Variants that are rejected, with the error and a word of its message.
 REFUSED = {
     "an image missing": ("tid2013", without("i01_01_3.bmp"), MissingImagesError, "I01_01_3.bmp"),
     "an image in a wrong folder": ("live", with_one_elsewhere, MissingImagesError, "jp2k/img55"),
@@ -280,7 +280,7 @@ def test_a_killed_download_is_resumed(tmp_path, sets):
     # The first call puts the archive in place, and 16 unpack the images.
     assert job.killed_at("os.replace", 9) == -signal.SIGKILL
     assert kept(tmp_path, "koniq10k") == ["koniq10k.tgz"] and not (tmp_path / "data/koniq-10k").exists()
-    # The archive is there; 16 calls unpack the images, and 16 fill the new folder with them.
+    # The archive exists; 16 calls unpack the images, and 16 move them to the new folder.
     assert job.killed_at("os.replace", 20) == -signal.SIGKILL
     assert kept(tmp_path, "koniq10k") == ["koniq10k.tgz"]
     assert len(content(tmp_path / "data/koniq-10k")) == 3 and status(load_manifest("koniq10k")).found == 3
@@ -366,7 +366,7 @@ def test_a_users_archive_with_any_folders(tmp_path, sets):
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
 BOTH = {"one/a.jpg": b"a", "one/below/b (1).JPG": b"b" * 50, "two/c.jpg": b"c", "two/e/d.jpg": b"d"}
-#: Of each repository: what of it is taken, into which folder, and what else is in it.
+#: For each repository: the files that are used, their folder, and the other files.
 REPOSITORIES = {
     "first": ("data/photos", "one", ["data/other/no.jpg", "data/photos-more/no.jpg", "a.jpg"]),
     "second": ("", "two", []),
@@ -414,7 +414,7 @@ def test_several_repositories_each_at_its_commit(tmp_path, clones):
     (folder / "one" / "a.jpg").write_bytes(b"mine")
     (folder / "two" / "c.jpg").unlink()
     fetch_dataset(manifest, tmp_path / "data", source, progress=False)
-    assert content(folder) == BOTH | {"one/a.jpg": b"mine"}, "what is there stays, what is missing is added"
+    assert content(folder) == BOTH | {"one/a.jpg": b"mine"}, "existing files stay, missing files are added"
 
 
 @needs_git

@@ -48,7 +48,7 @@ def test_a_part_is_thinned_by_chance_and_always_alike():
             assert set(thin.part(session, part)) < set(whole.part(session, part))
     assert thin.part(1, "test").tolist() != whole.part(1, "test")[:10].tolist(), "not the first ones"
     assert whole.thinned(10).table.equals(thin.table) and whole.thinned(30).table.equals(table)
-    assert len(whole.part(1, "test")) == 30, "the set itself stays as it is"
+    assert len(whole.part(1, "test")) == 30, "the dataset itself is unchanged"
 
 
 def test_a_varied_set_is_seen_at_any_size_and_now_and_then_in_grey():

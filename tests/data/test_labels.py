@@ -98,7 +98,7 @@ def write_files(root, files):
 
 
 HEVC = "A.mov_1frame_crf_03_height_0864"
-FORMS = {  # name of the set -> its label file, a text, the first image
+FORMS = {  # name of the dataset -> its label file, a text, the first image
     "tid2013": (TID, "3.5 i25_24_5.BMP\n", "distorted_images/i25_24_5.BMP"),
     "pipal": (PIPAL.format("A1"), "A1_00_00.bmp,3.5\n", "Train_Dist/A1_00_00.bmp"),
     "flive": ("FLIVE_Database/labels_image.csv", "name,mos\nblur/m.jpg,3.5\n", "database/blur/m.jpg"),
@@ -239,7 +239,7 @@ def test_images_may_have_scenes_and_no_scores(tmp_path):
 
 
 def test_labels_of_biq2021_are_those_of_the_table_beside_its_manifest(tmp_path):
-    """Of 1,000 images, which the public split has on the side that the table says."""
+    """A table of 1,000 images, with the public split that the table states."""
     manifest = load_manifest("biq2021")
     ours = pd.read_csv(manifest.path.parent / manifest.labels.described)
     folder = tmp_path / "BIQ2021"

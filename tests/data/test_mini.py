@@ -1,4 +1,4 @@
-"""The embedded dataset: whole, reproducible, and no photograph on two sides."""
+"""The built-in dataset: complete, reproducible, and no photograph in two parts."""
 
 import dataclasses
 import shutil

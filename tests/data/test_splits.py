@@ -94,4 +94,4 @@ def test_near_duplicates_are_listed_best_first_and_can_be_left_out(tmp_path):
     clean = splits.without_near_duplicates(table, pairs)
     assert clean["session_1"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
     assert near_duplicates(clean, tmp_path, progress=False).empty
-    assert table["session_1"].value_counts()["test"] == 4, "the table given is left as it is"
+    assert table["session_1"].value_counts()["test"] == 4, "the argument is not modified"

@@ -95,7 +95,7 @@ def test_stores_of_two_geometries_are_two(manifest, table, monkeypatch):
     assert build(manifest, table, geometry=other_window).folder == built[1].folder, "it decides no pixel"
     store = build(manifest, table, geometry=ENLARGED, folder=built[0].folder)
     assert store[0].shape[0] == 96
-    assert len(list(store.folder.glob("pack-*.bin"))) == 3, "the old ones are gone"
+    assert len(list(store.folder.glob("pack-*.bin"))) == 3, "the old packs are deleted"
 
 
 def test_only_changed_images_are_packed_again(manifest, table):
@@ -166,7 +166,7 @@ def test_a_build_killed_at_any_moment_is_resumed(manifest, table, monkeypatch):
     monkeypatch.setattr(stores, "read_image", lambda path: pytest.fail(f"{path} was read again"))
     store = build(manifest, table)
     assert len(store) == 10
-    assert [p.name for p in store.folder.iterdir() if p.name.startswith(".")] == [], "what was torn is gone"
+    assert [p.name for p in store.folder.iterdir() if p.name.startswith(".")] == [], "no partial files"
     np.testing.assert_array_equal(store[7], pixels(manifest, "p007.png"))
 
 
@@ -208,7 +208,7 @@ def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, valu
     assert all(max(windows) < 60 or min(windows) >= 60 for windows in drawn)
     assert {len(set(windows)) for windows in drawn} == {1, 2}
     repeated = kept.for_training(2, 3, np.random.default_rng(0))
-    assert tuple(repeated[:, 0].int().tolist()) == drawn[0], "what is drawn is the generator's alone"
+    assert tuple(repeated[:, 0].int().tolist()) == drawn[0], "draws depend only on the generator"
 
 
 def test_drawn_crops_do_not_modify_the_file(kept, values, tmp_path):

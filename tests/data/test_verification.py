@@ -97,7 +97,7 @@ def test_a_killed_verification_is_resumed(tmp_path, monkeypatch):
     manifest = own_set(tmp_path, count=30)
     job = Job(partial(verify, progress=False, workers=1), (manifest,))
     assert job.killed_at("liqe_core.data.verification.read_image", 20) == -signal.SIGKILL
-    assert not report_path(manifest).exists(), "no report that looks whole"
+    assert not report_path(manifest).exists(), "no partial report"
     known = status(manifest).checked
     assert known > 0
     with report_path(manifest).with_suffix(".jsonl").open("a") as file:

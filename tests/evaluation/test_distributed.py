@@ -20,7 +20,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(images, tmp_path_factory):
-    """The folder where two processes left what they found."""
+    """The folder with the results of two processes."""
     folder = tmp_path_factory.mktemp("two")
     run_two(images[0], folder)
     return folder

@@ -1,4 +1,4 @@
-"""Measuring: what is predicted, at what cost, and how often a checkpoint is."""
+"""Measuring: which images are predicted, at what cost, and how often a checkpoint is predicted."""
 
 import pytest
 import torch

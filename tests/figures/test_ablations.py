@@ -1,4 +1,4 @@
-"""Figures of ablations: what is drawn is what the frame says."""
+"""Figures of ablations: the drawing equals the data frame."""
 
 import numpy as np
 import pandas as pd
@@ -54,5 +54,5 @@ def test_loss_weights_omit_missing_tasks():
     drawn(figure)
     assert [len(ax.get_legend_handles_labels()[1]) for ax in figure.axes] == [1, 2]
     (legend,) = figure.legends
-    assert [t.get_text() for t in legend.get_texts()] == ["quality", "scene"], "each is told once"
+    assert [t.get_text() for t in legend.get_texts()] == ["quality", "scene"], "each label appears once"
     np.testing.assert_allclose(figure.axes[1].lines[-1].get_ydata(), [1, 0.8])

@@ -1,4 +1,4 @@
-"""The ideas, drawn: every word and number is there, and nothing is cut off."""
+"""Figures of the method: all words and numbers are drawn, and nothing is cut off."""
 
 import numpy as np
 import pandas as pd

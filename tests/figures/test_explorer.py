@@ -36,7 +36,7 @@ def file_of(color, kind="PNG"):
 
 
 def upload(name, content):
-    """What the browser sends."""
+    """The message of the browser."""
     now = datetime.datetime(2023, 6, 1, tzinfo=datetime.UTC)
     file = {"name": name, "type": "image/png", "size": len(content), "last_modified": now}
     return ({**file, "content": memoryview(content)},)
@@ -47,7 +47,7 @@ def opened(source):
 
 
 def at(folder, seen):
-    """The figure of what was seen at some positions."""
+    """The figure of the answers at several positions."""
     for name, (image, _, _) in seen.items():
         Image.fromarray(image).save(folder / f"{name}.png")
     joints = pd.concat({name: joint for name, (_, joint, _) in seen.items()}, names=["position"])
@@ -58,7 +58,7 @@ def at(folder, seen):
 
 @pytest.fixture
 def widgets():
-    """The explorer, and what is in it by its description; the answer and the drawing by these names."""
+    """The explorer, and its widgets by description; `answer` and `drawing` are the outputs."""
     images = {"red": Image.new("RGB", (40, 30), "red"), "cut": b"not an image"}
     everything, found = [explorer(images, opened, ask, ["blur", "rain"])], {}
     for widget in everything:

@@ -1,4 +1,4 @@
-"""Realignment: every set is shown."""
+"""Figures of realignment: every dataset is shown."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_realignment_figures_show_every_set(realigned):
     assert f"stretch {realigned.curves.at['bent', 'stretch']:.2f}" in texts(overview)
     tenths = overview.axes[1].collections[1].get_offsets()
     naive = np.linspace(1.4, 4.6, 9)
-    assert np.asarray(tenths)[:, 0] == pytest.approx(naive, abs=0.05), "as of a straight set"
+    assert np.asarray(tenths)[:, 0] == pytest.approx(naive, abs=0.05), "as for a linear dataset"
     drawn(overview)
 
 

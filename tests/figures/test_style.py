@@ -12,7 +12,7 @@ from liqe_core.figures.training import confusion, training_curves
 
 
 def test_a_figure_shown_in_a_notebook_carries_its_alternative_text():
-    class Shell:  # what `%matplotlib inline` needs of it
+    class Shell:  # the interface that `%matplotlib inline` needs
         display_formatter = DisplayFormatter(active_types=["text/plain", "image/png"])
 
     select_figure_formats(Shell, {"png"})

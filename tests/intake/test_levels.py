@@ -36,7 +36,7 @@ def test_grey_tiff(grey, tmp_path, kind, white, photometric, compression, order)
     tifffile.imwrite(path, levels, photometric=photometric, compression=compression, byteorder=order)
     try:
         assert np.array_equal(read(path), grey)
-    except ImageError as error:  # Pillow has no reader for it; that is told, and not a wrong score
+    except ImageError as error:  # Pillow cannot read it: an error, not a wrong score
         assert order == ">" or photometric == "miniswhite", error
 
 
@@ -76,7 +76,7 @@ def test_levels_without_a_white_point_are_rejected_by_name(tmp_path, levels):
     tifffile.imwrite(path, levels)
     with pytest.raises(ImageError, match=r"x\.tif: .*level"):
         read_image(path)
-    clipped = read(path, sixteen_bit="clip")  # what Pillow, and so the public code, makes of them
+    clipped = read(path, sixteen_bit="clip")  # as Pillow and the public code do
     assert clipped.shape == levels.shape
     assert levels.dtype != np.int8 or clipped.tolist() == [[100, 100]]
 

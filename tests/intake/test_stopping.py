@@ -1,4 +1,4 @@
-"""Signals: what a block that can be stopped raises, and when."""
+"""Signals: the exception of a stoppable block, and when it is raised."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ def test_between_steps_a_second_interrupt_does_not_wait_and_a_second_sigterm_doe
             send(number)
         assert stop.signal == signal.SIGTERM
         send(signal.SIGINT)
-    assert not isinstance(stopped.value, StopRequested), "what saves a state must not do so inside a step"
+    assert not isinstance(stopped.value, StopRequested), "code that saves a state must not save inside a step"
 
 
 @pytest.mark.parametrize("between_steps", [False, True])

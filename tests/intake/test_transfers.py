@@ -1,4 +1,4 @@
-"""The transport, against a stand-in for the hub. Weights: test_published; datasets: test_fetch."""
+"""Transfers from a local hub. Weights: test_published; datasets: test_fetch."""
 
 import errno
 import hashlib
@@ -73,7 +73,7 @@ def test_a_file_is_fetched_once(hub, tmp_path, source):
 @SOURCES
 @pytest.mark.parametrize(("cut", "twice"), [(20480, 0), (25000, 4520)])
 def test_a_transfer_interrupted_ten_times_completes(hub, tmp_path, source, cut, twice):
-    """Asked for twice is, a cut, only what came of a piece that was not whole."""
+    """Each interruption repeats only the incomplete piece."""
     hub.cuts = [cut] * 10
     get(source(hub), tmp_path)
     assert (tmp_path / "new" / "a.zip").read_bytes() == BODY and names_in(tmp_path / "new") == ["a.zip"]

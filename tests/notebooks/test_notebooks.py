@@ -1,4 +1,4 @@
-"""The notebooks, run by papermill in profile `smoke`, and what they leave behind."""
+"""The notebooks, run by papermill in profile `smoke`, and their output files."""
 
 import ast
 import json
@@ -320,7 +320,7 @@ def test_two_real_scales_are_judged_on_the_half_that_was_not_fitted(folder):
     curves = pd.read_csv(out / "two_scales_arms.csv").set_index(["arm", "dataset"])
     assert set(curves.index) == set(product(("Q", "Q+S+D"), ("biq2021", "hevc as shown")))
     scores = pd.read_csv(out / "two_scales_scores.csv")
-    assert scores["naive"].between(1, 5).all(), "by each set's own range"
+    assert scores["naive"].between(1, 5).all(), "by each dataset's own range"
     assert scores.groupby("dataset")["fitted"].mean().between(0.49, 0.51).all()
     assert (curves["judged"] <= curves["count"] - curves["count"] // 2).all() and (curves["held"] > 0).all()
 

@@ -1,4 +1,4 @@
-"""Runs that differ in one setting alone: which are compared, which are left out, and what the table says."""
+"""Runs that differ only in one setting: which ones are compared and excluded, and the table."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Baselines: what each says is what it should."""
+"""Baselines: each one has the expected scores."""
 
 import numpy as np
 import pandas as pd

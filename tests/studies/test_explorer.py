@@ -50,6 +50,6 @@ def test_modest_is_upright_and_no_larger_than_it_must_be(tmp_path):
     exif[0x0112] = 6  # the camera was held upright
     camera.save(tmp_path / "held.jpg", exif=exif)
     assert modest((tmp_path / "held.jpg").read_bytes()).shape == (2 * SHORTER_SIDE, SHORTER_SIDE, 3)
-    assert modest(Image.new("RGB", (300, 200))).shape == (200, 300, 3), "what is small already stays"
+    assert modest(Image.new("RGB", (300, 200))).shape == (200, 300, 3), "a small image is unchanged"
     with pytest.raises(ImageError, match="no such file"):
         modest(tmp_path / "none.jpg")

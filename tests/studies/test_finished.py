@@ -1,4 +1,4 @@
-"""Finished runs, and what their models say."""
+"""Finished runs, and predictions of their models."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ def test_answers_are_of_all_data_sets_together():
     for name, labels in (("a", ["blur", "noise"]), ("b", ["blur", None])):
         table = pd.DataFrame({"dataset": name, "image": ["x", 1, 2], "distortion_group": ["jpeg", *labels]})
         joint = torch.zeros(2, 5, 9, 11)
-        joint[:, 3, 0, grid.names("distortion").index("blur")] = 1  # good, and blurred, says the model
+        joint[:, 3, 0, grid.names("distortion").index("blur")] = 1  # the model predicts good and blur
         parts.append((SimpleNamespace(table=table), [1, 2], joint))
     answers = Answers(SimpleNamespace(grid=grid), parts)
     assert answers.table()["image"].tolist() == [1, 2, 1, 2], "the part's rows alone"

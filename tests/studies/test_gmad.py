@@ -123,7 +123,7 @@ def test_attack_and_resistance_by_hand():
     assert apart.at["i", "j"] == pytest.approx(0.75 * 80 + 0.25 * 40)
     assert apart.at["j", "i"] == pytest.approx(50), "the level that holds a pair has all the weight"
     attack, resistance, ranking = attack_resistance(pairs, {10: 80, 11: 40, 12: 50})
-    pd.testing.assert_frame_equal(attack, apart)  # where people see what the attackers see
+    pd.testing.assert_frame_equal(attack, apart)  # people agree with the attackers
     assert resistance.at["j", "i"] == pytest.approx(100 - 70)
     assert resistance.at["i", "j"] == pytest.approx(50)
     assert np.isnan(attack.to_numpy().diagonal()).all()

@@ -1,4 +1,4 @@
-"""Intervals: against what is known of what was drawn."""
+"""Intervals, compared with the known distributions of the samples."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The open benchmark: on tables where the answer is known, and once through on a toy set."""
+"""The open benchmark: tables with known answers, and a complete run on a small dataset."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_images_that_were_shown_at_another_size_are_tested_at_both(tmp_path, mon
     monkeypatch.setattr(study, "labelled", lambda _, *more, **options: labelled(path, *more, **options))
     tests = study.test_sets(settings(resize_to=80), [], progress=False)
     assert [dataset.name for dataset in tests] == ["holiday", "holiday as shown"]
-    assert all(len(study.test_rows(dataset)) == 10 for dataset in tests), "all of both"
+    assert all(len(study.test_rows(dataset)) == 10 for dataset in tests), "all images of both"
     assert list(study.labels(tests)["dataset"].unique()) == ["holiday", "holiday as shown"]
 
 
@@ -90,7 +90,7 @@ def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
         kept = pd.read_csv(tmp_path / "toy" / "public" / f"{arm}-1" / "results.csv").set_index("checkpoint")
         assert results.loc[arm, "srcc"] == pytest.approx(kept.loc["quality", "srcc"])
         if arm == "Q":
-            assert np.isnan(results.loc[arm, "distortion_accuracy"]), "that arm says nothing of distortions"
+            assert np.isnan(results.loc[arm, "distortion_accuracy"]), "that arm does not predict distortions"
         else:
             for measure in ("distortion_accuracy", "scene_accuracy"):
                 assert results.loc[arm, measure] == pytest.approx(kept.loc["quality", measure])

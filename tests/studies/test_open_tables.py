@@ -25,7 +25,7 @@ from liqe_core.studies.scene_checks import by_class, changing
 
 @pytest.fixture(scope="module")
 def pages():
-    """The text of the pages that say what liqe-tiny reaches."""
+    """The text of the pages that report results of liqe-tiny."""
     paths = [CHECKOUT / name for name in ("README.md", "docs/index.md", "docs/results.md")]
     paths.append(PACKAGED["liqe-tiny"].with_suffix(".md"))
     return {path.stem: path.read_text("utf-8") for path in paths}
@@ -33,7 +33,7 @@ def pages():
 
 @pytest.fixture
 def tables():
-    """200 scored images, 60 of a set with distortions and scenes; two arms, one of which knows more."""
+    """200 images with scores, 60 with distortions and scenes; two arms, one of which is better."""
     rng = np.random.default_rng(0)
     mos = rng.uniform(0, 1, 200)
     true = pd.DataFrame({"dataset": "biq2021", "image": [f"{i}.jpg" for i in range(200)], "mos": mos})
@@ -62,10 +62,10 @@ def test_measures_of_each_set_and_without_near_duplicates(tables):
     assert run["srcc"].iloc[1] == srcc(kept["quality"].to_numpy(), true["mos"].iloc[20:200].to_numpy())
     assert np.isnan(run["srcc"].iloc[2]) and np.isnan(run["distortion_accuracy"].iloc[0])
     assert run["distortion_accuracy"].iloc[2] == pytest.approx(2 / 3)
-    assert run["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "blur, which that arm always says"
+    assert run["distortion_commonest"].iloc[2] == pytest.approx(2 / 3), "that arm always predicts blur"
     assert run["scene_commonest"].iloc[2] == pytest.approx(2 / 3), "plant and landscape, and plant for animal"
     assert np.isnan(run[["scene_commonest", "distortion_commonest"]].iloc[0].astype(float)).all()
-    assert run["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; none is no answer"
+    assert run["scene_accuracy"].iloc[2] == pytest.approx(1 / 3), "one label of three; missing is wrong"
 
 
 def test_scenes_are_counted_as_the_training_script_counts():
@@ -80,7 +80,7 @@ def test_scenes_are_counted_as_the_training_script_counts():
 
 
 def test_the_card_counts_photographs_not_images():
-    """Of twenty photographs half are named rightly, whatever was made of them."""
+    """Half of twenty photographs are predicted correctly, in all their versions."""
     made = pd.DataFrame({"photograph": np.repeat(np.arange(20), 25)})
     made["image"] = [f"{i}.png" for i in range(500)]
     made["reference"] = made["photograph"].map("{}.jpg".format)
@@ -161,7 +161,7 @@ def test_a_measurable_difference_is_reported(tables):
     assert whole["difference"].iloc[0] == -whole["difference"].iloc[1] > 0.2
     assert (whole["low"] <= whole["difference"]).all() and (whole["difference"] <= whole["high"]).all()
     assert whole[["runs", "better"]].to_numpy().tolist() == [[2, 2], [2, 0], [2, 0]]
-    assert "made" not in set(found["dataset"]), "nobody scored those"
+    assert "made" not in set(found["dataset"]), "these images have no MOS"
 
 
 def test_a_constant_answer_counts_as_no_correlation(tables):

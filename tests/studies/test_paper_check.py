@@ -1,4 +1,4 @@
-"""Weights on test parts and unseen sets: what is measured, or why not, and what stands in the table."""
+"""Published weights on test parts and unseen datasets: results, reasons for missing ones, tables."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def a_set(name, sizes, photograph, **columns) -> LabelledImages:
 
 @pytest.fixture
 def get(photograph, monkeypatch):
-    """Twelve crops of a photograph as any set; `kadid10k` is damaged, `spaq` is missing."""
+    """Twelve crops of a photograph as any dataset; `kadid10k` is damaged, `spaq` is missing."""
     monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "no images: get it" * (name == "spaq"))
 
     def found(name):
@@ -82,7 +82,7 @@ def test_an_interrupted_check_is_resumed(small_liqe, get, tmp_path):
     interrupted.clear()
     done = paper_check.check(small_liqe, names, stopped, folder, conditions, show=lines.append)
     before = ["already measured" in line for line in lines]
-    assert before == [True, False, False, False], "a set without results is tried again"
+    assert before == [True, False, False, False], "a dataset without results is tried again"
     whole = paper_check.check(small_liqe, names, get, tmp_path / "check" / "other", conditions, show=str)
     pd.testing.assert_frame_equal(done.results, whole.results, check_dtype=False)
     assert done.reasons == whole.reasons == {"kadid10k": "no result: the store is damaged"}
@@ -145,12 +145,12 @@ def test_rows_have_published_and_unpublished_datasets():
     assert list(paper_check.rows([check], published, "within-set")) == ["official, session 1"]
 
 
-# ---- sets that a model never saw ----
+# ---- unseen datasets ----
 
 
 @pytest.fixture
 def measured(small_liqe, tmp_path):
-    """Measures some sets that were not trained on, `dataset` as each of them; the results and the reasons."""
+    """Measure `dataset` under the names of unseen datasets; return the results and the reasons."""
 
     def check(names, get, windows="even", seed=0):
         conditions = {"session": 1, "seed": seed, "windows": windows}
@@ -252,7 +252,7 @@ def test_within_set_ours_and_checked_weights_stand_below_what_is_published(tmp_p
     text, _, compared = paper_check.within_set(runs, [of_check])
     names = ["LIQE", "official, session 1", "ours (2 sessions)", "ours, best by average"]
     assert list(text.index[-4:]) == names
-    # of the two published values, 0.919 is of the paper's training; of 0.928 nobody says what it is of
+    # the published value 0.919 has the paper's training; the training of 0.928 is not stated
     assert text.loc["ours (2 sessions)", "koniq10k\nSRCC"] == "0.929\n(+0.010)"
     assert text.loc["ours (2 sessions)", "koniq10k\nPLCC"] == "no metric"
     of_bid = compared[(compared["dataset"] == "bid") & (compared["metric"] == "SRCC")]

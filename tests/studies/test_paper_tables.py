@@ -1,4 +1,4 @@
-"""The paper's tables: what stands in a cell, what is compared, what is shaded, and why a cell is empty."""
+"""The paper's tables: text of cells, comparisons, and reasons for empty cells."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_the_projects_file_holds_the_values_to_begin_with():
     assert values["CLIP-IQA", "aigc", "sjtu_h3d"] == {-0.0793}
     paq2piq = table[(table["method"] == "PaQ2PiQ") & table["dataset"].isin(["koniq10k", "clive"])]
     assert set(paq2piq["value"]) == {0.722, 0.719, 0.716}
-    assert (paq2piq["protocol"] == "unseen").all(), "its public weights never saw the six sets"
+    assert (paq2piq["protocol"] == "unseen").all(), "its public weights were not trained on the six datasets"
     assert len(table.query("source == 'liqe-readme'")) == 10 * 4
     six = table.query("method == 'LIQE' and source == 'reliqs' and metric == 'SRCC'")["value"]
     full = table.query("method == 'LIQE (quality + scene + distortion)'")["value"].item()

@@ -39,7 +39,7 @@ def test_without_noise_a_logistic_warp_is_undone_exactly():
 
 
 def test_shift_and_stretch_of_a_set_of_poor_images():
-    # Quality 1..2 reported as 0..100, almost linearly: naively spread over 1..5, in truth a quarter of it.
+    # Quality 1..2 is reported almost linearly as 0..100: the naive scale is 1..5, the true one a quarter.
     quality = np.linspace(1, 2, 201)
     human = logistic4(quality, 1.0, 0.0, 1.5, 2.0)
     human = 100 * (human - human[0]) / (human[-1] - human[0])

@@ -113,7 +113,7 @@ def test_an_interrupted_run_is_resumed(folder, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         score_folder(folder, {"score": interrupted}, cache)
     table = score_folder(folder, {"score": counted}, cache)
-    assert seen == ["c.png"], "only what was missing"
+    assert seen == ["c.png"], "only missing scores"
     assert table["score"].tolist() == [40, 200, 120.1]
     repeated = score_folder(folder, {"score": counted}, cache)
     assert seen == ["c.png"]

@@ -20,7 +20,7 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample ima
 
 
 def kept_answers() -> pd.DataFrame:
-    """What ``liqe-tiny``, as it is shipped, says of every test image of the open benchmark."""
+    """The predictions of the shipped ``liqe-tiny`` for all test images of the open benchmark."""
     path = manifest_dir() / "open" / "liqe-tiny.csv"
     return pd.read_csv(path, dtype={"image": str}, low_memory=False)
 

@@ -27,7 +27,7 @@ from liqe_core.files import CHECKOUT
 
 COMMIT = "0123456789" * 4
 
-#: Names as the real label files have them, fifteen or so a set.
+#: Names as in the real label files, about fifteen per dataset.
 LABELLED = {
     "live": [
         f"{kind}/img{i}.bmp" for kind in ("jp2k", "jpeg", "wn", "gblur", "fastfading") for i in range(55, 58)
@@ -46,7 +46,7 @@ LABELLED = {
     "agiqa3k": ["AttnGAN_normal_000.jpg", "sd1.5_normal_001.jpg"],
     "aigciqa2023": ["0_DALLE_000.png", "1_Glide_000.png"],
 }
-#: Of each archive: where an image of the labels lies in it, the images' size, and what else is in it.
+#: For each archive: the path of a labelled image, the size of the images, and the other files.
 LAYOUTS = {
     "live": ("LIVEIQA_release2/{path}", (48, 32), ["jp2k/img227.bmp", "refimgs/bikes.bmp", "dmos.mat"]),
     "csiq": ("CSIQ/dst_imgs/{name}", (48, 32), ["src_imgs/shroom.png", "csiq.DMOS.xlsx"]),
@@ -173,7 +173,7 @@ class Hub(FileServer):
             return content or b"", self.second_status or (404 if content is None else 0), {}
         address = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if not address:
-            return None, 404, {}  # what huggingface_hub asks for purposes of its own
+            return None, 404, {}  # internal requests of huggingface_hub
         name, codes = f"{address[1]}/{address[3]}", {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound"}
         status = self.status or (0 if name in self.files else 404)
         if address[2] not in ("main", self.commit):

@@ -1,4 +1,4 @@
-"""Interrupted runs: the one harness for what a signal or a kill leaves, at any moment of any job.
+"""Interrupted runs: the harness that stops or kills any job at any moment and checks its files.
 
     job = Job(liqe, ("score", "images", "--csv", "t.csv"))        # `liqe ...`, in a process of its own
     assert job.ended_by(signal.SIGTERM, when=lambda: folder.exists()) == 143
@@ -91,7 +91,7 @@ class Job:
         return process.exitcode
 
     def killed_at(self, call: str, count: int) -> int:
-        """Run it, and kill it where what `call` names is called for the `count`-th time; its exit code."""
+        """Run the job, and kill it at the `count`-th call of the function `call`; return its exit code."""
         return dataclasses.replace(self, patches=self.patches | {call: _Deadly(call, count)}).ended()[0]
 
     def ended_at_random(

@@ -1,4 +1,4 @@
-"""A notebook as papermill leaves it, with what the site has to take care of."""
+"""A notebook as papermill writes it, with the elements that the site must handle."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What the tests of training share: a small dataset, settings that take seconds, crashes, equal runs."""
+"""Helpers for tests of training: a small dataset, settings for short runs, crashes, equality of runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def without_times(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def train_small(root, folder, **overrides) -> None:
-    """A run on the small set, as a job of `support.interrupting`."""
+    """A run on the small dataset, as a job of `support.interrupting`."""
     from liqe_core.training.loop import fit
 
     fit(settings(**overrides), [small_set(root)], folder, progress=False)
@@ -51,7 +51,7 @@ class CrashError(BaseException):
 
 
 def crash(*_) -> None:
-    """End whatever runs."""
+    """Stop all running jobs."""
     raise CrashError
 
 

@@ -51,7 +51,7 @@ def _signalled(rank: int, profile, epoch: int, step: int, rate=loop.learning_rat
 
 
 def run_two(root: Path, folder: Path) -> None:
-    """Run `_take_steps` in two processes; they tell each other by the variables that torchrun sets."""
+    """Run `_take_steps` in two processes, connected by the variables that torchrun sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -39,10 +39,10 @@ def test_batches_come_in_order_from_any_step_whoever_reads_faster(batches):
 
 
 def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:
-    """The batches of an epoch, and what they say of each of its images, by name."""
+    """The batches of an epoch, and their labels by image name."""
     chosen = settings(batch_sizes={"one": 4, "other": 4}, crops=2, session=2, **options)
     batches = TrainingBatches(chosen, sets)
-    found = [batches.batch(0, step) for step in range(3)]  # 12 of each set
+    found = [batches.batch(0, step) for step in range(3)]  # 12 of each dataset
     rows = {}
     for batch in found:
         for i, name in enumerate(batch.images):

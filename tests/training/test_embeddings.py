@@ -1,4 +1,4 @@
-"""What a frozen tower says of windows, computed once: it is what the model says, and nothing else is read."""
+"""Embeddings of a frozen tower, computed once: they equal the model's, and no image is read again."""
 
 import dataclasses
 

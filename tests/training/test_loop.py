@@ -1,4 +1,4 @@
-"""A run: what it leaves behind, how it is stopped and goes on, what it refuses."""
+"""A run: its files, interruption and resuming, rejected input."""
 
 import dataclasses
 import json
@@ -152,7 +152,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_state(
             fit(settings(save_seconds=0), [images], tmp_path, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not list(tmp_path.glob(".*.part*"))  # what was half written is gone
+    assert not list(tmp_path.glob(".*.part*"))  # partial files are deleted
     monkeypatch.undo()
     fit(settings(save_seconds=0), [images], tmp_path, progress=False)
     assert_same_run(tmp_path, never_stopped)
@@ -290,7 +290,7 @@ def test_a_rising_loss_does_not_stop_a_run(images, tmp_path):
     before = weight.detach().clone()
     for wrong in (math.nan, 1e4):
         weight.data.fill_(wrong)
-        run.watch.check(99)  # looked at every fifty steps
+        run.watch.check(99)  # checked every fifty steps
         with pytest.raises(TrainingError, match="diverges"):
             run.watch.check(100)
         weight.data.copy_(before)

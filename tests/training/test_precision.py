@@ -1,4 +1,4 @@
-"""The public script's weights in half precision: which, when, and that nothing else of them is kept."""
+"""The public script's weights in half precision: which ones, when, and that no float32 copy is kept."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What can be known to fail is said before the first step."""
+"""Predictable failures are reported before the first step."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def test_an_image_smaller_than_a_crop_is_rejected_in_any_part(images, part):
 
 
 def of_size(images, name, training, scored=True):
-    """A set with so many images to train on, of which it has two each to validate and to test on."""
+    """A dataset with the given number of training images, and two images each for validation and test."""
     table = images.table.iloc[: training + 4].assign(session_1="train").reset_index(drop=True)
     table.loc[:1, "session_1"], table.loc[2:3, "session_1"] = "val", "test"
     table["mos"] = np.arange(training + 4.0)

@@ -1,4 +1,4 @@
-"""A profile's datasets, found or made."""
+"""The datasets of a profile, found or generated."""
 
 import math
 

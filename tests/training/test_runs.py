@@ -1,4 +1,4 @@
-"""A run folder is of one run; what training never used may go from its table."""
+"""A run folder belongs to one run; labels that training never used may be removed."""
 
 import dataclasses
 

@@ -17,7 +17,7 @@ def test_an_epoch_is_kept_under_what_it_is_best_at():
     assert improved(dict(best), worse, keep="last") == every
     assert improved(dict(best), {"learning_rate": 1.0}, keep="last") == []  # not validated
     assert improved(best, {"learning_rate": 1.0}) == []  # not validated
-    assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first is kept, whatever it is
+    assert improved({}, {"srcc": math.nan}) == ["quality", "average"]  # the first epoch is always saved
     quality_alone = {}
     for srcc in (math.nan, -0.9):
         assert improved(quality_alone, {"srcc": srcc}) == ["quality", "average"]
