@@ -32,6 +32,36 @@ examples:
 
 Run 'liqe COMMAND --help' for the options of a command.
 """
+#: The end of the help of each command.
+EXAMPLES = {
+    "score": """\
+  liqe score holiday/ --csv scores.csv
+  liqe score --from-file list.txt --json scores.jsonl --device cuda
+  liqe score holiday/ --checkpoint official --html page.html""",
+    "data": """\
+  liqe data status
+  liqe data fetch koniq10k
+  liqe data audit my.yaml""",
+    "train": """\
+  liqe train --profile mini --out run
+  liqe train --profile mini --data my.yaml -s epochs 3""",
+    "check": """\
+  liqe check
+  liqe check koniq10k --checkpoint LIQE.pt --missing skip""",
+    "sweep": """\
+  liqe sweep --profile mini --seeds 1 2 3
+  liqe sweep --profile paper --scheduler tcp://host:8786""",
+    "notebooks": """\
+  liqe notebooks
+  liqe notebooks 04 -p sessions '[1, 2]'""",
+    "pages": "  liqe pages --profile mini",
+    "figure": """\
+  liqe figure --list
+  liqe figure training_curves --run runs/mini --style talk""",
+    "export": """\
+  liqe export model.onnx
+  liqe export model.pt2 --checkpoint run/best_quality.safetensors""",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,6 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for add in (_add_score, _add_data, _add_train, _add_sweep, _add_notebooks, _add_figure, _add_export):
         add(commands)
+    for name, command in commands.choices.items():
+        command.epilog = f"examples:\n{EXAMPLES[name]}\n"
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -92,11 +125,10 @@ def _add_score(commands: Commands) -> None:
     score = commands.add_parser(
         "score",
         help="score images or folders of images",
-        description="Score images: quality, scene and distortion. "
-        "If a table is written to a file, progress is saved next to it, and the same command "
-        "resumes an interrupted run. In a "
-        r"table, a backslash, a line break or a byte that is not valid UTF-8 in a file name is written as "
-        r"\\, \n, \xe9.",
+        description="Score images: quality, scene and distortion. If a table is written to a file,\n"
+        "progress is saved next to it, and the same command resumes an interrupted run. In a\n"
+        "table, a backslash, a line break or a byte that is not valid UTF-8 in a file name is\n"
+        r"written as \\, \n, \xe9.",
     )
     choice = score.add_argument_group("images")
     choice.add_argument("images", nargs="*", help="image files or folders")

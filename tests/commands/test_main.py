@@ -10,7 +10,7 @@ import pytest
 import liqe_core
 from liqe_core.__main__ import main
 from liqe_core.commands import notebooks
-from liqe_core.commands.options import build_parser, values
+from liqe_core.commands.options import EXAMPLES, build_parser, values
 from liqe_core.commands.parameters import check_for
 from liqe_core.files import CHECKOUT
 from liqe_core.training.watch import TrainingError
@@ -70,11 +70,12 @@ def test_a_failed_run_is_reported_without_a_traceback(error, word, monkeypatch, 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs", "notebooks", "Makefile")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["", *PAGES])
 def test_documented_commands_can_be_parsed(page):
-    """And the notebooks take the parameters that are in them."""
+    """And the notebooks take the parameters that are in them. No page: the help of the commands."""
     pattern = r"(?:^|`|-m |\t\S+ )(liqe(?:_core)? (?!<)[^`#\n\"\\]+)"  # also after torchrun, and by make
-    text = re.sub(r" \$\(if .*", "", text_of(page)).replace("$(PROFILE)", "mini")
+    examples = "\n".join(EXAMPLES.values()).replace("  liqe", "liqe")
+    text = re.sub(r" \$\(if .*", "", text_of(page) if page else examples).replace("$(PROFILE)", "mini")
     commands = re.findall(pattern, text, flags=re.MULTILINE)
     assert commands
     for command in commands:
