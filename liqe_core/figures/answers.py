@@ -141,10 +141,10 @@ def crop_by_crop(windows: pd.DataFrame, images: pd.DataFrame) -> Drawn:
 
 @drawing("fault_curves", "quickstart", "The quality of a photograph at rising levels of distortions.")
 def fault_curves(table: pd.DataFrame) -> Drawn:
-    """Draw the quality of a photograph over the level of each fault; markers are filled if it is recognized.
+    """Draw the quality of a photograph over the level of each distortion, filled where it is named.
 
     Args:
-        table: ``fault``, its ``level``, the ``quality``, and whether the model recognized it (``named``).
+        table: ``fault``, its ``level``, the ``quality``, and whether the model ``named`` it.
     """
     figure, (ax,) = panels([""], 6.2, 3.6)
     for color, marker, (fault, rows) in zip(
@@ -153,12 +153,12 @@ def fault_curves(table: pd.DataFrame) -> Drawn:
         filled = [color if named else palette().ground for named in rows["named"]]
         ax.plot(rows["level"], rows["quality"], color=color, label=fault)
         ax.scatter(rows["level"], rows["quality"], c=filled, edgecolor=color, marker=marker, zorder=3)
-    ax.set(xlabel="level of the fault", ylabel="quality", ylim=(0.9, 5.1))
+    ax.set(xlabel="level of the distortion", ylabel="quality", ylim=(0.9, 5.1))
     ax.set_xticks(sorted(table["level"].unique()))
     plain(ax, "y")
     legend(figure)
     last = table.groupby("fault", sort=False)["quality"].last()
     return figure.described(
-        f"A line for each fault: quality over its level; at the highest level {listed(last)}. "
-        f"The model recognizes the fault in {table['named'].sum()} of {len(table)} images."
+        f"A line for each distortion: quality over its level; at the highest level {listed(last)}. "
+        f"The model names the distortion in {table['named'].sum()} of {len(table)} images."
     )
