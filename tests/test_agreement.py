@@ -89,7 +89,7 @@ def test_the_fit_does_not_depend_on_uninitialized_memory():
         found = set()
         for junk in (0.0, 1e6):
             held = [np.full(size, junk) for size in range(1, 200) for _ in range(12)]
-            del held  # the memory that the fit gets next is full of it
+            del held  # the fit may reuse this memory
             found.add(agreement.fit_logistic(x, mos).tobytes())
         assert len(found) == 1
 

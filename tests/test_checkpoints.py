@@ -18,7 +18,7 @@ QUALITY = PromptGrid.variant("quality")
 
 
 def training_dict(state):
-    """What the public training script saves: NumPy scalars and an optimizer beside the weights."""
+    """A checkpoint of the public training script: weights, NumPy scalars and an optimizer."""
     parameter = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.AdamW([parameter], lr=5e-6)
     parameter.sum().backward()
@@ -204,7 +204,7 @@ def test_a_header_larger_than_its_weights_is_rejected_before_the_model_is_built(
         LIQE.from_checkpoint(path)
 
 
-# ---- refused ------------------------------------------------------------------------------------------
+# ---- rejected files -----------------------------------------------------------------------------------
 
 
 class Evil:

@@ -39,7 +39,7 @@ def unfolded(pixels: np.ndarray, window: int, stride: int) -> torch.Tensor:
         ((1000, 1501), (768, 1152)),  # 1152.77, down
         ((4000, 3000), (1024, 768)),
         ((5000, 800), (4800, 768)),
-        ((223, 223), (224, 224)),  # from here on only where the geometry says so
+        ((223, 223), (224, 224)),  # from here on only with an option of the geometry
         ((144, 500), (224, 777)),  # 500 * 224 / 144 = 777.8, down
         ((500, 144), (777, 224)),
         ((1, 1), (224, 224)),

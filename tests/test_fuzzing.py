@@ -1,4 +1,4 @@
-"""Damaged headers: such a file is read, or refused in a line. LIQE_DAMAGED=1000 tries so many of each."""
+"""Damaged headers: a file is read, or rejected in one line. LIQE_DAMAGED=1000 tries 1000 of each kind."""
 
 import faulthandler
 import io
@@ -89,7 +89,7 @@ def mutated(content, rng, header=200):
 
 
 def assert_read_or_refused(whole, read, refusal, count, header=200):
-    """Read so many damaged files; a quarter and more must be refused, each in one line."""
+    """Read damaged files; at least a quarter must be rejected, each in one line."""
     refused, wrong = 0, []
     for i in range(count):
         name = list(whole)[i % len(whole)]

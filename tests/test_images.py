@@ -1,4 +1,4 @@
-"""Images of every kind that must score, and files of every kind that must be refused by name."""
+"""Images of all formats that must be read, and files that must be rejected by name."""
 
 import os
 import signal
@@ -162,7 +162,7 @@ def test_image_files_are_recognized_by_one_rule(tmp_path):
     assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"} <= suffixes()
     assert {".jp2", ".avif"} <= suffixes(), "all formats that Pillow can read"
     assert suffixes().isdisjoint({".txt", ".csv", ".pdf", ".eps", ".h5", ".mpg"}), (
-        "nor what holds no photograph"
+        "nor formats without photographs"
     )
     (tmp_path / "below" / ".hidden" / "empty").mkdir(parents=True)
     for name in ("b.PNG", "a.jpg", ".c.jpg", "notes.txt", "below/d.webp", "below/.hidden/e.jpg"):

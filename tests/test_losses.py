@@ -20,7 +20,7 @@ def fidelity_loss(p, g, e=1e-8):
 @pytest.mark.parametrize("spread", [1, math.sqrt(2)])
 def test_quality_loss_of_two_images(spread):
     loss = quality_loss(torch.tensor([3.0, 2.0]), torch.tensor([10.0, 20.0]), torch.zeros(2), spread=spread)
-    # The first was rated lower, g = 0; the model says it is better by 1, p = Phi(1), or sqrt(2) in the paper.
+    # The first has the lower MOS, g = 0; its prediction is higher by 1: p = Phi(1), or sqrt(2) in the paper.
     assert float(loss) == pytest.approx(fidelity_loss(phi(1 / spread), 0.0), abs=1e-6)
 
 

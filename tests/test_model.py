@@ -1,5 +1,5 @@
-"""The whole model against the public computation, restated here in its own plain way: preprocessing by
-torchvision, every window by `unfold`, padded prompts. (Training steps: tests/training/test_step.py.)"""
+"""The model, compared with a simple version of the public computation: preprocessing by torchvision, windows
+by `unfold`, padded prompts. (Training steps: tests/training/test_step.py.)"""
 
 import math
 from itertools import product
@@ -122,7 +122,7 @@ def test_bytes_are_scaled_for_the_image_tower():
 
 
 def test_only_our_checkpoints_store_the_scaling_of_crops(tmp_path):
-    """A file of plain weights takes what the architecture takes, by name or by configuration."""
+    """A file of plain weights accepts every architecture, by name or by configuration."""
     model = LIQE.from_clip("LIQE-mini", pretrained=None, grid=PromptGrid.variant("quality"))
     torch.save(model.clip.state_dict(), tmp_path / "plain.pt")
     statistics = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))

@@ -20,7 +20,7 @@ ON_HUB = f"{checkpoints.HUB}/{MIX}"
 
 @pytest.fixture
 def hub(openai_state, openai_small, tmp_path, monkeypatch):
-    """The stand-in, with both files in both places; the current folder is empty, and so is the cache."""
+    """A local hub with both files in both places; the current folder and the cache are empty."""
     for name, published in list(checkpoints.PUBLISHED.items()):
         small = dataclasses.replace(published, architecture=openai_small)
         monkeypatch.setitem(checkpoints.PUBLISHED, name, small)
@@ -126,7 +126,7 @@ def test_the_commit_of_the_first_use_is_asked_for_again(hub, kept):
     assert hub.asked and all(f"/resolve/{COMMIT}/" in request.path for request in hub.asked)
 
 
-# ---- refused ------------------------------------------------------------------------------------------
+# ---- rejected files -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [404, 503])

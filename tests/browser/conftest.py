@@ -26,7 +26,7 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def screenshots():
-    """Where images of what was tested go."""
+    """The folder for screenshots."""
     folder = runs_dir("browser")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,6 +1,6 @@
-"""JupyterLab from this environment: each notebook opened, all of it run with `smoke`, and the explorer moved.
+"""JupyterLab of this environment: open each notebook, run all cells with `smoke`, and move the explorer.
 
-Minutes long, so only with ``LIQE_BROWSER=all`` (``make test-browser``).
+These tests take minutes and need ``LIQE_BROWSER=all`` (``make test-browser``).
 """
 
 import contextlib

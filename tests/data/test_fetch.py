@@ -1,5 +1,5 @@
-"""Datasets by name: from a stand-in for the hub that serves small archives in the real layouts, from the
-authors' own address, and by git."""
+"""Downloads of datasets by name: small archives in the real layouts from a local hub, from the authors'
+address, and by git."""
 
 import errno
 import hashlib
@@ -43,7 +43,7 @@ def kept(tmp_path, name):
     return names_in(tmp_path / "cache" / "archives" / name)
 
 
-# ---- what it takes ------------------------------------------------------------------------------------
+# ---- sizes --------------------------------------------------------------------------------------------
 
 
 def test_names_of_groups():
@@ -105,7 +105,7 @@ def test_all_six_from_nothing_to_verified(tmp_path, sets):
         assert set(content(folder)) - {"refnames_all.mat"} == set(LABELLED[name]), "only the labelled images"
         assert verify(manifest, progress=False).empty
     folders = {"databaserelease2", "CSIQ", "kadid10k", "BID", "ChallengeDB_release", "koniq-10k"}
-    assert set(names_in(tmp_path / "data")) == folders, "nothing is left beside them"
+    assert set(names_in(tmp_path / "data")) == folders, "no other files are left"
     assert names_in(tmp_path / "cache" / "archives") == [], "archives are deleted when they are in place"
     pinned = [load_manifest(name).hosted[0] for name in TRAINING_SETS]
     assert {request.path for request in server.asked} == {
@@ -179,7 +179,7 @@ def with_one_elsewhere(_, held):
 
 
 TWIN, SMALL = f"CSIQ/small/{WHOLE.rsplit('/')[-1]}", drawn(HALF, 512, 384)
-#: Variants of an archive that are taken whole.
+#: Variants of an archive that are unpacked completely.
 VARIANTS = {
     "two top folders": ("kadid10k", renamed("kadid10k/", "data/KADID/")),
     "image folder in another case": ("clive", renamed("Images/", "images/")),

@@ -29,7 +29,7 @@ def test_sets_of_public_repositories_are_pinned():
 def test_open_distorted_is_as_large_as_its_photographs_make_it():
     ours, kadid = load_manifest("open-distorted"), load_manifest("kadid10k")
     assert ours.references == 500 + ours.labels.best
-    assert 31 * ours.references <= ours.images <= 32 * ours.references, "a grey one is left out"
+    assert 31 * ours.references <= ours.images <= 32 * ours.references, "a grey one is excluded"
     assert load_manifest(ours.labels.best_of).score is not None
     assert (ours.score.low, ours.score.high) == (kadid.score.low, kadid.score.high), "whose opinions it has"
 

@@ -137,7 +137,7 @@ def test_detail_is_the_middle_as_it_is():
     noise = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     photograph = Image.fromarray(noise)
     assert np.array_equal(mini.prepare(photograph, (100, 80), "detail"), noise[60:140, 100:200])
-    assert np.array_equal(mini.prepare(photograph, (200, 200)), noise[:, 50:250]), "and the whole is cut so"
+    assert np.array_equal(mini.prepare(photograph, (200, 200)), noise[:, 50:250]), "the center is cut out"
     large = mini.prepare(photograph, (600, 400), "detail")
     assert np.array_equal(large, mini.prepare(photograph, (600, 400))) and large.shape == (400, 600, 3)
 
@@ -159,8 +159,8 @@ def test_varied_views_are_for_training_only(tmp_path):
 
 
 def test_a_varied_view_is_a_part_turned_and_bent():
-    # Red falls from left to right, green from top to bottom, blue is 0: whatever part is seen, in whatever
-    # orientation, two channels vary along one side each, and one stays black.
+    # Red falls from left to right, green from top to bottom, blue is 0: in any part and orientation, two
+    # channels vary along one side each, and one stays black.
     across, down = np.meshgrid(np.linspace(250, 20, 400), np.linspace(250, 20, 300))
     photograph = Image.fromarray(np.stack([across, down, 0 * down], axis=2).astype(np.uint8))
     red_channels, black_channels = set(), set()

@@ -199,7 +199,7 @@ def test_training_draws_windows_with_replacement_all_of_one_mirroring(kept, valu
     for _ in range(200):
         windows = kept.for_training(2, 3, rng)
         assert windows.shape == (3, 4) and windows.dtype == torch.float32
-        # The first value says which: of image 2 they are 48, 52, (56 is not its own), and mirrored 60, 64.
+        # The first value identifies the crop: for image 2 it is 48 or 52 (56 is not), mirrored 60 or 64.
         drawn.append(tuple(windows[:, 0].int().tolist()))
         assert [values.flat[first : first + 4].tolist() for first in drawn[-1]] == windows.tolist()
     plain = {first for windows in drawn if max(windows) < 60 for first in windows}

@@ -1,4 +1,4 @@
-"""One process with the whole batch and two with half each take the same step."""
+"""One process with the full batch and two processes with half of it take the same step."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Levels of every kind: the same image in all of them comes out the same, or is refused."""
+"""Pixel formats: the same image in every format is read equally, or rejected."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ SHA = hashlib.sha256(BODY).hexdigest()
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A stand-in with one file, there and at a second address; it comes in pieces of 10 KiB, not 10 MiB."""
+    """A local hub with one file, also at a second address, in pieces of 10 KiB instead of 10 MiB."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10240)
@@ -86,7 +86,7 @@ def test_a_later_call_resumes_an_interrupted_transfer(hub, tmp_path, source):
     hub.cuts = [5000] * 99
     with pytest.raises(FetchError, match="connection"):
         get(source(hub), tmp_path)
-    assert len(hub.sent) == 6 and names_in(tmp_path / "new") == [], "no whole piece, no part"
+    assert len(hub.sent) == 6 and names_in(tmp_path / "new") == [], "no complete piece, no partial file"
     hub.cuts = [30720, *[5000] * 99]
     with pytest.raises(FetchError, match="30720"):
         get(source(hub), tmp_path)

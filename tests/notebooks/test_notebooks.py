@@ -35,9 +35,9 @@ ALL = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 
 
 def exercises(book):
-    """What follows the last heading "Exercises": the exercises, each with its solution, and the last cell.
+    """Return the cells after the last heading "Exercises", without those that check an answer.
 
-    The cells that check an answer are left out."""
+    These are the exercises, each with its solution, and the last cell."""
     (first,) = [i for i, cell in enumerate(book.cells) if "## Exercises" in cell.source]
     *pairs, last = [cell for cell in book.cells[first:] if cell.metadata.get("tags") != ["check"]]
     return list(zip(pairs[::2], pairs[1::2], strict=True)), last
@@ -251,7 +251,7 @@ def test_ablations_of_your_own_come_from_runs_that_differ_in_one_setting(folder)
     table = pd.read_csv(out / "ablation_variant.csv").set_index("level")
     assert list(table.index) == list(VARIANTS) and table["trained_briefly"].all(), "no sweep ran before"
     assert not list(out.glob("ablation_variant*.png")), "no figure of single brief runs"
-    assert "paper" not in table, "its means do not belong beside runs of some steps"
+    assert "paper" not in table, "the paper's means are not shown next to short runs"
     control = pd.read_csv(out / "ablation_control.csv", keep_default_na=False)
     assert list(control["level"]) == ["", "shuffled labels", "quality alone", "separate heads"]
     assert control["runs"].eq(1).all() and control["mean"].iloc[0] == table["mean"].iloc[-1]

@@ -153,7 +153,7 @@ def test_an_ablation_is_of_the_recipe_with_most_levels(tmp_path):
     assert {run.settings.steps.epochs for run in chosen} == {2}
     table = ablations.summarise(chosen, study, paper=False).table
     assert table["level"].tolist() == list(VARIANTS)
-    assert "paper" not in table, "its numbers belong beside its own protocol only"
+    assert "paper" not in table, "the paper's numbers are shown only for its protocol"
     assert ablations.summarise(chosen, study, paper=True).table["paper"].notna().any()
     weights = ablations.loss_weights(chosen, study)
     assert set(weights["level"]) == set(VARIANTS)

@@ -32,7 +32,7 @@ def test_answers_are_of_all_data_sets_together():
         joint[:, 3, 0, grid.names("distortion").index("blur")] = 1  # the model predicts good and blur
         parts.append((SimpleNamespace(table=table), [1, 2], joint))
     answers = Answers(SimpleNamespace(grid=grid), parts)
-    assert answers.table()["image"].tolist() == [1, 2, 1, 2], "the part's rows alone"
+    assert answers.table()["image"].tolist() == [1, 2, 1, 2], "only rows of the part"
     assert answers.table()["quality"].tolist() == [4.0] * 4
     counts = answers.confusion("distortion")
     assert set(counts.index) == {"blur", "noise"} and counts.loc["blur", "blur"] == 2

@@ -38,8 +38,11 @@ def test_half_the_spacing_above_a_sixty_fourth_is_more_than_the_papers_rate():
 
 @pytest.mark.parametrize("spread", [512**-0.5, 768**-0.5, (2 * 512) ** -0.5, 0.0207])
 def test_at_clips_initial_scale_most_weights_of_a_matrix_cannot_move(spread):
-    """The spreads of open_clip's random start; the shares by the normal distribution's tails: of weights
-    above 2^-6 at the full rate, above 2^-8 at a third of it."""
+    """The spreads are those of open_clip's initialization.
+
+    The expected shares are tails of the normal distribution: weights above 2^-6 at the full learning rate,
+    above 2^-8 at a third of it.
+    """
     weights = torch.randn(400_000, generator=torch.Generator().manual_seed(1)) * spread
     assert stuck(counts(weights), 5e-6) == pytest.approx(math.erfc(2**-6 / spread / 2**0.5), abs=0.003)
     assert stuck(counts(weights), 5e-6 / 3) == pytest.approx(math.erfc(2**-8 / spread / 2**0.5), abs=0.003)

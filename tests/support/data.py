@@ -64,9 +64,9 @@ def own_set(folder: Path, count=6, width=64, height=48, suffix=".png", **fields)
 
 
 def distorted_set(folder: Path, photographs=3, scored=6, best=2) -> Manifest:
-    """A dataset that is made here: its manifest, photographs of its own, and beside it a small BIQ2021.
+    """Make a generated dataset: its manifest, its photographs, and a small BIQ2021 in the same folder.
 
-    Of the images p00, p01, ... of BIQ2021 each is better than the one before; the last is a test image.
+    The images p00, p01, ... of BIQ2021 have rising scores; the last one is a test image.
     """
     for i in range(photographs):
         write_image(folder / "made" / "photographs" / f"part/{i}.png", 72, 64, seed=i)

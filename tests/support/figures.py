@@ -22,8 +22,10 @@ def pixels(figure):
 
 
 def drawn(figure):
-    """The figure as an array of pixels, after checking that what is saved beside it draws the same, that it
-    can be SVG, and that pyplot holds nothing."""
+    """Return the pixels of a figure, and check that it can be saved and redrawn equally, also as SVG.
+
+    No figure may stay open in pyplot.
+    """
     shown = pixels(figure)
     with tempfile.TemporaryDirectory() as folder:
         figure.drawing.write(folder, "figure")

@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face hub on this machine, and small sets in the layouts of the real archives.
+"""A local replacement for the Hugging Face hub, and small datasets in the layouts of the real archives.
 
-The images are drawn; their names are real ones. The label files are written here too, with the
-manifests that name their checksums and counts, so nothing outside of the checkout is needed.
+Images are generated, with names from the real datasets. The label files, and manifests with their checksums
+and counts, are generated too, so that tests need only the checkout.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def archive(name: str, members: dict[str, bytes], change=lambda info: None) -> b
 
 
 def members(name: str) -> dict[str, bytes]:
-    """What the archive of a set holds, as `layouts.md` of the hosting notes says."""
+    """The members of a dataset's archive, as in `layouts.md` of the hosting notes."""
     (place, size, more), images = LAYOUTS[name], LABELLED[name]
     top = place.partition("/")[0]
     places = [place.format(path=image, name=image.rsplit("/", 1)[-1]) for image in images]
@@ -142,12 +142,13 @@ def write_labels(folder: Path, names: list[str]) -> dict[str, str]:
 
 
 class Hub(FileServer):
-    """Answers like the hub to ``/OWNER/NAME/resolve/REVISION/FILE``, with ``/datasets`` before it or not, at
-    its one commit and at ``main``; and like another server to ``/second/FILE``.
+    """Serve ``/OWNER/NAME/resolve/REVISION/FILE`` like the hub, with an optional prefix ``/datasets``.
+
+    Revisions are one commit and ``main``. ``/second/FILE`` acts like another server.
 
     Attributes:
         files: ``OWNER/NAME/FILE`` -> content. second: ``FILE`` -> content, at `second_url`.
-        status: the hub's answer to everything, where it is no file. second_status: the same of the second.
+        status: an HTTP error that the hub always returns. second_status: the same for the second server.
         tags: as `files`, the tag that is told of a file; default: its SHA-256, as of large files.
         chunked: whether files are in the hub's chunked storage too; broken: and it gives none of them.
         blocks, answered: of the chunked storage, see `XetHandler`.
@@ -190,8 +191,10 @@ class Hub(FileServer):
 
 @contextlib.contextmanager
 def hub_of(files: dict[str, bytes]):
-    """A stand-in that serves `files`, and huggingface_hub pointed at it, in this process, where it waits for
-    nothing, and in those that are started from it."""
+    """Serve `files` on a local hub, and make huggingface_hub use it in this process and its child processes.
+
+    In this process, ``time.sleep`` returns at once.
+    """
     from huggingface_hub import constants
 
     hub = Hub(files)
@@ -210,13 +213,13 @@ def hub_of(files: dict[str, bytes]):
 
 @contextlib.contextmanager
 def stand_in(folder: Path, monkeypatch, names, change=None):
-    """Sets of `names` on a stand-in hub, their label files in ``folder/labels`` and manifests that name both.
+    """Serve the datasets `names` on a local hub, with label files in ``folder/labels`` and manifests of both.
 
     Args:
-        change: from (name, members of its archive) to other members.
+        change: a function of (name, members of its archive) that returns other members.
 
     Yields:
-        The stand-in.
+        The local hub.
     """
     manifests, labels = folder / "manifests", folder / "labels"
     manifests.mkdir()

@@ -1,14 +1,14 @@
 """Interrupted runs: the harness that stops or kills any job at any moment and checks its files.
 
-    job = Job(liqe, ("score", "images", "--csv", "t.csv"))        # `liqe ...`, in a process of its own
+    job = Job(liqe, ("score", "images", "--csv", "t.csv"))        # `liqe ...` in its own process
     assert job.ended_by(signal.SIGTERM, when=lambda: folder.exists()) == 143
-    assert job.killed_at("os.replace", 3) == -signal.SIGKILL      # where it is called for the third time
+    assert job.killed_at("os.replace", 3) == -signal.SIGKILL      # at the third call
     codes = job.ended_at_random(random.Random(0), kills=8, seconds=2.0)    # then let it end
 
-A job is any importable function and its arguments; it exits with the code that the function returns, or with
-0 where that is no number. Its process is forked by a server that has imported torch and this package, so
-starting one takes milliseconds; it has one thread of torch, as the tests have. `when` is any function that
-says that the moment has come.
+A job is any importable function and its arguments; its exit code is the number that the function returns, or
+0 if that is not a number. A server that has imported torch and this package forks the process, so that it
+starts in milliseconds; it has one torch thread, as in the tests. `when` is a function that returns whether to
+stop the job now.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import pytest
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
-#: Seconds after which a moment does not come any more.
+#: Timeout in seconds.
 PATIENCE = 120
 
 _processes = multiprocessing.get_context("forkserver")
@@ -42,14 +42,14 @@ _processes.set_forkserver_preload(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A function that is run in a process of its own.
+    """A function that runs in its own process.
 
     Attributes:
         function: importable.
         arguments: picklable.
-        log: a file that gets what it writes to standard output and error.
-        variables: of its environment, beside the caller's.
-        patches: dotted names, and what they stand for in its process.
+        log: a file for its standard output and error.
+        variables: additional environment variables.
+        patches: replacements in its process by dotted name.
     """
 
     function: Callable[..., object]

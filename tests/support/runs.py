@@ -11,12 +11,12 @@ from liqe_core.training.runs import FORMAT, run_folder
 
 
 def write_run(root, finished=True, srcc=None, data="abc", skipped=0, name="smoke", **changes):
-    """The folder of a run, without weights.
+    """Write the folder of a run, without weights.
 
     Args:
-        srcc: what it reached, by dataset, or a number for `mini`; None: the more tasks, the higher.
-        data: stands for the images and labels that it saw. skipped: batches left out at its last step.
-        name: of the profile. changes: of its settings.
+        srcc: its SRCC by dataset, or a number for `mini`; None: higher for more tasks.
+        data: identifies its images and labels. skipped: batches skipped at its last step.
+        name: the profile. changes: changed settings of the profile.
     """
     settings = profile(name, **changes)
     folder = run_folder(settings, root)

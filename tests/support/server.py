@@ -16,13 +16,13 @@ class Request(NamedTuple):
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files` (path -> bytes) at a free port of this machine.
+    """Serve `files` (path -> bytes) on a free local port.
 
     Attributes:
-        cuts: how many bytes to send of each body in turn before the connection ends; then all of it.
-        ranges: whether Range is understood.
+        cuts: the numbers of bytes of the next bodies before the connection ends; later bodies are complete.
+        ranges: whether the server supports Range.
         pace: seconds between chunks of 16 KiB.
-        asked: every request for a file. sent: (first byte, one after the last) of every body.
+        asked: all requests for a file. sent: (first byte, last byte + 1) of every body.
     """
 
     daemon_threads = True

@@ -17,7 +17,7 @@ def headers_of(content: bytes, url: str) -> dict[str, str]:
 
 
 def stored(content: bytes, number: int) -> bytes:
-    """A block as it is stored: its chunk, not compressed, after its two lengths."""
+    """A stored block: its two lengths, then its uncompressed chunk."""
     chunk = content[number * BLOCK :][:BLOCK]
     length = b"\0" + len(chunk).to_bytes(3, "little")
     return length + length + chunk

@@ -54,7 +54,7 @@ def epoch_of(sets, **options) -> tuple[list, pd.DataFrame]:
 
 def test_shuffled_labels_are_those_of_other_training_images_of_the_set(tmp_path):
     first, second = small_set(tmp_path, "one"), small_set(tmp_path, "other")
-    # Scenes that neither the other set nor the parts outside of training have show what comes from where.
+    # Scenes that are unique to a dataset and to its training part show where shuffled labels come from.
     unused = first.table["session_2"] != "train"
     scenes = [("plant",) if out else ("animal",) if i % 2 else ("human",) for i, out in enumerate(unused)]
     first.table["scenes"] = pd.Series(scenes, dtype=object)

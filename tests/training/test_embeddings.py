@@ -163,7 +163,7 @@ def test_a_packed_store_is_known_by_its_checksums(model, cut_rows, tmp_path, pla
         kept_windows(kept, model, place, progress=False)
 
 
-# ---- a run on what is kept ----------------------------------------------------------------------------
+# ---- a run on saved embeddings ------------------------------------------------------------------------
 
 
 def test_a_run_on_saved_windows_resumes_and_saves_complete_models(images, cache, tmp_path, monkeypatch):

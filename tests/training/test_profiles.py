@@ -1,4 +1,4 @@
-"""Settings that cannot be are refused before any work, by name."""
+"""Invalid settings are rejected by name before any work."""
 
 import math
 

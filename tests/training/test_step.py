@@ -40,7 +40,7 @@ def close(expected: dict, found: dict, bound: float) -> None:
         assert (value - found[name]).norm() <= bound * value.norm() + 1e-7, name
 
 
-# --- the public loop, restated line by line from what its code computes, on open_clip's own towers ---------
+# --- the computation of the public loop, step by step, with open_clip's towers -----------------------------
 
 
 def public_fidelity(p: float, g: float):
@@ -48,8 +48,10 @@ def public_fidelity(p: float, g: float):
 
 
 def public_losses(joint, batch):
-    """Quality pair by pair and set by set, scene by scene, image by image; NaN where a set has one
-    image, whose mean over no pair is 0 / 0."""
+    """Compute the losses with loops over pairs, datasets, scenes and images.
+
+    A dataset with one image gives NaN: its mean over no pairs is 0 / 0.
+    """
     quality = sum((c + 1) * joint[:, c].sum(dim=(1, 2)) for c in range(5))
     pairs_of_sets = []
     for number in batch.dataset.unique().tolist():
@@ -132,8 +134,10 @@ def public_run(start: Run, epochs: int, steps: int, padded: bool = True) -> list
 
 @pytest.fixture(scope="module")
 def uneven(sets):
-    """Seven images to train on in one of the sets (in batches of two, three and a lone one a lap) and all
-    scores at one of three levels, so that there are ties."""
+    """Limit one dataset to seven training images, and all scores to three levels, so that there are ties.
+
+    An epoch over the seven images has batches of two, three and a single image.
+    """
 
     def changed(dataset: LabelledImages, count: int) -> LabelledImages:
         table = dataset.table.assign(mos=dataset.table["mos"].rank(pct=True).mul(3).round())
@@ -223,7 +227,7 @@ def test_the_cosine_schedule_warms_up_and_decays_to_zero():
     chosen = settings(schedule="cosine", learning_rate=1.0, epochs=2, steps=6, warmup_steps=4)
     rates = [learning_rate(chosen, epoch, step) for epoch in range(2) for step in range(6)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert rates[8] == pytest.approx(0.5)  # half way through what is left of 12
+    assert rates[8] == pytest.approx(0.5)  # halfway through the rest of 12
     assert rates[11] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
 
 
