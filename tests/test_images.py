@@ -33,15 +33,15 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.fixture
-def jpeg(image, tmp_path):
+def jpeg_path(image, tmp_path):
     image.save(tmp_path / "whole.jpg")
     return tmp_path / "whole.jpg"
 
 
 @pytest.fixture
-def cut_short(jpeg):
-    path = jpeg.with_name("cut.jpg")
-    path.write_bytes(jpeg.read_bytes()[: jpeg.stat().st_size // 2])
+def cut_short(jpeg_path):
+    path = jpeg_path.with_name("cut.jpg")
+    path.write_bytes(jpeg_path.read_bytes()[: jpeg_path.stat().st_size // 2])
     return path
 
 
@@ -71,13 +71,13 @@ def test_paths_without_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_cut_short(cut_short, jpeg, monkeypatch, elsewhere):
+def test_cut_short(cut_short, jpeg_path, monkeypatch, elsewhere):
     """Also where the program accepts such files elsewhere, by Pillow's global setting."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", elsewhere)
     with pytest.raises(ImageError, match=r"cut\.jpg: .*truncated"):
         read_image(cut_short)
     accepted = np.asarray(read_image(cut_short, truncated="accept"))
-    assert np.array_equal(accepted[:100], np.asarray(read_image(jpeg))[:100])
+    assert np.array_equal(accepted[:100], np.asarray(read_image(jpeg_path))[:100])
     assert np.ptp(accepted[-1]) == 0, "the missing part has one color"
     assert ImageFile.LOAD_TRUNCATED_IMAGES is elsewhere
 
@@ -140,22 +140,22 @@ def test_sixteen_bit_grey(tmp_path):
     assert clipped.tolist() == [0, 128, 129, 255, 255, 255, 255, 255]
 
 
-def test_one_image_read_by_many_threads(jpeg):
-    expected = np.asarray(read_image(jpeg))
+def test_one_image_read_by_many_threads(jpeg_path):
+    expected = np.asarray(read_image(jpeg_path))
     before = set(threading.enumerate())
     for _ in range(10):
-        image = Image.open(jpeg)
+        image = Image.open(jpeg_path)
         with ThreadPoolExecutor(4) as pool:
             for result in pool.map(read_image, [image] * 8):
                 assert np.array_equal(np.asarray(result), expected)
     assert set(threading.enumerate()) <= before, "reading leaves no thread running"
 
 
-def test_misspelled_options(jpeg):
+def test_misspelled_options(jpeg_path):
     with pytest.raises(ValueError, match=r"truncated.*'yes'"):
-        read_image(jpeg, truncated="yes")
+        read_image(jpeg_path, truncated="yes")
     with pytest.raises(ValueError, match=r"sixteen_bit.*'auto'"):
-        read_image(jpeg, sixteen_bit="auto")
+        read_image(jpeg_path, sixteen_bit="auto")
 
 
 def test_image_files_are_recognized_by_one_rule(tmp_path):

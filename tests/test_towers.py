@@ -154,8 +154,8 @@ def test_imagenet_weights_recognize_a_photograph(name, classes):
     *_, weight, bias = torch.load(path, weights_only=True).values()
     way = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.PILToTensor()])
     with torch.no_grad():
-        last = model.embed(way(open_photograph(name))[None])[:, -weight.shape[1] :]
-        scores = last @ weight.T + bias
+        last_mean = model.embed(way(open_photograph(name))[None])[:, -weight.shape[1] :]
+        scores = last_mean @ weight.T + bias
     assert scores.shape == (1, 1000) and int(scores.argmax()) in classes
 
 
@@ -266,9 +266,9 @@ def test_stages_are_pooled():
             lambda _, __, x: expected.extend([x.mean((2, 3)), x.std((2, 3), correction=0)])
         )
     with torch.no_grad():
-        last = plain(crops)
+        last_mean = plain(crops)
         pooled = trunk(crops)
-        torch.testing.assert_close(pooled, torch.cat([*expected, last], 1), atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(pooled, torch.cat([*expected, last_mean], 1), atol=2e-3, rtol=1e-3)
         folded = towers.to_evaluate(clip.visual)
         torch.testing.assert_close(folded(crops), clip.visual(crops), atol=1e-4, rtol=1e-4)
     assert pooled.shape == (2, 736 + 1280)

@@ -270,8 +270,8 @@ def write_page(path: Path, table: pd.DataFrame, read: Callable[[str], Image.Imag
         path.open("w", encoding="utf-8") as file,
         contextlib.closing(read_ahead(thumbnail, range(len(table)))) as thumbnails,
     ):
-        scored = f"{table['quality'].notna().sum()} of {len(table)} images scored"
-        page = string.Template(PAGE.read_text(encoding="utf-8")).safe_substitute(title=scored, heads=shown)
+        title = f"{table['quality'].notna().sum()} of {len(table)} images scored"
+        page = string.Template(PAGE.read_text(encoding="utf-8")).safe_substitute(title=title, heads=shown)
         before, after = page.split("$rows")
         file.write(before)
         bar = tqdm(thumbnails, "thumbnails", len(table), disable=len(table) <= 8, unit="image")

@@ -93,11 +93,11 @@ def sets_to_fetch(manifest: Manifest, folder: Path) -> list[str]:
     return [name for name, found in ((manifest.name, own), (best_of.name, best_folder)) if not found]
 
 
-def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: str) -> pd.DataFrame:
+def label_table(photograph_names: Sequence[str], best: pd.DataFrame, image_folder: str) -> pd.DataFrame:
     """Make the label table of the distorted photographs.
 
     Args:
-        photographs: names of photographs for all parts; all images of a photograph are in the same part.
+        photograph_names: names of photographs for all parts; all images of a photograph are in the same part.
         best: label table of photographs that are only used for training, in the sessions of their own dataset
             that train on them.
         image_folder: folder of the images, as a prefix of their names.
@@ -109,7 +109,7 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: st
     Raises:
         ValueError: the images of two photographs would have the same names.
     """
-    names = pd.Series([*photographs, *best["image"]], dtype=object)
+    names = pd.Series([*photograph_names, *best["image"]], dtype=object)
     stems = names.map(lambda name: "-".join(Path(name).with_suffix("").parts))
     for _, twice in names[stems.duplicated(keep=False)].groupby(stems):
         first, second, *_ = map(repr, twice)
@@ -132,7 +132,7 @@ def label_table(photographs: Sequence[str], best: pd.DataFrame, image_folder: st
             opinion = float(opinions[distortion.stands_for][level - 1])
             rows.append((image, opinion, distortion.label, name))
     table = pd.DataFrame(rows, columns=["image", "mos", "distortion", "reference"])
-    own = table["reference"].isin(photographs)
+    own = table["reference"].isin(photograph_names)
     trained = table[~own].copy()
     for session in SESSION_COLUMNS:
         parts = best.set_index("image")[session]

@@ -72,7 +72,7 @@ def plan_fetch(manifest: Manifest, root: AnyPath = None, labels: AnyPath = None)
         urls = [source.url for source in manifest.repositories or manifest.archives]
         return FetchPlan(manifest, ", ".join(filter(None, urls)), None, None, done)
     files: list[HubFields | FileFields] = [*manifest.hosted, *manifest.files]
-    fetched = sum(path.stat().st_size for path in _store(manifest).glob("*") if path.is_file())
+    fetched = sum(path.stat().st_size for path in _archives_folder(manifest).glob("*") if path.is_file())
     transfer = max(0, sum(file.bytes or 0 for file in files) - fetched)
     unpacked = sum(file.unpacked or file.bytes or 0 for file in files)
     sources = ", ".join(sorted({file.repository for file in manifest.hosted}))
@@ -98,8 +98,8 @@ def check_room(plans: Sequence[FetchPlan], root: AnyPath = None) -> str:
     needed = Counter({disk_of(cache_dir("archives")): max(plan.transfer or 0 for plan in plans)})
     for plan in plans:
         needed[disk_of(plan.manifest.root(root))] += plan.unpacked or 0
-    store, decoded = cache_dir("store"), sum(plan.decoded or 0 for plan in plans)
-    lines = [f"{store}: at most {readable_size(decoded)} more if training or testing uses all images"]
+    packed_folder, decoded = cache_dir("store"), sum(plan.decoded or 0 for plan in plans)
+    lines = [f"{packed_folder}: at most {readable_size(decoded)} more if training or testing uses all images"]
     for disk, size in needed.items():
         free = shutil.disk_usage(disk).free
         lines.append(f"{disk}: at most {readable_size(size)} needed, {readable_size(free)} free")
@@ -170,7 +170,7 @@ def fetch_dataset(
         if not manifest.repositories:  # for repositories, `status` reports what is missing
             _refuse_incomplete(manifest, staging, find_labelled(), missing)
         _put_in_place(staging, target, manifest, root)
-    shutil.rmtree(_store(manifest), ignore_errors=True)
+    shutil.rmtree(_archives_folder(manifest), ignore_errors=True)
     return target
 
 
@@ -197,22 +197,22 @@ def is_hub_archive(manifest: Manifest, archive: str | os.PathLike) -> bool:
     return any(Path(file.file).name == Path(archive).name for file in manifest.hosted if not file.name)
 
 
-def _store(manifest: Manifest) -> Path:
+def _archives_folder(manifest: Manifest) -> Path:
     return cache_dir("archives") / manifest.name
 
 
 @contextlib.contextmanager
 def _staged(manifest: Manifest, target: Path) -> Iterator[Path]:
     """Provide a hidden temporary folder beside `target`; errors name the archives that are kept."""
-    store, staging = _store(manifest), target.with_name(f".{target.name}.fetching")
+    archives_folder, staging = _archives_folder(manifest), target.with_name(f".{target.name}.fetching")
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed process
     staging.mkdir(parents=True)
     try:
         yield staging
     except (FetchError, MissingImagesError, LabelError) as error:
         if isinstance(error, DamagedArchiveError) and not manifest.hosted:  # no checksum is known
-            shutil.rmtree(store, ignore_errors=True)  # so that the next call downloads it again
-        archives = [str(path) for path in sorted(store.glob("[!.]*")) if path.is_file()]
+            shutil.rmtree(archives_folder, ignore_errors=True)  # so that the next call downloads it again
+        archives = [str(path) for path in sorted(archives_folder.glob("[!.]*")) if path.is_file()]
         kept = f"; kept for the next call: {', '.join(archives)}" if archives else ""
         raise type(error)(f"{error}{kept}") from error
     finally:
@@ -236,9 +236,9 @@ def _archives(
     manifest: Manifest, source: AnyPath, places: list[Place], progress: bool
 ) -> Iterator[tuple[Path, list[Place]]]:
     """Fetch a dataset's archives one by one; yield each with the functions that place its files."""
-    store, own = _store(manifest), Path(source).expanduser() if source else None
+    archives_folder, own = _archives_folder(manifest), Path(source).expanduser() if source else None
     for file in [file for file in manifest.hosted if not file.name]:
-        path = own or store / Path(file.file).name
+        path = own or archives_folder / Path(file.file).name
         if own is None:
             fetch_file(_hub_file(file), path, progress)
         elif own.is_file() and file.sha256 not in (None, file_sha256(own)):
@@ -252,7 +252,7 @@ def _archives(
         yield _git_archive(manifest, repository, source, progress), [lambda names: {n: n for n in names}]
     for archive in manifest.archives:
         if archive.url:
-            path = own or store / archive.name
+            path = own or archives_folder / archive.name
             if own is None:
                 fetch_file(RemoteFile(archive.url, archive.sha256), path, progress)
             yield path, places
@@ -261,7 +261,7 @@ def _archives(
 def _git_archive(manifest: Manifest, repository: RepositoryFields, source: AnyPath, progress: bool) -> Path:
     """Write a repository's folder `path` at its commit, renamed to `into`, to an archive in the cache."""
     url, commit = repository.url, repository.commit
-    archive = _store(manifest) / f"{'-'.join(url.split('/')[-2:])}@{commit[:12]}.tar"
+    archive = _archives_folder(manifest) / f"{'-'.join(url.split('/')[-2:])}@{commit[:12]}.tar"
     if archive.is_file():
         return archive
     clone = Path(source).expanduser() if source else archive

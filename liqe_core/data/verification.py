@@ -170,8 +170,8 @@ def verify(
     """
     folder = manifest.folder(root)
     images = read_labels(manifest, root, mirror)["image"]
-    found = find_images(images, folder, manifest.image_folders)
-    files = found.loc[found["match"] != "missing", "file"]
+    matches = find_images(images, folder, manifest.image_folders)
+    files = matches.loc[matches["match"] != "missing", "file"]
     journal = journal_of(manifest, root)
     with only_one(journal.path, doing="verifying"):
         known = journal.current()
@@ -181,7 +181,7 @@ def verify(
         for entry in tqdm(entries, manifest.name, len(files), **shown):
             journal.note(entry)
             known[entry["file"]] = entry
-        table = _report(manifest, folder, found, known, window)
+        table = _report(manifest, folder, matches, known, window)
         write_csv(report_path(manifest, root), table)
     return table
 
@@ -207,14 +207,14 @@ def unfit(report: pd.DataFrame) -> dict[str, str]:
 
 
 def _report(
-    manifest: Manifest, folder: Path, found: pd.DataFrame, known: dict[str, dict], window: int | None
+    manifest: Manifest, folder: Path, matches: pd.DataFrame, known: dict[str, dict], window: int | None
 ) -> pd.DataFrame:
     shorter = {file: min(entry["width"], entry["height"]) for file, entry in known.items()}
     if window is None:
-        sides = [shorter[file] for file in found["file"].dropna()]
+        sides = [shorter[file] for file in matches["file"].dropna()]
         window = CropGeometry().window if max(sides, default=0) >= CropGeometry().window else LEAST_WINDOW
     rows = []
-    for image, file, match in found.itertuples(index=False):
+    for image, file, match in matches.itertuples(index=False):
         if match == "missing":
             rows.append((image, "", "missing", f"not below {folder}"))
             continue
@@ -228,7 +228,7 @@ def _report(
             rows.append((image, file, "wrong size", f"{size}, not {wanted[0]} x {wanted[1]}"))
         if match == "case":
             rows.append((image, file, "name differs in case", f"on disk: {file}"))
-    extra = sorted(set(all_images(manifest, folder)) - set(found["file"].dropna()))
+    extra = sorted(set(all_images(manifest, folder)) - set(matches["file"].dropna()))
     rows += [("", file, "not in the labels", "") for file in extra]
     table = pd.DataFrame(rows, columns=["image", "file", "problem", "detail"])
     table.insert(0, "dataset", manifest.name)

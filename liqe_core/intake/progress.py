@@ -21,9 +21,14 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options["file"] = options.get("file") or sys.stderr
         if not options["file"].isatty():
-            shown = "{desc}{n_fmt} of {total_fmt} {unit} [{elapsed}, {remaining} to go{postfix}]"
-            lines = {"mininterval": EVERY, "maxinterval": EVERY, "delay": EVERY, "bar_format": shown}
-            options = {**options, **lines}
+            line_format = "{desc}{n_fmt} of {total_fmt} {unit} [{elapsed}, {remaining} to go{postfix}]"
+            line_options = {
+                "mininterval": EVERY,
+                "maxinterval": EVERY,
+                "delay": EVERY,
+                "bar_format": line_format,
+            }
+            options = {**options, **line_options}
         super().__init__(*arguments, **options)
         if not self.disable and self.desc:
             self.desc = f"{self.desc.removesuffix(': ')}: "

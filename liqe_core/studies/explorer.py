@@ -104,14 +104,14 @@ def look(
         ImageError: the image is smaller than a window and the model does not enlarge it.
     """
     geometry = model.geometry if count is None else dataclasses.replace(model.geometry, count=count)
-    shown = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))
+    resized = np.asarray(resize(Image.fromarray(degrade(image, positions or {})), geometry))
     with evaluating(model), torch.no_grad():
-        logits = model.logits(testing_crops(shown, geometry).to(model.device))
+        logits = model.logits(testing_crops(resized, geometry).to(model.device))
         joint = model.joint(mean_over_crops(logits, geometry)[None])[0].cpu()
         qualities = expected_quality(model.joint(logits)).cpu()
     words = pd.MultiIndex.from_product([model.grid.names(axis) for axis in AXES], names=AXES)
-    corners = geometry.test_windows(shown.shape[1], shown.shape[0])
+    corners = geometry.test_windows(resized.shape[1], resized.shape[0])
     windows = pd.DataFrame(corners, columns=["y", "x"]).assign(
         side=geometry.window, quality=qualities[: len(corners)].numpy()
     )
-    return Look(shown, pd.Series(joint.flatten().numpy(), words, name="probability"), windows)
+    return Look(resized, pd.Series(joint.flatten().numpy(), words, name="probability"), windows)

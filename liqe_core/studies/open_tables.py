@@ -31,7 +31,10 @@ def scenes_found(table: pd.DataFrame) -> pd.DataFrame:
     """Count for each image with scenes its ``labels``, and those that were predicted (``found``)."""
     labelled = table[table["scenes"].fillna("") != ""]
     true, named = (labelled[column].str.split(";") for column in ("scenes", "scene"))
-    hits = [len(set(words) & set(answer)) for words, answer in zip(true, named, strict=True)]
+    hits = [
+        len(set(true_scenes) & set(named_scenes))
+        for true_scenes, named_scenes in zip(true, named, strict=True)
+    ]
     return pd.DataFrame({"labels": true.str.len(), "found": hits}, index=labelled.index)
 
 

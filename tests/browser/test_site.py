@@ -17,6 +17,9 @@ from liqe_core.commands import notebooks
 from liqe_core.files import CHECKOUT, runs_dir
 from liqe_core.studies.open_tables import measures
 
+# Building the site takes a minute; `make demo` builds it too.
+pytestmark = pytest.mark.slow
+
 ALL = os.environ.get("LIQE_BROWSER") == "all"
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1280, "height": 900}
 #: How many blocks of code or tables do not fit into their column.

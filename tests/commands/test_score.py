@@ -126,6 +126,7 @@ def test_an_unrelated_folder_is_not_modified(model, folder, capsys):
     assert (folder / "t.csv.shards" / "mine.txt").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_random_the_table_is_the_same(model, folder):
     """LIQE_KILLS=100 does so at length."""
     images = ("images", "images/../images", folder / "images")  # 63 names, four shards

@@ -56,6 +56,7 @@ def log(root):
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.slow
 def test_a_worker_killed_half_way(tmp_path, stub, client):
     grid = sweep.cells("smoke", seeds=[1])
     killed = []

@@ -6,7 +6,8 @@ import pytest
 from liqe_core.commands import notebooks
 
 
-@pytest.mark.parametrize("half", ["", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("half", ["", "bfloat16"])
 def test_the_notebook_runs_in_smoke(tmp_path, monkeypatch, half):
     monkeypatch.chdir(tmp_path)
     path = notebooks.NOTEBOOKS / "90_benchmarks.ipynb"

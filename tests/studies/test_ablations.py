@@ -20,7 +20,7 @@ def test_only_runs_that_differ_just_in_the_setting_are_compared(tmp_path):
         for variant in STUDY.levels:
             write_run(tmp_path, variant=variant, seed=seed)
     longer = write_run(tmp_path, epochs=7)
-    elsewhere = write_run(tmp_path, data="xyz", seed=9)
+    other_data = write_run(tmp_path, data="xyz", seed=9)
     nan = write_run(tmp_path, skipped=1, seed=8)
     (tmp_path / "train" / "under_way").mkdir()
     damaged = write_run(tmp_path, seed=7)
@@ -34,9 +34,9 @@ def test_only_runs_that_differ_just_in_the_setting_are_compared(tmp_path):
     repeats = [(variant, (1, seed)) for variant in STUDY.levels for seed in (1, 2)]
     assert [(run.settings.model.variant, run.repeat) for run in chosen] == repeats
     reasons = excluded.set_index("run")["reason"]
-    assert set(reasons.index) == {longer.name, elsewhere.name, nan.name}
+    assert set(reasons.index) == {longer.name, other_data.name, nan.name}
     assert "epochs: 3 -> 7" in reasons[longer.name]
-    assert "images" in reasons[elsewhere.name] and "steps" in reasons[nan.name]
+    assert "images" in reasons[other_data.name] and "steps" in reasons[nan.name]
 
 
 def test_a_run_without_training_is_a_level(tmp_path):

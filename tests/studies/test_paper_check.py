@@ -149,7 +149,7 @@ def test_rows_have_published_and_unpublished_datasets():
 
 
 @pytest.fixture
-def measured(small_liqe, tmp_path):
+def measure_datasets(small_liqe, tmp_path):
     """Measure `dataset` under the names of unseen datasets; return the results and the reasons."""
 
     def check(names, get, windows="even", seed=0):
@@ -160,8 +160,8 @@ def measured(small_liqe, tmp_path):
     return check
 
 
-def test_each_set_gets_its_measures_or_its_reason(measured, get):
-    table, reasons = measured(["good", "spaq", "kadid10k", "constant"], get)
+def test_each_set_gets_its_measures_or_its_reason(measure_datasets, get):
+    table, reasons = measure_datasets(["good", "spaq", "kadid10k", "constant"], get)
     assert set(table["dataset"]) == {"good"} and set(table["metric"]) == {"SRCC", "PLCC", "KRCC", "RMSE"}
     assert (table["images"] == 12).all() and table["value"].notna().all()
     assert reasons["spaq"] == "no images: get it"
@@ -181,27 +181,27 @@ def all_present(monkeypatch):
     monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
 
 
-def test_an_image_below_a_crop_is_left_out_counted_and_told(measured, photograph, all_present):
+def test_an_image_below_a_crop_is_left_out_counted_and_told(measure_datasets, photograph, all_present):
     sizes = [(64, 48), (31, 64), (64, 64), (50, 40), (64, 10), (33, 32), (64, 64)]
     dataset = a_set("flive", sizes, photograph)
     large = [i for i, size in enumerate(sizes) if min(size) >= 32]
     large_rows = dataset.table.iloc[large].reset_index(drop=True)
     large_alone = LabelledImages("flive", large_rows, [dataset.images[i] for i in large])
-    table, reasons = measured(["flive"], lambda name: dataset)
-    expected, _ = measured(["flive"], lambda name: large_alone)
+    table, reasons = measure_datasets(["flive"], lambda name: dataset)
+    expected, _ = measure_datasets(["flive"], lambda name: large_alone)
     assert not reasons and (table["images"] == 5).all() and (table["left_out"] == 2).all()
     assert table["value"].tolist() == expected["value"].tolist() and (expected["left_out"] == 0).all()
     (left_out,) = set(table["details"])
     assert "2 of 7" in left_out and "flive/1.png (31 x 64" in left_out and "flive/4.png (64 x 10" in left_out
     assert set(expected["details"]) == {""}
     small = a_set("flive", [(20, 20)] * 7, photograph)
-    _, reasons = measured(["flive"], lambda name: small)
+    _, reasons = measure_datasets(["flive"], lambda name: small)
     assert reasons["flive"].startswith("no result: 7 of 7")
 
 
-def test_public_windows_are_random_and_seeded_in_three_sets_alone(measured, photograph, all_present):
+def test_public_windows_are_random_and_seeded_in_three_sets_alone(measure_datasets, photograph, all_present):
     def values(name, *options):
-        table, _ = measured([name], lambda _: a_set(name, [(200, 160)] * 8, photograph), *options)
+        table, _ = measure_datasets([name], lambda _: a_set(name, [(200, 160)] * 8, photograph), *options)
         return table.loc[table["dataset"] == name, "value"].tolist()
 
     for name in paper_check.RANDOM_WINDOWS:

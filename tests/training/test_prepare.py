@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.data import MIRROR, distorted_set, own_set
+from support.data import MIRROR, distorted_set, needs_mirror, own_set
 from support.training import settings
 
 from liqe_core.data.labelled import LabelledImages
@@ -82,6 +82,7 @@ def test_files_that_the_public_loaders_accept_can_be_trained_on(tmp_path):
     assert list(dataset.left_out) == ["p001.png"] and dataset.images[1].max() < 255
 
 
+@needs_mirror
 def test_fast_fading_images_can_be_trained_on_with_corrected_labels(monkeypatch):
     labels = read_labels("live", mirror=MIRROR)
     released = LabelledImages("live", labels, [np.zeros(1)] * len(labels))

@@ -294,11 +294,11 @@ def test_a_channels_last_tower_resumes_with_moments_in_the_same_layout(sets, tmp
 
 @pytest.mark.parametrize("freeze", ["text", "image"])
 def test_a_frozen_tower_stays_and_the_other_gets_the_same_gradient(sets, tmp_path, freeze):
-    exact, frozen = gradients(a_run(sets, tmp_path)), a_run(sets, tmp_path, freeze=freeze)
+    full_gradients, frozen = gradients(a_run(sets, tmp_path)), a_run(sets, tmp_path, freeze=freeze)
     found = gradients(frozen)
-    of_image = {name for name in exact if name.startswith("clip.visual.")}
-    assert set(found) == (of_image if freeze == "text" else set(exact) - of_image)
-    close({name: exact[name] for name in found}, found, 1e-4)
+    of_image = {name for name in full_gradients if name.startswith("clip.visual.")}
+    assert set(found) == (of_image if freeze == "text" else set(full_gradients) - of_image)
+    close({name: full_gradients[name] for name in found}, found, 1e-4)
     before = {k: v.clone() for k, v in frozen.model.named_parameters() if k not in found}
     frozen.take_step(frozen.batches.batch(0, 1), EQUAL, 1e-2)
     assert all(torch.equal(before[k], v) for k, v in frozen.model.named_parameters() if k in before)
