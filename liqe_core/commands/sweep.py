@@ -174,7 +174,7 @@ def sweep(
     return _write_summary(root, table)
 
 
-def beforehand(grid: Sequence[Cell], root: Path) -> str:
+def announcement(grid: Sequence[Cell], root: Path) -> str:
     """Describe the work, the disk space and the output folder of a grid.
 
     Raises:
@@ -294,7 +294,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else runs_dir(options.profile)
     changes = values(options.set)
     grid = cells(options.profile, options.sessions, options.variants, options.seeds, changes)
-    print(beforehand(grid, out))
+    print(announcement(grid, out))
     with dask_client(options.scheduler, options.workers, options.dashboard) as client:
         print(f"dashboard: {client.dashboard_link}")
         summary = sweep(grid, out, client)

@@ -101,8 +101,8 @@ def labelled(
         root, labels = _mini(settings, progress)
         store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
         return LabelledImages(name, labels, store)
-    if lacks := lacking([name]):
-        raise ValueError(f"the dataset {name} is not ready: {lacks[name]}")
+    if next_steps := lacking([name]):
+        raise ValueError(f"the dataset {name} is not ready: {next_steps[name]}")
     manifest = load_manifest(name)
     geometry, made = geometry_of(settings), manifest.form == "distorted"
     bad: dict[str, str | None] = {}
@@ -139,15 +139,15 @@ def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
     Args:
         parts: include datasets with some missing or damaged images.
     """
-    lacks = {}
+    next_steps = {}
     for name in names:
         manifest = load_manifest(name)
         found = status(manifest)
         made = manifest.form in ("", "distorted")  # built or drawn locally: no download
         lack = found.corrupt or found.found < (found.expected or 1) if parts else not found.found
         if lack and not (made and (found.expected or found.state == "complete")):
-            lacks[name] = found.next
-    return lacks
+            next_steps[name] = found.next
+    return next_steps
 
 
 def decoded(images: Mapping[str, int | None], settings: Profile, refuse: bool = False) -> str:

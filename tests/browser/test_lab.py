@@ -108,15 +108,15 @@ def move_the_explorer(tab):
     explorer = tab.locator(".jp-OutputArea-output", has=tab.locator(".widget-slider")).first
     slider = explorer.locator(".widget-slider", has_text="JPEG")
     slider.first.scroll_into_view_if_needed()
-    told = explorer.locator(".widget-html", has_text=re.compile("quality")).first
-    told.wait_for()
+    answer = explorer.locator(".widget-html", has_text=re.compile("quality")).first
+    answer.wait_for()
     tab.wait_for_timeout(1000)
-    before = told.inner_text()
+    before = answer.inner_text()
     assert before.startswith("quality")
     slider.first.locator(".noUi-handle").focus()
     tab.keyboard.press("Home")
     tab.wait_for_timeout(500)
-    if told.inner_text() == before:  # it stood at that end
+    if answer.inner_text() == before:  # it stood at that end
         tab.keyboard.press("End")
     tab.wait_for_timeout(3000)
-    assert told.inner_text() != before
+    assert answer.inner_text() != before

@@ -148,5 +148,5 @@ def test_the_plan_lists_finished_cells_and_output_folders(tmp_path, monkeypatch)
     run = run_folder(grid[0].settings, tmp_path / "out")
     run.mkdir(parents=True)
     (run / "results.csv").write_text("checkpoint\n")
-    announced = sweep.beforehand(grid, tmp_path / "out")
+    announced = sweep.announcement(grid, tmp_path / "out")
     assert "1 already finished" in announced and str(tmp_path / "out" / "train") in announced

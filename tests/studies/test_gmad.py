@@ -158,9 +158,11 @@ def test_mos_give_preferences_for_pairs():
     scores = pd.DataFrame({"x": [1.0, 1.05, 2.0], "y": [3.0, 1.0, 2.0]}, index=["a", "b", "c"])
     pairs = compete(scores, levels=2, width=0.5)
     preferred = preference(pairs, pd.Series({"c": 5.0, "b": 3.0, "a": 2.0, "unseen": 7.0}))
-    judged = pairs.assign(told=pd.Series(preferred)).set_index(["attacker", "name"])
+    judged = pairs.assign(preference=pd.Series(preferred)).set_index(["attacker", "name"])
     assert judged.loc[("y", "low"), ["better", "worse"]].tolist() == ["a", "b"]
-    assert judged.loc[("y", "low"), "told"] == pytest.approx(-20), "people contradict: 2 against 3, of 2 to 7"
+    assert judged.loc[("y", "low"), "preference"] == pytest.approx(-20), (
+        "people contradict: 2 against 3, of 2 to 7"
+    )
     assert set(preferred) == set(pairs.index[pairs["reason"] == ""])
     with pytest.raises(KeyError):
         preference(pairs, pd.Series({"a": 1.0, "c": 2.0}))

@@ -181,7 +181,7 @@ def all_present(monkeypatch):
     monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
 
 
-def test_an_image_below_a_crop_is_left_out_counted_and_told(measure_datasets, photograph, all_present):
+def test_an_image_below_a_crop_is_left_out_and_counted(measure_datasets, photograph, all_present):
     sizes = [(64, 48), (31, 64), (64, 64), (50, 40), (64, 10), (33, 32), (64, 64)]
     dataset = a_set("flive", sizes, photograph)
     large = [i for i, size in enumerate(sizes) if min(size) >= 32]

@@ -149,7 +149,7 @@ class Hub(FileServer):
     Attributes:
         files: ``OWNER/NAME/FILE`` -> content. second: ``FILE`` -> content, at `second_url`.
         status: an HTTP error that the hub always returns. second_status: the same for the second server.
-        tags: as `files`, the tag that is told of a file; default: its SHA-256, as of large files.
+        tags: as `files`, the tag that is reported for a file; default: its SHA-256, as of large files.
         chunked: whether files are in the hub's chunked storage too; broken: and it gives none of them.
         blocks, answered: of the chunked storage, see `XetHandler`.
     """
