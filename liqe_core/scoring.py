@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
@@ -352,11 +353,17 @@ def check_precision(precision: str, model: JointModel) -> None:
         raise ValueError(f"precision {precision} changes EfficientNet scores by up to 0.2: give float32")
 
 
+# Models in use: the original mode of each module, and how many threads and generators use the model.
+_modes: dict[nn.Module, tuple[dict[nn.Module, bool], int]] = {}
+_modes_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Set evaluation mode within the block, and then restore the mode of each module.
 
-    Modes can differ: a frozen batch norm stays in evaluation mode during training.
+    Modes can differ: a frozen batch norm stays in evaluation mode during training. If several threads use the
+    model, the last one restores the modes, since a batch norm in training mode changes its weights.
     """
     kinds = {value.dtype for value in model.parameters() if value.is_floating_point()} - {torch.float32}
     if kinds:
@@ -364,11 +371,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             f"the weights are {kinds.pop()}, but LIQE computes in float32: call .float() on the model; for "
             "faster scoring, give precision='bfloat16'"
         )
-    modes = {module: module.training for module in model.modules()}
-    if any(modes.values()):
-        model.eval()  # only if needed, because it discards the cached text embeddings
+    with _modes_lock:
+        modes, users = _modes.get(model) or ({module: module.training for module in model.modules()}, 0)
+        _modes[model] = modes, users + 1
+        if any(module.training for module in modes):
+            model.eval()  # only if needed, because it discards the cached text embeddings
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        with _modes_lock:
+            modes, users = _modes.pop(model)
+            if users > 1:
+                _modes[model] = modes, users - 1
+            else:
+                for module, training in modes.items():
+                    module.training = training

@@ -1,5 +1,6 @@
 """LIQE on tensors: the scores of the same pixels from a file, with a gradient, and refusals."""
 
+import contextlib
 import dataclasses
 import re
 import warnings
@@ -16,6 +17,7 @@ from liqe_core.files import CHECKOUT
 from liqe_core.images import ImageError
 from liqe_core.metric import export
 from liqe_core.prediction import expected_quality
+from liqe_core.scoring import evaluating
 
 small_liqe = pytest.fixture(of_twelve_prompts)
 
@@ -82,6 +84,10 @@ def test_weights_that_it_reads_are_frozen_and_a_model_is_left_as_it_is(small_liq
     metric = LIQEMetric(small_liqe)
     metric(torch.rand(1, 3, 40, 40))
     assert [(p.requires_grad, p.shape) for p in small_liqe.parameters()] == before
+    with evaluating(small_liqe), contextlib.ExitStack() as another_thread:
+        another_thread.enter_context(evaluating(small_liqe))
+        another_thread.close()
+        assert not any(module.training for module in small_liqe.modules()), "one of two still computes"
     assert all(module.training for module in small_liqe.modules())
 
 

@@ -175,7 +175,7 @@ def in_one_folder(_, held):
 
 
 def with_one_elsewhere(_, held):
-    return {("x/tmp/img55.bmp" if "jp2k/img55" in name else name): body for name, body in held.items()}
+    return {("x/y/img55.bmp" if "jp2k/img55" in name else name): body for name, body in held.items()}
 
 
 TWIN, SMALL = f"CSIQ/small/{WHOLE.rsplit('/')[-1]}", drawn(HALF, 512, 384)
