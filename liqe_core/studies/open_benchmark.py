@@ -50,12 +50,15 @@ class Arm:
     Attributes:
         name: the name in the tables. meaning: a one-line description. changes: settings of the profile.
         only_labelled: train only on the images of BIQ2021 that have labels for all tasks.
+        teacher: the name of an arm that comes earlier. Images without labels get those that its run of the
+            same seed predicts (pseudo-labels).
     """
 
     name: str
     meaning: str
     changes: Mapping[str, Any]
     only_labelled: bool = False
+    teacher: str = ""
 
 
 #: Settings of arms that also train the image tower: those of profile ``open``, with few unlocked groups and
@@ -87,6 +90,7 @@ ARMS = (
     Arm("labelled Q+D", "as Q+D, only on images with labels for all tasks", _QD, True),
     Arm("labelled Q+S+D", "as Q+S+D, only on images with labels for all tasks", {}, True),
     Arm("labelled shuffled", "as shuffled, only on images with labels for all tasks", _SHUFFLED, True),
+    Arm("pseudo-labelled", "as Q+S+D, with labels predicted by labelled Q+S+D", {}, teacher="labelled Q+S+D"),
     Arm("tuned Q", "as Q, the image tower is trained too", {**_Q, **TUNED}),
     Arm("tuned Q+S+D", "as Q+S+D, the image tower is trained too", TUNED),
     Arm("tuned shuffled", "as shuffled, the image tower is trained too", {**_SHUFFLED, **TUNED}),
@@ -130,6 +134,11 @@ def train_and_predict(
             chosen = split_sets(settings, split, progress)
         if arm.only_labelled:
             chosen = [without_unlabelled(dataset) for dataset in chosen]
+        if arm.teacher:
+            teacher = LIQE.from_checkpoint(
+                folder.with_name(f"{arm.teacher}-{seed}") / "best_quality.safetensors"
+            )
+            chosen = [pseudo_labelled(dataset, teacher, settings, progress) for dataset in chosen]
         predict_run(settings, chosen, tests, folder, progress)
 
 
@@ -156,6 +165,25 @@ def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
     for session in SESSION_COLUMNS:
         table.loc[unlabelled & (table[session] == "train"), session] = None
     return dataclasses.replace(dataset, table=table)
+
+
+def pseudo_labelled(
+    dataset: LabelledImages, teacher: LIQE, settings: Profile, progress: bool = True
+) -> LabelledImages:
+    """Give unlabelled training images the scene and the distortion that a model finds likeliest."""
+    table = dataset.table
+    rows = dataset.part(settings.session, "train")
+    rows = rows[~table["scenes"].iloc[rows].map(bool).to_numpy()]
+    kept = dataset
+    if settings.model.keep_windows:
+        kept = kept_windows(dataset, teacher, None, progress, settings.machine.precision)
+    joint = predict(teacher, kept, rows)
+    scenes, distortions = table["scenes"].tolist(), table["distortion_group"].tolist()
+    likeliest = (marginal(joint, axis).argmax(dim=1).tolist() for axis in ("scene", "distortion"))
+    for row, scene, distortion in zip(rows, *likeliest, strict=True):
+        scenes[row] = (teacher.grid.names("scene")[scene],)
+        distortions[row] = teacher.grid.names("distortion")[distortion]
+    return dataclasses.replace(dataset, table=table.assign(scenes=scenes, distortion_group=distortions))
 
 
 def split_sets(settings: Profile, split: str = "public", progress: bool = True) -> list[LabelledImages]:
@@ -257,6 +285,7 @@ PAIRS = (
     *(("Q+S+D", control) for control in ("shuffled", "ensemble", "heads")),
     *((f"labelled {arm}", "labelled Q") for arm in ("Q+S", "Q+D", "Q+S+D", "shuffled")),
     ("labelled Q+S+D", "labelled shuffled"),
+    *(("pseudo-labelled", reference) for reference in ("Q", "Q+S+D")),
     ("tuned Q+S+D", "tuned Q"),
     ("tuned Q+S+D", "tuned shuffled"),
 )

@@ -1,5 +1,6 @@
 """The open benchmark: tables with known answers, and a complete run on a small dataset."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from liqe_core.checkpoints import PACKAGED, read_checkpoint
 from liqe_core.data.labelled import LabelledImages
 from liqe_core.data.manifests import load_manifest
 from liqe_core.data.splits import SESSION_COLUMNS
-from liqe_core.prompts import VARIANTS
+from liqe_core.prompts import DISTORTIONS, SCENES, VARIANTS
 from liqe_core.studies import open_benchmark as study
 from liqe_core.studies.open_tables import run_table
 from liqe_core.training.prepare import labelled
 from liqe_core.training.profiles import PROFILES, profile
+from liqe_core.training.step import build_model
 
 
 def test_shipped_files_are_small_enough():
@@ -38,6 +40,22 @@ def test_images_without_labels_are_excluded_from_training_only(tmp_path):
         assert thinned[session][~trained].equals(table[session][~trained])
         assert (thinned[session] == "train").equals(trained & table["scenes"].map(bool))
     assert trained.any() and not trained.all()
+
+
+def test_pseudo_labels_are_what_the_teacher_finds_likeliest(tmp_path):
+    dataset = small_set(tmp_path / "mini")
+    labels = [() if row % 2 else scenes for row, scenes in dataset.table["scenes"].items()]
+    dataset = dataclasses.replace(dataset, table=dataset.table.assign(scenes=labels))
+    teacher = build_model(settings())
+    table = study.pseudo_labelled(dataset, teacher, settings()).table
+    changed = ~dataset.table["scenes"].map(bool) & (table["session_1"] == "train")
+    assert 0 < changed.sum() < len(table) and table[~changed].equals(dataset.table[~changed])
+    rows = np.flatnonzero(changed)
+    answers = study.predict(teacher, dataset, rows)
+    for row, joint in zip(rows, answers, strict=True):
+        scene, distortion = joint.sum(dim=(0, 2)).argmax(), joint.sum(dim=(0, 1)).argmax()
+        assert table["scenes"][row] == (SCENES[scene],)
+        assert table["distortion_group"][row] == DISTORTIONS[distortion]
 
 
 def test_every_arm_is_a_profile_that_can_be():
@@ -77,6 +95,7 @@ def test_the_study_on_a_toy_set_trains_each_arm_once(tmp_path, monkeypatch):
     arms = [arm for arm in study.ARMS if arm.name in ("Q", "Q+S+D", "heads")]
     changes = {"keep_windows": False, "unlocked_groups": 2, "measured": 2}
     arms.append(study.Arm("tuned", "its image tower trains", changes))
+    arms.append(study.Arm("pseudo-labelled", "labels of a model", {}, teacher="Q+S+D"))
     monkeypatch.setitem(study.SPLITS, "public", [arm.name for arm in arms])
     study.train_and_predict(arms, (1,), tmp_path, "toy", progress=False)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy").rglob("*")}
