@@ -185,12 +185,12 @@ def announcement(grid: Sequence[Cell], root: Path) -> str:
     from liqe_core import towers
     from liqe_core.data.fetch import disk_of, readable_size
     from liqe_core.training.preflight import disk_space
-    from liqe_core.training.prepare import decoded, lacking
+    from liqe_core.training.prepare import decoded, missing_datasets
     from liqe_core.training.runs import is_finished, run_folder
 
     settings = grid[0].settings
     todo = [cell for cell in grid if not is_finished(run_folder(cell.settings, root))]
-    if todo and (missing := lacking(settings.data.batch_sizes, parts=True)):
+    if todo and (missing := missing_datasets(settings.data.batch_sizes, parts=True)):
         advice = "; ".join(f"{name}: {action}" for name, action in missing.items())
         raise ValueError(
             f"{len(missing)} of the {len(settings.data.batch_sizes)} datasets are not ready. {advice}"

@@ -39,7 +39,7 @@ _METRICS |= {f"{axis}_accuracy": f"{axis} accuracy" for axis in ("scene", "disto
 NOTHING = pd.DataFrame(columns=["dataset", "metric", "value", "images", "left_out", "details"])
 
 
-def what_is_missing(name: str) -> str:
+def reason_unavailable(name: str) -> str:
     """Return what to do before a dataset can be used; "" if its images exist. Downloads nothing."""
     try:
         found = status(load_manifest(name))
@@ -50,7 +50,7 @@ def what_is_missing(name: str) -> str:
 
 def find_set(name: str, get: Callable[[str], LabelledImages]) -> LabelledImages | str:
     """Return a dataset, or the reason why it is unavailable, as "SUMMARY: DETAILS"."""
-    if missing := what_is_missing(name):
+    if missing := reason_unavailable(name):
         return missing
     try:
         return get(name)
@@ -117,7 +117,7 @@ def plan(names: Sequence[str], session: int) -> pd.DataFrame:
     table = []
     for name in names:
         protocol = WITHIN if name in TRAINING_SETS else UNSEEN
-        missing, images, absent = what_is_missing(name), pd.Series(dtype=str), []
+        missing, images, absent = reason_unavailable(name), pd.Series(dtype=str), []
         if not missing and (manifest := load_manifest(name)).form not in ("", "distorted"):
             labels = read_labels(manifest)
             labels = labels[labels[f"session_{session}"] == "test"] if protocol == WITHIN else labels
@@ -237,7 +237,7 @@ def within_set(runs: Sequence[FinishedRun], checks: Sequence[Check]) -> Beside:
     """
 
     def why_not(name: str) -> str:
-        reason = what_is_missing(name) or "its images are available"
+        reason = reason_unavailable(name) or "its images are available"
         missing_run = f"no run: profile paper has no finished run; {reason}"
         return "no metric: the runs did not measure it" if runs else missing_run
 

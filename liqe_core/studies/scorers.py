@@ -53,7 +53,7 @@ def scorer(name: str, checkpoints: Mapping[str, Path] | None = None) -> Scorer:
     raise ValueError(f"unknown scorer {name!r}: give {known}, weights by file or name, or pyiqa:METRIC")
 
 
-def at_hand(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
+def available_scorers(names: Iterable[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
     """Return the available scorers by name, and the reasons why the others are unavailable."""
     found, missing = {}, {}
     for name in names:

@@ -101,7 +101,7 @@ def labelled(
         root, labels = _mini(settings, progress)
         store = PackedStore.build(ImageSource(name, root, geometry_of(settings)), labels, progress=progress)
         return LabelledImages(name, labels, store)
-    if next_steps := lacking([name]):
+    if next_steps := missing_datasets([name]):
         raise ValueError(f"the dataset {name} is not ready: {next_steps[name]}")
     manifest = load_manifest(name)
     geometry, made = geometry_of(settings), manifest.form == "distorted"
@@ -133,7 +133,7 @@ def labelled(
     return dataset
 
 
-def lacking(names: Iterable[str], parts: bool = False) -> dict[str, str]:
+def missing_datasets(names: Iterable[str], parts: bool = False) -> dict[str, str]:
     """Return the missing datasets and how to get each of them, without opening images.
 
     Args:

@@ -33,7 +33,9 @@ def a_set(name, sizes, photograph, **columns) -> LabelledImages:
 @pytest.fixture
 def get(photograph, monkeypatch):
     """Twelve crops of a photograph as any dataset; `kadid10k` is damaged, `spaq` is missing."""
-    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "no images: get it" * (name == "spaq"))
+    monkeypatch.setattr(
+        paper_check, "reason_unavailable", lambda name: "no images: get it" * (name == "spaq")
+    )
 
     def found(name):
         if name == "kadid10k":
@@ -171,14 +173,14 @@ def test_each_set_gets_its_measures_or_its_reason(measure_datasets, get):
 
 def test_missing_datasets_are_reported_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("LIQE_DATA", str(tmp_path))
-    assert paper_check.what_is_missing("tid2013") == "no images: liqe data fetch tid2013"
-    assert paper_check.what_is_missing("agiqa1k").startswith("no images: get it from")
-    assert paper_check.what_is_missing("uhdiqa").startswith("no manifest")
+    assert paper_check.reason_unavailable("tid2013") == "no images: liqe data fetch tid2013"
+    assert paper_check.reason_unavailable("agiqa1k").startswith("no images: get it from")
+    assert paper_check.reason_unavailable("uhdiqa").startswith("no manifest")
 
 
 @pytest.fixture
 def all_present(monkeypatch):
-    monkeypatch.setattr(paper_check, "what_is_missing", lambda name: "")
+    monkeypatch.setattr(paper_check, "reason_unavailable", lambda name: "")
 
 
 def test_an_image_below_a_crop_is_left_out_and_counted(measure_datasets, photograph, all_present):

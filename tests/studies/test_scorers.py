@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from support.data import write_image
 
-from liqe_core.studies.scorers import at_hand, liqe, score_folder, scorer
+from liqe_core.studies.scorers import available_scorers, liqe, score_folder, scorer
 
 
 def test_a_checkpoint_by_name_and_by_path(small_liqe, tmp_path):
@@ -53,7 +53,7 @@ def test_an_unavailable_metric_does_not_stop_the_others(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
-    found, missing = at_hand(["pyiqa:unique", "sharpness"])
+    found, missing = available_scorers(["pyiqa:unique", "sharpness"])
     assert list(found) == ["sharpness"]
     assert "no network" in missing["pyiqa:unique"]
     with pytest.raises(ValueError, match=r"pyiqa:unknown: .*no network"):

@@ -87,7 +87,7 @@ def test_fast_fading_images_can_be_trained_on_with_corrected_labels(monkeypatch)
     labels = read_labels("live", mirror=MIRROR)
     released = LabelledImages("live", labels, [np.zeros(1)] * len(labels))
     monkeypatch.setattr(prepare, "packed_set", lambda *_, **__: released)
-    monkeypatch.setattr(prepare, "lacking", lambda _: {})
+    monkeypatch.setattr(prepare, "missing_datasets", lambda _: {})
     for value in ("released", "corrected"):
         table = labelled("live", settings(fastfading=value)).table
         assert table.equals(read_labels("live", mirror=MIRROR, fastfading=value))
