@@ -163,7 +163,7 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     if name == "agreement":
         dataset = next(iter(repeats[0].settings.data.batch_sizes))
         table = answers.table().query("dataset == @dataset")[["image", "mos", "quality", "distortion_group"]]
-        kind = "human score" if scored_by_people(dataset) else "stand-in score (mean opinion of distortion)"
+        kind = "human score" if scored_by_people(dataset) else "substitute score (mean opinion of distortion)"
         title = f"{dataset}, session {session}, {len(table)} images"
         return Drawing(name, {"table": table}, {"title": title, "score": kind})
     axis = name.removeprefix("confusion_")

@@ -4,7 +4,7 @@
 
 Each photograph gets KADID-10k's 25 distortions and seven alternative curves for three of them
 (`distortions`), each at a random one of the five levels. The distortion label is exact. The quality label
-is a stand-in, KADID-10k's mean opinion score for that distortion and level, as in `mini`. The version that
+is a substitute, KADID-10k's mean opinion score for that distortion and level, as in `mini`. The version that
 turns a photograph grey is left out, because grey is not a degradation.
 """
 
@@ -104,7 +104,7 @@ def label_table(photograph_names: Sequence[str], best: pd.DataFrame, image_folde
 
     Returns:
         One row per image: ``image`` (its name ends in the number of the distortion and the level), ``mos``
-        (1..5, the stand-in), ``distortion``, ``reference`` (the photograph), and the sessions.
+        (1..5, the substitute score), ``distortion``, ``reference`` (the photograph), and the sessions.
 
     Raises:
         ValueError: the images of two photographs would have the same names.

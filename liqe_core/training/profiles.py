@@ -352,7 +352,7 @@ OPEN = BASE.override(
     quality_weight=1.5,
     scene_weight=8.0,  # with 1, its gradient on the tower would be a tenth of each other task's
     plcc_weight=1.0,
-    pair_mean="pairs",  # with "sets", the few stand-in scores would weigh as much as human scores
+    pair_mean="pairs",  # with "sets", the few substitute scores would weigh as much as human scores
     validate_every=5,
     keep="last",
 )
