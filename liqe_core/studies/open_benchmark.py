@@ -286,7 +286,7 @@ PAIRS = (
     *((f"labelled {arm}", "labelled Q") for arm in ("Q+S", "Q+D", "Q+S+D", "shuffled")),
     ("labelled Q+S+D", "labelled shuffled"),
     *(("pseudo-labelled", reference) for reference in ("Q", "Q+S+D")),
-    ("tuned Q+S+D", "tuned Q"),
+    *((f"tuned {arm}", "tuned Q") for arm in ("Q+S+D", "shuffled")),
     ("tuned Q+S+D", "tuned shuffled"),
 )
 

@@ -1,5 +1,6 @@
 """The tables of the open benchmark, where the answer is known."""
 
+import itertools
 import re
 
 import numpy as np
@@ -111,8 +112,12 @@ def test_pages_have_the_numbers_of_the_kept_answers(pages):
         assert f"| {row.images:,} | {reached}" in pages["README"] or flattered
     kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public'")
     kept = kept.set_index(["dataset", "arm", "reference"])
-    pairs = [(f"{way}Q+S+D", f"{way}{other}") for way in ("", "labelled ") for other in ("Q", "shuffled")]
-    for name in ("biq2021 without near-duplicates", "hevc", "hevc as shown"):
+    pairs = [
+        (f"{way}Q+S+D", f"{way}{other}") for way in ("", "labelled ", "tuned ") for other in ("Q", "shuffled")
+    ]
+    rows_of_pairs = (pairs[:4], [*pairs[4:], ("pseudo-labelled", "Q")])
+    datasets = ("biq2021 without near-duplicates", "hevc", "hevc as shown")
+    for name, pairs in itertools.product(datasets, rows_of_pairs):
         rows = [kept.loc[name, *pair] for pair in pairs]
         cells = [f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in rows]
         assert " | ".join(cells) in pages["results"]
