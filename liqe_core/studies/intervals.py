@@ -61,13 +61,18 @@ def difference(gains: np.ndarray, low: float, high: float) -> dict:
     return {"difference": np.mean(gains), "low": low, "high": high, "better": better, "verdict": verdict}
 
 
-def srcc_interval(quality: np.ndarray, mos: np.ndarray) -> tuple[float, float]:
-    """Compute the interval of a rank correlation over images; see `bootstrap`."""
-    return gain_interval([quality], [np.zeros_like(quality)], mos)
+def srcc_interval(
+    quality: np.ndarray, mos: np.ndarray, groups: Sequence[np.ndarray] | None = None
+) -> tuple[float, float]:
+    """Compute the interval of a rank correlation over images, or over groups of images; see `bootstrap`."""
+    return gain_interval([quality], [np.zeros_like(quality)], mos, groups)
 
 
 def gain_interval(
-    runs: Sequence[np.ndarray], references: Sequence[np.ndarray], mos: np.ndarray
+    runs: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
+    mos: np.ndarray,
+    groups: Sequence[np.ndarray] | None = None,
 ) -> tuple[float, float]:
     """Compute the interval of the mean SRCC gain of runs over their references, over images and runs.
 
@@ -76,6 +81,8 @@ def gain_interval(
     Args:
         runs, references: the predicted qualities (n,) of each run, in pairs; constant ones have SRCC 0.
         mos: (n,) human scores.
+        groups: the row numbers of images that are drawn together, such as those made from one photograph;
+            None: each image is drawn on its own.
     """
 
     def ranks(values: np.ndarray) -> np.ndarray:
@@ -85,10 +92,11 @@ def gain_interval(
         length = np.linalg.norm(ranked)
         return ranked / length if length > 0 else np.zeros_like(ranked)
 
-    def gain(rows: np.ndarray) -> float:
+    def gain(resample: np.ndarray) -> float:
+        rows = resample if groups is None else np.concatenate([groups[unit] for unit in resample])
         human = ranks(mos[rows])
-        drawn = np.random.default_rng(rows[:4]).integers(len(runs), size=len(runs))
+        drawn = np.random.default_rng(resample[:4]).integers(len(runs), size=len(runs))
         gains = [((ranks(runs[run][rows]) - ranks(references[run][rows])) * human).sum() for run in drawn]
         return float(np.mean(gains))
 
-    return bootstrap(len(mos), gain)
+    return bootstrap(len(mos if groups is None else groups), gain)

@@ -1,8 +1,8 @@
 """The open benchmark: does learning scenes and distortions improve quality prediction? On public data only.
 
-Every arm of the study is trained on the same batches with the same seeds; the arms differ in prompts, labels
-or losses. Test images are predicted once, after all choices were made. The predictions are saved as small
-tables, so that every figure can be redrawn without the images.
+The arms of a group (all scored images, labelled images alone, trained tower) see the same batches with the
+same seeds; they differ in prompts, labels or losses. Each run predicts the test images once. The predictions
+are saved as small tables, so that every figure can be redrawn without the images.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Arm:
 
     Attributes:
         name: the name in the tables. meaning: a one-line description. changes: settings of the profile.
-        only_labelled: train only on the images of BIQ2021 that have labels for all tasks.
+        only_labelled: train only on the images of BIQ2021 that have a scene label; few of them have a
+            distortion label too.
         teacher: the name of an arm that comes earlier. Images without labels get those that its run of the
             same seed predicts (pseudo-labels).
     """
@@ -61,8 +62,8 @@ class Arm:
     teacher: str = ""
 
 
-#: Settings of arms that also train the image tower: those of profile ``open``, with few unlocked groups and
-#: few steps, so that two cores need only some minutes.
+#: Settings of arms that also train the image tower: the learning rate and the quality loss of profile
+#: ``open``, with few unlocked groups and few steps, so that two cores need only some minutes.
 _AS_OPEN = ("keep_windows", "precision", "learning_rate", "quality_weight", "plcc_weight")
 TUNED: Mapping[str, Any] = {name: profile("open").flat()[name] for name in _AS_OPEN} | {
     "unlocked_groups": 8,
@@ -85,11 +86,11 @@ ARMS = (
         "quality alone, with squared error and a linear head instead of prompts",
         {**_Q, "control": "separate heads", "quality_loss": "squared error"},
     ),
-    Arm("labelled Q", "as Q, only on images with labels for all tasks", _Q, True),
-    Arm("labelled Q+S", "as Q+S, only on images with labels for all tasks", _QS, True),
-    Arm("labelled Q+D", "as Q+D, only on images with labels for all tasks", _QD, True),
-    Arm("labelled Q+S+D", "as Q+S+D, only on images with labels for all tasks", {}, True),
-    Arm("labelled shuffled", "as shuffled, only on images with labels for all tasks", _SHUFFLED, True),
+    Arm("labelled Q", "as Q, only on images with a scene label", _Q, True),
+    Arm("labelled Q+S", "as Q+S, only on images with a scene label", _QS, True),
+    Arm("labelled Q+D", "as Q+D, only on images with a scene label", _QD, True),
+    Arm("labelled Q+S+D", "as Q+S+D, only on images with a scene label", {}, True),
+    Arm("labelled shuffled", "as shuffled, only on images with a scene label", _SHUFFLED, True),
     Arm("pseudo-labelled", "as Q+S+D, with labels predicted by labelled Q+S+D", {}, teacher="labelled Q+S+D"),
     Arm("tuned Q", "as Q, the image tower is trained too", {**_Q, **TUNED}),
     Arm("tuned Q+S+D", "as Q+S+D, the image tower is trained too", TUNED),

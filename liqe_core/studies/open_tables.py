@@ -97,6 +97,14 @@ def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, names=["arm", "seed"]).reset_index(["arm", "seed"]).reset_index(drop=True)
 
 
+def same_photograph(table: pd.DataFrame) -> list[np.ndarray] | None:
+    """Return the row numbers of the images of each photograph (``reference``), which are drawn together in a
+    bootstrap; None if no image has a reference."""
+    if table["reference"].isna().all():
+        return None
+    return list(table.groupby(table["reference"].fillna(table["image"])).indices.values())
+
+
 def difference_table(
     predicted: pd.DataFrame, true: pd.DataFrame, pairs: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
@@ -107,8 +115,8 @@ def difference_table(
 
     Returns:
         A row for each dataset and pair: ``dataset, arm, reference, runs, difference`` (mean over shared
-        seeds), ``low, high`` (bootstrap over images and runs), ``better`` (seeds in which the arm has the
-        higher SRCC), ``verdict``; see `intervals.difference`.
+        seeds), ``low, high`` (bootstrap over photographs and runs), ``better`` (seeds in which the arm has
+        the higher SRCC), ``verdict``; see `intervals.difference`.
     """
     rows = []
     for name, part in parts(true[true["mos"].notna()]):
@@ -122,7 +130,8 @@ def difference_table(
             runs, against = ([wide[way, seed].to_numpy() for seed in seeds] for way in (arm, reference))
             srccs = np.array([[agreement.srcc(run, mos) for run in group] for group in (runs, against)])
             row = {"dataset": name, "arm": arm, "reference": reference, "runs": len(seeds)}
-            rows.append(row | difference(srccs[0] - srccs[1], *gain_interval(runs, against, mos)))
+            interval = gain_interval(runs, against, mos, same_photograph(part))
+            rows.append(row | difference(srccs[0] - srccs[1], *interval))
     return pd.DataFrame(rows)
 
 
@@ -143,7 +152,7 @@ def level_table(predicted: Mapping[str, pd.DataFrame], true: pd.DataFrame) -> pd
             if both.empty:
                 continue
             quality, mos = both["quality"].to_numpy(float), both["mos"].to_numpy(float)
-            low, high = srcc_interval(quality, mos)
+            low, high = srcc_interval(quality, mos, same_photograph(both))
             srcc = 0.0 if np.ptp(quality) == 0 else agreement.srcc(quality, mos)
             row = {"dataset": name, "method": method, "images": len(both)}
             rows.append(row | {"srcc": srcc, "low": low, "high": high})

@@ -45,6 +45,18 @@ def test_an_interval_covers_the_known_value():
     assert 16 <= inside <= 20
 
 
+def test_images_of_one_photograph_are_drawn_together():
+    """Twice the same images say no more than once, if their copies are drawn with them."""
+    rng = np.random.default_rng(4)
+    mos = rng.normal(size=60)
+    quality = mos + rng.normal(size=60)
+    pairs = [np.array([i, i + 60]) for i in range(60)]
+    once, twice = srcc_interval(quality, mos), (np.tile(quality, 2), np.tile(mos, 2))
+    assert srcc_interval(*twice, pairs) == pytest.approx(once)
+    low, high = srcc_interval(*twice)
+    assert high - low < 0.9 * (once[1] - once[0])
+
+
 def test_a_gain_that_one_of_five_runs_made_is_not_taken_for_sure():
     rng = np.random.default_rng(3)
     mos = rng.normal(size=600)

@@ -134,6 +134,10 @@ def test_pages_say_how_often_scenes_are_right_and_change_with_the_size(pages):
     right = sum(word in words for word, words in zip(likeliest, labels, strict=True))
     assert all(f"{right} of {len(samples)}" in page for page in pages.values())
     answers = kept_answers()
+    faults = answers[(answers["dataset"] == "biq2021") & answers["true_distortion"].notna()]
+    named = (faults["distortion"] == faults["true_distortion"]).sum()
+    assert f"{named} of {len(faults)} of BIQ2021" in pages["results"]
+    assert f"{len(faults)} labelled test images with an obvious distortion, {named} " in pages["liqe-tiny"]
     for dataset in ("scenes", "biq2021"):
         classes = by_class(answers[answers["dataset"] == dataset])
         for row in classes[classes.index.isin(SCENES)].itertuples():
