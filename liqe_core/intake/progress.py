@@ -22,13 +22,7 @@ class tqdm(_tqdm):  # type: ignore[type-arg]
         options["file"] = options.get("file") or sys.stderr
         if not options["file"].isatty():
             line_format = "{desc}{n_fmt} of {total_fmt} {unit} [{elapsed}, {remaining} to go{postfix}]"
-            line_options = {
-                "mininterval": EVERY,
-                "maxinterval": EVERY,
-                "delay": EVERY,
-                "bar_format": line_format,
-            }
-            options = {**options, **line_options}
+            options |= {"mininterval": EVERY, "maxinterval": EVERY, "delay": EVERY, "bar_format": line_format}
         super().__init__(*arguments, **options)
         if not self.disable and self.desc:
             self.desc = f"{self.desc.removesuffix(': ')}: "

@@ -154,9 +154,15 @@ def predict_run(
     if not is_finished(folder):
         fit(settings, sets, folder, progress)
     model = LIQE.from_checkpoint(folder / "best_quality.safetensors")
-    if settings.model.keep_windows:
-        tests = [kept_windows(part, model, None, progress, settings.machine.precision) for part in tests]
+    tests = [_as_trained(part, model, settings, progress) for part in tests]
     write_csv(folder / "predictions.csv", predictions(model, tests, settings.session))
+
+
+def _as_trained(dataset: LabelledImages, model: LIQE, settings: Profile, progress: bool) -> LabelledImages:
+    """Return the dataset with cached features if the run was trained on them."""
+    if not settings.model.keep_windows:
+        return dataset
+    return kept_windows(dataset, model, None, progress, settings.machine.precision)
 
 
 def without_unlabelled(dataset: LabelledImages) -> LabelledImages:
@@ -175,10 +181,7 @@ def pseudo_labelled(
     table = dataset.table
     rows = dataset.part(settings.session, "train")
     rows = rows[~table["scenes"].iloc[rows].map(bool).to_numpy()]
-    kept = dataset
-    if settings.model.keep_windows:
-        kept = kept_windows(dataset, teacher, None, progress, settings.machine.precision)
-    joint = predict(teacher, kept, rows)
+    joint = predict(teacher, _as_trained(dataset, teacher, settings, progress), rows)
     scenes, distortions = table["scenes"].tolist(), table["distortion_group"].tolist()
     likeliest = (marginal(joint, axis).argmax(dim=1).tolist() for axis in ("scene", "distortion"))
     for row, scene, distortion in zip(rows, *likeliest, strict=True):

@@ -98,9 +98,13 @@ def run_table(predicted: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
 
 
 def same_photograph(table: pd.DataFrame) -> list[np.ndarray] | None:
-    """Return the row numbers of the images of each photograph (``reference``), which are drawn together in a
-    bootstrap; None if no image has a reference."""
-    if table["reference"].isna().all():
+    """Group the images that a bootstrap draws together, those of one photograph (``reference``).
+
+    Returns:
+        The row numbers of each group; None if there are fewer than two references, so each image is drawn on
+        its own.
+    """
+    if table["reference"].nunique() < 2:
         return None
     return list(table.groupby(table["reference"].fillna(table["image"])).indices.values())
 
@@ -186,8 +190,8 @@ def card_table(table: pd.DataFrame) -> pd.DataFrame:
         compared = _compared(by_name[name], measure)
         part, values = by_name[name].loc[compared.index], compared.to_numpy(float)
         # In `scenes`, every image is a photograph of its own and `reference` is the source.
-        photographs = part["image"] if name == "scenes" else part["reference"].fillna(part["image"])
-        groups = list(part.groupby(photographs).indices.values())
+        grouped = None if name == "scenes" else same_photograph(part)
+        groups = grouped or list(part.groupby("image").indices.values())
 
         def measured(drawn, values=values, groups=groups, measure=measure) -> float:
             return MEASURES[measure](*values[np.concatenate([groups[i] for i in drawn])].T)

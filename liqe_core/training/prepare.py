@@ -186,7 +186,7 @@ def image_folder(name: str, settings: Profile) -> Path:
 
 
 def scored_by_people(name: str) -> bool:
-    """Return whether the scores of a dataset are human scores of its images, not a stand-in (`data.mini`)."""
+    """Return whether the scores of a dataset are human scores, not substitute scores (`data.mini`)."""
     return name != "mini" and load_manifest(name).form != "distorted"
 
 

@@ -112,12 +112,13 @@ def test_pages_have_the_numbers_of_the_kept_answers(pages):
         assert f"| {row.images:,} | {reached}" in pages["README"] or flattered
     kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public'")
     kept = kept.set_index(["dataset", "arm", "reference"])
-    pairs = [
-        (f"{way}Q+S+D", f"{way}{other}") for way in ("", "labelled ", "tuned ") for other in ("Q", "shuffled")
-    ]
-    rows_of_pairs = (pairs[:4], [*pairs[4:], ("pseudo-labelled", "Q")])
+    frozen, labelled, tuned = (
+        [(f"{way}Q+S+D", f"{way}{other}") for other in ("Q", "shuffled")]
+        for way in ("", "labelled ", "tuned ")
+    )
+    tables = (frozen + labelled, [*tuned, ("pseudo-labelled", "Q")])
     datasets = ("biq2021 without near-duplicates", "hevc", "hevc as shown")
-    for name, pairs in itertools.product(datasets, rows_of_pairs):
+    for name, pairs in itertools.product(datasets, tables):
         rows = [kept.loc[name, *pair] for pair in pairs]
         cells = [f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in rows]
         assert " | ".join(cells) in pages["results"]
@@ -159,6 +160,16 @@ def test_the_part_of_tid2013_is_also_measured_a_reference_at_a_time(tables):
     tid = true.head(120).assign(dataset="tid2013-part", reference=["i01", "i02"] * 60, near_duplicate=False)
     found = {name: len(part) for name, part in parts(tid)}
     assert found == {"tid2013-part": 120, "tid2013-part i01": 60, "tid2013-part i02": 60}
+
+
+def test_images_of_a_single_reference_are_drawn_one_by_one(tables):
+    """Two references are too few for an interval, but the images of one of them are not."""
+    true, predicted = tables
+    tid = true.head(120).assign(dataset="tid2013-part", reference=["i01", "i02"] * 60, near_duplicate=False)
+    good = predicted[(predicted["arm"] == "good") & (predicted["seed"] == 1)].assign(dataset="tid2013-part")
+    found = level_table({"good": good}, tid).set_index("dataset")
+    assert np.isnan(found.loc["tid2013-part", "low"])
+    assert (found["low"].iloc[1:] < found["srcc"].iloc[1:]).all()
 
 
 def test_a_measurable_difference_is_reported(tables):
