@@ -25,7 +25,7 @@ from liqe_core.figures.style import drawn_as
 from liqe_core.files import runs_dir, write_text
 from liqe_core.studies import ablations, finished
 from liqe_core.studies.finished import FinishedRun, read_run, read_runs
-from liqe_core.training.prepare import scored_by_people
+from liqe_core.training.prepare import kind_of_score
 
 #: Figures and tables from the files of finished runs, and those that need predictions of their models.
 FROM_RUNS = ("training_curves", "test_results", "loss_weights")
@@ -163,9 +163,8 @@ def of_runs(name: str, runs: Sequence[FinishedRun]) -> Drawing:
     if name == "agreement":
         dataset = next(iter(repeats[0].settings.data.batch_sizes))
         table = answers.table().query("dataset == @dataset")[["image", "mos", "quality", "distortion_group"]]
-        kind = "human score" if scored_by_people(dataset) else "substitute score (mean opinion of distortion)"
         title = f"{dataset}, session {session}, {len(table)} images"
-        return Drawing(name, {"table": table}, {"title": title, "score": kind})
+        return Drawing(name, {"table": table}, {"title": title, "score": kind_of_score(dataset)})
     axis = name.removeprefix("confusion_")
     if axis not in answers.model.grid.axes:
         raise ValueError(f"the models of these runs do not predict the {axis}; use runs of another variant")

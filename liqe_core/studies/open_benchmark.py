@@ -62,9 +62,9 @@ class Arm:
     teacher: str = ""
 
 
-#: Settings of arms that also train the image tower: the learning rate and the quality loss of profile
-#: ``open``, with few unlocked groups and few steps, so that two cores need only some minutes.
-_AS_OPEN = ("keep_windows", "precision", "learning_rate", "quality_weight", "plcc_weight")
+#: Settings of arms that also train the image tower: the learning rate and the losses of profile ``open``,
+#: with few unlocked groups and few steps, so that two cores need only some minutes.
+_AS_OPEN = ("keep_windows", "precision", "learning_rate", "quality_weight", "scene_weight", "plcc_weight")
 TUNED: Mapping[str, Any] = {name: profile("open").flat()[name] for name in _AS_OPEN} | {
     "unlocked_groups": 8,
     "steps": 20,

@@ -190,5 +190,10 @@ def scored_by_people(name: str) -> bool:
     return name != "mini" and load_manifest(name).form != "distorted"
 
 
+def kind_of_score(name: str) -> str:
+    """Return what the scores of a dataset are, as a label for an axis."""
+    return "human score" if scored_by_people(name) else "substitute score (mean opinion of its distortion)"
+
+
 def _mini(settings: Profile, progress: bool) -> tuple[Path, pd.DataFrame]:
     return mini.build(selection=MINI.get(settings.name), progress=progress)
