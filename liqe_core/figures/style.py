@@ -208,9 +208,9 @@ def plain(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 
 
 def name_rows(ax: Axes, names: Sequence) -> None:
-    """Name the rows at 0, 1, 2 ... from the top."""
+    """Name the rows at 0, 1, 2 ... from the top, with half a row of room at both ends."""
     ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def heat_map(
