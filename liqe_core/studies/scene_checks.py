@@ -121,7 +121,7 @@ def by_class(table: pd.DataFrame) -> pd.DataFrame:
 def at_sizes(
     model: LIQE, dataset: LabelledImages, rows: Sequence[int], sides: Sequence[int] = SIDES
 ) -> pd.DataFrame:
-    """Predict the likeliest scene of the same photographs at several sizes.
+    """Predict the likeliest scene and the quality of the same photographs at several sizes.
 
     Args:
         dataset: a packed dataset; its original files are read.
@@ -129,7 +129,7 @@ def at_sizes(
         sides: the longer sides, in pixels.
 
     Returns:
-        A row for each photograph: ``image``, and a column for each side.
+        A row for each photograph: ``image``, and for each side its scene (``256``) and ``quality 256``.
     """
     answers: dict[str, Sequence[str]] = {"image": dataset.table["image"].iloc[rows].to_numpy()}
     files = baselines.files_of(dataset, rows)
@@ -140,7 +140,9 @@ def at_sizes(
             scale = side / max(image.size)
             size = [max(1, round(length * scale)) for length in image.size]
             images.append(image.resize(size, Image.Resampling.BICUBIC))
-        answers[str(side)] = model.score(images).to_frame()["scene"].to_numpy()
+        scored = model.score(images).to_frame()
+        answers[str(side)] = scored["scene"].to_numpy()
+        answers[f"quality {side}"] = scored["quality"].round(4).to_numpy()
     return pd.DataFrame(answers)
 
 

@@ -124,6 +124,53 @@ def test_pages_have_the_numbers_of_the_kept_answers(pages):
         assert " | ".join(cells) in pages["results"]
 
 
+def test_pages_have_the_numbers_of_the_study_with_a_trained_tower(pages):
+    """Of both scene weights; the README has the difference from quality alone."""
+    results, readme = (" ".join(pages[name].split()) for name in ("results", "README"))
+
+    def cell(folder, *row):
+        table = pd.read_csv(KEPT / folder / "differences.csv").query("split == 'public'")
+        found = table.set_index(["dataset", "arm", "reference"]).loc[row]
+        return f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
+
+    biq, hevc = "biq2021 without near-duplicates", "hevc as shown"
+    for way in ("", "tuned "):
+        assert all(cell("", name, f"{way}Q+S+D", f"{way}Q") in readme for name in (biq, hevc))
+    assert cell("", biq, "tuned shuffled", "tuned Q") in results
+    for reference in ("tuned Q", "tuned shuffled"):
+        assert cell("scene-weight-1", hevc, "tuned Q+S+D", reference) in results
+    behind = cell("scene-weight-1", biq, "tuned Q+S+D", "tuned Q")
+    assert behind == "-0.009 (-0.015 to -0.004)" and "0.009 (0.004 to 0.015) behind Q" in results
+    ahead = cell("scene-weight-1", biq, "tuned Q+S+D", "tuned shuffled")
+    assert ahead == "+0.008 (+0.000 to +0.015)" and "0.008 (0.000 to 0.015) ahead of shuffled" in results
+    first = pd.read_csv(KEPT / "scene-weight-1/runs.csv").query("split == 'public' and dataset == @biq")
+    means = first.groupby("arm")[["srcc", "scene_accuracy"]].mean()
+    assert "from {:.3f} and {:.3f} to".format(*means["srcc"][["tuned Q+S+D", "tuned shuffled"]]) in results
+    assert f"({means['scene_accuracy']['tuned Q+S+D']:.2f} of the labels found)" in results
+    runs = pd.read_csv(KEPT / "runs.csv").query("split == 'public'")
+    runs = runs.pivot_table("srcc", ["dataset", "seed"], "arm")
+    behind_q, ahead_of_shuffled = (
+        runs["tuned Q+S+D"] - runs[f"tuned {other}"] for other in ("Q", "shuffled")
+    )
+    worst = f"{-behind_q[biq].min():.3f} behind Q on BIQ2021 and {-behind_q[hevc].min():.3f} behind on the"
+    assert worst in results and behind_q[biq].idxmin() == behind_q[hevc].idxmin() == 5
+    others = [f"{behind_q[name].drop(5).mean():.3f}" for name in (biq, hevc)]
+    assert f"the other four are {others[0]} and {others[1]}" in results
+    assert (ahead_of_shuffled[biq].drop(5) > 0).all()
+    assert f"by {ahead_of_shuffled[biq].drop(5).mean():.3f} on average" in results
+
+
+def test_the_card_counts_distortions_of_tid2013_and_quality_by_size(pages):
+    card = " ".join(pages["liqe-tiny"].split())
+    tid = pd.read_csv(KEPT / "tid2013-samples.csv")
+    right = (tid["distortion"] == tid["true_distortion"]).sum()
+    assert f"Of {len(tid)} images of TID2013" in card and f"{right} are named correctly" in card
+    sizes = pd.read_csv(KEPT / "sizes.csv").groupby("dataset")
+    for _, part in sizes:
+        *first, last = (f"{part[f'quality {side}'].mean():.2f}" for side in (256, 400, 800, 1600))
+        assert f"{', '.join(first)} and {last}" in card
+
+
 def test_pages_say_how_often_scenes_are_right_and_change_with_the_size(pages):
     """In the model card by class, as `by_class` counts."""
     pages = {name: " ".join(page.split()) for name, page in pages.items()}

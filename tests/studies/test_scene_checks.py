@@ -30,7 +30,10 @@ def test_the_same_photographs_are_asked_at_every_size(tmp_path, monkeypatch):
         """A model that names the size."""
 
         def score(self, images):
-            self.frame = pd.DataFrame({"scene": ["night" if max(i.size) > 400 else "plant" for i in images]})
+            sides = pd.Series([max(image.size) for image in images])
+            self.frame = pd.DataFrame(
+                {"scene": np.where(sides > 400, "night", "plant"), "quality": sides / 400}
+            )
             return self
 
         def to_frame(self):
@@ -38,7 +41,8 @@ def test_the_same_photographs_are_asked_at_every_size(tmp_path, monkeypatch):
 
     answers = scene_checks.at_sizes(BySize(), dataset, [0, 2], (256, 400, 800))
     assert answers["image"].tolist() == dataset.table["image"].iloc[[0, 2]].tolist()
-    assert answers.iloc[0, 1:].tolist() == ["plant", "plant", "night"]
+    assert answers.loc[0, ["256", "400", "800"]].tolist() == ["plant", "plant", "night"]
+    assert answers["quality 800"].tolist() == [2, 2]
     assert scene_checks.changing(answers) == 1.0
     assert scene_checks.changing(answers[["image", "256", "400"]]) == 0.0
 
