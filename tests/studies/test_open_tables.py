@@ -21,7 +21,7 @@ from liqe_core.studies.open_tables import (
     run_table,
     scenes_found,
 )
-from liqe_core.studies.scene_checks import by_class, changing
+from liqe_core.studies.scene_checks import SIDES, by_class, changing
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,13 @@ def test_the_card_counts_photographs_not_images():
     assert card["commonest"].item() == 1, "animal, then plant"
 
 
+def difference_cells(folder=""):
+    """The differences of a kept table as the pages write them, by dataset, arm and reference."""
+    table = pd.read_csv(KEPT / folder / "differences.csv").query("split == 'public'")
+    cells = [f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})" for row in table.itertuples()]
+    return pd.Series(cells, pd.MultiIndex.from_frame(table[["dataset", "arm", "reference"]]))
+
+
 def test_pages_have_the_numbers_of_the_kept_answers(pages):
     """The README leaves out the measure that is flattered by near-duplicates."""
     for row in card_table(kept_answers()).itertuples():
@@ -110,8 +117,7 @@ def test_pages_have_the_numbers_of_the_kept_answers(pages):
         )
         flattered = row.dataset == "biq2021" and row.measure == "srcc"
         assert f"| {row.images:,} | {reached}" in pages["README"] or flattered
-    kept = pd.read_csv(KEPT / "differences.csv").query("split == 'public'")
-    kept = kept.set_index(["dataset", "arm", "reference"])
+    kept = difference_cells()
     frozen, labelled, tuned = (
         [(f"{way}Q+S+D", f"{way}{other}") for other in ("Q", "shuffled")]
         for way in ("", "labelled ", "tuned ")
@@ -119,29 +125,23 @@ def test_pages_have_the_numbers_of_the_kept_answers(pages):
     tables = (frozen + labelled, [*tuned, ("pseudo-labelled", "Q")])
     datasets = ("biq2021 without near-duplicates", "hevc", "hevc as shown")
     for name, pairs in itertools.product(datasets, tables):
-        rows = [kept.loc[name, *pair] for pair in pairs]
-        cells = [f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})" for row in rows]
-        assert " | ".join(cells) in pages["results"]
+        assert " | ".join(kept[name, *pair] for pair in pairs) in pages["results"]
 
 
 def test_pages_have_the_numbers_of_the_study_with_a_trained_tower(pages):
     """Of both scene weights; the README has the difference from quality alone."""
     results, readme = (" ".join(pages[name].split()) for name in ("results", "README"))
 
-    def cell(folder, *row):
-        table = pd.read_csv(KEPT / folder / "differences.csv").query("split == 'public'")
-        found = table.set_index(["dataset", "arm", "reference"]).loc[row]
-        return f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
-
+    now, first_weight = difference_cells(), difference_cells("scene-weight-1")
     biq, hevc = "biq2021 without near-duplicates", "hevc as shown"
     for way in ("", "tuned "):
-        assert all(cell("", name, f"{way}Q+S+D", f"{way}Q") in readme for name in (biq, hevc))
-    assert cell("", biq, "tuned shuffled", "tuned Q") in results
+        assert all(now[name, f"{way}Q+S+D", f"{way}Q"] in readme for name in (biq, hevc))
+    assert now[biq, "tuned shuffled", "tuned Q"] in results
     for reference in ("tuned Q", "tuned shuffled"):
-        assert cell("scene-weight-1", hevc, "tuned Q+S+D", reference) in results
-    behind = cell("scene-weight-1", biq, "tuned Q+S+D", "tuned Q")
+        assert first_weight[hevc, "tuned Q+S+D", reference] in results
+    behind = first_weight[biq, "tuned Q+S+D", "tuned Q"]
     assert behind == "-0.009 (-0.015 to -0.004)" and "0.009 (0.004 to 0.015) behind Q" in results
-    ahead = cell("scene-weight-1", biq, "tuned Q+S+D", "tuned shuffled")
+    ahead = first_weight[biq, "tuned Q+S+D", "tuned shuffled"]
     assert ahead == "+0.008 (+0.000 to +0.015)" and "0.008 (0.000 to 0.015) ahead of shuffled" in results
     first = pd.read_csv(KEPT / "scene-weight-1/runs.csv").query("split == 'public' and dataset == @biq")
     means = first.groupby("arm")[["srcc", "scene_accuracy"]].mean()
@@ -167,7 +167,7 @@ def test_the_card_counts_distortions_of_tid2013_and_quality_by_size(pages):
     assert f"Of {len(tid)} images of TID2013" in card and f"{right} are named correctly" in card
     sizes = pd.read_csv(KEPT / "sizes.csv").groupby("dataset")
     for _, part in sizes:
-        *first, last = (f"{part[f'quality {side}'].mean():.2f}" for side in (256, 400, 800, 1600))
+        *first, last = (f"{part[f'quality {side}'].mean():.2f}" for side in SIDES)
         assert f"{', '.join(first)} and {last}" in card
 
 
